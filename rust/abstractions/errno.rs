@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Error numbers that `kernel::error::code` lacks.
+
+use kernel::error::Error;
+
+/// Operation not supported on this kind of mapping.
+pub(crate) fn eopnotsupp() -> Error {
+    Error::from_errno(-(kernel::bindings::EOPNOTSUPP as kernel::ffi::c_int))
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The life-time of the module's own code.
+//!
+//! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
+//!
+//! Core mm calls a VMA's `vm_ops` without holding a reference on the module that they point into,
+//! because it relies on `vma->vm_file` for that, and that is the file system's. So each opted-in
+//! mapping holds a [`ModuleRef`], and gives it back in the last `->close`, which is code of this
+//! module that has not returned yet. [`TextDrain`] waits for it.
+
+use super::bindings;
+
+/// A reference on this module: while it exists, rmmod fails with `EWOULDBLOCK`.
+///
+/// # Invariants
+///
+/// Owns one reference, taken by `__module_get()`.
+pub(crate) struct ModuleRef(());
+
+impl ModuleRef {
+    /// Takes a reference.
+    ///
+    /// To be called only while something else keeps the module loaded, such as an open file of
+    /// its device; code that runs in an ioctl, a fault or a KUnit test is such a place.
+    pub(crate) fn new() -> Self {
+        // SAFETY: `THIS_MODULE` is valid while code of this module runs. A reference exists
+        // already or the module is live (see above), which `__module_get()` asks for.
+        unsafe { bindings::nosigbus_module_get(bindings::nosigbus_this_module()) };
+        // INVARIANT: Taken just now.
+        Self(())
+    }
+}
+
+impl Drop for ModuleRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants there is a reference to give back. The caller's code
+        // stays in memory until it has returned: see `TextDrain`.
+        unsafe { bindings::nosigbus_module_put(bindings::nosigbus_this_module()) };
+    }
+}
+
+/// Waits, when it is dropped, until no task is in this module's code any more.
+///
+/// A task that has given back the last [`ModuleRef`] may have been preempted before it returned
+/// to core mm. From there on it does not block, and an RCU-tasks grace period is one in which
+/// every task has blocked or has been in user space (`kernel/rcu/tasks.h`; made for freeing
+/// ftrace trampolines, the same situation).
+///
+/// To be dropped in the module's exit function, which runs after the last reference is gone.
+pub(crate) struct TextDrain;
+
+impl Drop for TextDrain {
+    fn drop(&mut self) {
+        // SAFETY: May be called wherever sleeping is allowed, as in a module's exit function.
+        unsafe { bindings::nosigbus_synchronize_rcu_tasks() };
+    }
+}
+
+/// How many references there are on this module.
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) fn module_refcount() -> i32 {
+    // SAFETY: `THIS_MODULE` is valid while code of this module runs.
+    unsafe { kernel::bindings::module_refcount(bindings::nosigbus_this_module()) }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a fault handler can map in place of a page of the file.
+//!
+//! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
+//! [`include/linux/pgtable.h`](srctree/include/linux/pgtable.h)
+
+use super::bindings;
+use kernel::{
+    bindings::{
+        vm_fault,
+        vm_fault_t, //
+    },
+    page::Page,
+    prelude::*, //
+};
+
+/// Maps the shared zero page, read-only, at the address of a fault.
+///
+/// Returns `VM_FAULT_NOPAGE` (mapped, or something else was there first: access again) or
+/// `VM_FAULT_OOM` (no memory for a page table). `VM_FAULT_SIGBUS` if core mm does not want the
+/// zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in one that may become writable and
+/// is shared.
+///
+/// # Safety
+///
+/// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock,
+/// of a VMA with `VM_MIXEDMAP`.
+pub(super) unsafe fn insert_zero_page(vmf: *mut vm_fault) -> vm_fault_t {
+    // SAFETY: `vmf` and its VMA are valid and locked, as the caller promises.
+    let (vma, addr) = unsafe {
+        (
+            (*vmf).__bindgen_anon_1.vma,
+            (*vmf).__bindgen_anon_1.address, //
+        )
+    };
+    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises; the zero page is never freed.
+    unsafe { kernel::bindings::vmf_insert_mixed(vma, addr, bindings::nosigbus_zero_pfn(addr)) }
+}
+
+/// Pages of zeros for core mm to copy from, at a write fault in a private mapping.
+///
+/// Core mm locks the page it copies from, for as long as that takes. With the global zero page
+/// all such faults of the system would meet on that one lock; so there is one page per CPU.
+pub(crate) struct ZeroPages {
+    /// One per possible CPU, never written.
+    pages: KVec<Page>,
+}
+
+impl ZeroPages {
+    /// Allocates the pages. Sleeps; fails with `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: Has no precondition; the number does not change after boot.
+        let cpus = unsafe { bindings::nosigbus_nr_cpu_ids() } as usize;
+        let mut pages = KVec::with_capacity(cpus, GFP_KERNEL)?;
+        for _ in 0..cpus {
+            pages.push(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?, GFP_KERNEL)?;
+        }
+        Ok(Self { pages })
+    }
+
+    /// Gives core mm a page of zeros to copy. Returns 0, what `->fault` returns for a page.
+    ///
+    /// # Safety
+    ///
+    /// `vmf` must be the argument of a `->fault` that has not returned, for a write to a private
+    /// mapping (`vmf->cow_page` is set).
+    pub(super) unsafe fn give(&self, vmf: *mut vm_fault) -> vm_fault_t {
+        // SAFETY: Has no precondition. The task may move to another CPU at once; any page does.
+        let cpu = unsafe { bindings::nosigbus_raw_smp_processor_id() } as usize;
+        let Some(page) = self.pages.get(cpu).map(Page::as_ptr) else {
+            return kernel::bindings::vm_fault_reason_VM_FAULT_OOM;
+        };
+
+        // SAFETY: `self` owns the page. Core mm puts the reference taken here when it is done.
+        unsafe { bindings::nosigbus_get_page(page) };
+        // SAFETY: `vmf` is valid, as the caller promises, and this field is `->fault`'s to set.
+        unsafe { (*vmf).page = page };
+        0
+    }
+}
+
+#[kunit_tests(nosigbus_page_insertion)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_pages_are_zero() -> Result {
+        for page in &ZeroPages::new()?.pages {
+            let mut first = [0xa5u8; 64];
+            // SAFETY: The destination is as long as the read, nobody writes to the page.
+            unsafe { page.read_raw(first.as_mut_ptr(), 0, first.len())? };
+            assert!(first.iter().all(|&byte| byte == 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn giving_a_page_takes_a_reference() -> Result {
+        let zero_pages = ZeroPages::new()?;
+        let mut vmf = vm_fault::default();
+
+        // SAFETY: `vmf` is valid, and `give` only sets its `page`.
+        let result = unsafe { zero_pages.give(&mut vmf) };
+        assert_eq!(result, 0);
+        let page = vmf.page;
+        assert!(zero_pages.pages.iter().any(|own| own.as_ptr() == page));
+
+        // SAFETY: `zero_pages` owns the page.
+        assert_eq!(unsafe { bindings::nosigbus_page_count(page) }, 2);
+        // SAFETY: Gives back what `give` took, as core mm would.
+        unsafe { bindings::nosigbus_put_page(page) };
+        Ok(())
+    }
+}

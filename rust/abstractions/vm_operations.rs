@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A VMA's operations, wrapped: the file system's own table with some entries replaced.
+//!
+//! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
+//!
+//! [`Prepared::install`] points `vma->vm_ops` at a copy of the file system's table that sits
+//! inside a [`Wrapped`]; `container_of(vma->vm_ops)` finds it again, so that `vm_private_data`
+//! stays the file system's. The `Wrapped` lives as long as there are VMAs with that table: core
+//! mm copies `vm_ops` to the VMAs that come from a split, a fork or an mremap and tells so by
+//! `->open`, and calls `->close` before a VMA goes.
+
+use super::{
+    errno::eopnotsupp,
+    file::MappedFile,
+    module::ModuleRef,
+    page_insertion::{
+        insert_zero_page,
+        ZeroPages, //
+    },
+    vma::LockedVma, //
+};
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings::{
+        fault_flag_FAULT_FLAG_WRITE,
+        vm_area_struct,
+        vm_fault,
+        vm_fault_reason_VM_FAULT_RETRY,
+        vm_fault_reason_VM_FAULT_SIGBUS,
+        vm_fault_t,
+        vm_operations_struct, //
+    },
+    prelude::*,
+    sync::Refcount, //
+};
+
+/// Answers the faults of wrapped VMAs. The value is shared by all VMAs of one mapping.
+pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
+    /// Called at each fault that core mm would take to the file system's `->fault`.
+    ///
+    /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
+    fn fault(fault: Fault<'_, Self>) -> FaultResult;
+}
+
+/// What `->fault` returns: bits `VM_FAULT_*`.
+pub(crate) struct FaultResult(vm_fault_t);
+
+/// A fault that has not been answered yet.
+///
+/// # Invariants
+///
+/// `vmf` is the argument of a `->fault` that has not returned; the lock that core mm called it
+/// under is held, so `vmf->vma` is valid; that VMA's `vm_ops` is the table of a `Wrapped<T>`.
+pub(crate) struct Fault<'a, T: FaultHandler> {
+    vmf: NonNull<vm_fault>,
+    _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
+}
+
+/// How the file system has answered a fault.
+pub(crate) enum Native<'a, T: FaultHandler> {
+    /// In a way that is passed on.
+    Answered(FaultResult),
+    /// With SIGBUS, which may be passed on, or answered in another way.
+    Sigbus(Fault<'a, T>, FaultResult),
+}
+
+impl<'a, T: FaultHandler> Fault<'a, T> {
+    fn vma(&self) -> *mut vm_area_struct {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.vma }
+    }
+
+    /// The mapping's handler.
+    pub(crate) fn handler(&self) -> &T {
+        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive, and cannot go while
+        // it is locked.
+        unsafe { &(*Wrapped::<T>::of(self.vma())).handler }
+    }
+
+    /// The mapped file.
+    pub(crate) fn file(&self) -> MappedFile<'_> {
+        // SAFETY: The VMA is valid, and has a file, without which it would not be wrapped.
+        let file = unsafe { NonNull::new_unchecked((*self.vma()).vm_file) };
+        // SAFETY: The VMA holds a reference on its file, and cannot go while it is locked.
+        unsafe { MappedFile::from_raw(file) }
+    }
+
+    /// The page of the file that is accessed, in pages from its start.
+    pub(crate) fn pgoff(&self) -> u64 {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.pgoff as u64 }
+    }
+
+    /// Whether the access is a write.
+    pub(crate) fn is_write(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
+    }
+
+    /// Answers with the shared zero page, read-only.
+    pub(crate) fn insert_zero_page(self) -> FaultResult {
+        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+        FaultResult(unsafe { insert_zero_page(self.vmf.as_ptr()) })
+    }
+
+    /// Answers with a private page, zero-filled, if this is a write to a private mapping; gives
+    /// the fault back if it is not.
+    pub(crate) fn private_copy_of_zeros(
+        self,
+        zeros: impl FnOnce(&T) -> &ZeroPages,
+    ) -> Result<FaultResult, Self> {
+        // SAFETY: By the type invariants.
+        if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
+            return Err(self);
+        }
+        // SAFETY: By the type invariants, and it is a write to a private mapping.
+        Ok(FaultResult(unsafe {
+            zeros(self.handler()).give(self.vmf.as_ptr())
+        }))
+    }
+
+    /// Lets the file system answer.
+    pub(crate) fn native(self) -> Native<'a, T> {
+        // SAFETY: By the type invariants. `Prepared::new` has checked that there is a handler.
+        let result = unsafe {
+            let native = (*Wrapped::<T>::of(self.vma())).native;
+            match (*native).fault {
+                Some(fault) => fault(self.vmf.as_ptr()),
+                None => vm_fault_reason_VM_FAULT_SIGBUS,
+            }
+        };
+
+        if result & vm_fault_reason_VM_FAULT_SIGBUS != 0
+            && result & vm_fault_reason_VM_FAULT_RETRY == 0
+        {
+            // INVARIANT: Only VM_FAULT_RETRY says that the lock has been dropped.
+            Native::Sigbus(self, FaultResult(result))
+        } else {
+            // With VM_FAULT_RETRY, not even `self.vma()` may be looked at any more.
+            Native::Answered(FaultResult(result))
+        }
+    }
+}
+
+/// A table of operations and what its functions need.
+///
+/// # Invariants
+///
+/// - `native` is the table that the file system gave the VMA. It is valid for as long as the
+///   VMA's file is, as for every VMA.
+/// - `ops` equals `*native` but for `open`, `close` and `fault`, and does not change.
+/// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
+#[repr(C)]
+struct Wrapped<T: FaultHandler> {
+    ops: UnsafeCell<vm_operations_struct>,
+    native: *const vm_operations_struct,
+    vmas: Refcount,
+    handler: T,
+    // Dropped last: core mm calls into this module for as long as there is such a table.
+    _module: ModuleRef,
+}
+
+impl<T: FaultHandler> Wrapped<T> {
+    /// The `Wrapped` of a VMA.
+    ///
+    /// # Safety
+    ///
+    /// `vma` must be valid and locked, and its `vm_ops` be the table of a `Wrapped<T>`.
+    unsafe fn of(vma: *mut vm_area_struct) -> *const Self {
+        // SAFETY: The caller promises that the table is in a `Wrapped<T>`.
+        unsafe {
+            let ops = (*vma).vm_ops.cast::<UnsafeCell<vm_operations_struct>>();
+            kernel::container_of!(ops.cast_mut(), Self, ops)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by core mm, as the `->fault` of a VMA with this table, under its lock.
+    unsafe extern "C" fn fault(vmf: *mut vm_fault) -> vm_fault_t {
+        // INVARIANT: Core mm calls this as the `->fault` of a VMA with this table, locked.
+        let fault = Fault {
+            // SAFETY: Core mm passes a valid pointer.
+            vmf: unsafe { NonNull::new_unchecked(vmf) },
+            _lifetime: PhantomData,
+        };
+        T::fault(fault).0
+    }
+
+    /// # Safety
+    ///
+    /// To be called by core mm, as the `->open` of a VMA that has got this table by being a copy
+    /// of another one, with the mmap lock held for write.
+    unsafe extern "C" fn open(vma: *mut vm_area_struct) {
+        // SAFETY: The VMA has this table, as the caller promises, and the one that it is a copy
+        // of keeps the table alive.
+        unsafe {
+            let this = Self::of(vma);
+            // INVARIANT: One VMA more.
+            (*this).vmas.inc();
+            if let Some(open) = (*(*this).native).open {
+                open(vma);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by core mm, once, as the last operation of a VMA with this table, when nobody
+    /// else looks at the VMA any more, and before its `vm_file` is put.
+    unsafe extern "C" fn close(vma: *mut vm_area_struct) {
+        // SAFETY: The VMA has this table, as the caller promises.
+        let this = unsafe { Self::of(vma) };
+
+        // SAFETY: The VMA is counted, so `this` is valid.
+        unsafe {
+            if let Some(close) = (*(*this).native).close {
+                close(vma);
+            }
+        }
+
+        // INVARIANT: One VMA less.
+        // SAFETY: As above; not looked at below unless this was the last VMA.
+        if unsafe { (*this).vmas.dec_and_test() } {
+            // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
+            drop(unsafe { KBox::from_raw(this.cast_mut()) });
+        }
+    }
+}
+
+/// A VMA and the new operations for it: all that can fail is done.
+pub(crate) struct Prepared<'g, T: FaultHandler> {
+    vma: LockedVma<'g>,
+    wrapped: KBox<Wrapped<T>>,
+}
+
+impl<'g, T: FaultHandler> Prepared<'g, T> {
+    /// Allocates the new operations of `vma`, charged to the caller's memory cgroup.
+    ///
+    /// Changes nothing yet. Sleeps; fails with `ENOMEM`, or with `EOPNOTSUPP` if the VMA has no
+    /// fault handler, no file, or `VM_SPECIAL` flags already.
+    pub(crate) fn new(vma: LockedVma<'g>, handler: T) -> Result<Self> {
+        // SAFETY: The VMA is valid and locked.
+        let native = unsafe { (*vma.as_ptr()).vm_ops };
+        // SAFETY: `vm_ops` is null or valid for as long as the VMA's file is.
+        let Some(mut ops) = (unsafe { native.as_ref() }).copied() else {
+            return Err(eopnotsupp());
+        };
+        if ops.fault.is_none() || vma.file().is_none() || vma.is_special() {
+            return Err(eopnotsupp());
+        }
+
+        ops.fault = Some(Wrapped::<T>::fault);
+        ops.open = Some(Wrapped::<T>::open);
+        ops.close = Some(Wrapped::<T>::close);
+
+        // INVARIANT: `ops` is as `native` but for these three; `vmas` is for the first VMA.
+        let wrapped = KBox::new(
+            Wrapped {
+                ops: UnsafeCell::new(ops),
+                native,
+                vmas: Refcount::new(1),
+                handler,
+                _module: ModuleRef::new(),
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        Ok(Self { vma, wrapped })
+    }
+
+    /// The VMA.
+    pub(crate) fn vma(&self) -> &LockedVma<'g> {
+        &self.vma
+    }
+
+    /// Gives the VMA its new operations. Cannot fail.
+    pub(crate) fn install(self) {
+        self.vma.start_write();
+        self.vma.set_mixedmap();
+        // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.
+        let wrapped = KBox::into_raw(self.wrapped);
+        // SAFETY: The mmap lock and the VMA lock are held for write, so nobody looks at `vm_ops`
+        // now. `wrapped` is valid until `close`.
+        unsafe { (*self.vma.as_ptr()).vm_ops = (*wrapped).ops.get() };
+    }
+}
+
+impl LockedVma<'_> {
+    /// Whether the VMA's faults go to a `T`.
+    pub(crate) fn is_wrapped<T: FaultHandler>(&self) -> bool {
+        // SAFETY: The VMA is valid and locked; its operations are null or valid.
+        let fault = unsafe { (*self.as_ptr()).vm_ops.as_ref() }.and_then(|ops| ops.fault);
+        // No other table has this function: it is private, and calls `T::fault`.
+        fault.is_some_and(|fault| core::ptr::fn_addr_eq(fault, Wrapped::<T>::fault as FaultFn))
+    }
+}
+
+type FaultFn = unsafe extern "C" fn(*mut vm_fault) -> vm_fault_t;
+
+#[kunit_tests(nosigbus_vm_operations)]
+mod tests {
+    use super::*;
+    use crate::abstractions::{
+        mm::MmapWriteGuard,
+        module::module_refcount,
+        user_memory::{
+            unmap,
+            Access,
+            Sharing, //
+            ShmemFile,
+        }, //
+    };
+    use kernel::{
+        page::PAGE_SIZE,
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            Arc, //
+        },
+    };
+
+    /// Counts its own end, and leaves every fault to the file system.
+    struct Probe(Arc<Atomic<i32>>);
+
+    impl FaultHandler for Probe {
+        fn fault(fault: Fault<'_, Self>) -> FaultResult {
+            match fault.native() {
+                Native::Answered(result) | Native::Sigbus(_, result) => result,
+            }
+        }
+    }
+
+    impl Drop for Probe {
+        fn drop(&mut self) {
+            self.0.add(1, Relaxed);
+        }
+    }
+
+    fn wrap(addr: usize, ends: &Arc<Atomic<i32>>, install: bool) -> Result {
+        let task = current!();
+        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        let prepared = Prepared::new(vma, Probe(ends.clone()))?;
+        if install {
+            prepared.install();
+        }
+        Ok(())
+    }
+
+    fn is_wrapped(addr: usize) -> Result<bool> {
+        let task = current!();
+        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        Ok(vma.is_wrapped::<Probe>())
+    }
+
+    #[test]
+    fn preparing_changes_nothing() -> Result {
+        let modules = module_refcount();
+        let ends = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let file = ShmemFile::new(PAGE_SIZE)?;
+        let addr = file.map(PAGE_SIZE, Sharing::Shared, Access::Read)?;
+
+        wrap(addr, &ends, false)?;
+        assert!(!is_wrapped(addr)?);
+        assert_eq!(ends.load(Relaxed), 1);
+        assert_eq!(module_refcount(), modules);
+        Ok(())
+    }
+
+    #[test]
+    fn lives_until_the_last_vma_goes() -> Result {
+        let modules = module_refcount();
+        let ends = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let file = ShmemFile::new(5 * PAGE_SIZE)?;
+        let addr = file.map(5 * PAGE_SIZE, Sharing::Shared, Access::Read)?;
+
+        wrap(addr, &ends, true)?;
+        assert!(is_wrapped(addr)?);
+        assert_eq!(module_refcount(), modules + 1);
+
+        // From the middle (a split, so one VMA more), the head, and the rest.
+        for (page, pages) in [(2, 1), (0, 1), (1, 1), (4, 1)] {
+            unmap(addr + page * PAGE_SIZE, pages * PAGE_SIZE)?;
+            assert_eq!(ends.load(Relaxed), 0);
+            assert_eq!(module_refcount(), modules + 1);
+            assert!(is_wrapped(addr + 3 * PAGE_SIZE)?);
+        }
+        unmap(addr + 3 * PAGE_SIZE, PAGE_SIZE)?;
+        assert_eq!(ends.load(Relaxed), 1);
+        assert_eq!(module_refcount(), modules);
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrapped_vma_is_not_wrapped_again() -> Result {
+        let ends = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let file = ShmemFile::new(PAGE_SIZE)?;
+        let addr = file.map(PAGE_SIZE, Sharing::Private, Access::ReadWrite)?;
+
+        wrap(addr, &ends, true)?;
+        assert_eq!(wrap(addr, &ends, true), Err(eopnotsupp()));
+        // The second one, which came to nothing.
+        assert_eq!(ends.load(Relaxed), 1);
+        unmap(addr, PAGE_SIZE)?;
+        assert_eq!(ends.load(Relaxed), 2);
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `NOSIGBUS_ENABLE`.
+
+use super::mapping::Mapping;
+use crate::{
+    abstractions::{
+        errno::eopnotsupp,
+        mm::MmapWriteGuard,
+        page_insertion::ZeroPages,
+        vm_operations::Prepared,
+        vma::LockedVma, //
+    },
+    policy::{
+        eligibility::{
+            class,
+            Facts,
+            FileFacts,
+            Refusal, //
+        },
+        range::PageRange,
+        Class,
+    },
+};
+use kernel::{
+    mm::MmWithUser,
+    prelude::*,
+    sync::Arc, //
+};
+
+fn facts(vma: &LockedVma<'_>) -> Facts {
+    Facts {
+        opted_in: vma.is_wrapped::<Mapping>(),
+        file: vma.file().map(|file| FileFacts {
+            regular: file.is_regular(),
+            kernel_internal: file.is_kernel_internal(),
+            dax: file.is_dax(),
+            page_cache: file.has_page_cache(),
+        }),
+        special: vma.is_special(),
+        shared: vma.is_shared(),
+        writable: vma.is_writable(),
+        locked: vma.is_locked_in_memory(),
+        userfaultfd: vma.has_userfaultfd(),
+    }
+}
+
+fn errno(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::OptedIn => EBUSY,
+        Refusal::Unsupported => eopnotsupp(),
+    }
+}
+
+/// Opts in the VMAs of a range of `mm`: all of them, or on any error none.
+///
+/// `addr` and `len` are in bytes, as user space has passed them. Takes the mmap lock for write;
+/// sleeps. Errors: as `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
+pub(super) fn enable(mm: &MmWithUser, addr: u64, len: u64, zeros: &Arc<ZeroPages>) -> Result {
+    let range = PageRange::new(addr, len)?;
+    let guard = MmapWriteGuard::lock_killable(mm)?;
+
+    let mut prepared = KVVec::new();
+    let mut next = range.start();
+    while next < range.end() {
+        let vma = guard.vma_lookup(next).ok_or(ENOMEM)?;
+        range.check_whole(vma.start(), vma.end())?;
+        next = vma.end();
+
+        let mapping = Mapping {
+            class: class(&facts(&vma)).map_err(errno)?,
+            zeros: zeros.clone(),
+        };
+        let class = mapping.class;
+        prepared.push((class, Prepared::new(vma, mapping)?), GFP_KERNEL_ACCOUNT)?;
+    }
+
+    for (class, prepared) in prepared {
+        if class == Class::SharedRead {
+            prepared.vma().clear_maywrite();
+        }
+        prepared.install();
+    }
+    Ok(())
+}
+
+#[kunit_tests(nosigbus_enable)]
+mod tests {
+    use super::*;
+    use crate::abstractions::user_memory::{
+        read_byte,
+        unmap,
+        write_byte,
+        Access,
+        Sharing, //
+        ShmemFile,
+    };
+    use kernel::page::PAGE_SIZE;
+
+    const PAGE: u64 = PAGE_SIZE as u64;
+
+    /// Opts in `pages` pages from `addr` of the test's own address space.
+    fn enable_pages(addr: usize, pages: u64) -> Result {
+        let zeros = Arc::new(ZeroPages::new()?, GFP_KERNEL)?;
+        let task = current!();
+        enable(
+            task.mm().ok_or(EINVAL)?,
+            addr as u64,
+            pages * PAGE,
+            &zeros, //
+        )
+    }
+
+    #[test]
+    fn past_eof_reads_zero() -> Result {
+        for sharing in [Sharing::Shared, Sharing::Private] {
+            let file = ShmemFile::new(PAGE_SIZE)?;
+            let addr = file.map(3 * PAGE_SIZE, sharing, Access::Read)?;
+
+            assert_eq!(read_byte(addr), Ok(0));
+            assert_eq!(read_byte(addr + PAGE_SIZE), Err(EFAULT));
+            enable_pages(addr, 3)?;
+            assert_eq!(read_byte(addr + PAGE_SIZE), Ok(0));
+            assert_eq!(read_byte(addr + 2 * PAGE_SIZE), Ok(0));
+            unmap(addr, 3 * PAGE_SIZE)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn private_pages_past_eof_can_be_written() -> Result {
+        let file = ShmemFile::new(0)?;
+        let addr = file.map(2 * PAGE_SIZE, Sharing::Private, Access::ReadWrite)?;
+
+        enable_pages(addr, 2)?;
+        assert_eq!(write_byte(addr + 1, 7), Ok(()));
+        assert_eq!(read_byte(addr), Ok(0));
+        assert_eq!(read_byte(addr + 1), Ok(7));
+        // Write after read: the zero page is replaced.
+        assert_eq!(read_byte(addr + PAGE_SIZE), Ok(0));
+        assert_eq!(write_byte(addr + PAGE_SIZE, 9), Ok(()));
+        assert_eq!(read_byte(addr + PAGE_SIZE), Ok(9));
+        unmap(addr, 2 * PAGE_SIZE)
+    }
+
+    #[test]
+    fn writable_mappings_of_the_file_stay_counted() -> Result {
+        let file = ShmemFile::new(PAGE_SIZE)?;
+        assert_eq!(file.writable_mappings(), 0);
+        let addr = file.map(2 * PAGE_SIZE, Sharing::Shared, Access::Read)?;
+        assert_eq!(file.writable_mappings(), 1);
+        enable_pages(addr, 2)?;
+        assert_eq!(file.writable_mappings(), 0);
+        unmap(addr, PAGE_SIZE)?;
+        assert_eq!(file.writable_mappings(), 0);
+        unmap(addr + PAGE_SIZE, PAGE_SIZE)?;
+        assert_eq!(file.writable_mappings(), 0);
+
+        let addr = file.map(PAGE_SIZE, Sharing::Private, Access::ReadWrite)?;
+        enable_pages(addr, 1)?;
+        assert_eq!(file.writable_mappings(), 0);
+        unmap(addr, PAGE_SIZE)
+    }
+
+    #[test]
+    fn refusals_change_nothing() -> Result {
+        let file = ShmemFile::new(0)?;
+        let addr = file.map(3 * PAGE_SIZE, Sharing::Shared, Access::Read)?;
+
+        assert_eq!(enable_pages(addr, 2), Err(EINVAL));
+        assert_eq!(enable_pages(addr + PAGE_SIZE, 2), Err(EINVAL));
+        assert_eq!(read_byte(addr), Err(EFAULT));
+        assert_eq!(file.writable_mappings(), 1);
+
+        enable_pages(addr, 3)?;
+        assert_eq!(enable_pages(addr, 3), Err(EBUSY));
+        unmap(addr + PAGE_SIZE, PAGE_SIZE)?;
+        assert_eq!(enable_pages(addr + PAGE_SIZE, 1), Err(ENOMEM));
+        unmap(addr, 3 * PAGE_SIZE)?;
+
+        let addr = file.map(PAGE_SIZE, Sharing::Shared, Access::ReadWrite)?;
+        assert_eq!(enable_pages(addr, 1), Err(eopnotsupp()));
+        assert_eq!(read_byte(addr), Err(EFAULT));
+        unmap(addr, PAGE_SIZE)
+    }
+}

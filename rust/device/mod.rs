@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `/dev/nosigbus`: the ioctls, and the fault handler of opted-in mappings.
+
+mod enable;
+mod mapping;
+
+use crate::abstractions::{
+    bindings::{
+        nosigbus_enable,
+        nosigbus_query,
+        NOSIGBUS_ENABLE,
+        NOSIGBUS_FEATURE_PRIVATE,
+        NOSIGBUS_FEATURE_SHARED_READ,
+        NOSIGBUS_QUERY,
+        NOSIGBUS_VERSION, //
+    },
+    device_node::Ioctl,
+    page_insertion::ZeroPages, //
+};
+use kernel::{
+    ioctl::_IOC_SIZE,
+    prelude::*,
+    sync::Arc,
+    uaccess::{
+        UserSlice,
+        UserSliceReader,
+        UserSliceWriter, //
+    },
+};
+
+/// The bits of `nosigbus_enable.flags` that are known.
+const ENABLE_FLAGS: u32 = 0;
+
+/// What all mappings share.
+pub(crate) struct NosigbusDevice {
+    zeros: Arc<ZeroPages>,
+}
+
+impl NosigbusDevice {
+    /// Allocates what all mappings share. Sleeps; fails with `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            zeros: Arc::new(ZeroPages::new()?, GFP_KERNEL)?,
+        })
+    }
+
+    fn query(&self, mut writer: UserSliceWriter) -> Result {
+        writer.write(&nosigbus_query {
+            version: NOSIGBUS_VERSION,
+            features: u64::from(NOSIGBUS_FEATURE_PRIVATE | NOSIGBUS_FEATURE_SHARED_READ),
+            enable_flags: u64::from(ENABLE_FLAGS),
+            ..Default::default()
+        })
+    }
+
+    fn enable(&self, mut reader: UserSliceReader) -> Result {
+        let request = reader.read::<nosigbus_enable>()?;
+        if request.flags & !ENABLE_FLAGS != 0 || request.eventfd != 0 || request.reserved != [0; 3]
+        {
+            return Err(EINVAL);
+        }
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        enable::enable(mm, request.addr, request.len, &self.zeros)
+    }
+}
+
+impl Ioctl for NosigbusDevice {
+    const NAME: &'static CStr = c"nosigbus";
+
+    fn ioctl(&self, cmd: u32, arg: UserPtr) -> Result {
+        let slice = UserSlice::new(arg, _IOC_SIZE(cmd));
+        match cmd {
+            NOSIGBUS_QUERY => self.query(slice.writer()),
+            NOSIGBUS_ENABLE => self.enable(slice.reader()),
+            _ => Err(ENOTTY),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Kernel macros and inline functions as functions: one line each, no logic. */
+
+#include <linux/cpumask.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/rcupdate.h>
+#include <linux/smp.h>
+#include <linux/userfaultfd_k.h>
+
+#include "helpers.h"
+
+int nosigbus_mmap_write_lock_killable(struct mm_struct *mm)
+{
+	return mmap_write_lock_killable(mm);
+}
+
+void nosigbus_mmap_write_unlock(struct mm_struct *mm)
+{
+	mmap_write_unlock(mm);
+}
+
+void nosigbus_vma_start_write(struct vm_area_struct *vma)
+{
+	vma_start_write(vma);
+}
+
+void nosigbus_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
+{
+	vm_flags_mod(vma, set, clear);
+}
+
+bool nosigbus_vma_is_special(const struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_SPECIAL;
+}
+
+bool nosigbus_userfaultfd_armed(struct vm_area_struct *vma)
+{
+	return userfaultfd_armed(vma);
+}
+
+void nosigbus_mapping_unmap_writable(struct address_space *mapping)
+{
+	mapping_unmap_writable(mapping);
+}
+
+loff_t nosigbus_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+bool nosigbus_is_dax(const struct inode *inode)
+{
+	return IS_DAX(inode);
+}
+
+bool nosigbus_is_private(const struct inode *inode)
+{
+	return IS_PRIVATE(inode);
+}
+
+bool nosigbus_is_anon_file(const struct inode *inode)
+{
+	return IS_ANON_FILE(inode);
+}
+
+unsigned long nosigbus_zero_pfn(unsigned long addr)
+{
+	return zero_pfn(addr);
+}
+
+void nosigbus_get_page(struct page *page)
+{
+	get_page(page);
+}
+
+void nosigbus_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+int nosigbus_page_count(const struct page *page)
+{
+	return page_count(page);
+}
+
+struct module *nosigbus_this_module(void)
+{
+	return THIS_MODULE;
+}
+
+void nosigbus_module_get(struct module *module)
+{
+	__module_get(module);
+}
+
+void nosigbus_module_put(struct module *module)
+{
+	module_put(module);
+}
+
+void nosigbus_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
+}
+
+unsigned int nosigbus_nr_cpu_ids(void)
+{
+	return nr_cpu_ids;
+}
+
+unsigned int nosigbus_raw_smp_processor_id(void)
+{
+	return raw_smp_processor_id();
+}

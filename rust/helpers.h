@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Kernel macros and inline functions as functions, for rust/abstractions. */
+#ifndef _NOSIGBUS_HELPERS_H
+#define _NOSIGBUS_HELPERS_H
+
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/shmem_fs.h>
+
+int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);
+void nosigbus_mmap_write_unlock(struct mm_struct *mm);
+void nosigbus_vma_start_write(struct vm_area_struct *vma);
+void nosigbus_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear);
+bool nosigbus_vma_is_special(const struct vm_area_struct *vma);
+bool nosigbus_userfaultfd_armed(struct vm_area_struct *vma);
+void nosigbus_mapping_unmap_writable(struct address_space *mapping);
+loff_t nosigbus_i_size_read(const struct inode *inode);
+bool nosigbus_is_dax(const struct inode *inode);
+bool nosigbus_is_private(const struct inode *inode);
+bool nosigbus_is_anon_file(const struct inode *inode);
+unsigned long nosigbus_zero_pfn(unsigned long addr);
+void nosigbus_get_page(struct page *page);
+void nosigbus_put_page(struct page *page);
+int nosigbus_page_count(const struct page *page);
+struct module *nosigbus_this_module(void);
+void nosigbus_module_get(struct module *module);
+void nosigbus_module_put(struct module *module);
+void nosigbus_synchronize_rcu_tasks(void);
+unsigned int nosigbus_nr_cpu_ids(void);
+unsigned int nosigbus_raw_smp_processor_id(void);
+
+#endif /* _NOSIGBUS_HELPERS_H */

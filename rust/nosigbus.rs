@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Mappings of files that never raise SIGBUS past end-of-file.
+//!
+//! A process opts a mapping in through `/dev/nosigbus`
+//! (`include/uapi/linux/nosigbus.h`). From then on a fault past EOF is answered with a stand-in;
+//! every other fault goes to the file system as before.
+//!
+//! Three layers, each depending only on those before it in this list:
+//!
+//! - [`abstractions`]: safe types over the kernel's C interfaces. All `unsafe` code is here.
+//! - [`policy`]: what to do, decided by plain functions over plain values.
+//! - [`device`]: the ioctls and the fault handler, which ask the policy and use the abstractions.
+
+use kernel::prelude::*;
+
+mod abstractions;
+mod device;
+mod policy;
+
+use abstractions::{
+    device_node::DeviceNode,
+    module::TextDrain, //
+};
+use device::NosigbusDevice;
+
+module! {
+    type: Nosigbus,
+    name: "nosigbus",
+    authors: ["The nosigbus developers"],
+    description: "Mappings of files that never raise SIGBUS past end-of-file",
+    license: "GPL",
+}
+
+/// What exists from insmod to rmmod.
+#[pin_data]
+struct Nosigbus {
+    // Fields are dropped in this order: first nobody can come in any more, then all are out.
+    #[pin]
+    _node: DeviceNode<NosigbusDevice>,
+    _drain: TextDrain,
+}
+
+impl kernel::InPlaceModule for Nosigbus {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _node <- DeviceNode::register(NosigbusDevice::new()?),
+            _drain: TextDrain,
+        })
+    }
+}

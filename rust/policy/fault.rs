@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! How a fault is answered.
+
+use super::Class;
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// What a fault is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// How a fault is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// As the file system has it.
+    Native,
+    /// With the shared zero page, read-only.
+    ZeroPage,
+    /// With a private page, zero-filled.
+    PrivateZeros,
+}
+
+/// Whether the page `pgoff` (in pages) of a file of `i_size` bytes is past EOF.
+///
+/// The page that holds EOF is not.
+pub(crate) fn past_eof(pgoff: u64, i_size: u64) -> bool {
+    pgoff >= i_size.div_ceil(PAGE_SIZE as u64)
+}
+
+/// Decides how to answer a fault at the page `pgoff` (in pages) of a file of `i_size` bytes.
+///
+/// Asked before the file system is, and once more with the size of then if the file system has
+/// answered with SIGBUS: what was inside the file may be past EOF by now.
+pub(crate) fn answer(class: Class, access: Access, pgoff: u64, i_size: u64) -> Answer {
+    if !past_eof(pgoff, i_size) {
+        return Answer::Native;
+    }
+    match (class, access) {
+        (Class::Private | Class::SharedRead, Access::Read) => Answer::ZeroPage,
+        (Class::Private, Access::Write) => Answer::PrivateZeros,
+        // Core mm answers it with SIGSEGV and does not ask.
+        (Class::SharedRead, Access::Write) => Answer::Native,
+    }
+}
+
+#[kunit_tests(nosigbus_policy_fault)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = PAGE_SIZE as u64;
+    /// The largest `i_size` there can be, `MAX_LFS_FILESIZE` on 64 bits.
+    const LARGEST: u64 = i64::MAX as u64;
+
+    /// Sizes of a file in bytes, and the first page past EOF of each.
+    const FIRST_PAST_EOF: [(u64, u64); 10] = [
+        (0, 0),
+        (1, 1),
+        (PAGE - 1, 1),
+        (PAGE, 1),
+        (PAGE + 1, 2),
+        (2 * PAGE - 1, 2),
+        (2 * PAGE, 2),
+        (LARGEST - PAGE + 1, (LARGEST + 1) / PAGE - 1),
+        (LARGEST - PAGE + 2, (LARGEST + 1) / PAGE),
+        (LARGEST, (LARGEST + 1) / PAGE),
+    ];
+
+    #[test]
+    fn eof_is_in_a_real_page() {
+        for (i_size, first) in FIRST_PAST_EOF {
+            assert!(first == 0 || !past_eof(first - 1, i_size));
+            assert!(past_eof(first, i_size));
+            assert!(past_eof(first + 1, i_size));
+            assert!(past_eof(u64::MAX, i_size));
+        }
+    }
+
+    #[test]
+    fn inside_the_file_system_answers() {
+        for (i_size, first) in FIRST_PAST_EOF {
+            for class in [Class::Private, Class::SharedRead] {
+                for access in [Access::Read, Access::Write] {
+                    for pgoff in [0, first / 2, first.saturating_sub(1)] {
+                        if pgoff < first {
+                            assert_eq!(answer(class, access, pgoff, i_size), Answer::Native);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn past_eof_the_class_and_the_access_decide() {
+        for (i_size, first) in FIRST_PAST_EOF {
+            for pgoff in [first, first + 1, LARGEST / PAGE, u64::MAX] {
+                let answer = |class, access| {
+                    if pgoff >= first {
+                        Some(answer(class, access, pgoff, i_size))
+                    } else {
+                        None
+                    }
+                };
+                let private_read = answer(Class::Private, Access::Read);
+                let private_write = answer(Class::Private, Access::Write);
+                let shared_read = answer(Class::SharedRead, Access::Read);
+                let shared_write = answer(Class::SharedRead, Access::Write);
+                if pgoff >= first {
+                    assert_eq!(private_read, Some(Answer::ZeroPage));
+                    assert_eq!(private_write, Some(Answer::PrivateZeros));
+                    assert_eq!(shared_read, Some(Answer::ZeroPage));
+                    assert_eq!(shared_write, Some(Answer::Native));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What to do, as functions of plain values: no pointers, no locks, no `unsafe`.
+
+pub(crate) mod eligibility;
+pub(crate) mod fault;
+pub(crate) mod range;
+
+/// What kind of mapping has opted in, which decides how its faults are answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Class {
+    /// `MAP_PRIVATE`.
+    Private,
+    /// `MAP_SHARED`, not writable, and kept so.
+    SharedRead,
+}
