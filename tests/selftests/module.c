@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Unloading: refused while a mapping is opted in, fine afterwards. Needs root. */
+
+#include "nosigbus_test.h"
+
+#include <sys/syscall.h>
+
+FIXTURE(module) {
+	size_t page;
+	int device, fd;
+	char *addr;
+};
+
+FIXTURE_SETUP(module)
+{
+	if (geteuid())
+		SKIP(return, "loading modules takes root");
+	catch_signals();
+	self->page = page_size();
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(MEMFD);
+	ASSERT_GE(self->fd, 0);
+	self->addr = mmap(NULL, 4 * self->page, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(self->addr, MAP_FAILED);
+}
+
+FIXTURE_TEARDOWN(module)
+{
+}
+
+/* 0, or minus errno. */
+static int unload(void)
+{
+	return syscall(SYS_delete_module, "nosigbus", O_NONBLOCK) ? -errno : 0;
+}
+
+static int load(void)
+{
+	const char *path = getenv("NOSIGBUS_KO");
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* delete_module(2) says EWOULDBLOCK of a module in use; rmmod(8) makes "is in use" of it. */
+TEST_F(module, refused_while_opted_in)
+{
+	ASSERT_EQ(enable(self->device, self->addr, 4 * self->page), 0);
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+
+	/* The mapping holds it, not the open device. */
+	ASSERT_EQ(close(self->device), 0);
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+	EXPECT_EQ(WEXITSTATUS(system("rmmod nosigbus 2>/dev/null")), 1);
+	EXPECT_EQ(read_byte(self->addr), 0);
+
+	/* So does each part of it. */
+	ASSERT_EQ(munmap(self->addr + self->page, self->page), 0);
+	ASSERT_EQ(munmap(self->addr, self->page), 0);
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+	EXPECT_EQ(read_byte(self->addr + 3 * self->page), 0);
+
+	ASSERT_EQ(munmap(self->addr, 4 * self->page), 0);
+	ASSERT_EQ(unload(), 0);
+	EXPECT_EQ(access("/dev/nosigbus", F_OK), -1);
+	ASSERT_EQ(load(), 0);
+	EXPECT_EQ(access("/dev/nosigbus", R_OK | W_OK), 0);
+}
+
+TEST_F(module, refused_while_the_device_is_open)
+{
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+	ASSERT_EQ(close(self->device), 0);
+	ASSERT_EQ(unload(), 0);
+	ASSERT_EQ(load(), 0);
+}
+
+TEST_F(module, refused_while_a_child_holds_a_copy)
+{
+	int go[2];
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(enable(self->device, self->addr, 4 * self->page), 0);
+	ASSERT_EQ(pipe(go), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		close(self->device);
+		close(go[1]);
+		_exit(read(go[0], &byte, 1) != 0 || read_byte(self->addr) != 0);
+	}
+	close(go[0]);
+	ASSERT_EQ(close(self->device), 0);
+	ASSERT_EQ(munmap(self->addr, 4 * self->page), 0);
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+
+	/* The child exits with everything still mapped. */
+	close(go[1]);
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
+	ASSERT_EQ(unload(), 0);
+	ASSERT_EQ(load(), 0);
+}
+
+/* Refused requests must not leave a reference behind. */
+TEST_F(module, not_held_by_refused_requests)
+{
+	EXPECT_EQ(enable(self->device, self->addr, self->page), -EINVAL);
+	ASSERT_EQ(mprotect(self->addr + self->page, self->page, PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(enable(self->device, self->addr, 4 * self->page), -EOPNOTSUPP);
+	ASSERT_EQ(munmap(self->addr + self->page, self->page), 0);
+	EXPECT_EQ(enable(self->device, self->addr, 4 * self->page), -ENOMEM);
+	ASSERT_EQ(close(self->device), 0);
+	ASSERT_EQ(unload(), 0);
+	ASSERT_EQ(load(), 0);
+}
+
+TEST_HARNESS_MAIN
