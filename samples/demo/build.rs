@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Makes the Rust side of the uAPI of the header that C programs include.
+
+use std::{env, path::Path, process::Command};
+
+fn main() {
+    let header = Path::new("../../include/uapi/linux/nosigbus.h");
+    println!("cargo::rerun-if-changed={}", header.display());
+
+    let out = Path::new(&env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("uapi.rs");
+    let status = Command::new("bindgen")
+        .arg(header)
+        .args(["--allowlist-item", "(nosigbus|NOSIGBUS)_.*", "--use-core"])
+        .arg("-o")
+        .arg(&out)
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("bindgen {}: {status}", header.display()),
+        Err(error) => panic!("cannot run bindgen (Debian package bindgen): {error}"),
+    }
+}
