@@ -98,24 +98,15 @@ mod tests {
 
     #[test]
     fn past_eof_the_class_and_the_access_decide() {
-        for (i_size, first) in FIRST_PAST_EOF {
-            for pgoff in [first, first + 1, LARGEST / PAGE, u64::MAX] {
-                let answer = |class, access| {
-                    if pgoff >= first {
-                        Some(answer(class, access, pgoff, i_size))
-                    } else {
-                        None
-                    }
-                };
-                let private_read = answer(Class::Private, Access::Read);
-                let private_write = answer(Class::Private, Access::Write);
-                let shared_read = answer(Class::SharedRead, Access::Read);
-                let shared_write = answer(Class::SharedRead, Access::Write);
-                if pgoff >= first {
-                    assert_eq!(private_read, Some(Answer::ZeroPage));
-                    assert_eq!(private_write, Some(Answer::PrivateZeros));
-                    assert_eq!(shared_read, Some(Answer::ZeroPage));
-                    assert_eq!(shared_write, Some(Answer::Native));
+        for (class, access, expected) in [
+            (Class::Private, Access::Read, Answer::ZeroPage),
+            (Class::Private, Access::Write, Answer::PrivateZeros),
+            (Class::SharedRead, Access::Read, Answer::ZeroPage),
+            (Class::SharedRead, Access::Write, Answer::Native),
+        ] {
+            for (i_size, first) in FIRST_PAST_EOF {
+                for pgoff in [first, first + 1, u64::MAX] {
+                    assert_eq!(answer(class, access, pgoff, i_size), expected);
                 }
             }
         }

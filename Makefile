@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# make            the module, for the kernel tree KDIR, with your own toolchain
+# make run        everything from nothing: a stock Debian kernel in QEMU, the demo
+# make test       every test, in the stock and in the debug kernel
+# make lint       rustfmt, clippy, shellcheck, checkpatch
+# make clean      removes what was built here
+# make distclean  also removes the cache (toolchain, kernels)
+#
+# Kbuild reads the file Kbuild, not this one.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nosigbus
+RELEASE := samples/release
+
+modules:
+	@tests/check-kdir.sh '$(KDIR)'
+	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' modules
+
+modules_install: modules
+	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' modules_install
+
+headers_install:
+	install -D -m 644 include/uapi/linux/nosigbus.h \
+		'$(or $(INSTALL_HDR_PATH),$(DESTDIR)/usr)/include/linux/nosigbus.h'
+
+run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-demo
+	@tests/boot.sh -- build/$(RELEASE)/nosigbus-demo --png build/demo.png
+
+test:
+	@tests/test.sh
+
+lint:
+	@tests/lint.sh
+
+# The module for a kernel of tests/kernel.sh, and user space: Kbuild and cargo
+# know what has to be built again.
+build/stock/nosigbus.ko build/debug/nosigbus.ko: build/%/nosigbus.ko: FORCE
+	@tests/build-module.sh $*
+
+build/$(RELEASE)/nosigbus-demo: FORCE
+	@tests/build-samples.sh
+
+clean:
+	rm -rf build
+	find . -path ./.git -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' \
+		-o -name '*.mod.c' -o -name '.*.cmd' -o -name '.*.d' -o -name modules.order \
+		-o -name Module.symvers -o -name bindings_generated.rs \) -exec rm -f {} +
+
+distclean: clean
+	rm -rf '$(CACHE)' samples/Cargo.lock
+
+FORCE:
+
+.PHONY: modules modules_install headers_install run test lint clean distclean FORCE

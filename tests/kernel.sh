@@ -1,0 +1,307 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The kernels that the module is built for and tested in. Makes one if need be
+# and prints a directory that holds:
+#
+#   vmlinuz    the bootable image
+#   build      the tree to build modules against (KDIR)
+#   make-args  what make has to be told for modules of that tree
+#   release    the kernel's release
+#   modules    the kernel's own modules, as modules/lib/modules/RELEASE (stock)
+#
+#   tests/kernel.sh stock   Debian's own kernel, as it is: the one that
+#       linux-image-amd64 of trixie-backports stands for, or KERNEL_VERSION=
+#       7.3.4, 7.2 (the newest 7.2) or 7.2.12+deb13-amd64
+#   tests/kernel.sh debug   tests/kernel/debug.config, built from the newest
+#       linux-source of trixie-backports, or DEBUG_KERNEL_VERSION= 7.2 or 7.2.11
+#
+# Everything comes through apt, which checks the archive's signatures.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# The kernel's make is not to see what ours was given.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+OLDEST=7.2
+DEBUG_ARGS=LLVM=-19
+DEBUG_CONFIG=$REPO/tests/kernel/debug.config
+
+# What neither kernel needs of linux-source: two thirds of it. Kconfig files and
+# Makefiles stay, as every one of them is read.
+NOT_NEEDED=(
+	'linux-source-*/Documentation/*/*'
+	'linux-source-*/arch/[!x]*/*.[chS]' 'linux-source-*/arch/xtensa/*.[chS]'
+	'linux-source-*/arch/[!x]*/*.dts*'
+	'linux-source-*/drivers/gpu/*.[ch]'
+	'linux-source-*/drivers/infiniband/*.[ch]'
+	'linux-source-*/drivers/media/*.[ch]'
+	'linux-source-*/drivers/net/ethernet/*.[ch]'
+	'linux-source-*/drivers/net/wireless/*.[ch]'
+	'linux-source-*/drivers/staging/*.[ch]'
+	'linux-source-*/sound/*.[ch]'
+	'linux-source-*/tools/perf/*'
+	'linux-source-*/tools/testing/selftests/*/*'
+)
+
+inside() {
+	"$REPO/tests/toolchain.sh" run "$@"
+}
+
+at_least() {
+	[[ $(printf '%s\n' "$1" "$2" | sort -V | sed -n 1p) == "$1" ]]
+}
+
+# At most once a day; what is there has to do when the archive cannot be reached.
+update_lists() {
+	local stamp=$ROOT/var/lib/apt/updated lock
+	exec {lock}>"$CACHE/apt.lock"
+	flock "$lock"
+	if [[ -z $(find "$stamp" -mtime -1 2>/dev/null) ]]; then
+		step "Kernel: asking the Debian archive what is new (apt-get update)"
+		if logged apt-update-inside inside --rw apt-get -o APT::Update::Error-Mode=any update; then
+			touch "$stamp"
+		else
+			note "the archive cannot be reached (log: $CURRENT_LOG): going on with what it had last time"
+		fi
+	fi
+	exec {lock}>&-
+}
+
+# field PACKAGE NAME: a field of the package's first (newest) record.
+field() {
+	{ inside apt-cache show "$1" 2>/dev/null || true; } | sed -n "s/^$2: //p" | sed -n 1p
+}
+
+# Versions of package $1 in trixie-backports, newest first.
+versions() {
+	inside apt-cache madison "$1" | awk -F' *[|] *' '$3 ~ /-backports\// { print $2 }'
+}
+
+# Releases of the plain amd64 flavour that the archive has and that are not too
+# old, oldest first. A new version is there unsigned before it is there signed.
+releases() {
+	local release
+	{
+		inside apt-cache pkgnames linux-image-
+		inside apt-cache pkgnames linux-binary-unsigned-
+	} | sed -nE 's/^linux-(image|binary-unsigned)-([0-9][0-9.]*\+deb[0-9]+-amd64)$/\2/p' |
+		sort -Vu | while read -r release; do
+		if at_least "$OLDEST" "$release"; then
+			printf '%s\n' "$release"
+		fi
+	done
+}
+
+# The release that $1 (KERNEL_VERSION, or nothing) means.
+stock_release() {
+	local want=$1 release found='' version
+	if [[ -z $want ]]; then
+		version=$(versions linux-image-amd64 | sed -n 1p)
+		field "linux-image-amd64=$version" Depends | sed -n 's/.*linux-image-\([^ ,]*\).*/\1/p'
+		return
+	fi
+	for release in $(releases); do
+		case $release in
+		"$want" | "$want"+* | "$want".*) found=$release ;;
+		esac
+	done
+	printf '%s\n' "$found"
+}
+
+unpack_source() { # PACKAGE.deb DIR
+	local pattern exclude=()
+	for pattern in "${NOT_NEEDED[@]}"; do
+		exclude+=(--exclude="$pattern")
+	done
+	# shellcheck disable=SC2016 # for the shell inside
+	inside bash -euo pipefail -c '
+		mkdir "$2"
+		dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards "*/linux-source-*.tar.xz" |
+			xz -dc -T0 | tar -x -C "$2" --strip-components=1 --wildcards "${@:3}"
+	' unpack_source "$1" "$2" "${exclude[@]}"
+}
+
+download() { # DIR PACKAGE...
+	local dir=$1
+	shift
+	mkdir "$dir"
+	(cd "$dir" && logged kernel-download inside apt-get download "$@") ||
+		{
+			CURRENT_LOG=$CACHE/log/kernel-download.log
+			die "could not download $*" "if it is the network, run this again"
+		}
+}
+
+make_stock() { # RELEASE VERSION DIR
+	local release=$1 version=$2 dir=$3 image packages source cc deb
+	image=linux-image-$release
+	if [[ -z $(field "$image" Version) ]]; then
+		image=linux-binary-unsigned-$release
+		note "Debian has not signed $release yet: taking the unsigned image"
+	fi
+	# The image may be split: take those parts that belong to this release.
+	mapfile -t packages < <(
+		printf '%s\n' "$image" "linux-modules-$release"
+		field "$image" Depends | sed 's,[\,|],\n,g' | awk '{ print $1 }' | grep -F -- "-$release"
+	)
+	mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+	source=linux-source-$(sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$release")
+
+	step "Kernel $release: downloading image, modules, headers and source (350 MB)"
+	download "$dir/debs" "${packages[@]/%/=$version}" "linux-headers-$release=$version" "$source=$version"
+
+	step "Kernel $release: unpacking"
+	for deb in "$dir"/debs/linux-headers-*; do
+		inside dpkg-deb -x "$deb" "$dir/headers"
+		rm "$deb"
+	done
+	unpack_source "$dir/debs/$source"_* "$dir/build"
+	rm "$dir/debs/$source"_*
+	for deb in "$dir"/debs/*; do
+		inside dpkg-deb -x "$deb" "$dir/modules"
+	done
+	rm -r "$dir/debs"
+	# Debian has /lib in /usr.
+	[[ -e $dir/modules/lib ]] || ln -s usr/lib "$dir/modules/lib"
+	ln -s "$(cd "$dir" && find modules -name 'vmlinuz*' | sed -n 1p)" "$dir/vmlinuz"
+	inside depmod -b "$dir/modules" "$release"
+	[[ -e $dir/vmlinuz && -e $dir/modules/lib/modules/$release/modules.dep ]] ||
+		die "no vmlinuz or no modules in the packages of $release" \
+			"their layout may have changed: compare make_stock() in tests/kernel.sh"
+
+	cp "$dir/headers/usr/src/linux-headers-$release"/{.config,Module.symvers} "$dir/build"
+	rm -r "$dir/headers"
+	cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\) .*/\1/p' "$dir/build/.config")
+	inside which "$cc" >/dev/null ||
+		die "$release was built with $cc, which the toolchain root lacks" \
+			"add it to PACKAGES in tests/toolchain.sh"
+
+	step "Kernel $release: preparing its source to build modules with Rust (a minute)"
+	logged kernel-prepare inside make -C "$dir/build" "CC=$cc" "KERNELRELEASE=$release" \
+		"-j$(nproc)" modules_prepare || die "modules_prepare failed for $release"
+	grep -qx 'CONFIG_RUST=y' "$dir/build/include/config/auto.conf" ||
+		die "CONFIG_RUST got lost: the toolchain root does not fit $release" \
+			"run 'make rustavailable' in $dir/build (tests/toolchain.sh run ...)"
+	printf 'CC=%s\n' "$cc" >"$dir/make-args"
+	printf '%s\n' "$release" >"$dir/release"
+}
+
+# Every line of debug.config must have made it into the kernel's .config.
+check_config() { # .config
+	local line lost=()
+	while read -r line; do
+		case $line in
+		CONFIG_*=*)
+			grep -qxF "$line" "$1" || lost+=("$line")
+			;;
+		'# CONFIG_'*' is not set')
+			line=${line#\# }
+			! grep -q "^${line%% *}=" "$1" || lost+=("${line%% *}=n")
+			;;
+		esac
+	done <"$DEBUG_CONFIG"
+	((${#lost[@]} == 0)) || die "Kconfig did not keep ${lost[*]}" \
+		"give tests/kernel/debug.config what these depend on, or take them out"
+}
+
+make_debug() { # PACKAGE VERSION DIR
+	local package=$1 version=$2 dir=$3
+	local build=$dir/build make=(inside make -C "$dir/build" "$DEBUG_ARGS" "-j$(nproc)")
+	step "Debug kernel: downloading $package $version (160 MB)"
+	download "$dir/debs" "$package=$version"
+	step "Debug kernel: unpacking and configuring"
+	unpack_source "$dir/debs/$package"_* "$build"
+	rm -r "$dir/debs"
+	logged debug-config "${make[@]}" tinyconfig || die "make tinyconfig failed"
+	cat "$DEBUG_CONFIG" >>"$build/.config"
+	logged debug-config "${make[@]}" olddefconfig || die "make olddefconfig failed"
+	check_config "$build/.config"
+	step "Debug kernel: building with KASAN, lockdep, kmemleak (10 minutes on 2 cores, about 2700 lines)"
+	logged debug-build "${make[@]}" bzImage modules || die "the debug kernel did not build"
+	# The rest is not needed to build modules: 2 GB.
+	find "$build" -type f \( -name '*.o' -o -name '*.a' -o -name vmlinux.unstripped \) \
+		-not -path "$build/scripts/*" -not -path "$build/tools/*" -delete
+	ln -s build/arch/x86/boot/bzImage "$dir/vmlinuz"
+	cp "$build/include/config/kernel.release" "$dir/release"
+	printf '%s\n' "$DEBUG_ARGS" >"$dir/make-args"
+}
+
+# current LINK: prints the kernel that LINK stands for, if it is there and was
+# looked up not longer than a day ago.
+current() {
+	if [[ -e $1/release && -n $(find "$1" -maxdepth 0 -mtime -1) ]]; then
+		realpath "$1"
+	fi
+}
+
+stock() {
+	local want=${KERNEL_VERSION-} link dir release version
+	link=$KERNELS/stock.${want:-newest}.$TOOLS
+	dir=$(current "$link")
+	if [[ -z $dir ]]; then
+		update_lists
+		release=$(stock_release "$want")
+		version=$(field "linux-headers-${release:-none}" Version)
+		if [[ -z $release || -z $version ]]; then
+			if [[ -e $link/release ]]; then
+				note "the archive no longer has it: taking $(cat "$link/release") from the cache"
+				realpath "$link"
+				return
+			fi
+			die "the archive has no kernel ${want:-at all} that will do ($OLDEST or newer)" \
+				"KERNEL_VERSION= one of: $(releases | tr '\n' ' ')"
+		fi
+		at_least "$OLDEST" "$release" || die "kernel $release is too old" \
+			"the module needs $OLDEST; KERNEL_VERSION= one of: $(releases | tr '\n' ' ')"
+		dir=$KERNELS/stock-$release-$(key "$version" "$TOOLS" "recipe 1")
+		cache_entry "$dir" make_stock "$release" "$version"
+		ln -sfnT "$dir" "$link"
+	fi
+	printf '%s\n' "$dir"
+}
+
+debug() {
+	local want=${DEBUG_KERNEL_VERSION-} config link dir package='' version='' candidate
+	config=$(key "$(cat "$DEBUG_CONFIG")" "$DEBUG_ARGS" "recipe 1")
+	link=$KERNELS/debug.${want:-newest}.$config.$TOOLS
+	dir=$(current "$link")
+	if [[ -z $dir ]]; then
+		update_lists
+		package=$(inside apt-cache pkgnames linux-source- | sort -V |
+			grep -E '^linux-source-[0-9]+\.[0-9]+$' |
+			{ if [[ -n $want ]]; then grep -xF "linux-source-$(cut -d. -f1,2 <<<"$want")"; else tail -n 1; fi; }) || true
+		if [[ -n $package ]]; then
+			for candidate in $(versions "$package"); do
+				case $candidate in
+				"$want"[-.]* | "${want:-$candidate}") version=$candidate && break ;;
+				esac
+			done
+		fi
+		if [[ -z $version ]]; then
+			die "the archive has no source of kernel ${want:-7.x}" \
+				"DEBUG_KERNEL_VERSION= one of: $(releases | tr '\n' ' ' | sed 's/+[^ ]*//g')"
+		fi
+		at_least "$OLDEST" "$version" || die "kernel $version is too old" "the module needs $OLDEST"
+		dir=$KERNELS/debug-${version%%-*}-$(key "$version" "$TOOLS" "$config")
+		cache_entry "$dir" make_debug "$package" "$version"
+		ln -sfnT "$dir" "$link"
+	fi
+	printf '%s\n' "$dir"
+}
+
+case ${1-} in
+stock | debug) ;;
+*)
+	printf 'usage: tests/kernel.sh stock|debug\n' >&2
+	exit 2
+	;;
+esac
+ROOT=$("$REPO/tests/toolchain.sh")
+KERNELS=$CACHE/kernel
+mkdir -p "$KERNELS"
+# A tree that was prepared by one rustc cannot be used by another.
+TOOLS=$(key "$(dpkg-query --admindir="$ROOT/var/lib/dpkg" -W \
+	rustc bindgen gcc-14 clang-19 pahole)")
+"$1"

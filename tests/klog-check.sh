@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Looks in a kernel log for what a test may not cause, whatever it said itself:
+# tests/klog-check.sh LOG prints each such report and exits 1, or exits 0.
+
+set -euo pipefail
+
+if [[ $# -ne 1 || ! -r ${1-} ]]; then
+	printf 'usage: tests/klog-check.sh LOG\n' >&2
+	exit 2
+fi
+
+bad=(
+	'BUG:' 'WARNING:' 'Oops' 'kernel BUG at' 'Kernel panic' 'Bad page'
+	'general protection fault' 'stack segment:' 'double fault' 'invalid opcode:'
+	'unable to handle' 'Unable to handle' 'refcount_t:' 'list_(add|del) corruption'
+	# lockdep
+	'possible (recursive|circular|irq lock inversion|irq|unsafe locking)' 'INFO: trying to register non-static key'
+	'(SOFT|HARD)(IRQ)?.*-safe -> .*-unsafe' 'inconsistent lock state' 'suspicious RCU usage'
+	'held lock freed' 'lock held when returning' 'bad unlock balance' 'Invalid wait context'
+	'turning off the locking correctness validator' 'sleeping function called'
+	# the other checkers
+	'KASAN:' 'KCSAN:' 'KFENCE:' 'UBSAN' 'unreferenced object' 'new suspected memory leaks'
+	'INFO: task .* blocked' 'detected stalls' 'self-detected stall' 'soft lockup' 'hard LOCKUP'
+	'rust_kernel: panicked' 'panicked at'
+)
+pattern=$(
+	IFS='|'
+	printf '%s' "${bad[*]}"
+)
+
+if grep -qaE "$pattern" "$1"; then
+	printf 'the kernel log has reports (%s):\n' "$1"
+	grep -aE -B 2 -A 40 "$pattern" "$1" | sed -n '1,200s/^/  | /p'
+	exit 1
+fi

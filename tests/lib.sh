@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Shared by the scripts in this directory (source it, do not run it): where
+# things are, what is said while they happen, and how a cache entry is made.
+#
+# What is said goes to stderr; stdout is left to each script's result.
+
+# shellcheck disable=SC2034 # for those who source this
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nosigbus
+mkdir -p "$CACHE/log"
+CACHE=$(cd "$CACHE" && pwd -P)
+
+CURRENT_STEP=${0##*/}
+CURRENT_LOG=
+
+# step TEXT: says what happens now; a later die names it.
+step() {
+	CURRENT_STEP=$1
+	CURRENT_LOG=
+	printf '==> %s\n' "$1" >&2
+}
+
+note() {
+	printf '    %s\n' "$*" >&2
+}
+
+# die WHAT [WHAT-TO-DO]: ends the script, naming the step that failed.
+die() {
+	{
+		printf '\nFAILED: %s\n  step:  %s\n' "$1" "$CURRENT_STEP"
+		if [[ -s $CURRENT_LOG ]]; then
+			printf '  log:   %s, which ends in\n' "$CURRENT_LOG"
+			tail -n 25 "$CURRENT_LOG" | sed 's/^/    | /'
+		fi
+		if [[ -n ${2-} ]]; then
+			printf '  to do: %s\n' "$2"
+		fi
+	} >&2
+	exit 1
+}
+
+# Shows how far the log of a long command has come: on a terminal in one line,
+# every second; elsewhere a line every 20 seconds.
+progress() {
+	local log=$1 start=$SECONDS every=20 format='    ... %d lines of output, %d s\n' never
+	if [[ -t 2 ]]; then
+		every=1 format='\r    ... %d lines of output, %d s '
+	fi
+	exec {never}<> <(:)
+	until read -rt "$every" -u "$never"; do
+		# shellcheck disable=SC2059 # one of the two formats above
+		printf "$format" "$(wc -l <"$log")" $((SECONDS - start)) >&2
+	done
+}
+
+# What set -e ends is not to end without a word.
+set -E
+trap '((BASH_SUBSHELL)) || printf "FAILED: %s, line %d (step: %s)\n" "${BASH_SOURCE[0]##*/}" "$LINENO" "$CURRENT_STEP" >&2' ERR
+
+# logged NAME COMMAND...: runs it with its output in a log file.
+logged() {
+	local start=$SECONDS rc=0 watcher
+	CURRENT_LOG=$CACHE/log/$1.log
+	shift
+	: >"$CURRENT_LOG"
+	progress "$CURRENT_LOG" &
+	watcher=$!
+	"$@" >"$CURRENT_LOG" 2>&1 </dev/null || rc=$?
+	kill "$watcher" 2>/dev/null || true
+	wait "$watcher" 2>/dev/null || true
+	if [[ -t 2 ]]; then
+		printf '\r\033[K' >&2
+	fi
+	if ((rc == 0 && SECONDS - start >= 5)); then
+		note "done, $((SECONDS - start)) s"
+	fi
+	return "$rc"
+}
+
+# cache_entry DIR FUNCTION ARG...: has FUNCTION ARG... TMPDIR fill a directory
+# and makes it DIR, in one step, so that what stands in the cache is whole. Of
+# two scripts that want the same entry one makes it, and the other waits.
+cache_entry() {
+	local dir=$1 lock
+	shift
+	if [[ -d $dir ]]; then
+		return
+	fi
+	mkdir -p "${dir%/*}"
+	exec {lock}>"$dir.lock"
+	if ! flock -n "$lock"; then
+		note "another process is making $dir: waiting for it"
+		flock "$lock"
+	fi
+	if [[ ! -d $dir ]]; then
+		rm -rf "$dir.part"
+		mkdir "$dir.part"
+		"$@" "$dir.part"
+		mv -T "$dir.part" "$dir"
+	fi
+	exec {lock}>&-
+}
+
+# key TEXT...: a short name for what went into a cache entry.
+key() {
+	printf '%s\n' "$@" | sha256sum | cut -c1-12
+}

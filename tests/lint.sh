@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# rustfmt with the kernel's settings, clippy with warnings as errors, shellcheck,
+# and the kernel's checkpatch.pl. Says what is wrong; changes nothing.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+cd "$REPO"
+failed=0
+stock=$(tests/kernel.sh stock)
+mapfile -t files < <(git ls-files --cached --others --exclude-standard)
+
+# of PATTERN...: those of the project's files whose names match.
+of() {
+	local file pattern
+	for file in "${files[@]}"; do
+		for pattern; do
+			# shellcheck disable=SC2053 # a pattern is meant
+			[[ $file == $pattern ]] && printf '%s\n' "$file" && break
+		done
+	done
+}
+
+check() { # TEXT COMMAND...
+	step "Lint: $1"
+	shift
+	"$@" || failed=1
+}
+
+inside() {
+	"$REPO/tests/toolchain.sh" run "$@"
+}
+
+mapfile -t rust < <(of 'rust/*.rs')
+mapfile -t safe_rust < <(of 'rust/policy/*.rs' 'rust/device/*.rs' 'rust/nosigbus.rs')
+mapfile -t shell < <(of '*.sh' '.ci/run')
+mapfile -t kernel_c < <(of 'rust/*.[ch]' 'include/*.h')
+mapfile -t user_c < <(of 'tests/*.[ch]' 'samples/*.[ch]')
+mapfile -t samples < <(of 'samples/*.rs')
+
+check "rustfmt, module" inside rustfmt --check --edition 2021 \
+	--config-path "$stock/build/.rustfmt.toml" "${rust[@]}"
+check "rustfmt, samples" inside rustfmt --check --edition 2024 "${samples[@]}"
+# Objects of their own, so that clippy looks at everything each time.
+rm -rf build/clippy
+check "clippy, module" env OUT="$REPO/build/clippy" tests/build-module.sh stock \
+	CLIPPY=1 KRUSTFLAGS=-Dwarnings
+check "clippy, samples" tests/build-samples.sh clippy --release --all-targets -- -Dwarnings
+# Comments may speak of it.
+check "no unsafe outside rust/abstractions" bash -c '! grep -nE "^[^/]*\bunsafe\b" "$@"' sh \
+	"${safe_rust[@]}"
+check "shellcheck" inside shellcheck -x "${shell[@]}"
+checkpatch=(inside perl "$stock/build/scripts/checkpatch.pl" --no-tree --quiet --show-types)
+check "checkpatch, module" "${checkpatch[@]}" --file "${kernel_c[@]}" "${rust[@]}"
+# In user space volatile makes an access happen, and the test harness is macros.
+check "checkpatch, tests" "${checkpatch[@]}" --ignore VOLATILE,NAKED_SSCANF,COMPLEX_MACRO \
+	--file "${user_c[@]}"
+
+if ((failed)); then
+	die "lint found something" "mend it; rustfmt without --check formats the files"
+fi
+echo "lint: clean" >&2

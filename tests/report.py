@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Adds up what the tests printed, read by the kernel's own KTAP parser.
+
+usage: report.py KERNEL_SOURCE LABEL=LOG...
+
+A LOG is the TAP output of a selftest, or a kernel log with the KTAP of the
+KUnit tests that ran at insmod. What failed is shown in full. The last line
+reads "N passed, N failed, N skipped"; exits 1 if anything failed or if a log
+has no test in it.
+"""
+
+import os
+import sys
+
+# What the kernel prints first of all when it loads the module: tests in a
+# kernel log before that are the kernel's own.
+LOADED = "nosigbus: loading out-of-tree module"
+
+
+def test_lines(path: str) -> list[str]:
+    """The lines of a log that may have tests in them."""
+    with open(path, encoding="utf-8", errors="replace") as log:
+        lines = log.read().splitlines()
+    for number, line in enumerate(lines):
+        if LOADED in line:
+            return lines[number:]
+    return lines
+
+
+def main() -> int:
+    """Prints a line for each log and the total; returns the exit status."""
+    source, *logs = sys.argv[1:]
+    sys.path.insert(0, os.path.join(source, "tools/testing/kunit"))
+    # The kernel's parser, from the source that is being tested against.
+    import kunit_parser  # pylint: disable=import-error,import-outside-toplevel
+    from kunit_printer import (  # pylint: disable=import-error,import-outside-toplevel
+        null_printer,
+        stdout,
+    )
+
+    passed = failed = skipped = 0
+    for argument in logs:
+        label, path = argument.split("=", 1)
+        try:
+            lines = test_lines(path)
+        except OSError as error:
+            print(f"{label}: no result: {error}")
+            failed += 1
+            continue
+        counts = kunit_parser.parse_run_tests(lines, null_printer).counts
+        bad = counts.failed + counts.crashed + counts.errors
+        if not counts.total() and not bad:
+            bad = 1
+        if bad:
+            print(f"{label}: {path}:")
+            print("\n".join(lines))
+            kunit_parser.parse_run_tests(lines, stdout)
+        print(f"{label}: {counts.passed} passed, {bad} failed, {counts.skipped} skipped")
+        passed += counts.passed
+        failed += bad
+        skipped += counts.skipped
+
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Every test: what a developer's own make says, then the selftests in the stock
+# kernel, then KUnit and the selftests in the debug kernel. The last line reads
+# "N passed, N failed, N skipped".
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+results=build/results
+cd "$REPO"
+rm -rf "$results"
+mkdir -p "$results"
+stock=$(tests/kernel.sh stock)
+make -s build/stock/nosigbus.ko
+make -s build/samples/release/nosigbus-demo
+
+step "Selftests: building them"
+mkdir -p build/selftests
+# The harness is the one of the stock kernel's own selftests.
+logged selftests tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
+	"OUT=$REPO/build/selftests" "KSRC=$stock/build" ||
+	die "the selftests did not build" "mend what the compiler complains of"
+
+step "Build trees: what plain make says of good and bad ones"
+tests/kdir-test.sh "$stock" >"$results/kdir.tap" 2>&1 || note "failed, see below"
+logs=("make KDIR=$results/kdir.tap")
+
+# in_kernel KERNEL: the selftests in a guest. What they found is in their logs;
+# boot.sh itself fails if the guest did not come to an end or the kernel
+# complained, and that is a test as well.
+in_kernel() {
+	local kernel=$1 status=0 program
+	step "Selftests: in the $kernel kernel"
+	tests/boot.sh --kernel "$kernel" -- \
+		tests/selftests/run.sh build/selftests "$results/$kernel" || status=$?
+	printf 'TAP version 13\n1..1\n%s 1 clean end and clean kernel log (status %d)\n' \
+		"$( ((status == 0)) && echo ok || echo 'not ok')" "$status" >"$results/$kernel-boot.tap"
+	for program in mapping-root mapping-nobody errors-root errors-nobody module; do
+		logs+=("$kernel $program=$results/$kernel/$program.tap")
+	done
+	logs+=("$kernel kernel log=$results/$kernel-boot.tap")
+}
+
+in_kernel stock
+
+step "Demo: in the stock kernel"
+status=0
+tests/boot.sh -- build/samples/release/nosigbus-demo --png build/demo.png || status=$?
+printf 'TAP version 13\n1..1\n%s 1 demo (status %d)\n' \
+	"$( ((status == 0)) && echo ok || echo 'not ok')" "$status" >"$results/demo.tap"
+logs+=("demo=$results/demo.tap")
+
+tests/kernel.sh debug >/dev/null
+make -s build/debug/nosigbus.ko
+in_kernel debug
+logs+=("debug KUnit=build/boot/console-debug.log")
+
+step "Results"
+tests/toolchain.sh run tests/report.py "$stock/build" "${logs[@]}"
