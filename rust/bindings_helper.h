@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What bindgen reads: Kbuild makes rust/bindings_generated.rs of it. */
 
+#include <linux/magic.h>
 #include <linux/mman.h>
 #include <linux/mm.h>
 #include <linux/nosigbus.h>
@@ -11,5 +12,6 @@
 /* 7.2's own bindings have the value of VM_MAYEXEC under this name. */
 const vm_flags_t RUST_CONST_HELPER_VM_MAYSHARE = VM_MAYSHARE;
 const vm_flags_t RUST_CONST_HELPER_VM_LOCKED_MASK = VM_LOCKED_MASK;
+const unsigned long RUST_CONST_HELPER_SYSFS_MAGIC = SYSFS_MAGIC;
 const u32 RUST_CONST_HELPER_NOSIGBUS_QUERY = NOSIGBUS_QUERY;
 const u32 RUST_CONST_HELPER_NOSIGBUS_ENABLE = NOSIGBUS_ENABLE;

@@ -60,14 +60,19 @@ impl MappedFile<'_> {
     }
 
     /// Whether it belongs to the kernel rather than to a file system that users see: the
-    /// pseudo file of secretmem or guest_memfd (`S_ANON_INODE`), or the shmem file behind
-    /// `MAP_SHARED | MAP_ANONYMOUS` or System V shared memory (`S_PRIVATE`).
+    /// pseudo file of secretmem or guest_memfd (`S_ANON_INODE`), the shmem file behind
+    /// `MAP_SHARED | MAP_ANONYMOUS` or System V shared memory (`S_PRIVATE`), or an attribute in
+    /// sysfs, whose size says nothing about what can be mapped.
     ///
     /// Told by the inode, not by `vm_ops`: those are no longer comparable once replaced.
     pub(crate) fn is_kernel_internal(&self) -> bool {
         let inode = self.inode();
         // SAFETY: The inode is valid; these flags never change.
-        unsafe { bindings::nosigbus_is_anon_file(inode) || bindings::nosigbus_is_private(inode) }
+        let own = unsafe {
+            bindings::nosigbus_is_anon_file(inode) || bindings::nosigbus_is_private(inode)
+        };
+        // SAFETY: The inode is valid, and so is its superblock, whose type never changes.
+        own || unsafe { (*(*inode).i_sb).s_magic } == bindings::SYSFS_MAGIC
     }
 
     /// Whether its pages are mapped from persistent memory directly, without a page cache.
@@ -76,8 +81,8 @@ impl MappedFile<'_> {
         unsafe { bindings::nosigbus_is_dax(self.inode()) }
     }
 
-    /// Whether its address space is a page cache that fills itself from the file: sysfs, procfs
-    /// and the like have regular files without.
+    /// Whether its address space is a page cache that fills itself from the file: files of
+    /// procfs, debugfs and the like are regular but have none.
     pub(crate) fn has_page_cache(&self) -> bool {
         // SAFETY: The address space of an open file is valid, and so are its operations. They may
         // be switched while the file is open, but always for another static table.

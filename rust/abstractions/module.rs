@@ -6,8 +6,9 @@
 //!
 //! Core mm calls a VMA's `vm_ops` without holding a reference on the module that they point into,
 //! because it relies on `vma->vm_file` for that, and that is the file system's. So each opted-in
-//! mapping holds a [`ModuleRef`], and gives it back in the last `->close`, which is code of this
-//! module that has not returned yet. [`TextDrain`] waits for it.
+//! mapping holds a [`ModuleRef`], and so does each call of a file system's fault handler, which may
+//! outlive the mapping. Both are given back by code of this module that has not returned yet;
+//! [`TextDrain`] waits for it.
 
 use super::bindings;
 

@@ -126,6 +126,10 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// Lets the file system answer.
     pub(crate) fn native(self) -> Native<'a, T> {
+        // The file system may drop the lock and sleep, and the mapping, with its reference, may go
+        // meanwhile: this function still has to be there to return to.
+        let _code = ModuleRef::new();
+
         // SAFETY: By the type invariants. `Prepared::new` has checked that there is a handler.
         let result = unsafe {
             let native = (*Wrapped::<T>::of(self.vma())).native;
@@ -161,7 +165,7 @@ struct Wrapped<T: FaultHandler> {
     native: *const vm_operations_struct,
     vmas: Refcount,
     handler: T,
-    // Dropped last: core mm calls into this module for as long as there is such a table.
+    // Core mm calls into this module for as long as there is such a table.
     _module: ModuleRef,
 }
 
@@ -227,6 +231,8 @@ impl<T: FaultHandler> Wrapped<T> {
         // INVARIANT: One VMA less.
         // SAFETY: As above; not looked at below unless this was the last VMA.
         if unsafe { (*this).vmas.dec_and_test() } {
+            // Freeing may sleep on PREEMPT_RT; the last reference is to go after that.
+            let _code = ModuleRef::new();
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
             drop(unsafe { KBox::from_raw(this.cast_mut()) });
         }

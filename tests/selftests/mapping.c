@@ -346,6 +346,32 @@ TEST_F(mapping, mremap_moves_shrinks_and_grows)
 	munmap(grown, 2 * self->len);
 }
 
+/*
+ * Where there is room behind the mapping, core mm grows it in place, by a merge,
+ * which VM_MIXEDMAP forbids: a difference from a plain mapping (design.rst).
+ */
+TEST_F(mapping, mremap_does_not_grow_in_place)
+{
+	char *room = mmap(NULL, 4 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *to;
+
+	ASSERT_NE(room, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	ASSERT_EQ(mremap(self->addr, self->len, self->len, MREMAP_MAYMOVE | MREMAP_FIXED, room),
+		  room);
+	ASSERT_EQ(munmap(room + self->len, 3 * self->len), 0);
+	EXPECT_EQ(mremap(room, self->len, 2 * self->len, MREMAP_MAYMOVE), MAP_FAILED);
+	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_EQ(zero_pages(room, self->page, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
+
+	/* To a given place it goes. */
+	to = mmap(NULL, 2 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(to, MAP_FAILED);
+	ASSERT_EQ(mremap(room, self->len, 2 * self->len, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+	EXPECT_EQ(zero_pages(to, self->page, FILE_PAGES, 2 * PAGES), 2 * PAGES - FILE_PAGES);
+	munmap(to, 2 * self->len);
+}
+
 TEST_F(mapping, mremap_of_size_0_duplicates)
 {
 	char *copy;

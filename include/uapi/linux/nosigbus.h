@@ -73,7 +73,12 @@ struct nosigbus_enable {
  * NOSIGBUS_ENABLE opts the mappings in a range in: from then on, until they
  * are unmapped, an access past end-of-file reads zeros instead of raising
  * SIGBUS; a write to a MAP_PRIVATE mapping there gets a zero-filled page. A
- * MAP_SHARED mapping cannot be made writable while it is opted in.
+ * MAP_SHARED mapping cannot be made writable while it is opted in, so a write
+ * there raises SIGSEGV.
+ *
+ * Limits of version 1: pages that have been read as zeros stay so when the file
+ * grows, until it is shrunk again or they are dropped (MADV_DONTNEED); a file
+ * that shrinks and grows within the time of one fault can still raise SIGBUS.
  *
  * Errors:
  * EINVAL: an unknown flag, a non-zero reserved field, an unaligned, empty or
