@@ -5,8 +5,10 @@
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/userfaultfd_k.h>
+#include <linux/xarray.h>
 
 #include "helpers.h"
 
@@ -43,6 +45,11 @@ bool nosigbus_userfaultfd_armed(struct vm_area_struct *vma)
 void nosigbus_mapping_unmap_writable(struct address_space *mapping)
 {
 	mapping_unmap_writable(mapping);
+}
+
+int nosigbus_mapping_map_writable(struct address_space *mapping)
+{
+	return mapping_map_writable(mapping);
 }
 
 loff_t nosigbus_i_size_read(const struct inode *inode)
@@ -83,6 +90,36 @@ void nosigbus_put_page(struct page *page)
 int nosigbus_page_count(const struct page *page)
 {
 	return page_count(page);
+}
+
+void nosigbus_lock_page(struct page *page)
+{
+	lock_page(page);
+}
+
+void nosigbus_xa_init(struct xarray *xa)
+{
+	xa_init_flags(xa, XA_FLAGS_ACCOUNT);
+}
+
+int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry)
+{
+	return xa_insert(xa, index, entry, GFP_KERNEL_ACCOUNT);
+}
+
+void *nosigbus_xa_find(struct xarray *xa, unsigned long *index)
+{
+	return xa_find(xa, index, ULONG_MAX, XA_PRESENT);
+}
+
+void *nosigbus_xa_find_after(struct xarray *xa, unsigned long *index)
+{
+	return xa_find_after(xa, index, ULONG_MAX, XA_PRESENT);
+}
+
+void nosigbus_cond_resched(void)
+{
+	cond_resched();
 }
 
 struct module *nosigbus_this_module(void)

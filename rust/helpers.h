@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/shmem_fs.h>
+#include <linux/xarray.h>
 
 int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);
 void nosigbus_mmap_write_unlock(struct mm_struct *mm);
@@ -14,6 +15,7 @@ void nosigbus_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_
 bool nosigbus_vma_is_special(const struct vm_area_struct *vma);
 bool nosigbus_userfaultfd_armed(struct vm_area_struct *vma);
 void nosigbus_mapping_unmap_writable(struct address_space *mapping);
+int nosigbus_mapping_map_writable(struct address_space *mapping);
 loff_t nosigbus_i_size_read(const struct inode *inode);
 bool nosigbus_is_dax(const struct inode *inode);
 bool nosigbus_is_private(const struct inode *inode);
@@ -22,6 +24,12 @@ unsigned long nosigbus_zero_pfn(unsigned long addr);
 void nosigbus_get_page(struct page *page);
 void nosigbus_put_page(struct page *page);
 int nosigbus_page_count(const struct page *page);
+void nosigbus_lock_page(struct page *page);
+void nosigbus_xa_init(struct xarray *xa);
+int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);
+void *nosigbus_xa_find(struct xarray *xa, unsigned long *index);
+void *nosigbus_xa_find_after(struct xarray *xa, unsigned long *index);
+void nosigbus_cond_resched(void);
 struct module *nosigbus_this_module(void);
 void nosigbus_module_get(struct module *module);
 void nosigbus_module_put(struct module *module);

@@ -29,10 +29,15 @@ include!(env!("NOSIGBUS_BINDINGS"));
 // valid value of it.
 unsafe impl FromBytes for nosigbus_enable {}
 
+// SAFETY: The structure is integers without padding (`static_assert` below), so any bytes are a
+// valid value of it.
+unsafe impl FromBytes for nosigbus_disable {}
+
 // SAFETY: The structure is integers without padding (`static_assert` below), so all its bytes are
 // initialised.
 unsafe impl AsBytes for nosigbus_query {}
 
 // The sums of the sizes of the fields: no padding.
 kernel::static_assert!(size_of::<nosigbus_enable>() == 8 + 8 + 4 + 4 + 3 * 8);
+kernel::static_assert!(size_of::<nosigbus_disable>() == 8 + 8 + 2 * 8);
 kernel::static_assert!(size_of::<nosigbus_query>() == 4 + 4 + 8 + 8 + 5 * 8);

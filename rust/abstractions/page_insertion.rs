@@ -5,12 +5,20 @@
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/pgtable.h`](srctree/include/linux/pgtable.h)
 
-use super::bindings;
+use super::{
+    bindings,
+    shadow_pages::PageRef, //
+};
 use kernel::{
     bindings::{
+        vm_area_struct,
         vm_fault,
+        vm_fault_reason_VM_FAULT_NOPAGE,
+        vm_fault_reason_VM_FAULT_OOM,
+        vm_fault_reason_VM_FAULT_SIGBUS,
         vm_fault_t, //
     },
+    error::to_result,
     page::Page,
     prelude::*, //
 };
@@ -27,15 +35,47 @@ use kernel::{
 /// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock,
 /// of a VMA with `VM_MIXEDMAP`.
 pub(super) unsafe fn insert_zero_page(vmf: *mut vm_fault) -> vm_fault_t {
-    // SAFETY: `vmf` and its VMA are valid and locked, as the caller promises.
-    let (vma, addr) = unsafe {
+    // SAFETY: `vmf` is valid, as the caller promises.
+    let (vma, addr) = unsafe { place(vmf) };
+    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises; the zero page is never freed.
+    unsafe { kernel::bindings::vmf_insert_mixed(vma, addr, bindings::nosigbus_zero_pfn(addr)) }
+}
+
+/// Maps a page at the address of a fault, with the protection of the VMA.
+///
+/// The page gets a reference and is counted in the process's RSS for as long as it is mapped.
+/// Returns `VM_FAULT_NOPAGE` (mapped, or something else was there first: access again) or
+/// `VM_FAULT_OOM` (no memory for a page table).
+///
+/// # Safety
+///
+/// As for [`insert_zero_page`].
+pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> vm_fault_t {
+    // SAFETY: `vmf` is valid, as the caller promises.
+    let (vma, addr) = unsafe { place(vmf) };
+    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its flags,
+    // and does not need the mmap lock. `page` is a reference.
+    match to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) }) {
+        Ok(()) => vm_fault_reason_VM_FAULT_NOPAGE,
+        Err(error) if error == EBUSY => vm_fault_reason_VM_FAULT_NOPAGE,
+        Err(error) if error == ENOMEM => vm_fault_reason_VM_FAULT_OOM,
+        Err(_) => vm_fault_reason_VM_FAULT_SIGBUS,
+    }
+}
+
+/// The VMA and the address of a fault.
+///
+/// # Safety
+///
+/// `vmf` must be valid.
+unsafe fn place(vmf: *mut vm_fault) -> (*mut vm_area_struct, usize) {
+    // SAFETY: `vmf` is valid, as the caller promises.
+    unsafe {
         (
             (*vmf).__bindgen_anon_1.vma,
             (*vmf).__bindgen_anon_1.address, //
         )
-    };
-    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises; the zero page is never freed.
-    unsafe { kernel::bindings::vmf_insert_mixed(vma, addr, bindings::nosigbus_zero_pfn(addr)) }
+    }
 }
 
 /// Pages of zeros for core mm to copy from, at a write fault in a private mapping.
@@ -69,7 +109,7 @@ impl ZeroPages {
         // SAFETY: Has no precondition. The task may move to another CPU at once; any page does.
         let cpu = unsafe { bindings::nosigbus_raw_smp_processor_id() } as usize;
         let Some(page) = self.pages.get(cpu).map(Page::as_ptr) else {
-            return kernel::bindings::vm_fault_reason_VM_FAULT_OOM;
+            return vm_fault_reason_VM_FAULT_OOM;
         };
 
         // SAFETY: `self` owns the page. Core mm puts the reference taken here when it is done.

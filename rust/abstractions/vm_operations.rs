@@ -8,16 +8,20 @@
 //! inside a [`Wrapped`]; `container_of(vma->vm_ops)` finds it again, so that `vm_private_data`
 //! stays the file system's. The `Wrapped` lives as long as there are VMAs with that table: core
 //! mm copies `vm_ops` to the VMAs that come from a split, a fork or an mremap and tells so by
-//! `->open`, and calls `->close` before a VMA goes.
+//! `->open`, and calls `->close` before a VMA goes. [`WrappedVma::restore`] gives a VMA the file
+//! system's own table back.
 
 use super::{
+    bindings,
     errno::eopnotsupp,
     file::MappedFile,
     module::ModuleRef,
     page_insertion::{
+        insert_page,
         insert_zero_page,
         ZeroPages, //
     },
+    shadow_pages::ShadowPages,
     vma::LockedVma, //
 };
 use core::{
@@ -30,11 +34,15 @@ use kernel::{
         fault_flag_FAULT_FLAG_WRITE,
         vm_area_struct,
         vm_fault,
+        vm_fault_reason_VM_FAULT_LOCKED,
+        vm_fault_reason_VM_FAULT_NOPAGE,
+        vm_fault_reason_VM_FAULT_OOM,
         vm_fault_reason_VM_FAULT_RETRY,
         vm_fault_reason_VM_FAULT_SIGBUS,
         vm_fault_t,
         vm_operations_struct, //
     },
+    mm::virt::vm_flags_t,
     prelude::*,
     sync::Refcount, //
 };
@@ -45,10 +53,23 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     ///
     /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
     fn fault(fault: Fault<'_, Self>) -> FaultResult;
+
+    /// Called at each write to a read-only page that core mm would take to the file system's
+    /// `->page_mkwrite` or `->pfn_mkwrite`; where it has none, this is not called.
+    ///
+    /// Runs as `fault` does.
+    fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
 }
 
-/// What `->fault` returns: bits `VM_FAULT_*`.
+/// What `->fault` and its like return: bits `VM_FAULT_*`.
 pub(crate) struct FaultResult(vm_fault_t);
+
+impl FaultResult {
+    /// Nothing is mapped, or something else is by now: the access is to be tried again.
+    pub(crate) fn again() -> Self {
+        Self(vm_fault_reason_VM_FAULT_NOPAGE)
+    }
+}
 
 /// A fault that has not been answered yet.
 ///
@@ -61,12 +82,42 @@ pub(crate) struct Fault<'a, T: FaultHandler> {
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
 }
 
-/// How the file system has answered a fault.
-pub(crate) enum Native<'a, T: FaultHandler> {
+/// How the file system has answered a `F`, a [`Fault`] or a [`Mkwrite`].
+pub(crate) enum Native<F> {
     /// In a way that is passed on.
     Answered(FaultResult),
     /// With SIGBUS, which may be passed on, or answered in another way.
-    Sigbus(Fault<'a, T>, FaultResult),
+    Sigbus(F, FaultResult),
+}
+
+impl<F> Native<F> {
+    /// Calls an operation of the file system.
+    ///
+    /// # Safety
+    ///
+    /// `operation` must be such a one, of the VMA of `vmf`, which must be the argument of the
+    /// operation that `question` is about, not answered yet.
+    unsafe fn ask(question: F, operation: Option<FaultFn>, vmf: *mut vm_fault) -> Self {
+        // The file system may drop the lock and sleep, and the mapping, with its reference, may go
+        // meanwhile: this function still has to be there to return to.
+        let _code = ModuleRef::new();
+
+        let result = match operation {
+            // SAFETY: Core mm would call it just so, as the caller promises.
+            Some(operation) => unsafe { operation(vmf) },
+            None => vm_fault_reason_VM_FAULT_SIGBUS,
+        };
+
+        if result & vm_fault_reason_VM_FAULT_SIGBUS != 0
+            && result & vm_fault_reason_VM_FAULT_RETRY == 0
+        {
+            // Only VM_FAULT_RETRY says that the lock has been dropped.
+            Self::Sigbus(question, FaultResult(result))
+        } else {
+            // With VM_FAULT_RETRY, not even the VMA may be looked at any more.
+            Self::Answered(FaultResult(result))
+        }
+    }
 }
 
 impl<'a, T: FaultHandler> Fault<'a, T> {
@@ -124,30 +175,86 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         }))
     }
 
+    /// Answers with the mapping's shadow page.
+    pub(crate) fn insert_shadow_page(
+        self,
+        shadows: impl FnOnce(&T) -> &ShadowPages,
+    ) -> FaultResult {
+        FaultResult(match shadows(self.handler()).get_or_alloc(self.pgoff()) {
+            // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+            Ok(page) => unsafe { insert_page(self.vmf.as_ptr(), &page) },
+            Err(_) => vm_fault_reason_VM_FAULT_OOM,
+        })
+    }
+
     /// Lets the file system answer.
-    pub(crate) fn native(self) -> Native<'a, T> {
-        // The file system may drop the lock and sleep, and the mapping, with its reference, may go
-        // meanwhile: this function still has to be there to return to.
-        let _code = ModuleRef::new();
-
-        // SAFETY: By the type invariants. `Prepared::new` has checked that there is a handler.
-        let result = unsafe {
-            let native = (*Wrapped::<T>::of(self.vma())).native;
-            match (*native).fault {
-                Some(fault) => fault(self.vmf.as_ptr()),
-                None => vm_fault_reason_VM_FAULT_SIGBUS,
-            }
-        };
-
-        if result & vm_fault_reason_VM_FAULT_SIGBUS != 0
-            && result & vm_fault_reason_VM_FAULT_RETRY == 0
-        {
-            // INVARIANT: Only VM_FAULT_RETRY says that the lock has been dropped.
-            Native::Sigbus(self, FaultResult(result))
-        } else {
-            // With VM_FAULT_RETRY, not even `self.vma()` may be looked at any more.
-            Native::Answered(FaultResult(result))
+    pub(crate) fn native(self) -> Native<Self> {
+        let vmf = self.vmf.as_ptr();
+        // SAFETY: By the type invariants; `native` is the file system's table.
+        unsafe {
+            let operation = (*(*Wrapped::<T>::of(self.vma())).native).fault;
+            Native::ask(self, operation, vmf)
         }
+    }
+}
+
+/// A write to a page that is mapped read-only in a shared mapping, not answered yet.
+///
+/// # Invariants
+///
+/// What holds for [`Fault`] holds for `fault`, but that it is the argument of a `->page_mkwrite` or
+/// `->pfn_mkwrite`. `native` is the file system's operation of the same name. Core mm holds a
+/// reference on the page, if `vmf->page` is not null.
+pub(crate) struct Mkwrite<'a, T: FaultHandler> {
+    fault: Fault<'a, T>,
+    native: Option<FaultFn>,
+}
+
+impl<'a, T: FaultHandler> Mkwrite<'a, T> {
+    /// The mapping's handler.
+    pub(crate) fn handler(&self) -> &T {
+        self.fault.handler()
+    }
+
+    /// The mapped file.
+    pub(crate) fn file(&self) -> MappedFile<'_> {
+        self.fault.file()
+    }
+
+    /// The page of the file that is accessed, in pages from its start.
+    pub(crate) fn pgoff(&self) -> u64 {
+        self.fault.pgoff()
+    }
+
+    fn page(&self) -> *mut kernel::bindings::page {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.fault.vmf.as_ptr()).page }
+    }
+
+    /// Whether the page is one of `shadows`.
+    pub(crate) fn is_shadow(&self, shadows: &ShadowPages) -> bool {
+        shadows
+            .get(self.pgoff())
+            .is_some_and(|page| page.as_ptr() == self.page())
+    }
+
+    /// Lets the write happen, to a page that is the mapping's own; gives it back if there is no
+    /// page.
+    pub(crate) fn allow(self) -> Result<FaultResult, Self> {
+        if self.page().is_null() {
+            return Err(self);
+        }
+        // Without the lock in hand core mm takes it, and a page without a file for a truncated one.
+        // SAFETY: Core mm has a reference on the page, and unlocks it.
+        unsafe { bindings::nosigbus_lock_page(self.page()) };
+        Ok(FaultResult(vm_fault_reason_VM_FAULT_LOCKED))
+    }
+
+    /// Lets the file system answer.
+    pub(crate) fn native(self) -> Native<Self> {
+        let (operation, vmf) = (self.native, self.fault.vmf.as_ptr());
+        // SAFETY: By the type invariants.
+        unsafe { Native::ask(self, operation, vmf) }
     }
 }
 
@@ -157,12 +264,16 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 ///
 /// - `native` is the table that the file system gave the VMA. It is valid for as long as the
 ///   VMA's file is, as for every VMA.
-/// - `ops` equals `*native` but for `open`, `close` and `fault`, and does not change.
+/// - `ops` equals `*native` but for `open`, `close` and `fault`, and for `page_mkwrite` and
+///   `pfn_mkwrite` where `*native` has them. It does not change.
+/// - `added` is written before the first VMA has the table, and not after that.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 #[repr(C)]
 struct Wrapped<T: FaultHandler> {
     ops: UnsafeCell<vm_operations_struct>,
     native: *const vm_operations_struct,
+    /// Flags of the VMAs that `install` has set.
+    added: vm_flags_t,
     vmas: Refcount,
     handler: T,
     // Core mm calls into this module for as long as there is such a table.
@@ -198,6 +309,42 @@ impl<T: FaultHandler> Wrapped<T> {
 
     /// # Safety
     ///
+    /// To be called by core mm, as the `->page_mkwrite` of a VMA with this table, under its lock.
+    unsafe extern "C" fn page_mkwrite(vmf: *mut vm_fault) -> vm_fault_t {
+        // SAFETY: As the caller promises.
+        unsafe { Self::mkwrite(vmf, |native| native.page_mkwrite) }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by core mm, as the `->pfn_mkwrite` of a VMA with this table, under its lock.
+    unsafe extern "C" fn pfn_mkwrite(vmf: *mut vm_fault) -> vm_fault_t {
+        // SAFETY: As the caller promises.
+        unsafe { Self::mkwrite(vmf, |native| native.pfn_mkwrite) }
+    }
+
+    /// # Safety
+    ///
+    /// `vmf` must be the argument of the operation that `native` selects, called by core mm for a
+    /// VMA with this table, under its lock.
+    unsafe fn mkwrite(
+        vmf: *mut vm_fault,
+        native: impl FnOnce(&vm_operations_struct) -> Option<FaultFn>,
+    ) -> vm_fault_t {
+        let fault = Fault {
+            // SAFETY: Core mm passes a valid pointer.
+            vmf: unsafe { NonNull::new_unchecked(vmf) },
+            _lifetime: PhantomData,
+        };
+        // SAFETY: The VMA has this table, as the caller promises, and keeps it alive; `native` is
+        // valid, by the type invariants.
+        let native = native(unsafe { &*(*Self::of(fault.vma())).native });
+        // INVARIANT: As the caller promises.
+        T::mkwrite(Mkwrite { fault, native }).0
+    }
+
+    /// # Safety
+    ///
     /// To be called by core mm, as the `->open` of a VMA that has got this table by being a copy
     /// of another one, with the mmap lock held for write.
     unsafe extern "C" fn open(vma: *mut vm_area_struct) {
@@ -228,10 +375,22 @@ impl<T: FaultHandler> Wrapped<T> {
             }
         }
 
+        // SAFETY: Core mm does not use the table any more.
+        unsafe { Self::put(this) };
+    }
+
+    /// Takes a VMA off the count.
+    ///
+    /// # Safety
+    ///
+    /// To be called once for each VMA that is counted, when nobody uses the table through it any
+    /// more.
+    unsafe fn put(this: *const Self) {
         // INVARIANT: One VMA less.
-        // SAFETY: As above; not looked at below unless this was the last VMA.
+        // SAFETY: The VMA is counted, so `this` is valid; it is not looked at below unless this was
+        // the last VMA.
         if unsafe { (*this).vmas.dec_and_test() } {
-            // Freeing may sleep on PREEMPT_RT; the last reference is to go after that.
+            // Dropping the handler may sleep; the last reference is to go after that.
             let _code = ModuleRef::new();
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
             drop(unsafe { KBox::from_raw(this.cast_mut()) });
@@ -264,12 +423,17 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         ops.fault = Some(Wrapped::<T>::fault);
         ops.open = Some(Wrapped::<T>::open);
         ops.close = Some(Wrapped::<T>::close);
+        // Only where there is one: core mm takes a mapping that has them for one whose pages are
+        // written back, with consequences from the first write fault to what can be pinned.
+        ops.page_mkwrite = ops.page_mkwrite.and(Some(Wrapped::<T>::page_mkwrite));
+        ops.pfn_mkwrite = ops.pfn_mkwrite.and(Some(Wrapped::<T>::pfn_mkwrite));
 
-        // INVARIANT: `ops` is as `native` but for these three; `vmas` is for the first VMA.
+        // INVARIANT: `ops` is as `native` but for these; `vmas` is for the first VMA.
         let wrapped = KBox::new(
             Wrapped {
                 ops: UnsafeCell::new(ops),
                 native,
+                added: 0,
                 vmas: Refcount::new(1),
                 handler,
                 _module: ModuleRef::new(),
@@ -285,9 +449,10 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     }
 
     /// Gives the VMA its new operations. Cannot fail.
-    pub(crate) fn install(self) {
+    pub(crate) fn install(mut self) {
         self.vma.start_write();
-        self.vma.set_mixedmap();
+        // INVARIANT: No VMA has the table yet.
+        self.wrapped.added = self.vma.mark_mixed();
         // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.
         let wrapped = KBox::into_raw(self.wrapped);
         // SAFETY: The mmap lock and the VMA lock are held for write, so nobody looks at `vm_ops`
@@ -296,13 +461,59 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     }
 }
 
-impl LockedVma<'_> {
+impl<'g> LockedVma<'g> {
     /// Whether the VMA's faults go to a `T`.
     pub(crate) fn is_wrapped<T: FaultHandler>(&self) -> bool {
         // SAFETY: The VMA is valid and locked; its operations are null or valid.
         let fault = unsafe { (*self.as_ptr()).vm_ops.as_ref() }.and_then(|ops| ops.fault);
         // No other table has this function: it is private, and calls `T::fault`.
         fault.is_some_and(|fault| core::ptr::fn_addr_eq(fault, Wrapped::<T>::fault as FaultFn))
+    }
+
+    /// The VMA as one whose faults go to a `T`, if they do.
+    pub(crate) fn into_wrapped<T: FaultHandler>(self) -> Option<WrappedVma<'g, T>> {
+        // INVARIANT: Just asked.
+        self.is_wrapped::<T>().then(|| WrappedVma {
+            vma: self,
+            _handler: PhantomData,
+        })
+    }
+}
+
+/// A VMA whose faults go to a `T`.
+///
+/// # Invariants
+///
+/// The `vm_ops` of `vma` is the table of a `Wrapped<T>`.
+pub(crate) struct WrappedVma<'g, T: FaultHandler> {
+    vma: LockedVma<'g>,
+    _handler: PhantomData<&'g T>,
+}
+
+impl<'g, T: FaultHandler> WrappedVma<'g, T> {
+    /// The mapping's handler.
+    pub(crate) fn handler(&self) -> &T {
+        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive, and is locked.
+        unsafe { &(*Wrapped::<T>::of(self.vma.as_ptr())).handler }
+    }
+
+    /// Gives the VMA the file system's operations back, and unmaps all but the process's private
+    /// copies, and so what the handler has mapped. Cannot fail.
+    pub(crate) fn restore(self) -> LockedVma<'g> {
+        // SAFETY: By the type invariants.
+        let this = unsafe { Wrapped::<T>::of(self.vma.as_ptr()) };
+        self.vma.start_write();
+        self.vma.zap_file_pages();
+
+        // SAFETY: The VMA is counted, so `this` is valid until `put`. The mmap lock and the VMA
+        // lock are held for write, so nobody looks at `vm_ops` now, nor uses the table through
+        // this VMA afterwards.
+        unsafe {
+            (*self.vma.as_ptr()).vm_ops = (*this).native;
+            self.vma.unmark_mixed((*this).added);
+            Wrapped::put(this);
+        }
+        self.vma
     }
 }
 
@@ -335,11 +546,19 @@ mod tests {
     /// Counts its own end, and leaves every fault to the file system.
     struct Probe(Arc<Atomic<i32>>);
 
+    fn pass_on<F>(answer: Native<F>) -> FaultResult {
+        match answer {
+            Native::Answered(result) | Native::Sigbus(_, result) => result,
+        }
+    }
+
     impl FaultHandler for Probe {
         fn fault(fault: Fault<'_, Self>) -> FaultResult {
-            match fault.native() {
-                Native::Answered(result) | Native::Sigbus(_, result) => result,
-            }
+            pass_on(fault.native())
+        }
+
+        fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
+            pass_on(mkwrite.native())
         }
     }
 
@@ -417,6 +636,44 @@ mod tests {
         assert_eq!(ends.load(Relaxed), 1);
         unmap(addr, PAGE_SIZE)?;
         assert_eq!(ends.load(Relaxed), 2);
+        Ok(())
+    }
+
+    fn restore(addr: usize) -> Result {
+        let task = current!();
+        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        vma.into_wrapped::<Probe>().ok_or(ENOENT)?.restore();
+        Ok(())
+    }
+
+    #[test]
+    fn restored_vmas_are_off_the_count() -> Result {
+        let modules = module_refcount();
+        let ends = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let file = ShmemFile::new(3 * PAGE_SIZE)?;
+        let addr = file.map(3 * PAGE_SIZE, Sharing::Shared, Access::ReadWrite)?;
+
+        assert_eq!(restore(addr), Err(ENOENT));
+        wrap(addr, &ends, true)?;
+        unmap(addr + PAGE_SIZE, PAGE_SIZE)?;
+
+        restore(addr)?;
+        assert!(!is_wrapped(addr)?);
+        assert!(is_wrapped(addr + 2 * PAGE_SIZE)?);
+        assert_eq!(ends.load(Relaxed), 0);
+        assert_eq!(restore(addr), Err(ENOENT));
+
+        restore(addr + 2 * PAGE_SIZE)?;
+        assert_eq!(ends.load(Relaxed), 1);
+        assert_eq!(module_refcount(), modules);
+
+        // And again, as if nothing had been.
+        wrap(addr, &ends, true)?;
+        assert!(is_wrapped(addr)?);
+        unmap(addr, 3 * PAGE_SIZE)?;
+        assert_eq!(ends.load(Relaxed), 2);
+        assert_eq!(module_refcount(), modules);
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ use kernel::{
         flags,
         vm_flags_t, //
     },
+    page::PAGE_SIZE, //
 };
 
 /// A VMA that the mmap lock, held for write, keeps from changing.
@@ -109,34 +110,97 @@ impl LockedVma<'_> {
         unsafe { bindings::nosigbus_vma_start_write(self.as_ptr()) };
     }
 
-    /// Sets `VM_MIXEDMAP`, which core mm asks for before it lets a fault handler insert pages,
-    /// and which forbids merging with another VMA.
-    pub(crate) fn set_mixedmap(&self) {
+    /// Marks the mapping as one whose page tables can hold what is neither the file's nor a
+    /// private copy. Returns the flags that this takes and that were not set yet.
+    ///
+    /// - `VM_MIXEDMAP`: core mm asks for it before it lets a fault handler insert pages, and never
+    ///   merges such a VMA.
+    /// - `VM_MAYBE_GUARD`: when pages of the file are collapsed into a huge one, khugepaged (or
+    ///   madvise(2) of some other process) frees the page tables of all mappings of that range as
+    ///   they are, holes and pages past EOF included, because it takes them for empty
+    ///   (`retract_page_tables()`). It spares those that may hold guard regions.
+    pub(super) fn mark_mixed(&self) -> vm_flags_t {
+        let added = (flags::MIXEDMAP | bindings::VM_MAYBE_GUARD) & !self.flags();
         // SAFETY: By the type invariants the mmap lock is held for write; the function takes the
         // VMA lock. VM_MIXEDMAP may be set on any VMA without VM_PFNMAP, and `Prepared`, whose
-        // installation is the only user, is made of VMAs without VM_SPECIAL.
-        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags::MIXEDMAP, 0) };
+        // installation is the only user, is made of VMAs without VM_SPECIAL. VM_MAYBE_GUARD may be
+        // set on any VMA: it says what may be, not what is.
+        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), added, 0) };
+        added
+    }
+
+    /// Takes back what [`Self::mark_mixed`] has returned.
+    pub(super) fn unmark_mixed(&self, added: vm_flags_t) {
+        // SAFETY: As in `mark_mixed`. What needs the flags is not mapped any more: the only user
+        // is `WrappedVma::restore`, which has called `zap_file_pages`.
+        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, added) };
+    }
+
+    /// Unmaps all pages but the process's private copies. Those of the file will fault in again.
+    pub(super) fn zap_file_pages(&self) {
+        if self.is_shared() {
+            // SAFETY: By the type invariants; the range is that of the VMA.
+            unsafe {
+                kernel::bindings::zap_special_vma_range(
+                    self.as_ptr(),
+                    self.start(),
+                    self.end() - self.start(),
+                )
+            };
+        } else if let Some(file) = self.file() {
+            // Core mm offers modules no way to spare private copies in one VMA only; this does it
+            // in all mappings of that part of the file. The others will fault again.
+            // SAFETY: The VMA is valid, by the type invariants, and so is the address space.
+            unsafe {
+                kernel::bindings::unmap_mapping_pages(
+                    file.address_space(),
+                    (*self.as_ptr()).vm_pgoff,
+                    (self.end() - self.start()) / PAGE_SIZE,
+                    false,
+                )
+            };
+        }
+    }
+
+    /// Whether the mapping is not writable, but mprotect(2) could make it so.
+    pub(crate) fn may_become_writable(&self) -> bool {
+        self.flags() & (flags::WRITE | flags::MAYWRITE) == flags::MAYWRITE
     }
 
     /// Makes a mapping that is not writable stay so: mprotect(2) with `PROT_WRITE` will fail with
     /// `EACCES`, as it does where the file was opened read-only.
     ///
-    /// Does nothing where that is the case already, or where the mapping is writable.
+    /// Does nothing unless [`Self::may_become_writable`].
     pub(crate) fn clear_maywrite(&self) {
-        let flags = self.flags();
-        if flags & flags::WRITE != 0 || flags & flags::MAYWRITE == 0 {
+        if !self.may_become_writable() {
             return;
         }
 
         // The file counts the VMAs that may write to it (`i_mmap_writable`), and core mm takes
         // this one off the count when it goes only if it still has both flags
         // (`vma_is_shared_maywrite()`).
-        if let Some(file) = self.file().filter(|_| flags & flags::SHARED != 0) {
+        if let Some(file) = self.file().filter(|_| self.flags() & flags::SHARED != 0) {
             // SAFETY: The VMA has been on the count of its file's address space, by both flags.
             unsafe { bindings::nosigbus_mapping_unmap_writable(file.address_space()) };
         }
 
-        // SAFETY: As in `set_mixedmap`; clearing VM_MAYWRITE is fine where VM_WRITE is clear.
+        // SAFETY: By the type invariants the mmap lock is held for write; the function takes the
+        // VMA lock. Clearing VM_MAYWRITE is fine where VM_WRITE is clear.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, flags::MAYWRITE) };
+    }
+
+    /// Undoes [`Self::clear_maywrite`]. Does nothing if the file refuses to be mapped so by now,
+    /// because it has been sealed (`F_SEAL_WRITE`): a new mapping would be unwritable as well.
+    pub(crate) fn restore_maywrite(&self) {
+        if let Some(file) = self.file().filter(|_| self.flags() & flags::SHARED != 0) {
+            // SAFETY: The address space is valid. On success the VMA is on its count.
+            let counted = unsafe { bindings::nosigbus_mapping_map_writable(file.address_space()) };
+            if counted != 0 {
+                return;
+            }
+        }
+
+        // SAFETY: As in `clear_maywrite`. The VMA had the flag before, and is counted for it.
+        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags::MAYWRITE, 0) };
     }
 }

@@ -2,12 +2,16 @@
 
 //! `NOSIGBUS_ENABLE`.
 
-use super::mapping::Mapping;
+use super::{
+    mapping::Mapping,
+    vmas::for_each_vma, //
+};
 use crate::{
     abstractions::{
         errno::eopnotsupp,
         mm::MmapWriteGuard,
         page_insertion::ZeroPages,
+        shadow_pages::ShadowPages,
         vm_operations::Prepared,
         vma::LockedVma, //
     },
@@ -61,19 +65,17 @@ pub(super) fn enable(mm: &MmWithUser, addr: u64, len: u64, zeros: &Arc<ZeroPages
     let guard = MmapWriteGuard::lock_killable(mm)?;
 
     let mut prepared = KVVec::new();
-    let mut next = range.start();
-    while next < range.end() {
-        let vma = guard.vma_lookup(next).ok_or(ENOMEM)?;
-        range.check_whole(vma.start(), vma.end())?;
-        next = vma.end();
-
+    for_each_vma(&guard, &range, |vma| {
+        let class = class(&facts(&vma)).map_err(errno)?;
         let mapping = Mapping {
-            class: class(&facts(&vma)).map_err(errno)?,
+            class,
             zeros: zeros.clone(),
+            shadows: ShadowPages::new()?,
+            may_become_writable: class == Class::SharedRead && vma.may_become_writable(),
         };
-        let class = mapping.class;
         prepared.push((class, Prepared::new(vma, mapping)?), GFP_KERNEL_ACCOUNT)?;
-    }
+        Ok(())
+    })?;
 
     for (class, prepared) in prepared {
         if class == Class::SharedRead {
@@ -86,7 +88,10 @@ pub(super) fn enable(mm: &MmWithUser, addr: u64, len: u64, zeros: &Arc<ZeroPages
 
 #[kunit_tests(nosigbus_enable)]
 mod tests {
-    use super::*;
+    use super::{
+        super::disable::disable,
+        *, //
+    };
     use crate::abstractions::user_memory::{
         read_byte,
         unmap,
@@ -109,6 +114,11 @@ mod tests {
             pages * PAGE,
             &zeros, //
         )
+    }
+
+    fn disable_pages(addr: usize, pages: u64) -> Result {
+        let task = current!();
+        disable(task.mm().ok_or(EINVAL)?, addr as u64, pages * PAGE)
     }
 
     #[test]
@@ -178,9 +188,63 @@ mod tests {
         assert_eq!(enable_pages(addr + PAGE_SIZE, 1), Err(ENOMEM));
         unmap(addr, 3 * PAGE_SIZE)?;
 
-        let addr = file.map(PAGE_SIZE, Sharing::Shared, Access::ReadWrite)?;
-        assert_eq!(enable_pages(addr, 1), Err(eopnotsupp()));
-        assert_eq!(read_byte(addr), Err(EFAULT));
-        unmap(addr, PAGE_SIZE)
+        assert_eq!(disable_pages(addr, 3), Err(ENOMEM));
+        Ok(())
+    }
+
+    #[test]
+    fn shared_writable_pages_keep_their_content() -> Result {
+        let file = ShmemFile::new(PAGE_SIZE)?;
+        let addr = file.map(4 * PAGE_SIZE, Sharing::Shared, Access::ReadWrite)?;
+        let other = file.map(4 * PAGE_SIZE, Sharing::Shared, Access::ReadWrite)?;
+
+        enable_pages(addr, 4)?;
+        enable_pages(other, 4)?;
+        assert_eq!(file.writable_mappings(), 2);
+        assert_eq!(read_byte(addr + PAGE_SIZE), Ok(0));
+        assert_eq!(write_byte(addr + PAGE_SIZE, 7), Ok(()));
+        assert_eq!(write_byte(addr + 2 * PAGE_SIZE, 8), Ok(()));
+        assert_eq!(read_byte(addr + PAGE_SIZE), Ok(7));
+        assert_eq!(read_byte(addr + 2 * PAGE_SIZE), Ok(8));
+        // Another mapping of the same file has pages of its own.
+        assert_eq!(read_byte(other + PAGE_SIZE), Ok(0));
+        // What is inside EOF is the file's.
+        assert_eq!(write_byte(addr, 9), Ok(()));
+        assert_eq!(read_byte(other), Ok(9));
+
+        unmap(addr, 2 * PAGE_SIZE)?;
+        assert_eq!(read_byte(addr + 2 * PAGE_SIZE), Ok(8));
+        unmap(addr + 2 * PAGE_SIZE, 2 * PAGE_SIZE)?;
+        unmap(other, 4 * PAGE_SIZE)
+    }
+
+    #[test]
+    fn disable_undoes_enable() -> Result {
+        for (sharing, access, counted) in [
+            (Sharing::Shared, Access::Read, 1),
+            (Sharing::Shared, Access::ReadWrite, 1),
+            (Sharing::Private, Access::ReadWrite, 0),
+        ] {
+            let file = ShmemFile::new(PAGE_SIZE)?;
+            let addr = file.map(3 * PAGE_SIZE, sharing, access)?;
+
+            assert_eq!(disable_pages(addr, 3), Err(ENOENT));
+            enable_pages(addr, 3)?;
+            assert_eq!(read_byte(addr + PAGE_SIZE), Ok(0));
+            assert_eq!(disable_pages(addr, 1), Err(EINVAL));
+            assert_eq!(read_byte(addr + PAGE_SIZE), Ok(0));
+
+            disable_pages(addr, 3)?;
+            assert_eq!(read_byte(addr), Ok(0));
+            assert_eq!(read_byte(addr + PAGE_SIZE), Err(EFAULT));
+            assert_eq!(file.writable_mappings(), counted);
+            assert_eq!(disable_pages(addr, 3), Err(ENOENT));
+
+            enable_pages(addr, 3)?;
+            assert_eq!(read_byte(addr + PAGE_SIZE), Ok(0));
+            unmap(addr, 3 * PAGE_SIZE)?;
+            assert_eq!(file.writable_mappings(), 0);
+        }
+        Ok(())
     }
 }

@@ -2,16 +2,21 @@
 
 //! `/dev/nosigbus`: the ioctls, and the fault handler of opted-in mappings.
 
+mod disable;
 mod enable;
 mod mapping;
+mod vmas;
 
 use crate::abstractions::{
     bindings::{
+        nosigbus_disable,
         nosigbus_enable,
         nosigbus_query,
+        NOSIGBUS_DISABLE,
         NOSIGBUS_ENABLE,
         NOSIGBUS_FEATURE_PRIVATE,
         NOSIGBUS_FEATURE_SHARED_READ,
+        NOSIGBUS_FEATURE_SHARED_WRITE,
         NOSIGBUS_QUERY,
         NOSIGBUS_VERSION, //
     },
@@ -48,7 +53,11 @@ impl NosigbusDevice {
     fn query(&self, mut writer: UserSliceWriter) -> Result {
         writer.write(&nosigbus_query {
             version: NOSIGBUS_VERSION,
-            features: u64::from(NOSIGBUS_FEATURE_PRIVATE | NOSIGBUS_FEATURE_SHARED_READ),
+            features: u64::from(
+                NOSIGBUS_FEATURE_PRIVATE
+                    | NOSIGBUS_FEATURE_SHARED_READ
+                    | NOSIGBUS_FEATURE_SHARED_WRITE,
+            ),
             enable_flags: u64::from(ENABLE_FLAGS),
             ..Default::default()
         })
@@ -64,6 +73,16 @@ impl NosigbusDevice {
         let mm = task.mm().ok_or(EINVAL)?;
         enable::enable(mm, request.addr, request.len, &self.zeros)
     }
+
+    fn disable(&self, mut reader: UserSliceReader) -> Result {
+        let request = reader.read::<nosigbus_disable>()?;
+        if request.reserved != [0; 2] {
+            return Err(EINVAL);
+        }
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        disable::disable(mm, request.addr, request.len)
+    }
 }
 
 impl Ioctl for NosigbusDevice {
@@ -74,6 +93,7 @@ impl Ioctl for NosigbusDevice {
         match cmd {
             NOSIGBUS_QUERY => self.query(slice.writer()),
             NOSIGBUS_ENABLE => self.enable(slice.reader()),
+            NOSIGBUS_DISABLE => self.disable(slice.reader()),
             _ => Err(ENOTTY),
         }
     }

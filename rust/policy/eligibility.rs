@@ -64,7 +64,7 @@ pub(crate) fn class(facts: &Facts) -> Result<Class, Refusal> {
     match (facts.shared, facts.writable) {
         (false, _) => Ok(Class::Private),
         (true, false) => Ok(Class::SharedRead),
-        (true, true) => Err(Refusal::Unsupported),
+        (true, true) => Ok(Class::SharedWrite),
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
             (false, false, Ok(Class::Private)),
             (false, true, Ok(Class::Private)),
             (true, false, Ok(Class::SharedRead)),
-            (true, true, Err(Refusal::Unsupported)),
+            (true, true, Ok(Class::SharedWrite)),
         ] {
             let facts = Facts {
                 shared,
@@ -108,8 +108,12 @@ mod tests {
 
     #[test]
     fn refused_whatever_the_class() {
-        for shared in [false, true] {
-            let eligible = Facts { shared, ..ELIGIBLE };
+        for (shared, writable) in [(false, false), (false, true), (true, false), (true, true)] {
+            let eligible = Facts {
+                shared,
+                writable,
+                ..ELIGIBLE
+            };
             let file = |file| Facts {
                 file: Some(file),
                 ..eligible

@@ -24,6 +24,17 @@ pub(crate) enum Answer {
     ZeroPage,
     /// With a private page, zero-filled.
     PrivateZeros,
+    /// With the mapping's shadow page.
+    ShadowPage,
+}
+
+/// How a write to a page that is mapped read-only is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MkwriteAnswer {
+    /// As the file system has it.
+    Native,
+    /// The page is the mapping's own, and can be written to.
+    Allow,
 }
 
 /// Whether the page `pgoff` (in pages) of a file of `i_size` bytes is past EOF.
@@ -46,7 +57,28 @@ pub(crate) fn answer(class: Class, access: Access, pgoff: u64, i_size: u64) -> A
         (Class::Private, Access::Write) => Answer::PrivateZeros,
         // Core mm answers it with SIGSEGV and does not ask.
         (Class::SharedRead, Access::Write) => Answer::Native,
+        // A page of the mapping's own also for a read: the zero page could not be written later.
+        (Class::SharedWrite, _) => Answer::ShadowPage,
     }
+}
+
+/// Decides how to answer a write to a page that is mapped read-only, a shadow page or not.
+///
+/// The file system must not be asked about a page that it does not know: ext4 has core mm try again
+/// for ever.
+pub(crate) fn answer_mkwrite(shadow: bool) -> MkwriteAnswer {
+    if shadow {
+        MkwriteAnswer::Allow
+    } else {
+        MkwriteAnswer::Native
+    }
+}
+
+/// Whether a SIGBUS with which the file system has answered a write to a page that is mapped
+/// read-only came of that page having been truncated meanwhile: then it is unmapped, or about to
+/// be, and the access is to be tried again.
+pub(crate) fn mkwrite_was_truncated(pgoff: u64, i_size: u64) -> bool {
+    past_eof(pgoff, i_size)
 }
 
 #[kunit_tests(nosigbus_policy_fault)]
@@ -81,10 +113,12 @@ mod tests {
         }
     }
 
+    const CLASSES: [Class; 3] = [Class::Private, Class::SharedRead, Class::SharedWrite];
+
     #[test]
     fn inside_the_file_system_answers() {
         for (i_size, first) in FIRST_PAST_EOF {
-            for class in [Class::Private, Class::SharedRead] {
+            for class in CLASSES {
                 for access in [Access::Read, Access::Write] {
                     for pgoff in [0, first / 2, first.saturating_sub(1)] {
                         if pgoff < first {
@@ -103,12 +137,24 @@ mod tests {
             (Class::Private, Access::Write, Answer::PrivateZeros),
             (Class::SharedRead, Access::Read, Answer::ZeroPage),
             (Class::SharedRead, Access::Write, Answer::Native),
+            (Class::SharedWrite, Access::Read, Answer::ShadowPage),
+            (Class::SharedWrite, Access::Write, Answer::ShadowPage),
         ] {
             for (i_size, first) in FIRST_PAST_EOF {
-                for pgoff in [first, first + 1, u64::MAX] {
-                    assert_eq!(answer(class, access, pgoff, i_size), expected);
+                for pgoff in [first, first + 1, LARGEST / PAGE, u64::MAX] {
+                    assert_eq!(answer(class, access, pgoff.max(first), i_size), expected);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn writes_to_read_only_pages() {
+        assert_eq!(answer_mkwrite(true), MkwriteAnswer::Allow);
+        assert_eq!(answer_mkwrite(false), MkwriteAnswer::Native);
+        for (i_size, first) in FIRST_PAST_EOF {
+            assert!(mkwrite_was_truncated(first, i_size));
+            assert!(first == 0 || !mkwrite_was_truncated(first - 1, i_size));
         }
     }
 }

@@ -13,4 +13,6 @@ pub(crate) enum Class {
     Private,
     /// `MAP_SHARED`, not writable, and kept so.
     SharedRead,
+    /// `MAP_SHARED`, writable when it opted in.
+    SharedWrite,
 }

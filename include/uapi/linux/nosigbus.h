@@ -21,9 +21,12 @@
  * NOSIGBUS_FEATURE_PRIVATE: MAP_PRIVATE mappings of ordinary files.
  * NOSIGBUS_FEATURE_SHARED_READ: MAP_SHARED mappings of ordinary files that are
  *	not writable when they opt in.
+ * NOSIGBUS_FEATURE_SHARED_WRITE: MAP_SHARED mappings of ordinary files that are
+ *	writable when they opt in.
  */
 #define NOSIGBUS_FEATURE_PRIVATE	(1ULL << 0)
 #define NOSIGBUS_FEATURE_SHARED_READ	(1ULL << 1)
+#define NOSIGBUS_FEATURE_SHARED_WRITE	(1ULL << 2)
 
 /**
  * struct nosigbus_query - what this module can do
@@ -60,6 +63,21 @@ struct nosigbus_enable {
 	__u64 reserved[3];
 };
 
+/**
+ * struct nosigbus_disable - the range to opt out
+ * @addr: address of the first byte, a multiple of the page size
+ * @len: length in bytes, a non-zero multiple of the page size
+ * @reserved: must be zero
+ *
+ * The range must consist of whole VMAs without a hole, all of them opted in:
+ * either all of them are opted out, or none.
+ */
+struct nosigbus_disable {
+	__u64 addr;
+	__u64 len;
+	__u64 reserved[2];
+};
+
 #define NOSIGBUS_IOC_MAGIC		0xBB
 
 /*
@@ -71,10 +89,16 @@ struct nosigbus_enable {
 
 /*
  * NOSIGBUS_ENABLE opts the mappings in a range in: from then on, until they
- * are unmapped, an access past end-of-file reads zeros instead of raising
- * SIGBUS; a write to a MAP_PRIVATE mapping there gets a zero-filled page. A
- * MAP_SHARED mapping cannot be made writable while it is opted in, so a write
- * there raises SIGSEGV.
+ * are unmapped or opted out, an access past end-of-file finds a page that
+ * stands in for the one the file does not have, instead of raising SIGBUS.
+ *
+ * MAP_PRIVATE: zeros to read; a write gets a zero-filled page of the process's
+ *	own.
+ * MAP_SHARED, not writable when it opts in: zeros to read. The mapping cannot
+ *	be made writable while it is opted in (mprotect: EACCES).
+ * MAP_SHARED, writable when it opts in: a zero-filled page that all parts and
+ *	copies of the mapping share (threads, mremap, fork), and nobody else. It
+ *	keeps what is written to it until the last of them is gone.
  *
  * Limits of version 1: pages that have been read as zeros stay so when the file
  * grows, until it is shrunk again or they are dropped (MADV_DONTNEED); a file
@@ -86,11 +110,31 @@ struct nosigbus_enable {
  * ENOMEM: a hole in the range, or out of memory.
  * EFAULT: bad pointer.
  * EOPNOTSUPP: not an ordinary file (anonymous or device memory, hugetlb, DAX,
- *	secretmem, guest_memfd, ...); MAP_SHARED and writable; locked by mlock
- *	or mlockall, or registered with userfaultfd (undo that first).
+ *	secretmem, guest_memfd, ...); locked by mlock or mlockall, or registered
+ *	with userfaultfd (undo that first).
  * EBUSY: already opted in.
  * EINTR: the process was killed meanwhile.
  */
 #define NOSIGBUS_ENABLE	_IOW(NOSIGBUS_IOC_MAGIC, 0x01, struct nosigbus_enable)
+
+/*
+ * NOSIGBUS_DISABLE opts the mappings in a range out: they are plain mappings
+ * again. What stood in for pages past end-of-file is dropped, and SIGBUS is
+ * back; private pages that were written to stay. A MAP_SHARED mapping that
+ * could have been made writable before it opted in can be made so again, unless
+ * the file has been sealed against it meanwhile.
+ *
+ * Copies of the mapping in other processes, and parts of it outside of the
+ * range, stay opted in.
+ *
+ * Errors:
+ * EINVAL: a non-zero reserved field, an unaligned, empty or overflowing range,
+ *	or a range that covers part of a VMA.
+ * ENOMEM: a hole in the range, or out of memory.
+ * EFAULT: bad pointer.
+ * ENOENT: not opted in.
+ * EINTR: the process was killed meanwhile.
+ */
+#define NOSIGBUS_DISABLE _IOW(NOSIGBUS_IOC_MAGIC, 0x02, struct nosigbus_disable)
 
 #endif /* _UAPI_LINUX_NOSIGBUS_H */
