@@ -472,8 +472,11 @@ impl<'g> LockedVma<'g> {
 
     /// The VMA as one whose faults go to a `T`, if they do.
     pub(crate) fn into_wrapped<T: FaultHandler>(self) -> Option<WrappedVma<'g, T>> {
+        if !self.is_wrapped::<T>() {
+            return None;
+        }
         // INVARIANT: Just asked.
-        self.is_wrapped::<T>().then(|| WrappedVma {
+        Some(WrappedVma {
             vma: self,
             _handler: PhantomData,
         })
