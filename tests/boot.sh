@@ -151,7 +151,8 @@ qemu=(
 	qemu-system-x86_64 -M q35 "${accel[@]}" -m "${BOOT_MEM:-$memory}" -smp "${BOOT_CPUS:-2}"
 	-nodefaults -no-user-config -display none -no-reboot
 	-kernel "$DIR/vmlinuz" -initrd "$work/initramfs.cpio"
-	-append "console=ttyS0,115200 earlyprintk=serial,ttyS0,115200 $append loglevel=${BOOT_LOGLEVEL:-5} panic=-1 random.trust_cpu=on no_timer_check ${BOOT_APPEND-}"
+	# memmap: a piece of memory as a persistent one, for a file system with DAX.
+	-append "console=ttyS0,115200 earlyprintk=serial,ttyS0,115200 $append loglevel=${BOOT_LOGLEVEL:-5} panic=-1 random.trust_cpu=on no_timer_check memmap=32M!512M ${BOOT_APPEND-}"
 	-device virtio-rng-pci -device virtio-serial-pci
 	# Not a virtio console: that one allocates memory inside printk, which lockdep
 	# sees as a deadlock when the message comes from inside an allocator.

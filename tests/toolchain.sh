@@ -34,7 +34,7 @@ PACKAGES=(
 	shellcheck
 	# to be a guest
 	busybox-static mount util-linux procps iproute2 strace e2fsprogs
-	xfsprogs btrfs-progs
+	xfsprogs btrfs-progs erofs-utils dmsetup
 )
 
 ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "recipe 1")
