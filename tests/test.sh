@@ -18,30 +18,38 @@ make -s build/stock/nosigbus.ko
 make -s build/samples/release/nosigbus-demo
 
 step "Selftests: building them"
+rm -rf build/selftests
 mkdir -p build/selftests
 # The harness is the one of the stock kernel's own selftests.
 logged selftests tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
 	"OUT=$REPO/build/selftests" "KSRC=$stock/build" ||
 	die "the selftests did not build" "mend what the compiler complains of"
 
+# one_test NAME LABEL STATUS: a test that is one exit status, as TAP and for the report.
+one_test() {
+	local ok='not ok'
+	(($3 != 0)) || ok=ok
+	printf 'TAP version 13\n1..1\n%s 1 %s (status %d)\n' "$ok" "$2" "$3" >"$results/$1.tap"
+	logs+=("$2=$results/$1.tap")
+}
+
 step "Build trees: what plain make says of good and bad ones"
 tests/kdir-test.sh "$stock" >"$results/kdir.tap" 2>&1 || note "failed, see below"
 logs=("make KDIR=$results/kdir.tap")
 
 # in_kernel KERNEL: the selftests in a guest. What they found is in their logs;
-# boot.sh itself fails if the guest did not come to an end or the kernel
-# complained, and that is a test as well.
+# boot.sh itself fails if run.sh did, if the guest did not come to an end or if the
+# kernel complained, and that is a test as well.
 in_kernel() {
-	local kernel=$1 status=0 program
+	local kernel=$1 status=0 log
 	step "Selftests: in the $kernel kernel"
+	mkdir -p "$results/$kernel"
 	tests/boot.sh --kernel "$kernel" -- \
 		tests/selftests/run.sh build/selftests "$results/$kernel" || status=$?
-	printf 'TAP version 13\n1..1\n%s 1 clean end and clean kernel log (status %d)\n' \
-		"$( ((status == 0)) && echo ok || echo 'not ok')" "$status" >"$results/$kernel-boot.tap"
-	for program in mapping-root mapping-nobody errors-root errors-nobody module; do
-		logs+=("$kernel $program=$results/$kernel/$program.tap")
+	for log in "$results/$kernel"/*.tap; do
+		logs+=("$kernel $(basename "$log" .tap)=$log")
 	done
-	logs+=("$kernel kernel log=$results/$kernel-boot.tap")
+	one_test "$kernel-boot" "$kernel clean end and clean kernel log" "$status"
 }
 
 in_kernel stock
@@ -49,9 +57,7 @@ in_kernel stock
 step "Demo: in the stock kernel"
 status=0
 tests/boot.sh -- build/samples/release/nosigbus-demo --png build/demo.png || status=$?
-printf 'TAP version 13\n1..1\n%s 1 demo (status %d)\n' \
-	"$( ((status == 0)) && echo ok || echo 'not ok')" "$status" >"$results/demo.tap"
-logs+=("demo=$results/demo.tap")
+one_test demo demo "$status"
 
 tests/kernel.sh debug >/dev/null
 make -s build/debug/nosigbus.ko

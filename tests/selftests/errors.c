@@ -3,9 +3,15 @@
 
 #include "nosigbus_test.h"
 
+#include <ftw.h>
+#include <linux/io_uring.h>
+#include <linux/kvm.h>
+#include <linux/pci.h>
+#include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 FIXTURE(errors) {
@@ -53,7 +59,8 @@ TEST_F(errors, query)
 	memset(&query, 0xff, sizeof(query));
 	ASSERT_EQ(ioctl(self->device, NOSIGBUS_QUERY, &query), 0);
 	EXPECT_EQ(query.version, NOSIGBUS_VERSION);
-	EXPECT_EQ(query.features, NOSIGBUS_FEATURE_PRIVATE | NOSIGBUS_FEATURE_SHARED_READ);
+	EXPECT_EQ(query.features, NOSIGBUS_FEATURE_PRIVATE |
+		  NOSIGBUS_FEATURE_SHARED_READ | NOSIGBUS_FEATURE_SHARED_WRITE);
 	EXPECT_EQ(query.enable_flags, 0);
 	EXPECT_EQ(query.reserved, 0);
 	for (int i = 0; i < 5; i++)
@@ -202,39 +209,15 @@ TEST_F(errors, ebusy_opted_in_already)
 TEST_F(errors, eopnotsupp_anonymous)
 {
 	const int flags[] = { MAP_PRIVATE, MAP_SHARED };
-	char *addr;
-	int shm;
 
-	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
-		addr = mmap(NULL, self->len, PROT_READ, flags[i] | MAP_ANONYMOUS, -1, 0);
-		ASSERT_NE(addr, MAP_FAILED);
-		EXPECT_EQ(enable(self->device, addr, self->len), -EOPNOTSUPP);
-		munmap(addr, self->len);
-	}
-
-	shm = shmget(IPC_PRIVATE, self->len, IPC_CREAT | 0600);
-	ASSERT_GE(shm, 0);
-	addr = shmat(shm, NULL, SHM_RDONLY);
-	ASSERT_NE(addr, MAP_FAILED);
-	EXPECT_EQ(enable(self->device, addr, self->len), -EOPNOTSUPP);
-	shmdt(addr);
-	shmctl(shm, IPC_RMID, NULL);
-}
-
-TEST_F(errors, eopnotsupp_devices)
-{
-	const int flags[] = { MAP_PRIVATE, MAP_SHARED };
-	int zero = open("/dev/zero", O_RDWR);
-
-	ASSERT_GE(zero, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
-		char *addr = mmap(NULL, self->len, PROT_READ, flags[i], zero, 0);
+	for (int i = 0; i < 4; i++) {
+		char *addr = mmap(NULL, self->len, i & 2 ? PROT_READ : PROT_READ | PROT_WRITE,
+				  flags[i & 1] | MAP_ANONYMOUS, -1, 0);
 
 		ASSERT_NE(addr, MAP_FAILED);
 		EXPECT_EQ(enable(self->device, addr, self->len), -EOPNOTSUPP);
 		munmap(addr, self->len);
 	}
-	close(zero);
 }
 
 /* All that the kernel itself maps into a process, [vdso] and [vvar] among it. */
@@ -261,42 +244,109 @@ TEST_F(errors, eopnotsupp_the_kernels_own_mappings)
 	fclose(maps);
 }
 
+/* A mapping of each class at offset, where the file can be mapped so at all: how many were. */
+static int all_refused(struct __test_metadata *_metadata, int device, int fd, size_t len,
+		       off_t offset)
+{
+	int mapped = 0;
+
+	for (enum class class = PRIVATE; class <= SHARED_WRITE; class++) {
+		char *addr = mmap(NULL, len, class_prot(class), class_flags(class) | MAP_NORESERVE,
+				  fd, offset);
+
+		if (addr == MAP_FAILED)
+			continue;
+		mapped++;
+		EXPECT_EQ(enable(device, addr, len), -EOPNOTSUPP) TH_LOG("class %d", class);
+		EXPECT_EQ(disable(device, addr, len), -ENOENT) TH_LOG("class %d", class);
+		munmap(addr, len);
+	}
+	return mapped;
+}
+
+#define ALL_REFUSED(fd, len, offset) all_refused(_metadata, self->device, fd, len, offset)
+
+TEST_F(errors, eopnotsupp_sysv_shared_memory)
+{
+	const int flags[] = { SHM_RDONLY, 0 };
+	int shm = shmget(IPC_PRIVATE, self->len, IPC_CREAT | 0600);
+
+	ASSERT_GE(shm, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		char *addr = shmat(shm, NULL, flags[i]);
+
+		ASSERT_NE(addr, MAP_FAILED);
+		EXPECT_EQ(enable(self->device, addr, self->len), -EOPNOTSUPP);
+		shmdt(addr);
+	}
+	shmctl(shm, IPC_RMID, NULL);
+}
+
+TEST_F(errors, eopnotsupp_dev_zero)
+{
+	int fd = open("/dev/zero", O_RDWR | O_CLOEXEC);
+
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(ALL_REFUSED(fd, self->len, 0), 3);
+	close(fd);
+}
+
+TEST_F(errors, eopnotsupp_io_uring)
+{
+	struct io_uring_params params = {};
+	int fd = syscall(SYS_io_uring_setup, 4, &params);
+
+	ASSERT_GE(fd, 0) TH_LOG("io_uring_setup: %s", strerror(errno));
+	EXPECT_GE(ALL_REFUSED(fd, self->page, IORING_OFF_SQ_RING), 1);
+	EXPECT_GE(ALL_REFUSED(fd, self->page, IORING_OFF_SQES), 1);
+	close(fd);
+}
+
+/* Neither can be mapped, so there is nothing to opt in. */
+TEST_F(errors, pipes_and_sockets_cannot_be_mapped)
+{
+	int fds[4];
+
+	ASSERT_EQ(pipe(fds), 0);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds + 2), 0);
+	for (int i = 0; i < 4; i++) {
+		EXPECT_EQ(mmap(NULL, self->page, PROT_READ, MAP_SHARED, fds[i], 0), MAP_FAILED);
+		EXPECT_EQ(errno, i == 1 ? EACCES : ENODEV);
+		close(fds[i]);
+	}
+}
+
 TEST_F(errors, eopnotsupp_hugetlb)
 {
 	size_t huge = 2UL << 20;
+	const char *dir = fs_path("hugetlbfs");
+	char *path;
 	int fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
-	char *addr;
 
 	ASSERT_GE(fd, 0) TH_LOG("memfd_create: %s", strerror(errno));
-	addr = mmap(NULL, huge, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	ASSERT_NE(addr, MAP_FAILED) TH_LOG("mmap: %s", strerror(errno));
-	EXPECT_EQ(enable(self->device, addr, huge), -EOPNOTSUPP);
-	munmap(addr, huge);
+	EXPECT_EQ(ALL_REFUSED(fd, huge, 0), 3);
+	close(fd);
+
+	ASSERT_NE(dir, NULL);
+	ASSERT_GT(asprintf(&path, "%s/selftest-XXXXXX", dir), 0);
+	fd = mkostemp(path, O_CLOEXEC);
+	ASSERT_GE(fd, 0) TH_LOG("%s: %s", path, strerror(errno));
+	unlink(path);
+	free(path);
+	EXPECT_EQ(ALL_REFUSED(fd, huge, 0), 3);
 	close(fd);
 }
 
+/* Always shared. Its size cannot change once it is set, so it has no use for this either. */
 TEST_F(errors, eopnotsupp_secretmem)
 {
 	int fd = syscall(SYS_memfd_secret, 0);
-	char *addr;
 
 	ASSERT_GE(fd, 0) TH_LOG("memfd_secret: %s", strerror(errno));
+	EXPECT_EQ(ALL_REFUSED(fd, self->page, 0), 2);
 	ASSERT_EQ(ftruncate(fd, self->page), 0);
-	addr = mmap(NULL, self->page, PROT_READ, MAP_SHARED, fd, 0);
-	ASSERT_NE(addr, MAP_FAILED);
-	EXPECT_EQ(enable(self->device, addr, self->page), -EOPNOTSUPP);
-	munmap(addr, self->page);
+	EXPECT_EQ(ALL_REFUSED(fd, self->page, 0), 2);
 	close(fd);
-}
-
-TEST_F(errors, eopnotsupp_shared_writable)
-{
-	char *addr = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
-
-	ASSERT_NE(addr, MAP_FAILED);
-	EXPECT_EQ(enable(self->device, addr, self->len), -EOPNOTSUPP);
-	EXPECT_EQ(read_byte(addr), -SIGBUS);
-	munmap(addr, self->len);
 }
 
 TEST_F(errors, eopnotsupp_locked_in_memory)
@@ -394,6 +444,146 @@ TEST_F(errors, other_processes_are_not_concerned)
 	EXPECT_EQ(in_child(child_opts_in, self->addr), 0);
 	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
 	EXPECT_EQ(in_child(child_sees_sigbus, self->addr), 0);
+}
+
+/* What takes root to make or to map. */
+FIXTURE(privileged) {
+	size_t page;
+	int device;
+};
+
+FIXTURE_SETUP(privileged)
+{
+	if (geteuid())
+		SKIP(return, "opening the files takes root");
+	catch_signals();
+	self->page = page_size();
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+}
+
+FIXTURE_TEARDOWN(privileged)
+{
+	close(self->device);
+}
+
+/* Firmware, or where a graphics card would be: some of it is not in use and can be mapped. */
+TEST_F(privileged, eopnotsupp_dev_mem)
+{
+	const off_t places[] = { 0xa0000, 0xc0000, 0xe0000, 0xf0000 };
+	int fd = open("/dev/mem", O_RDWR | O_CLOEXEC), mapped = 0;
+
+	ASSERT_GE(fd, 0) TH_LOG("/dev/mem: %s", strerror(errno));
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		mapped += ALL_REFUSED(fd, self->page, places[i]);
+	EXPECT_GE(mapped, 1);
+	close(fd);
+}
+
+TEST_F(privileged, eopnotsupp_perf_event)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE, .config = PERF_COUNT_SW_TASK_CLOCK,
+		.size = sizeof(attr),
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+
+	ASSERT_GE(fd, 0) TH_LOG("perf_event_open: %s", strerror(errno));
+	EXPECT_GE(ALL_REFUSED(fd, 2 * self->page, 0), 1);
+	close(fd);
+}
+
+/* A file on a file system with dax=always. */
+TEST_F(privileged, eopnotsupp_dax)
+{
+	const char *dir = fs_path("dax");
+	struct statx st;
+	char *path;
+	int fd;
+
+	ASSERT_NE(dir, NULL);
+	ASSERT_GT(asprintf(&path, "%s/selftest-XXXXXX", dir), 0);
+	fd = mkostemp(path, O_CLOEXEC);
+	ASSERT_GE(fd, 0) TH_LOG("%s: %s", path, strerror(errno));
+	unlink(path);
+	free(path);
+	ASSERT_EQ(fill(fd, 1, 0, self->page), 0);
+	ASSERT_EQ(statx(fd, "", AT_EMPTY_PATH, 0, &st), 0);
+	ASSERT_TRUE(st.stx_attributes & STATX_ATTR_DAX);
+	EXPECT_EQ(ALL_REFUSED(fd, 4 * self->page, 0), 3);
+	close(fd);
+}
+
+TEST_F(privileged, eopnotsupp_guest_memfd)
+{
+	/* As in linux/kvm.h of kernels that can map one. */
+	struct kvm_create_guest_memfd args = { .size = 4 * self->page, .flags = 1 | 2 };
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, fd;
+
+	if (kvm < 0)
+		SKIP(return, "this machine's CPU cannot virtualize");
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	ASSERT_GE(vm, 0) TH_LOG("KVM_CREATE_VM: %s", strerror(errno));
+	fd = ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
+	ASSERT_GE(fd, 0) TH_LOG("KVM_CREATE_GUEST_MEMFD: %s", strerror(errno));
+	EXPECT_GE(ALL_REFUSED(fd, 4 * self->page, 0), 1);
+	close(fd);
+	close(vm);
+	close(kvm);
+}
+
+static struct {
+	struct __test_metadata *metadata;
+	int device, mapped;
+} walk;
+
+static int try_file(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)at;
+	if (type != FTW_F || !S_ISREG(st->st_mode))
+		return 0;
+	for (int mode = O_RDONLY; mode <= O_RDWR; mode += O_RDWR - O_RDONLY) {
+		int fd = open(path, mode | O_CLOEXEC | O_NONBLOCK);
+
+		if (fd < 0)
+			continue;
+		walk.mapped += all_refused(walk.metadata, walk.device, fd, page_size(), 0);
+		close(fd);
+	}
+	return 0;
+}
+
+/* All of it that can be mapped: registers of PCI devices, tables of the firmware. */
+TEST_F_TIMEOUT(privileged, eopnotsupp_sysfs, 120)
+{
+	walk.metadata = _metadata;
+	walk.device = self->device;
+	ASSERT_EQ(nftw("/sys/devices/pci0000:00", try_file, 16, FTW_PHYS | FTW_MOUNT), 0);
+	EXPECT_GE(walk.mapped, 1);
+	ASSERT_EQ(nftw("/sys/firmware", try_file, 16, FTW_PHYS | FTW_MOUNT), 0);
+	/* Type information, where the kernel has it. */
+	if (!access("/sys/kernel/btf", F_OK))
+		ASSERT_EQ(nftw("/sys/kernel/btf", try_file, 16, FTW_PHYS | FTW_MOUNT), 0);
+}
+
+/* Of /proc only registers of PCI devices can be mapped, at their address. */
+TEST_F(privileged, eopnotsupp_procfs)
+{
+	const char *resources = "/sys/bus/pci/devices/0000:00:01.0/resource";
+	unsigned long long start = 0, end, flags;
+	int fd = open("/proc/bus/pci/00/01.0", O_RDWR | O_CLOEXEC);
+	FILE *file = fopen(resources, "re");
+
+	ASSERT_GE(fd, 0);
+	ASSERT_NE(file, NULL);
+	/* A line for each resource; 0x200 is IORESOURCE_MEM. */
+	while (fscanf(file, "%llx %llx %llx", &start, &end, &flags) == 3 && !(flags & 0x200))
+		start = 0;
+	ASSERT_NE(start, 0);
+	ASSERT_EQ(ioctl(fd, PCIIOC_MMAP_IS_MEM, 0), 0);
+	EXPECT_GE(ALL_REFUSED(fd, self->page, start), 1);
+	fclose(file);
+	close(fd);
 }
 
 TEST_HARNESS_MAIN

@@ -108,11 +108,40 @@ TEST_F(module, refused_while_a_child_holds_a_copy)
 	ASSERT_EQ(load(), 0);
 }
 
+/* A mapping that has been opted out needs the module no more. */
+TEST_F(module, not_held_after_opting_out)
+{
+	char *shadow = map_file(SHARED_WRITE, self->fd, 4 * self->page);
+
+	ASSERT_NE(shadow, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, self->addr, 4 * self->page), 0);
+	ASSERT_EQ(enable(self->device, shadow, 4 * self->page), 0);
+	EXPECT_EQ(read_byte(self->addr), 0);
+	EXPECT_EQ(write_byte(shadow, 1), 0);
+	ASSERT_EQ(disable(self->device, self->addr, 4 * self->page), 0);
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+	ASSERT_EQ(disable(self->device, shadow, 4 * self->page), 0);
+	ASSERT_EQ(close(self->device), 0);
+	ASSERT_EQ(unload(), 0);
+
+	/* The mappings are still there, and work without it. */
+	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
+	EXPECT_EQ(write_byte(shadow, 1), -SIGBUS);
+	ASSERT_EQ(ftruncate(self->fd, 4 * self->page), 0);
+	EXPECT_EQ(write_byte(shadow, 1), 0);
+	EXPECT_EQ(read_byte(self->addr), 1);
+	ASSERT_EQ(munmap(shadow, 4 * self->page), 0);
+	ASSERT_EQ(munmap(self->addr, 4 * self->page), 0);
+	ASSERT_EQ(load(), 0);
+}
+
 /* Refused requests must not leave a reference behind. */
 TEST_F(module, not_held_by_refused_requests)
 {
 	EXPECT_EQ(enable(self->device, self->addr, self->page), -EINVAL);
-	ASSERT_EQ(mprotect(self->addr + self->page, self->page, PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(disable(self->device, self->addr, 4 * self->page), -ENOENT);
+	ASSERT_EQ(mmap(self->addr + self->page, self->page, PROT_READ,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), self->addr + self->page);
 	EXPECT_EQ(enable(self->device, self->addr, 4 * self->page), -EOPNOTSUPP);
 	ASSERT_EQ(munmap(self->addr + self->page, self->page), 0);
 	EXPECT_EQ(enable(self->device, self->addr, 4 * self->page), -ENOMEM);

@@ -27,16 +27,21 @@ static inline size_t page_size(void)
 	return sysconf(_SC_PAGESIZE);
 }
 
-static sigjmp_buf access_failed;
+/* Where an access goes on that has raised a signal, and what that signal said. */
+static _Thread_local sigjmp_buf access_failed;
+static _Thread_local siginfo_t last_signal;
 
-static void on_signal(int sig)
+static void on_signal(int sig, siginfo_t *info, void *context)
 {
+	(void)context;
+	last_signal = *info;
 	siglongjmp(access_failed, sig);
 }
 
 static inline void catch_signals(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
+	/* SA_NODEFER: the handler does not return, and then nothing has to be unblocked. */
+	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER };
 
 	sigaction(SIGBUS, &sa, NULL);
 	sigaction(SIGSEGV, &sa, NULL);
@@ -45,7 +50,7 @@ static inline void catch_signals(void)
 /* The byte at p, or minus the signal that reading it raised. */
 static inline int read_byte(const volatile void *p)
 {
-	int sig = sigsetjmp(access_failed, 1);
+	int sig = sigsetjmp(access_failed, 0);
 
 	if (sig)
 		return -sig;
@@ -55,7 +60,7 @@ static inline int read_byte(const volatile void *p)
 /* 0, or minus the signal that writing the byte at p raised. */
 static inline int write_byte(volatile void *p, unsigned char byte)
 {
-	int sig = sigsetjmp(access_failed, 1);
+	int sig = sigsetjmp(access_failed, 0);
 
 	if (sig)
 		return -sig;
@@ -66,10 +71,26 @@ static inline int write_byte(volatile void *p, unsigned char byte)
 /* 0 if all len bytes at p equal byte; otherwise the offset of the first that does not, plus 1. */
 static inline size_t differs(const void *p, int byte, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		if (read_byte((const char *)p + i) != byte)
+	const volatile unsigned char *bytes = p;
+	volatile size_t i = 0;
+
+	if (sigsetjmp(access_failed, 0))
+		return i + 1;
+	for (; i < len; i++)
+		if (bytes[i] != byte)
 			return i + 1;
 	return 0;
+}
+
+/* How many of a mapping's pages, from first up to and without end, are byte all over. */
+static inline int pages_of(int byte, const char *addr, int first, int end)
+{
+	size_t size = page_size();
+	int pages = 0;
+
+	for (int i = first; i < end; i++)
+		pages += !differs(addr + i * size, byte, size);
+	return pages;
 }
 
 static inline int open_device(void)
@@ -88,26 +109,141 @@ static inline int enable(int device, const void *addr, size_t len)
 	return ioctl(device, NOSIGBUS_ENABLE, &request) ? -errno : 0;
 }
 
-enum backing { MEMFD, TMPFS, EXT4 };
-
-/* A new, empty, unlinked file; -1 if that fails. run.sh has made the directories. */
-static inline int new_file(enum backing backing)
+/* NOSIGBUS_DISABLE: 0, or minus errno. */
+static inline int disable(int device, const void *addr, size_t len)
 {
-	const char *dir = getenv(backing == TMPFS ? "NOSIGBUS_TMPFS" : "NOSIGBUS_EXT4");
-	char path[PATH_MAX];
-	int fd;
+	struct nosigbus_disable request = {
+		.addr = (unsigned long)addr,
+		.len = len,
+	};
 
+	return ioctl(device, NOSIGBUS_DISABLE, &request) ? -errno : 0;
+}
+
+/* The three classes of mappings that design.rst tells apart. */
+enum class { PRIVATE, SHARED_READ, SHARED_WRITE };
+
+static inline int class_prot(enum class class)
+{
+	return class == SHARED_READ ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+static inline int class_flags(enum class class)
+{
+	return class == PRIVATE ? MAP_PRIVATE : MAP_SHARED;
+}
+
+/* A mapping of a file from its start; MAP_FAILED if that fails. */
+static inline char *map_file(enum class class, int fd, size_t len)
+{
+	return mmap(NULL, len, class_prot(class), class_flags(class), fd, 0);
+}
+
+/* What a file is on. run.sh has made the file systems. */
+enum backing {
+	MEMFD, TMPFS, TMPFS_HUGE, EXT4, XFS, BTRFS, P9,
+	/* New; there before in the lower layer, and copied up; still in the lower layer. */
+	OVERLAY, OVERLAY_COPIED_UP, OVERLAY_LOWER,
+};
+
+#define BACKING_DIR_OVERLAY	"overlay"
+#define BACKING_DIR_LOWER	"ext4/overlay/lower"
+
+/* The file system of this name, below the directory that run.sh has made; NULL without it. */
+static inline const char *fs_path(const char *name)
+{
+	static char path[PATH_MAX];
+	const char *dir = getenv("NOSIGBUS_FS");
+
+	if (!dir) {
+		fprintf(stderr, "# no file systems to test on: run tests/selftests/run.sh\n");
+		return NULL;
+	}
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+/*
+ * Opens a file of new_file() once more, as whoever maps it does: one in a lower
+ * layer is opened through the overlay.
+ */
+static inline int open_again(enum backing backing, int fd, int flags)
+{
+	char path[PATH_MAX], *lower;
+	ssize_t len;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (backing == OVERLAY_LOWER || backing == OVERLAY_COPIED_UP) {
+		char name[PATH_MAX];
+
+		len = readlink(path, name, sizeof(name) - 1);
+		if (len < 0)
+			return -1;
+		name[len] = 0;
+		lower = strstr(name, BACKING_DIR_LOWER);
+		if (lower)
+			snprintf(path, sizeof(path), "%.*s" BACKING_DIR_OVERLAY "%s",
+				 (int)(lower - name), name, lower + strlen(BACKING_DIR_LOWER));
+	}
+	return open(path, flags | O_CLOEXEC);
+}
+
+/*
+ * A new, empty file, open for reading and writing; -1 if that fails. *path is its
+ * name, to be freed; NULL for a memfd.
+ */
+static inline int new_named_file(enum backing backing, char **path)
+{
+	static const char * const dirs[] = {
+		[TMPFS] = "tmpfs", [TMPFS_HUGE] = "tmpfs-huge", [EXT4] = "ext4", [XFS] = "xfs",
+		[BTRFS] = "btrfs", [P9] = "9p", [OVERLAY] = BACKING_DIR_OVERLAY,
+		[OVERLAY_COPIED_UP] = BACKING_DIR_LOWER, [OVERLAY_LOWER] = BACKING_DIR_LOWER,
+	};
+	const char *dir;
+	int fd, up;
+
+	*path = NULL;
 	if (backing == MEMFD)
 		return memfd_create("nosigbus", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (!dir) {
-		fprintf(stderr, "# no directory to test in: run tests/selftests/run.sh\n");
+	dir = fs_path(dirs[backing]);
+	if (!dir || asprintf(path, "%s/selftest-XXXXXX", dir) < 0)
 		return -1;
+	fd = mkostemp(*path, O_CLOEXEC);
+	if (fd >= 0 && backing == OVERLAY_COPIED_UP) {
+		up = open_again(backing, fd, O_RDWR);
+		close(fd);
+		fd = up;
 	}
-	snprintf(path, sizeof(path), "%s/selftest-XXXXXX", dir);
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(path);
 	return fd;
+}
+
+/*
+ * The same without a name, except where that would be in the way: on 9p, where
+ * the server finds files by name, and in an overlay's lower layer.
+ */
+static inline int new_file(enum backing backing)
+{
+	char *path;
+	int fd = new_named_file(backing, &path);
+
+	if (fd >= 0 && path && backing != P9 && backing != OVERLAY_LOWER)
+		unlink(path);
+	free(path);
+	return fd;
+}
+
+/* Writes len times byte at pos: 0, or minus errno. */
+static inline int fill(int fd, int byte, off_t pos, size_t len)
+{
+	char *bytes = malloc(len);
+	ssize_t ret;
+
+	if (!bytes)
+		return -ENOMEM;
+	memset(bytes, byte, len);
+	ret = pwrite(fd, bytes, len, pos);
+	free(bytes);
+	return ret < 0 ? -errno : (size_t)ret == len ? 0 : -EIO;
 }
 
 /* The exit status of a child that has run fn(arg); 128 plus the signal if one killed it. */

@@ -1,52 +1,171 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Runs the selftests in a guest (tests/boot.sh), as root.
 #
-# usage: run.sh BINDIR RESULTDIR
+# usage: run.sh BINDIR RESULTDIR [PROGRAM...]
 #
-# BINDIR has the programs, NOSIGBUS_KO is the module. What each prints (TAP) goes
-# to RESULTDIR/NAME.tap; tests/report.py reads it. Fails only if a program could
-# not be run at all: what failed in it is for the report to say.
-set -eu
+# The programs, all of them without PROGRAM, are those of this directory's *.c;
+# BINDIR has them built, NOSIGBUS_KO is the module. What each prints (TAP) goes to
+# RESULTDIR/NAME.tap; tests/report.py reads it, and takes a program that could not
+# be run for a failed one. Fails itself if a file system could not be set up or
+# taken down.
+set -euo pipefail
 
 bin=$1
 results=$2
-work=$(mktemp -d)
-# The programs make their files here, also as an unprivileged user.
-NOSIGBUS_TMPFS=$work/tmpfs
-NOSIGBUS_EXT4=$work/ext4
-export NOSIGBUS_TMPFS NOSIGBUS_EXT4
-
-chmod 755 "$work"
-mkdir "$NOSIGBUS_TMPFS" "$NOSIGBUS_EXT4"
-mount -t tmpfs -o mode=1777 tmpfs "$NOSIGBUS_TMPFS"
-[ -e /dev/loop-control ] || modprobe loop
-truncate -s 64M "$work/ext4.img"
-mkfs.ext4 -q -F "$work/ext4.img"
-mount -o loop "$work/ext4.img" "$NOSIGBUS_EXT4"
-chmod 1777 "$NOSIGBUS_EXT4"
-
+shift 2
+here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$results"
-rm -f "$results"/*.tap
+if (($# == 0)); then
+	for program in "$here"/*.c; do
+		set -- "$@" "$(basename "$program" .c)"
+	done
+	rm -f "$results"/*.tap
+fi
+
+# The programs make their files below this directory, also as an unprivileged
+# user. Each file system has its name there.
+NOSIGBUS_FS=$(mktemp -d)
+export NOSIGBUS_FS
+images=$NOSIGBUS_FS/images
+# A directory of the host, over 9p.
+p9=$(mktemp -d "$results/../9p.XXXXXX")
+mounted=()
+
+fail() {
+	echo "run.sh: $*" >&2
+	exit 1
+}
+
+must() {
+	local output
+	output=$("$@" 2>&1) || fail "cannot set up the file systems: $*: $output"
+}
+
+needs_module() { # MODULE...: those that the kernel has as modules, and are not there yet
+	local module
+	for module; do
+		modprobe -q "$module" || true
+	done
+}
+
+# mounted_at NAME MOUNT-ARGUMENT...: a file system that everybody may write to.
+mounted_at() {
+	local dir=$NOSIGBUS_FS/$1
+	shift
+	mkdir -p "$dir"
+	must mount "$@" "$dir"
+	mounted=("$dir" "${mounted[@]}")
+	chmod 1777 "$dir" 2>/dev/null || true
+}
+
+# image NAME SIZE MKFS...: a file system in a file, $images/NAME.
+image() {
+	truncate -s "$2" "$images/$1"
+	must "${@:3}" "$images/$1"
+}
+
+take_down() {
+	local dir
+	for dir in "${mounted[@]}"; do
+		umount "$dir" || echo "run.sh: cannot unmount $dir" >&2
+	done
+	dmsetup remove nosigbus 2>/dev/null || true
+	losetup -D
+	rm -rf "$p9"
+}
+trap take_down EXIT
+
+chmod 755 "$NOSIGBUS_FS"
+mkdir "$images"
+needs_module loop dm-mod dm-flakey xfs btrfs erofs overlay nd_e820 nd_pmem quota_v2 kvm_amd kvm_intel
+
+mounted_at tmpfs -t tmpfs tmpfs
+mounted_at tmpfs-huge -t tmpfs -o huge=always tmpfs
+image ext4.img 64M mkfs.ext4 -q -F
+mounted_at ext4 -o loop "$images/ext4.img"
+image xfs.img 300M mkfs.xfs -q -f
+mounted_at xfs -o loop,usrquota "$images/xfs.img"
+image btrfs.img 128M mkfs.btrfs -q -f
+mounted_at btrfs -o loop "$images/btrfs.img"
+
+layers=$NOSIGBUS_FS/ext4/overlay
+mkdir "$layers" "$layers"/{lower,upper,work}
+chmod 1777 "$layers"/{lower,upper}
+mounted_at overlay -t overlay \
+	-o "lowerdir=$layers/lower,upperdir=$layers/upper,workdir=$layers/work" overlay
+
+chmod 1777 "$p9"
+mkdir "$NOSIGBUS_FS/9p"
+must mount --bind "$p9" "$NOSIGBUS_FS/9p"
+mounted=("$NOSIGBUS_FS/9p" "${mounted[@]}")
+
+# Two pages and a byte.
+mkdir "$images/erofs"
+head -c 8193 /dev/zero | tr '\0' a >"$images/erofs/file"
+must mkfs.erofs "$images/erofs.img" "$images/erofs"
+mounted_at erofs -o loop,ro "$images/erofs.img"
+
+# Those that real errors come from, see real_errors.c: full and with quotas. Without
+# reserved blocks, as root could use them.
+mounted_at tmpfs-small -t tmpfs -o size=1M tmpfs
+image ext4-small.img 4M mkfs.ext4 -q -F -m 0 -O ^has_journal
+mounted_at ext4-small -o loop "$images/ext4-small.img"
+must xfs_quota -x -c "limit -u bhard=1m nobody" "$NOSIGBUS_FS/xfs"
+# A kernel may lack TMPFS_QUOTA, as Debian's does.
+if grep -qw shmem_acquire_dquot /proc/kallsyms; then
+	mounted_at tmpfs-quota -t tmpfs -o usrquota,usrquota_block_hardlimit=1M tmpfs
+fi
+# A disk that can be told to fail.
+image dm.img 32M true
+dm_disk=$(losetup -f --show "$images/dm.img")
+must dmsetup create nosigbus --table "0 65536 linear $dm_disk 0"
+must dmsetup mknodes nosigbus
+must mkfs.ext4 -q -F -O ^has_journal /dev/mapper/nosigbus
+mounted_at ext4-dm /dev/mapper/nosigbus
+
+# What is no ordinary file, see errors.c.
+mounted_at hugetlbfs -t hugetlbfs hugetlbfs
+[[ -b /dev/pmem0 ]] || fail "no /dev/pmem0: boot.sh has the kernel make one (memmap=)"
+must mkfs.ext4 -q -F -b 4096 /dev/pmem0
+mounted_at dax -o dax=always /dev/pmem0
 
 # run NAME COMMAND...: one program, its output in NAME.tap.
 run() {
-	name=$1
+	local name=$1 status=0 start=$SECONDS
 	shift
-	status=0
 	"$@" >"$results/$name.tap" 2>&1 || status=$?
-	echo "  $name: $(sed -n 's/^# Totals: //p' "$results/$name.tap") (exit $status)"
+	echo "  $name: $(sed -n 's/^# Totals: //p' "$results/$name.tap")" \
+		"(exit $status, $((SECONDS - start)) s)"
 }
 
 nobody() {
 	setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"
 }
 
-for program in mapping errors; do
-	run "$program-root" "$bin/$program"
-	run "$program-nobody" nobody "$bin/$program"
+# What an unprivileged user may do does not depend on the file system.
+few_variants=()
+for fs in memfd ext4; do
+	for class in '' _private _shared_read _shared_write; do
+		few_variants+=(-v "$fs$class")
+	done
 done
-run module "$bin/module"
 
-umount "$NOSIGBUS_EXT4" "$NOSIGBUS_TMPFS"
+for program; do
+	if [[ $program == module || $program == real_errors ]]; then
+		run "$program" "$bin/$program" # all of it takes root
+		continue
+	fi
+	run "$program-root" "$bin/$program"
+	case $program in
+	disable | mapping | shadow | untouched) few=("${few_variants[@]}") ;;
+	errors) few=(-F privileged) ;;
+	*) few=() ;;
+	esac
+	run "$program-nobody" nobody "$bin/$program" "${few[@]}"
+done
+
+trap - EXIT
+take_down
+[[ -z $(losetup -l -n) ]] || fail "loop devices are left"

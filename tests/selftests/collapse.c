@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Huge pages that are made of small ones while there are stand-ins: core mm frees the page tables
+ * of every mapping of that part of the file, and must spare those of opted-in ones.
+ */
+
+#include "nosigbus_test.h"
+
+#define HUGE_PAGE	(2UL << 20)
+#define FILE_PAGES	3
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+FIXTURE(collapse) {
+	size_t page;
+	int device, fd;
+	char *addr;
+};
+
+FIXTURE_VARIANT(collapse) {
+	int sharing;
+	int prot;
+};
+
+FIXTURE_VARIANT_ADD(collapse, private) {
+	.sharing = MAP_PRIVATE, .prot = PROT_READ | PROT_WRITE,
+};
+
+FIXTURE_VARIANT_ADD(collapse, shared_read) {
+	.sharing = MAP_SHARED, .prot = PROT_READ,
+};
+
+FIXTURE_VARIANT_ADD(collapse, shared_write) {
+	.sharing = MAP_SHARED, .prot = PROT_READ | PROT_WRITE,
+};
+
+/* Maps the file where a huge page of it would be mapped as one. */
+static char *map_huge_aligned(int fd, int prot, int sharing)
+{
+	char *area = mmap(NULL, 2 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned long addr = ((unsigned long)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+
+	if (area == MAP_FAILED)
+		return area;
+	return mmap((void *)addr, HUGE_PAGE, prot, sharing | MAP_FIXED, fd, 0);
+}
+
+FIXTURE_SETUP(collapse)
+{
+	catch_signals();
+	self->page = page_size();
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(MEMFD);
+	ASSERT_GE(self->fd, 0);
+	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
+	self->addr = map_huge_aligned(self->fd, variant->prot, variant->sharing);
+	ASSERT_NE(self->addr, MAP_FAILED);
+}
+
+FIXTURE_TEARDOWN(collapse)
+{
+	munmap(self->addr, HUGE_PAGE);
+	close(self->fd);
+	close(self->device);
+}
+
+/* What the owner of the file does, in another process, through a plain mapping of its own. */
+static int collapse_file(void *arg)
+{
+	char *addr = map_huge_aligned(*(int *)arg, PROT_READ | PROT_WRITE, MAP_SHARED);
+
+	if (addr == MAP_FAILED)
+		return 1;
+	for (int i = 0; i < FILE_PAGES; i++)
+		addr[i * page_size()] = 'f';
+	return madvise(addr, HUGE_PAGE, MADV_COLLAPSE) ? 2 : 0;
+}
+
+/* A lost page table is also reported by the kernel, at exit: "Bad rss-counter state". */
+TEST_F(collapse, spares_stand_ins)
+{
+	bool shadows = variant->sharing == MAP_SHARED && variant->prot & PROT_WRITE;
+	int pages = HUGE_PAGE / self->page;
+
+	ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
+	for (int i = FILE_PAGES; i < pages; i++) {
+		char *at = self->addr + i * self->page;
+
+		if (shadows)
+			ASSERT_EQ(write_byte(at, i), 0);
+		else
+			ASSERT_EQ(read_byte(at), 0);
+	}
+	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
+
+	for (int i = 0; i < pages; i++) {
+		int expected = i < FILE_PAGES ? 'f' : shadows ? i & 0xff : 0;
+
+		ASSERT_EQ(read_byte(self->addr + i * self->page), expected);
+	}
+	/* And they are still where DISABLE finds them. */
+	ASSERT_EQ(disable(self->device, self->addr, HUGE_PAGE), 0);
+	EXPECT_EQ(read_byte(self->addr), 'f');
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* NOSIGBUS_DISABLE: a plain mapping again, in each respect; and its errors. */
+
+#include "nosigbus_test.h"
+
+/* One page of content, then pages past EOF. */
+#define FILE_PAGES	1
+#define PAGES		4
+#define CONTENT		0x5a
+
+FIXTURE(disable) {
+	size_t page, len;
+	int device, fd;
+	char *addr, *past;
+};
+
+FIXTURE_VARIANT(disable) {
+	enum backing backing;
+	enum class class;
+};
+
+FIXTURE_VARIANT_ADD(disable, memfd_private) { MEMFD, PRIVATE };
+FIXTURE_VARIANT_ADD(disable, memfd_shared_read) { MEMFD, SHARED_READ };
+FIXTURE_VARIANT_ADD(disable, memfd_shared_write) { MEMFD, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(disable, ext4_private) { EXT4, PRIVATE };
+FIXTURE_VARIANT_ADD(disable, ext4_shared_read) { EXT4, SHARED_READ };
+FIXTURE_VARIANT_ADD(disable, ext4_shared_write) { EXT4, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(disable, btrfs_shared_write) { BTRFS, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(disable, xfs_shared_write) { XFS, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(disable, p9_shared_write) { P9, SHARED_WRITE };
+
+/* The mapping is opted in, and in the middle of an area that is kept free for its test. */
+FIXTURE_SETUP(disable)
+{
+	char *area;
+
+	catch_signals();
+	self->page = page_size();
+	self->len = PAGES * self->page;
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(variant->backing);
+	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
+	area = mmap(NULL, 4 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(area, MAP_FAILED);
+	self->addr = mmap(area + self->len, self->len, class_prot(variant->class),
+			  class_flags(variant->class) | MAP_FIXED, self->fd, 0);
+	ASSERT_EQ(self->addr, area + self->len);
+	self->past = self->addr + FILE_PAGES * self->page;
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+}
+
+FIXTURE_TEARDOWN(disable)
+{
+	munmap(self->addr - self->len, 4 * self->len);
+	close(self->fd);
+	close(self->device);
+}
+
+#define IS_WRITABLE()	(variant->class != SHARED_READ)
+
+#define EXPECT_PLAIN()	do {						\
+	EXPECT_EQ(read_byte(self->addr), CONTENT);			\
+	for (int p = FILE_PAGES; p < PAGES; p++)			\
+		EXPECT_EQ(read_byte(self->addr + p * self->page), -SIGBUS);	\
+} while (0)
+
+#define EXPECT_OPTED_IN() \
+	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES)
+
+TEST_F(disable, sigbus_is_back)
+{
+	EXPECT_OPTED_IN();
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_PLAIN();
+	for (int i = FILE_PAGES; i < PAGES; i++)
+		EXPECT_EQ(write_byte(self->addr + i * self->page, 1),
+			  IS_WRITABLE() ? -SIGBUS : -SIGSEGV);
+	/* What is inside EOF goes on as a plain mapping does. */
+	if (IS_WRITABLE())
+		EXPECT_EQ(write_byte(self->addr + 1, 1), 0);
+	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
+	EXPECT_OPTED_IN();
+}
+
+TEST_F(disable, nothing_was_touched)
+{
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_PLAIN();
+}
+
+/* Private pages are the process's own; shadow pages go. */
+TEST_F(disable, what_was_written)
+{
+	if (!IS_WRITABLE()) {
+		ASSERT_EQ(write_byte(self->past, 1), -SIGSEGV);
+		return;
+	}
+	EXPECT_EQ(write_byte(self->addr + 7, 1), 0);
+	EXPECT_EQ(write_byte(self->past + 7, 2), 0);
+	EXPECT_EQ(read_byte(self->past + self->page), 0);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(read_byte(self->addr + 7), 1);
+	EXPECT_EQ(read_byte(self->past + 7), variant->class == PRIVATE ? 2 : -SIGBUS);
+	EXPECT_EQ(read_byte(self->past + self->page), -SIGBUS);
+
+	/* Opted in again, all that had been dropped starts from zeros. */
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(read_byte(self->addr + 7), 1);
+	EXPECT_EQ(read_byte(self->past + 7), variant->class == PRIVATE ? 2 : 0);
+	EXPECT_EQ(read_byte(self->past + self->page), 0);
+	EXPECT_EQ(disable(self->device, self->addr, self->len), 0);
+}
+
+TEST_F(disable, often)
+{
+	for (int i = 0; i < 50; i++) {
+		EXPECT_OPTED_IN();
+		ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+		EXPECT_EQ(read_byte(self->past), -SIGBUS);
+		ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	}
+}
+
+/* A mapping of a writable file that was not writable itself can be made so again. */
+TEST_F(disable, mprotect_works_again)
+{
+	int expected = IS_WRITABLE() ? 0 : -1;
+
+	EXPECT_EQ(mprotect(self->addr, self->len, PROT_READ | PROT_WRITE), expected);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(mprotect(self->addr, self->len, PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(write_byte(self->addr, 1), 0);
+	EXPECT_EQ(write_byte(self->past, 1), -SIGBUS);
+	/* And it is opted in as what it is then. */
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(write_byte(self->past, 1), 0);
+	EXPECT_EQ(read_byte(self->past), 1);
+}
+
+/* The VMAs that the range from addr has. */
+static int vmas(const char *addr, size_t len)
+{
+	unsigned long from = (unsigned long)addr, start, end;
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[PATH_MAX];
+	int count = 0;
+
+	while (maps && fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && start < from + len && end > from)
+			count++;
+	if (maps)
+		fclose(maps);
+	return count;
+}
+
+/* Core mm merges a plain mapping with a neighbour of the same file. */
+TEST_F(disable, merges_again)
+{
+	char *behind = self->addr + self->len;
+	int prot = class_prot(variant->class), flags = class_flags(variant->class) | MAP_FIXED;
+
+	ASSERT_EQ(mmap(behind, self->page, prot, flags, self->fd, self->len), behind);
+	EXPECT_EQ(vmas(self->addr, self->len + self->page), 2);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	ASSERT_EQ(munmap(behind, self->page), 0);
+	ASSERT_EQ(mmap(behind, self->page, prot, flags, self->fd, self->len), behind);
+	EXPECT_EQ(vmas(self->addr, self->len + self->page), 1);
+	ASSERT_EQ(enable(self->device, self->addr, self->len + self->page), 0);
+	EXPECT_EQ(read_byte(behind), 0);
+}
+
+/* What VM_MIXEDMAP had ruled out, see design.rst. */
+TEST_F(disable, grows_in_place_again)
+{
+	ASSERT_EQ(munmap(self->addr + self->len, self->len), 0);
+	EXPECT_EQ(mremap(self->addr, self->len, 2 * self->len, 0), MAP_FAILED);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(mremap(self->addr, self->len, 2 * self->len, 0), self->addr);
+	EXPECT_EQ(read_byte(self->addr + self->len), -SIGBUS);
+}
+
+struct child_arg {
+	char *addr, *past;
+	int device, wait;
+	size_t len;
+	int expected;
+};
+
+/* Once the parent has opted out: still opted in, with what had been written. */
+static int keeps_its_copy(void *arg)
+{
+	const struct child_arg *a = arg;
+	size_t size = page_size();
+	char byte;
+
+	if (read(a->wait, &byte, 1) != 1)
+		return 1;
+	if (read_byte(a->past + 7) != a->expected)
+		return 2;
+	if (pages_of(0, a->addr, FILE_PAGES + 1, PAGES) != PAGES - FILE_PAGES - 1)
+		return 3;
+	if (disable(a->device, a->addr, a->len))
+		return 4;
+	return read_byte(a->past + size) != -SIGBUS ? 5 : 0;
+}
+
+TEST_F(disable, a_child_keeps_its_copy)
+{
+	struct child_arg arg = {
+		.addr = self->addr, .past = self->past, .device = self->device, .len = self->len,
+		.expected = IS_WRITABLE() ? 2 : 0,
+	};
+	int go[2], status;
+	pid_t pid;
+
+	ASSERT_EQ(pipe(go), 0);
+	arg.wait = go[0];
+	if (IS_WRITABLE())
+		EXPECT_EQ(write_byte(self->past + 7, 2), 0);
+	EXPECT_EQ(read_byte(self->past + self->page), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		_exit(keeps_its_copy(&arg));
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(read_byte(self->past + self->page), -SIGBUS);
+	ASSERT_EQ(write(go[1], "", 1), 1);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+/* Parts that a split has made whole VMAs opt out by themselves. */
+TEST_F(disable, parts_of_a_split_mapping)
+{
+	ASSERT_EQ(munmap(self->past, self->page), 0);
+	ASSERT_EQ(disable(self->device, self->addr, FILE_PAGES * self->page), 0);
+	EXPECT_EQ(read_byte(self->addr), CONTENT);
+	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES + 1, PAGES), PAGES - FILE_PAGES - 1);
+	EXPECT_EQ(disable(self->device, self->addr, FILE_PAGES * self->page), -ENOENT);
+	ASSERT_EQ(disable(self->device, self->past + self->page, 2 * self->page), 0);
+	EXPECT_EQ(read_byte(self->past + self->page), -SIGBUS);
+	EXPECT_EQ(read_byte(self->past + 2 * self->page), -SIGBUS);
+}
+
+FIXTURE(seals) {
+	size_t len;
+	int device, fd;
+	char *addr;
+};
+
+FIXTURE_SETUP(seals)
+{
+	catch_signals();
+	self->len = PAGES * page_size();
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(MEMFD);
+	ASSERT_GE(self->fd, 0);
+	self->addr = map_file(SHARED_READ, self->fd, self->len);
+	ASSERT_NE(self->addr, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+}
+
+FIXTURE_TEARDOWN(seals)
+{
+	munmap(self->addr, self->len);
+	close(self->fd);
+	close(self->device);
+}
+
+static int add_seals(int fd, int seals)
+{
+	return fcntl(fd, F_ADD_SEALS, seals) ? -errno : 0;
+}
+
+/* The file's count of mappings that could write to it is what it was. */
+TEST_F(seals, are_prevented_again)
+{
+	for (int i = 0; i < 10; i++) {
+		ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+		EXPECT_EQ(add_seals(self->fd, F_SEAL_WRITE), -EBUSY);
+		ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	}
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	ASSERT_EQ(munmap(self->addr, self->len), 0);
+	EXPECT_EQ(add_seals(self->fd, F_SEAL_WRITE), 0);
+}
+
+/* Unmapping while opted in takes nothing off that count a second time. */
+TEST_F(seals, count_is_right_after_munmap)
+{
+	char *plain = map_file(SHARED_READ, self->fd, self->len);
+
+	ASSERT_NE(plain, MAP_FAILED);
+	ASSERT_EQ(munmap(self->addr, self->len), 0);
+	EXPECT_EQ(add_seals(self->fd, F_SEAL_WRITE), -EBUSY);
+	ASSERT_EQ(munmap(plain, self->len), 0);
+	EXPECT_EQ(add_seals(self->fd, F_SEAL_WRITE), 0);
+}
+
+TEST_F(seals, added_while_opted_in)
+{
+	ASSERT_EQ(add_seals(self->fd, F_SEAL_WRITE), 0);
+	EXPECT_EQ(read_byte(self->addr), 0);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
+	EXPECT_EQ(mprotect(self->addr, self->len, PROT_READ | PROT_WRITE), -1);
+	EXPECT_EQ(errno, EACCES);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(read_byte(self->addr), 0);
+}
+
+/* Of a file opened O_RDONLY a mapping could never be written to, and opting out gives it no more. */
+TEST_F(seals, of_a_file_opened_read_only)
+{
+	int fd = open_again(MEMFD, self->fd, O_RDONLY);
+	char *addr;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(munmap(self->addr, self->len), 0);
+	addr = map_file(SHARED_READ, fd, self->len);
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, addr, self->len), 0);
+	ASSERT_EQ(disable(self->device, addr, self->len), 0);
+	EXPECT_EQ(mprotect(addr, self->len, PROT_READ | PROT_WRITE), -1);
+	EXPECT_EQ(errno, EACCES);
+	EXPECT_EQ(add_seals(self->fd, F_SEAL_WRITE), 0);
+	munmap(addr, self->len);
+	close(fd);
+}
+
+/* Each error, and that the mapping is opted in as before. */
+#define EXPECT_REFUSED(result, error) do {	\
+	EXPECT_EQ(result, error);		\
+	EXPECT_OPTED_IN();			\
+} while (0)
+
+TEST_F(disable, einval_reserved_fields)
+{
+	for (int i = 0; i < 2; i++) {
+		struct nosigbus_disable request = {
+			.addr = (unsigned long)self->addr, .len = self->len,
+		};
+
+		request.reserved[i] = 1ULL << (63 * i);
+		EXPECT_EQ(ioctl(self->device, NOSIGBUS_DISABLE, &request), -1);
+		EXPECT_EQ(errno, EINVAL);
+		EXPECT_OPTED_IN();
+	}
+}
+
+TEST_F(disable, einval_bad_range)
+{
+	EXPECT_REFUSED(disable(self->device, self->addr, 0), -EINVAL);
+	EXPECT_REFUSED(disable(self->device, NULL, 0), -EINVAL);
+	EXPECT_REFUSED(disable(self->device, self->addr + 1, self->len), -EINVAL);
+	EXPECT_REFUSED(disable(self->device, self->addr, self->len - 1), -EINVAL);
+	EXPECT_REFUSED(disable(self->device, self->addr, -self->page), -EINVAL);
+	EXPECT_REFUSED(disable(self->device, (void *)-self->page, self->page), -EINVAL);
+	EXPECT_REFUSED(disable(self->device, (void *)-self->page, 2 * self->page), -EINVAL);
+}
+
+TEST_F(disable, einval_part_of_a_vma)
+{
+	EXPECT_REFUSED(disable(self->device, self->addr, self->page), -EINVAL);
+	EXPECT_REFUSED(disable(self->device, self->past, self->len - self->page), -EINVAL);
+	EXPECT_REFUSED(disable(self->device, self->past, self->page), -EINVAL);
+}
+
+TEST_F(disable, enomem_hole)
+{
+	ASSERT_EQ(munmap(self->addr + self->len, self->len), 0);
+	EXPECT_REFUSED(disable(self->device, self->addr, 2 * self->len), -ENOMEM);
+	ASSERT_EQ(munmap(self->addr - self->len, self->len), 0);
+	EXPECT_REFUSED(disable(self->device, self->addr - self->page, self->len + self->page),
+		       -ENOMEM);
+	EXPECT_REFUSED(disable(self->device, self->addr + self->len, self->page), -ENOMEM);
+	EXPECT_REFUSED(disable(self->device, NULL, self->page), -ENOMEM);
+}
+
+TEST_F(disable, efault_bad_pointer)
+{
+	EXPECT_EQ(ioctl(self->device, NOSIGBUS_DISABLE, NULL), -1);
+	EXPECT_EQ(errno, EFAULT);
+	EXPECT_EQ(ioctl(self->device, NOSIGBUS_DISABLE, (void *)(~0UL - 4095)), -1);
+	EXPECT_EQ(errno, EFAULT);
+	EXPECT_OPTED_IN();
+}
+
+TEST_F(disable, enoent_not_opted_in)
+{
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(disable(self->device, self->addr, self->len), -ENOENT);
+	/* Nor anonymous memory, which lies behind. */
+	EXPECT_EQ(disable(self->device, self->addr + self->len, 2 * self->len), -ENOENT);
+	EXPECT_PLAIN();
+}
+
+/* An error in the last of several VMAs leaves the first as they are. */
+TEST_F(disable, several_vmas_all_or_nothing)
+{
+	char *second = self->addr + self->len;
+	int prot = class_prot(variant->class), flags = class_flags(variant->class) | MAP_FIXED;
+
+	EXPECT_OPTED_IN();
+	/* A plain one. */
+	ASSERT_EQ(mmap(second, self->len, prot, flags, self->fd, 0), second);
+	EXPECT_REFUSED(disable(self->device, self->addr, 2 * self->len), -ENOENT);
+	EXPECT_EQ(read_byte(second + self->len - 1), -SIGBUS);
+	/* Part of one. */
+	ASSERT_EQ(enable(self->device, second, self->len), 0);
+	EXPECT_REFUSED(disable(self->device, self->addr, 2 * self->len - self->page), -EINVAL);
+	EXPECT_EQ(read_byte(second + self->len - 1), 0);
+	/* A hole behind it. */
+	ASSERT_EQ(munmap(second + self->len, self->len), 0);
+	EXPECT_REFUSED(disable(self->device, self->addr, 3 * self->len), -ENOMEM);
+	EXPECT_EQ(read_byte(second + self->len - 1), 0);
+	if (variant->class == SHARED_READ) {
+		EXPECT_EQ(mprotect(self->addr, self->len, PROT_READ | PROT_WRITE), -1);
+		EXPECT_EQ(errno, EACCES);
+	}
+
+	ASSERT_EQ(disable(self->device, self->addr, 2 * self->len), 0);
+	EXPECT_PLAIN();
+	EXPECT_EQ(read_byte(second + self->len - 1), -SIGBUS);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Faults inside EOF that fail: no space, over quota, an I/O error, broken memory.
+ * An opted-in mapping gets the same signal as a plain one, while its pages past EOF
+ * are answered. Needs root, and what run.sh has set up.
+ */
+
+#include "nosigbus_test.h"
+
+#define NOBODY		65534
+
+/* FILE_PAGES of a file, PAGES of a mapping. */
+#define FILE_PAGES	4
+#define PAGES		8
+#define CONTENT		0x5a
+
+/* What an access has raised: the signal or 0, and what that said. */
+struct outcome {
+	int signal, code;
+	long page;
+};
+
+static struct outcome outcome_of(int ret, const char *addr)
+{
+	struct outcome o = { .signal = ret < 0 ? -ret : 0 };
+
+	if (o.signal) {
+		o.code = last_signal.si_code;
+		o.page = ((char *)last_signal.si_addr - addr) / (long)page_size();
+	}
+	return o;
+}
+
+FIXTURE(real_error) {
+	size_t page, len;
+	int device, fd;
+	char *plain, *opted;
+};
+
+FIXTURE_VARIANT(real_error) {
+	enum class class;
+};
+
+FIXTURE_VARIANT_ADD(real_error, private) { PRIVATE };
+FIXTURE_VARIANT_ADD(real_error, shared_read) { SHARED_READ };
+FIXTURE_VARIANT_ADD(real_error, shared_write) { SHARED_WRITE };
+
+FIXTURE_SETUP(real_error)
+{
+	if (geteuid())
+		SKIP(return, "it takes root to break things");
+	catch_signals();
+	self->page = page_size();
+	self->len = PAGES * self->page;
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = -1;
+	self->plain = MAP_FAILED;
+	self->opted = MAP_FAILED;
+}
+
+FIXTURE_TEARDOWN(real_error)
+{
+	munmap(self->plain, self->len);
+	munmap(self->opted, self->len);
+	close(self->fd);
+	close(self->device);
+}
+
+/* A new file of that file system; -1 if that fails. */
+static int file_on(const char *fs)
+{
+	const char *dir = fs_path(fs);
+	char *path;
+	int fd;
+
+	if (!dir || asprintf(&path, "%s/selftest-XXXXXX", dir) < 0)
+		return -1;
+	fd = mkostemp(path, O_CLOEXEC);
+	unlink(path);
+	free(path);
+	return fd;
+}
+
+/* Maps self->fd twice, as it is, and opts one of them in. */
+#define MAP_TWICE() do {							\
+	self->plain = map_file(variant->class, self->fd, self->len);		\
+	self->opted = map_file(variant->class, self->fd, self->len);		\
+	ASSERT_NE(self->plain, MAP_FAILED);					\
+	ASSERT_NE(self->opted, MAP_FAILED);					\
+	ASSERT_EQ(enable(self->device, self->opted, self->len), 0);		\
+	EXPECT_STAND_INS();							\
+} while (0)
+
+#define EXPECT_STAND_INS() do {							\
+	EXPECT_EQ(read_byte(self->plain + self->len - 1), -SIGBUS);		\
+	EXPECT_EQ(pages_of(0, self->opted, FILE_PAGES, PAGES), PAGES - FILE_PAGES);	\
+} while (0)
+
+/* One access to a page of both mappings, and what it has to raise. */
+#define EXPECT_OUTCOME(access, index, sig, si_code) do {			\
+	char *addr = self->plain;						\
+	struct outcome plain = outcome_of(access(addr, index), addr), opted;	\
+										\
+	addr = self->opted;							\
+	opted = outcome_of(access(addr, index), addr);				\
+	EXPECT_EQ(plain.signal, sig);						\
+	EXPECT_EQ(opted.signal, sig);						\
+	EXPECT_EQ(plain.code, sig ? si_code : 0);				\
+	EXPECT_EQ(opted.code, sig ? si_code : 0);				\
+	EXPECT_EQ(plain.page, sig ? index : 0);					\
+	EXPECT_EQ(opted.page, sig ? index : 0);					\
+	EXPECT_STAND_INS();							\
+} while (0)
+
+static int read_of(char *addr, int index)
+{
+	return read_byte(addr + index * page_size());
+}
+
+static int write_of(char *addr, int index)
+{
+	return write_byte(addr + index * page_size(), 1);
+}
+
+#define IS_WRITABLE()	(variant->class != SHARED_READ)
+
+/* Writes to a file until the file system refuses it: minus errno. */
+static int fill_up(int fd)
+{
+	size_t len = 64 * page_size();
+	int ret = 0;
+	off_t pos = 0;
+
+	for (; len >= 512; len /= 2)
+		do {
+			ret = fill(fd, 1, pos, len);
+			if (!ret)
+				pos += len;
+		} while (!ret);
+	/* Blocks may have been promised and turn out not to be there. */
+	return fsync(fd) ? -errno : ret == -EIO ? -ENOSPC : ret;
+}
+
+/* Every hole in a file of tmpfs takes a page when it is touched, if only to be read. */
+static void full_tmpfs(struct __test_metadata *_metadata, FIXTURE_DATA(real_error) * self,
+		       const FIXTURE_VARIANT(real_error) * variant, const char *fs, int error)
+{
+	int rest;
+
+	self->fd = file_on(fs);
+	ASSERT_GE(self->fd, 0);
+	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, self->page), 0);
+	rest = file_on(fs);
+	ASSERT_GE(rest, 0);
+	ASSERT_EQ(fill_up(rest), error);
+	MAP_TWICE();
+	EXPECT_OUTCOME(read_of, 1, SIGBUS, BUS_ADRERR);
+	if (IS_WRITABLE())
+		EXPECT_OUTCOME(write_of, 2, SIGBUS, BUS_ADRERR);
+	EXPECT_OUTCOME(read_of, 0, 0, 0);
+
+	/* There is space again. */
+	close(rest);
+	EXPECT_OUTCOME(read_of, 1, 0, 0);
+	if (IS_WRITABLE())
+		EXPECT_OUTCOME(write_of, 2, 0, 0);
+}
+
+/* On a disk's file system the write takes a block, and only one that is meant for the file. */
+static void full_disk(struct __test_metadata *_metadata, FIXTURE_DATA(real_error) * self,
+		      const FIXTURE_VARIANT(real_error) * variant, const char *fs, int error)
+{
+	int rest, expected = variant->class == SHARED_WRITE ? SIGBUS : 0;
+
+	self->fd = file_on(fs);
+	ASSERT_GE(self->fd, 0);
+	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, self->page), 0);
+	ASSERT_EQ(fsync(self->fd), 0);
+	rest = file_on(fs);
+	ASSERT_GE(rest, 0);
+	ASSERT_EQ(fill_up(rest), error);
+	MAP_TWICE();
+	EXPECT_OUTCOME(read_of, 1, 0, 0);
+	if (IS_WRITABLE()) {
+		/* Read before, and not read before. */
+		EXPECT_OUTCOME(write_of, 1, expected, BUS_ADRERR);
+		EXPECT_OUTCOME(write_of, 2, expected, BUS_ADRERR);
+		EXPECT_OUTCOME(write_of, 0, 0, 0);
+	}
+
+	ASSERT_EQ(ftruncate(rest, 0), 0);
+	ASSERT_EQ(fsync(rest), 0);
+	close(rest);
+	if (IS_WRITABLE())
+		EXPECT_OUTCOME(write_of, 2, 0, 0);
+}
+
+TEST_F(real_error, enospc_tmpfs)
+{
+	full_tmpfs(_metadata, self, variant, "tmpfs-small", -ENOSPC);
+}
+
+TEST_F(real_error, enospc_ext4)
+{
+	full_disk(_metadata, self, variant, "ext4-small", -ENOSPC);
+}
+
+/* Quotas do not bind root. */
+TEST_F(real_error, edquot_tmpfs)
+{
+	if (access(fs_path("tmpfs-quota"), F_OK))
+		SKIP(return, "this kernel has no quotas for tmpfs");
+	ASSERT_EQ(seteuid(NOBODY), 0);
+	full_tmpfs(_metadata, self, variant, "tmpfs-quota", -EDQUOT);
+	ASSERT_EQ(seteuid(0), 0);
+}
+
+TEST_F(real_error, edquot_xfs)
+{
+	ASSERT_EQ(seteuid(NOBODY), 0);
+	full_disk(_metadata, self, variant, "xfs", -EDQUOT);
+	ASSERT_EQ(seteuid(0), 0);
+}
+
+/* Has the disk of ext4-dm answer reads with an error, or again with what is on it. */
+static int disk_fails(bool fails)
+{
+	const char *script = "disk=$(dmsetup table nosigbus | cut -d' ' -f4)\n"
+		"dmsetup suspend --noflush --nolockfs nosigbus &&\n"
+		"dmsetup load nosigbus --table \"0 65536 %s\" && dmsetup resume nosigbus\n";
+	char command[512];
+
+	snprintf(command, sizeof(command), script,
+		 fails ? "flakey $disk 0 0 60 1 error_reads" : "linear $disk 0");
+	return system(command);
+}
+
+TEST_F(real_error, eio)
+{
+	self->fd = file_on("ext4-dm");
+	ASSERT_GE(self->fd, 0);
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
+	ASSERT_EQ(fsync(self->fd), 0);
+	/* Before anything can map what is in the page cache around the page that it touches. */
+	ASSERT_EQ(posix_fadvise(self->fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	MAP_TWICE();
+	ASSERT_EQ(disk_fails(true), 0);
+	EXPECT_OUTCOME(read_of, 0, SIGBUS, BUS_ADRERR);
+	EXPECT_OUTCOME(read_of, 2, SIGBUS, BUS_ADRERR);
+	EXPECT_OUTCOME(read_of, 2, SIGBUS, BUS_ADRERR);
+	if (IS_WRITABLE())
+		EXPECT_OUTCOME(write_of, 3, SIGBUS, BUS_ADRERR);
+	ASSERT_EQ(disk_fails(false), 0);
+	EXPECT_OUTCOME(read_of, 2, 0, 0);
+	EXPECT_EQ(read_of(self->opted, 2), CONTENT);
+}
+
+/* Breaks the page at addr. Whoever does that is the first to get the signal. */
+static int poison(void *addr)
+{
+	signal(SIGBUS, SIG_DFL);
+	return madvise(addr, page_size(), MADV_HWPOISON) ? errno : 0;
+}
+
+TEST_F(real_error, memory_failure)
+{
+	self->fd = new_file(MEMFD);
+	ASSERT_GE(self->fd, 0);
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
+	MAP_TWICE();
+	for (int i = 0; i < FILE_PAGES; i++) {
+		EXPECT_EQ(read_of(self->plain, i), CONTENT);
+		EXPECT_EQ(read_of(self->opted, i), CONTENT);
+	}
+	/* A page that both have mapped; one that neither has any more. */
+	EXPECT_EQ(in_child(poison, self->opted + self->page), 128 + SIGBUS);
+	EXPECT_EQ(in_child(poison, self->plain + 2 * self->page), 128 + SIGBUS);
+	ASSERT_EQ(madvise(self->plain + 2 * self->page, self->page, MADV_DONTNEED), 0);
+	ASSERT_EQ(madvise(self->opted + 2 * self->page, self->page, MADV_DONTNEED), 0);
+	for (int i = 1; i <= 2; i++) {
+		EXPECT_OUTCOME(read_of, i, SIGBUS, BUS_MCEERR_AR);
+		if (IS_WRITABLE())
+			EXPECT_OUTCOME(write_of, i, SIGBUS, BUS_MCEERR_AR);
+	}
+	EXPECT_OUTCOME(read_of, 0, 0, 0);
+	EXPECT_OUTCOME(read_of, 3, 0, 0);
+}
+
+TEST_HARNESS_MAIN

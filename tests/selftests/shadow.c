@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Shadow pages: what a writable MAP_SHARED mapping has past EOF. Who shares them,
+ * who does not see them, how long they live, and who pays for them.
+ */
+
+#include "nosigbus_test.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* One page of content, then pages past EOF. */
+#define FILE_PAGES	1
+#define PAGES		6
+#define CONTENT		0x5a
+
+FIXTURE(shadow) {
+	size_t page, len;
+	int device, fd;
+	char *addr, *past;
+};
+
+FIXTURE_VARIANT(shadow) {
+	enum backing backing;
+};
+
+FIXTURE_VARIANT_ADD(shadow, memfd) { MEMFD };
+FIXTURE_VARIANT_ADD(shadow, tmpfs) { TMPFS };
+FIXTURE_VARIANT_ADD(shadow, ext4) { EXT4 };
+FIXTURE_VARIANT_ADD(shadow, xfs) { XFS };
+FIXTURE_VARIANT_ADD(shadow, btrfs) { BTRFS };
+FIXTURE_VARIANT_ADD(shadow, overlay) { OVERLAY };
+FIXTURE_VARIANT_ADD(shadow, p9) { P9 };
+
+FIXTURE_SETUP(shadow)
+{
+	catch_signals();
+	self->page = page_size();
+	self->len = PAGES * self->page;
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(variant->backing);
+	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
+	self->addr = map_file(SHARED_WRITE, self->fd, self->len);
+	ASSERT_NE(self->addr, MAP_FAILED);
+	self->past = self->addr + FILE_PAGES * self->page;
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+}
+
+FIXTURE_TEARDOWN(shadow)
+{
+	munmap(self->addr, self->len);
+	close(self->fd);
+	close(self->device);
+}
+
+/* 0 if the page at p has byte at offset 7 and zeros elsewhere. */
+static size_t shadow_differs(const char *p, int byte)
+{
+	size_t before = differs(p, 0, 7);
+
+	if (before)
+		return before;
+	if (read_byte(p + 7) != byte)
+		return 8;
+	return differs(p + 8, 0, page_size() - 8);
+}
+
+#define EXPECT_SHADOW(p, byte)	EXPECT_EQ(shadow_differs(p, byte), 0)
+
+TEST_F(shadow, written_and_read)
+{
+	/* Read first; write first; and often. */
+	EXPECT_EQ(differs(self->past, 0, self->page), 0);
+	EXPECT_EQ(write_byte(self->past + 7, 1), 0);
+	EXPECT_SHADOW(self->past, 1);
+	EXPECT_EQ(write_byte(self->past + self->page + 7, 2), 0);
+	EXPECT_SHADOW(self->past + self->page, 2);
+	for (int i = 0; i < 100; i++) {
+		EXPECT_EQ(write_byte(self->past + 7, i), 0);
+		EXPECT_EQ(read_byte(self->past + 7), i);
+	}
+	EXPECT_SHADOW(self->past + self->page, 2);
+	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES + 2, PAGES), PAGES - FILE_PAGES - 2);
+}
+
+/* Whatever takes the page out of the page tables, it stays the mapping's. */
+TEST_F(shadow, survives_what_unmaps_it)
+{
+	EXPECT_EQ(write_byte(self->past + 7, 1), 0);
+	ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
+	EXPECT_SHADOW(self->past, 1);
+	EXPECT_EQ(write_byte(self->past + 7, 2), 0);
+	ASSERT_EQ(ftruncate(self->fd, 0), 0);
+	EXPECT_SHADOW(self->past, 2);
+
+	/* The page that EOF has passed is a new one. */
+	EXPECT_EQ(pages_of(0, self->addr, 0, FILE_PAGES), FILE_PAGES);
+	EXPECT_EQ(write_byte(self->addr + 7, 3), 0);
+	ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
+	EXPECT_SHADOW(self->addr, 3);
+	EXPECT_SHADOW(self->past, 2);
+
+	ASSERT_EQ(msync(self->addr, self->len, MS_SYNC), 0);
+	ASSERT_EQ(mprotect(self->addr, self->len, PROT_NONE), 0);
+	ASSERT_EQ(mprotect(self->addr, self->len, PROT_READ), 0);
+	EXPECT_SHADOW(self->past, 2);
+	EXPECT_EQ(write_byte(self->past, 1), -SIGSEGV);
+	ASSERT_EQ(mprotect(self->addr, self->len, PROT_READ | PROT_WRITE), 0);
+	EXPECT_EQ(write_byte(self->past + 7, 4), 0);
+	EXPECT_SHADOW(self->past, 4);
+}
+
+TEST_F(shadow, shared_by_parts_and_copies)
+{
+	char *to = mmap(NULL, self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *last = self->past + 3 * self->page, *copy, *moved;
+
+	ASSERT_NE(to, MAP_FAILED);
+	copy = mremap(self->addr, 0, self->len, MREMAP_MAYMOVE);
+	ASSERT_NE(copy, MAP_FAILED);
+	/* Split, and one part moved; neither page has been touched. */
+	ASSERT_EQ(munmap(self->past + self->page, self->page), 0);
+	moved = mremap(last, self->page, self->page, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	ASSERT_EQ(moved, to);
+
+	EXPECT_EQ(write_byte(self->past + 7, 1), 0);
+	EXPECT_EQ(write_byte(moved + 7, 2), 0);
+	EXPECT_SHADOW(copy + self->page, 1);
+	EXPECT_SHADOW(copy + 4 * self->page, 2);
+	EXPECT_EQ(write_byte(copy + self->page + 7, 3), 0);
+	EXPECT_EQ(write_byte(copy + 4 * self->page + 7, 4), 0);
+	EXPECT_SHADOW(self->past, 3);
+	EXPECT_SHADOW(moved, 4);
+
+	/* All but one part go. */
+	ASSERT_EQ(munmap(copy, self->len), 0);
+	ASSERT_EQ(munmap(self->addr, self->len), 0);
+	EXPECT_SHADOW(moved, 4);
+	/* And that one has the rest in it as well, if it is mapped again. */
+	copy = mremap(moved, 0, self->page, MREMAP_MAYMOVE);
+	ASSERT_NE(copy, MAP_FAILED);
+	EXPECT_SHADOW(copy, 4);
+	munmap(to, self->len);
+	munmap(copy, self->page);
+}
+
+/* Two processes, one step each in turn: wait_for() the other, and have it go_on(). */
+struct turns {
+	int to_child[2], to_parent[2];
+};
+
+static void wait_for(int fd)
+{
+	char byte;
+
+	if (read(fd, &byte, 1) != 1)
+		abort();
+}
+
+static void go_on(int fd)
+{
+	if (write(fd, "", 1) != 1)
+		abort();
+}
+
+TEST_F(shadow, shared_with_children)
+{
+	char *early = self->past, *late = self->past + self->page, *own = late + self->page;
+	struct turns t;
+	int status;
+	pid_t pid;
+
+	ASSERT_EQ(pipe(t.to_child), 0);
+	ASSERT_EQ(pipe(t.to_parent), 0);
+	EXPECT_EQ(write_byte(early + 7, 1), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		/* A bit for each thing that is not as it has to be. */
+		int bad = shadow_differs(early, 1) ? 1 : 0;
+
+		write_byte(early + 7, 2);
+		write_byte(late + 7, 3);
+		go_on(t.to_parent[1]);
+		wait_for(t.to_child[0]);
+		bad |= shadow_differs(early, 4) ? 2 : 0;
+		bad |= shadow_differs(late, 5) ? 4 : 0;
+		bad |= shadow_differs(own, 6) ? 8 : 0;
+		/* The parent's mapping goes, this one stays. */
+		go_on(t.to_parent[1]);
+		wait_for(t.to_child[0]);
+		bad |= shadow_differs(own, 6) ? 16 : 0;
+		bad |= madvise(own, self->page, MADV_DONTNEED) ? 32 : 0;
+		bad |= shadow_differs(own, 6) ? 64 : 0;
+		_exit(bad);
+	}
+	wait_for(t.to_parent[0]);
+	EXPECT_SHADOW(early, 2);
+	EXPECT_SHADOW(late, 3);
+	EXPECT_EQ(write_byte(early + 7, 4), 0);
+	EXPECT_EQ(write_byte(late + 7, 5), 0);
+	EXPECT_EQ(write_byte(own + 7, 6), 0);
+	go_on(t.to_child[1]);
+	wait_for(t.to_parent[0]);
+	ASSERT_EQ(munmap(self->addr, self->len), 0);
+	go_on(t.to_child[1]);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+}
+
+struct other_view {
+	enum backing backing;
+	int device, fd;
+	size_t page, len;
+};
+
+/* A process that opts in a mapping of its own of the same file. */
+static int another_mapping_has_zeros(void *arg)
+{
+	const struct other_view *v = arg;
+	char *addr = map_file(SHARED_WRITE, v->fd, v->len);
+
+	if (addr == MAP_FAILED || enable(v->device, addr, v->len))
+		return 1;
+	if (pages_of(0, addr, FILE_PAGES, PAGES) != PAGES - FILE_PAGES)
+		return 2;
+	return write_byte(addr + v->len - 1, 9) ? 3 : 0;
+}
+
+/* Neither other mappings of the file nor the file itself ever show them. */
+TEST_F(shadow, seen_by_nobody_else)
+{
+	struct other_view view = { variant->backing, self->device, self->fd, self->page, self->len };
+	char *opted = map_file(SHARED_WRITE, self->fd, self->len);
+	char *plain = map_file(SHARED_READ, self->fd, self->len);
+	char *got = malloc(self->len);
+	struct stat st;
+
+	ASSERT_NE(opted, MAP_FAILED);
+	ASSERT_NE(plain, MAP_FAILED);
+	ASSERT_NE(got, NULL);
+	ASSERT_EQ(enable(self->device, opted, self->len), 0);
+	for (int i = FILE_PAGES; i < PAGES; i++)
+		EXPECT_EQ(write_byte(self->addr + i * self->page + 7, 1), 0);
+	EXPECT_EQ(pages_of(0, opted, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
+	EXPECT_EQ(in_child(another_mapping_has_zeros, &view), 0);
+	EXPECT_SHADOW(self->past, 1);
+	EXPECT_EQ(differs(self->addr + self->len - self->page + 8, 0, self->page - 8), 0);
+	for (int i = FILE_PAGES; i < PAGES; i++)
+		EXPECT_EQ(read_byte(plain + i * self->page), -SIGBUS);
+	ASSERT_EQ(msync(self->addr, self->len, MS_SYNC), 0);
+	ASSERT_EQ(fstat(self->fd, &st), 0);
+	EXPECT_EQ(st.st_size, (off_t)(FILE_PAGES * self->page));
+	EXPECT_EQ(pread(self->fd, got, self->len, FILE_PAGES * self->page), 0);
+
+	/* The file has grown, and been written out: zeros still. */
+	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
+	ASSERT_EQ(fsync(self->fd), 0);
+	EXPECT_EQ(pages_of(0, plain, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
+	ASSERT_EQ(pread(self->fd, got, self->len, 0), (ssize_t)self->len);
+	EXPECT_EQ(differs(got, CONTENT, FILE_PAGES * self->page), 0);
+	EXPECT_EQ(pages_of(0, got, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
+	munmap(opted, self->len);
+	munmap(plain, self->len);
+	free(got);
+}
+
+/* One thread reads a page and one writes it, both for the first time. */
+#define RACE_ROUNDS	100
+
+struct race {
+	char *p;
+	pthread_barrier_t start;
+	atomic_int bad;
+};
+
+static void *write_at_once(void *arg)
+{
+	struct race *r = arg;
+
+	for (int i = 0; i < RACE_ROUNDS; i++) {
+		pthread_barrier_wait(&r->start);
+		if (write_byte(r->p + 7, 1))
+			r->bad++;
+		pthread_barrier_wait(&r->start);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(shadow, read_and_written_at_once, 60)
+{
+	struct race r = { .p = self->past };
+	pthread_t thread;
+
+	ASSERT_EQ(pthread_barrier_init(&r.start, NULL, 2), 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, write_at_once, &r), 0);
+	for (int i = 0; i < RACE_ROUNDS; i++) {
+		int first;
+
+		/* A new mapping each time, in the same place: pages never touched. */
+		ASSERT_EQ(mmap(self->addr, self->len, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_FIXED, self->fd, 0), self->addr);
+		ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+		pthread_barrier_wait(&r.start);
+		first = read_byte(r.p + 7);
+		pthread_barrier_wait(&r.start);
+		EXPECT_TRUE(first == 0 || first == 1);
+		/* What was read is the page that was written. */
+		EXPECT_EQ(read_byte(r.p + 7), 1);
+	}
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(r.bad, 0);
+}
+
+/* Rss of /proc/self/smaps_rollup, in pages; -1 if it cannot be read. */
+static long rss(void)
+{
+	FILE *file = fopen("/proc/self/smaps_rollup", "re");
+	char line[256];
+	long kb = -1;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "Rss: %ld kB", &kb) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kb < 0 ? -1 : kb * 1024 / (long)page_size();
+}
+
+/* VmRSS as /proc/self/status has it, in pages: what core mm counts. */
+static long counted_rss(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[256];
+	long kb = -1;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "VmRSS: %ld kB", &kb) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kb < 0 ? -1 : kb * 1024 / (long)page_size();
+}
+
+#define MANY_PAGES	1024L
+
+/* Within what else comes and goes meanwhile, and the slack of a per-CPU count. */
+#define EXPECT_ABOUT(value, expected) do {	\
+	EXPECT_GE(value, (expected) - 200);	\
+	EXPECT_LE(value, (expected) + 200);	\
+} while (0)
+
+TEST_F(shadow, counted_in_rss_while_mapped)
+{
+	size_t len = MANY_PAGES * self->page;
+	long before, counted;
+	char *addr;
+
+	addr = map_file(SHARED_WRITE, self->fd, len);
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, addr, len), 0);
+	before = rss();
+	counted = counted_rss();
+	ASSERT_GE(before, 0);
+	ASSERT_GE(counted, 0);
+	for (long i = FILE_PAGES; i < MANY_PAGES; i++)
+		ASSERT_EQ(write_byte(addr + i * self->page, 1), 0);
+	EXPECT_ABOUT(rss() - before, MANY_PAGES);
+	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES);
+	ASSERT_EQ(madvise(addr, len, MADV_DONTNEED), 0);
+	EXPECT_ABOUT(rss() - before, 0);
+	for (long i = FILE_PAGES; i < MANY_PAGES; i++)
+		ASSERT_EQ(read_byte(addr + i * self->page), 1);
+	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES);
+	munmap(addr, len);
+	EXPECT_ABOUT(rss() - before, 0);
+	EXPECT_ABOUT(counted_rss() - counted, 0);
+}
+
+/* A memory cgroup for a child, made and removed by root. */
+#define CGROUP		"/sys/fs/cgroup/nosigbus"
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* The number in a file, or after name in a file with a name on each line; -1 without it. */
+static long long read_number(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "re");
+	long long value = -1, number;
+	char line[256];
+
+	while (file && value < 0 && fgets(line, sizeof(line), file)) {
+		size_t skip = name ? strlen(name) : 0;
+
+		if ((!name || !strncmp(line, name, skip)) && sscanf(line + skip, "%lld", &number) == 1)
+			value = number;
+	}
+	if (file)
+		fclose(file);
+	return value;
+}
+
+FIXTURE(memory_cgroup) {
+	size_t page, len;
+	int device, fd;
+	struct turns t;
+};
+
+FIXTURE_SETUP(memory_cgroup)
+{
+	if (geteuid())
+		SKIP(return, "making a cgroup takes root");
+	catch_signals();
+	self->page = page_size();
+	self->len = 16 << 20;
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(EXT4);
+	ASSERT_GE(self->fd, 0);
+	ASSERT_EQ(write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory"), 0);
+	ASSERT_EQ(mkdir(CGROUP, 0755), 0) TH_LOG("%s", strerror(errno));
+	ASSERT_EQ(pipe(self->t.to_child), 0);
+	ASSERT_EQ(pipe(self->t.to_parent), 0);
+}
+
+FIXTURE_TEARDOWN(memory_cgroup)
+{
+	/* Empty at once, but for the kernel's own work on the way. */
+	for (int i = 0; i < 100 && rmdir(CGROUP) && errno == EBUSY; i++)
+		usleep(20000);
+	EXPECT_NE(access(CGROUP, F_OK), 0);
+}
+
+/* A process in the cgroup that opts in, touches all pages when told, and unmaps when told. */
+static void toucher(struct turns *t, int device, int fd, size_t len)
+{
+	size_t size = page_size();
+	char *addr;
+
+	if (write_file(CGROUP "/cgroup.procs", "0"))
+		_exit(1);
+	addr = map_file(SHARED_WRITE, fd, len);
+	if (addr == MAP_FAILED || enable(device, addr, len))
+		_exit(2);
+	go_on(t->to_parent[1]);
+	wait_for(t->to_child[0]);
+	for (size_t i = 0; i < len; i += size)
+		if (write_byte(addr + i, 1))
+			_exit(3);
+	go_on(t->to_parent[1]);
+	wait_for(t->to_child[0]);
+	munmap(addr, len);
+	go_on(t->to_parent[1]);
+	wait_for(t->to_child[0]);
+	_exit(0);
+}
+
+TEST_F(memory_cgroup, is_charged)
+{
+	/* Some 1 per cent of it is page tables and the index. */
+	const long long slack = 1 << 20;
+	long long before, kmem, touched, touched_kmem, after = 0;
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		toucher(&self->t, self->device, self->fd, self->len);
+	wait_for(self->t.to_parent[0]);
+	before = read_number(CGROUP "/memory.current", NULL);
+	kmem = read_number(CGROUP "/memory.stat", "kernel ");
+	go_on(self->t.to_child[1]);
+	wait_for(self->t.to_parent[0]);
+	touched = read_number(CGROUP "/memory.current", NULL);
+	touched_kmem = read_number(CGROUP "/memory.stat", "kernel ");
+	go_on(self->t.to_child[1]);
+	wait_for(self->t.to_parent[0]);
+	/* Uncharging is done in batches, and page tables go after a grace period. */
+	for (int i = 0; i < 100; i++) {
+		after = read_number(CGROUP "/memory.current", NULL);
+		if (after - before < slack)
+			break;
+		usleep(20000);
+	}
+	go_on(self->t.to_child[1]);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ASSERT_EQ(status, 0);
+	ASSERT_GE(before, 0);
+	ASSERT_GE(kmem, 0);
+	EXPECT_GE(touched - before, (long long)self->len - slack);
+	EXPECT_LE(touched - before, (long long)self->len + slack);
+	/* As kernel memory: they are on no LRU list, and cannot be reclaimed. */
+	EXPECT_GE(touched_kmem - kmem, (long long)self->len - slack);
+	EXPECT_LT(after - before, slack);
+}
+
+/* Over its limit, it is the writer that is killed, and nobody else. */
+TEST_F(memory_cgroup, over_the_limit_is_killed_alone)
+{
+	long long system = read_number("/proc/vmstat", "oom_kill ");
+	int status;
+	pid_t pid;
+
+	ASSERT_GE(system, 0);
+	ASSERT_EQ(write_file(CGROUP "/memory.max", "8M"), 0);
+	ASSERT_EQ(write_file(CGROUP "/memory.swap.max", "0"), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		toucher(&self->t, self->device, self->fd, self->len);
+	wait_for(self->t.to_parent[0]);
+	go_on(self->t.to_child[1]);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		TH_LOG("status %#x", status);
+	EXPECT_EQ(read_number(CGROUP "/memory.events", "oom_kill "), 1);
+	EXPECT_EQ(read_number("/proc/vmstat", "oom_kill "), system + 1);
+	EXPECT_LE(read_number(CGROUP "/memory.peak", NULL), 8LL << 20);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,681 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What becomes of an opted-in mapping when its address range is operated on: each
+ * operation is done to a plain mapping as well, and both outcomes are pinned.
+ * Documentation/operations.rst is the table of them.
+ */
+
+#include "pair.h"
+
+#include <linux/mempolicy.h>
+#include <linux/userfaultfd.h>
+
+/* The C library of the toolchain is older than these. */
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102
+#define MADV_GUARD_REMOVE	103
+#endif
+
+/* Where else in the area a mapping can go, clear of where it is. */
+static char *elsewhere(const struct side *m)
+{
+	return m->area + (BEFORE + PAGES + 4) * page;
+}
+
+/* Makes a hole of the area behind the mapping. */
+static int make_room(const struct side *m)
+{
+	return munmap(at(m, PAGES), (AREA_PAGES - BEFORE - PAGES) * page);
+}
+
+/* mremap(2) of the whole mapping, or 0 pages of it, and m follows. 0, or minus errno. */
+static int remap(struct side *m, int old_pages, int new_pages, int flags, char *to)
+{
+	char *ret = mremap(m->addr, old_pages * page, new_pages * page, flags, to);
+
+	if (ret == MAP_FAILED)
+		return -errno;
+	m->addr = ret;
+	return 0;
+}
+
+TEST_F(pair, untouched)
+{
+	EXPECT_INTACT();
+}
+
+TEST_F(pair, munmap_head)
+{
+	SAME(munmap(at(m, 0), page), 0);
+	SHOWS("-bc!!!", "-bc000");
+}
+
+TEST_F(pair, munmap_middle)
+{
+	SAME(munmap(at(m, 2), 2 * page), 0);
+	SHOWS("ab--!!", "ab--00");
+	SAME(munmap(at(m, 1), 4 * page), 0);
+	SHOWS("a----!", "a----0");
+}
+
+TEST_F(pair, munmap_tail)
+{
+	SAME(munmap(at(m, 5), page), 0);
+	SHOWS("abc!!-", "abc00-");
+	SAME(munmap(at(m, 2), 3 * page), 0);
+	SHOWS("ab----", "ab----");
+}
+
+/* What was written stays in the parts that are left. */
+TEST_F(pair, munmap_keeps_the_rest)
+{
+	EXPECT_INTACT();
+	SAME(munmap(at(m, 1), page), 0);
+	SAME(munmap(at(m, 4), page), 0);
+	SHOWS(IF_WRITABLE("A-C!-!", "a-c!-!"), IF_WRITABLE("A-Cw-w", "a-c0-0"));
+}
+
+TEST_F(pair, mprotect_parts_and_back)
+{
+	SHOWS("abc!!!", "abc000");
+	SAME(mprotect(at(m, 1), 4 * page, PROT_NONE), 0);
+	SHOWS("a----!", "a----0");
+	SAME(mprotect(at(m, 2), 2 * page, class_prot(variant->class)), 0);
+	SHOWS("a-c!-!", "a-c0-0");
+	SAME(mprotect(at(m, 1), 4 * page, class_prot(variant->class)), 0);
+	EXPECT_INTACT();
+}
+
+TEST_F(pair, mprotect_read_only_and_back)
+{
+	SAME(mprotect(m->addr, PAGES * page, PROT_READ), 0);
+	PUTS("------", "------");
+	SHOWS("abc!!!", "abc000");
+	SAME(mprotect(m->addr, PAGES * page, class_prot(variant->class)), 0);
+	EXPECT_INTACT();
+	SAME(mprotect(m->addr, PAGES * page, PROT_READ), 0);
+	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
+}
+
+/* A shared mapping that was not writable when it opted in stays so. */
+TEST_F(pair, mprotect_writable)
+{
+	DIFFER(mprotect(m->addr, PAGES * page, PROT_READ | PROT_WRITE), 0,
+	       BY_CLASS(0, -EACCES, 0));
+	PUTS("www!!!", BY_CLASS("wwwwww", "------", "wwwwww"));
+	self->files_differ = variant->class == SHARED_READ;
+}
+
+TEST_F(pair, mprotect_exec)
+{
+	SAME(mprotect(m->addr, PAGES * page, class_prot(variant->class) | PROT_EXEC), 0);
+	EXPECT_INTACT();
+}
+
+/* No VMA with VM_MIXEDMAP is merged, not even with what it was split from. */
+TEST_F(pair, split_parts_stay_apart)
+{
+	SAME(vmas(m->addr, PAGES), 1);
+	SAME(mprotect(at(m, 1), 2 * page, PROT_NONE), 0);
+	SAME(mprotect(at(m, 1), 2 * page, class_prot(variant->class)), 0);
+	DIFFER(vmas(m->addr, PAGES), 1, 3);
+
+	/* mremap(2) resizes within one VMA. It moves several, of shmem only if it knows it. */
+	DIFFER(remap(m, PAGES, PAGES + 1, MREMAP_MAYMOVE, NULL), 0, -EFAULT);
+	DIFFER(remap(m, PAGES, PAGES, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere(m)), 0,
+	       variant->backing == MEMFD ? -EFAULT : 0);
+	EXPECT_INTACT();
+}
+
+TEST_F(pair, mremap_shrink)
+{
+	SAME(remap(m, PAGES, 5, 0, NULL), 0);
+	SHOWS("abc!!-", "abc00-");
+	SAME(remap(m, 5, 2, MREMAP_MAYMOVE, NULL), 0);
+	SHOWS("ab----", "ab----");
+}
+
+TEST_F(pair, mremap_shrink_and_move)
+{
+	SAME(remap(m, PAGES, 4, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere(m)), 0);
+	SHOWS("abc!", "abc0");
+}
+
+TEST_F(pair, mremap_move)
+{
+	SHOWS("abc!!!", "abc000");
+	SAME(remap(m, PAGES, PAGES, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere(m)), 0);
+	EXPECT_INTACT();
+	/* And with what was written. */
+	SAME(remap(m, PAGES, PAGES, MREMAP_MAYMOVE | MREMAP_FIXED, m->area), 0);
+	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
+	DIFFER_STR(shows(m, elsewhere(m), PAGES), "------", "------");
+}
+
+TEST_F(pair, mremap_move_part)
+{
+	SAME(mremap(at(m, 2), 2 * page, 2 * page, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere(m)) ==
+	     elsewhere(m), true);
+	SHOWS("ab--!!", "ab--00");
+	DIFFER_STR(shows(m, elsewhere(m), 2), "c!", "c0");
+}
+
+/* expand_vma_in_place() grows by a merge, which VM_MIXEDMAP forbids. */
+TEST_F(pair, mremap_grow_in_place)
+{
+	SAME(make_room(m), 0);
+	DIFFER(remap(m, PAGES, PAGES + 2, 0, NULL), 0, -ENOMEM);
+	SHOWS("abc!!!", "abc000");
+	DIFFER_STR(shows(m, at(m, PAGES), 2), "!!", "--");
+}
+
+/* As long as there is room behind it, MREMAP_MAYMOVE alone does not help. MREMAP_FIXED does. */
+TEST_F(pair, mremap_grow_may_move)
+{
+	SAME(make_room(m), 0);
+	DIFFER(remap(m, PAGES, PAGES + 2, MREMAP_MAYMOVE, NULL), 0, -ENOMEM);
+	SHOWS("abc!!!", "abc000");
+	EXPECT_EQ(remap(&self->opted, PAGES, PAGES + 2, MREMAP_MAYMOVE | MREMAP_FIXED,
+			self->opted.area + (BEFORE + PAGES + 4) * page), 0);
+	SHOWS("abc!!!!!", "abc00000");
+}
+
+TEST_F(pair, mremap_grow_without_room)
+{
+	SAME(remap(m, PAGES, PAGES + 3, 0, NULL), -ENOMEM);
+	SAME(remap(m, PAGES, PAGES + 3, MREMAP_MAYMOVE, NULL), 0);
+	SHOWS("abc!!!!", "abc0000");
+	/* The new part is the file's too. */
+	for (int i = 0; i < 2; i++) {
+		struct side *m = i ? &self->opted : &self->plain;
+
+		ASSERT_EQ(ftruncate(m->fd, (PAGES + 2) * page), 0);
+		ASSERT_EQ(pwrite(m->fd, "z", 1, (PAGES + 1) * page), 1);
+		EXPECT_EQ(read_byte(at(m, PAGES + 1)), 'z');
+	}
+}
+
+TEST_F(pair, mremap_grow_fixed)
+{
+	SAME(remap(m, PAGES, PAGES + 3, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere(m)), 0);
+	SHOWS("abc!!!!!!", "abc000000");
+	DIFFER_STR(put(at(m, PAGES), 3), IF_WRITABLE("!!!", "---"),
+		   IF_WRITABLE("www", "---"));
+}
+
+TEST_F(pair, mremap_dontunmap)
+{
+	if (IS_WRITABLE())
+		PUTS("www!!!", "wwwwww");
+	SAME(mremap(m->addr, PAGES * page, PAGES * page,
+		    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, elsewhere(m)) ==
+	     elsewhere(m), true);
+	/* Private pages have moved, everything else is in both places. */
+	SHOWS(BY_CLASS("abc!!!", "abc!!!", "ABC!!!"), BY_CLASS("abc000", "abc000", "ABCwww"));
+	DIFFER_STR(shows(m, elsewhere(m), PAGES), BY_CLASS("ABC!!!", "abc!!!", "ABC!!!"),
+		   BY_CLASS("ABCwww", "abc000", "ABCwww"));
+	DIFFER(enable(self->device, m->addr, PAGES * page), 0, -EBUSY);
+	DIFFER(enable(self->device, elsewhere(m), PAGES * page), 0, -EBUSY);
+}
+
+/* As libwayland duplicates a pool's mapping: the copy is opted in too. */
+TEST_F(pair, mremap_old_size_0)
+{
+	char *original[2] = { self->plain.addr, self->opted.addr };
+
+	SAME(remap(m, 0, PAGES, MREMAP_MAYMOVE, NULL), BY_CLASS(-EINVAL, 0, 0));
+	if (variant->class == PRIVATE)
+		return;
+	EXPECT_NE(self->opted.addr, original[1]);
+	EXPECT_INTACT();
+	/* Each sees what was written to the other. */
+	DIFFER_STR(shows(m, original[m == &self->opted], PAGES),
+		   IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
+	SAME(munmap(original[m == &self->opted], PAGES * page), 0);
+	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
+	DIFFER(enable(self->device, m->addr, PAGES * page), 0, -EBUSY);
+}
+
+/* A copy from the middle of a mapping on, larger than what it is a copy of. */
+TEST_F(pair, mremap_old_size_0_of_a_part)
+{
+	if (variant->class == PRIVATE) {
+		SAME(mremap(at(m, 2), 0, PAGES * page, MREMAP_MAYMOVE), -EINVAL);
+		return;
+	}
+	SAME(mremap(at(m, 2), 0, PAGES * page, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere(m)) ==
+	     elsewhere(m), true);
+	DIFFER_STR(shows(m, elsewhere(m), PAGES), "c!!!!!", "c00000");
+	EXPECT_INTACT();
+	DIFFER_STR(shows(m, elsewhere(m), PAGES), IF_WRITABLE("C!!!!!", "c!!!!!"),
+		   IF_WRITABLE("Cwww00", "c00000"));
+}
+
+TEST_F(pair, map_fixed_over_part)
+{
+	int prot = class_prot(variant->class), fixed = class_flags(variant->class) | MAP_FIXED;
+
+	SHOWS("abc!!!", "abc000");
+	SAME(mmap(at(m, 1), page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	     at(m, 1), true);
+	SHOWS("a0c!!!", "a0c000");
+	/* The same file, at the same place: not opted in all the same. */
+	SAME(mmap(at(m, 2), 2 * page, prot, fixed, m->fd, 2 * page) == at(m, 2), true);
+	SHOWS("a0c!!!", "a0c!00");
+	SAME(mmap(at(m, 5), page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		  -1, 0), -EEXIST);
+	SHOWS("a0c!!!", "a0c!00");
+}
+
+/* A plain mapping would merge with each of them. */
+TEST_F(pair, new_neighbours_are_plain)
+{
+	int prot = class_prot(variant->class), fixed = class_flags(variant->class) | MAP_FIXED;
+
+	SAME(munmap(at(m, 0), page), 0);
+	SAME(mmap(at(m, 0), page, prot, fixed, m->fd, 0) == at(m, 0), true);
+	SAME(mmap(at(m, PAGES), page, prot, fixed, m->fd, PAGES * page) == at(m, PAGES), true);
+	DIFFER(vmas(m->addr, PAGES + 1), 1, 3);
+	SHOWS("abc!!!!", "abc000!");
+	SAME(ftruncate(m->fd, 0), 0);
+	SHOWS("!!!!!!!", "!00000!");
+
+	/* Opted in as well they are mappings of their own. */
+	EXPECT_EQ(enable(self->device, self->opted.addr, page), 0);
+	EXPECT_EQ(enable(self->device, at(&self->opted, PAGES), page), 0);
+	DIFFER(vmas(m->addr, PAGES + 1), 1, 3);
+	SHOWS("!!!!!!!", "0000000");
+}
+
+#define ALL	0, PAGES
+#define INSIDE	0, FILE_PAGES
+#define PAST	FILE_PAGES, (PAGES - FILE_PAGES)
+
+/* What madvise(2) answers for a private, a shared read-only, a shared writable mapping. */
+struct advice {
+	int advice;
+	const char *name;
+	int first, pages;
+	int plain[3], opted[3];
+};
+
+#define ADVICE(advice)		MADV_##advice, #advice
+#define ANSWERS(...)		{ __VA_ARGS__ }
+#define OK			ANSWERS(0, 0, 0)
+#define FAIL(error)		ANSWERS(-(error), -(error), -(error))
+
+static const struct advice advices[] = {
+	/* The same answer in both. */
+	{ ADVICE(NORMAL), ALL, OK, OK },
+	{ ADVICE(RANDOM), ALL, OK, OK },
+	{ ADVICE(SEQUENTIAL), ALL, OK, OK },
+	{ ADVICE(WILLNEED), ALL, OK, OK },
+	{ ADVICE(DONTNEED), ALL, OK, OK },
+	{ ADVICE(DONTNEED_LOCKED), ALL, OK, OK },
+	{ ADVICE(COLD), ALL, OK, OK },
+	{ ADVICE(PAGEOUT), ALL, OK, OK },
+	{ ADVICE(DONTDUMP), ALL, OK, OK },
+	{ ADVICE(KEEPONFORK), ALL, OK, OK },
+	{ ADVICE(MERGEABLE), ALL, OK, OK },
+	{ ADVICE(UNMERGEABLE), ALL, OK, OK },
+	{ ADVICE(HUGEPAGE), ALL, OK, OK },
+	{ ADVICE(NOHUGEPAGE), ALL, OK, OK },
+	{ ADVICE(POPULATE_READ), INSIDE, OK, OK },
+	{ ADVICE(POPULATE_WRITE), INSIDE, ANSWERS(0, -EINVAL, 0), ANSWERS(0, -EINVAL, 0) },
+	{ ADVICE(FREE), ALL, FAIL(EINVAL), FAIL(EINVAL) },
+	{ ADVICE(WIPEONFORK), ALL, FAIL(EINVAL), FAIL(EINVAL) },
+	/* Too small for a huge page. */
+	{ ADVICE(COLLAPSE), ALL, FAIL(EINVAL), FAIL(EINVAL) },
+	/* Past EOF there is something to populate now. */
+	{ ADVICE(POPULATE_READ), PAST, FAIL(EFAULT), OK },
+	{ ADVICE(POPULATE_WRITE), PAST, ANSWERS(-EFAULT, -EINVAL, -EFAULT),
+	  ANSWERS(0, -EINVAL, 0) },
+	/* Refused where VM_SPECIAL is set. */
+	{ ADVICE(DODUMP), ALL, OK, FAIL(EINVAL) },
+	{ ADVICE(DOFORK), ALL, OK, FAIL(EINVAL) },
+	{ ADVICE(GUARD_REMOVE), ALL, OK, FAIL(EINVAL) },
+};
+
+TEST_F(pair, madvise_answers)
+{
+	int class = BY_CLASS(0, 1, 2);
+
+	for (size_t i = 0; i < ARRAY_SIZE(advices); i++) {
+		const struct advice *a = &advices[i];
+
+		DIFFER_IN(a->name, madvise(at(m, a->first), a->pages * page, a->advice),
+			  a->plain[class], a->opted[class]);
+	}
+	EXPECT_INTACT();
+}
+
+TEST_F(pair, madvise_dontneed)
+{
+	const char *left[2] = { BY_CLASS("abc!!!", "abc!!!", "ABC!!!"),
+				BY_CLASS("abc000", "abc000", "ABCwww") };
+
+	EXPECT_INTACT();
+	SAME(madvise(m->addr, PAGES * page, MADV_DONTNEED), 0);
+	SHOWS(left[0], left[1]);
+	if (IS_WRITABLE())
+		PUTS("www!!!", "wwwwww");
+	SAME(madvise(m->addr, PAGES * page, MADV_DONTNEED_LOCKED), 0);
+	SHOWS(left[0], left[1]);
+}
+
+TEST_F(pair, madvise_cold_pageout)
+{
+	EXPECT_INTACT();
+	SAME(madvise(m->addr, PAGES * page, MADV_COLD), 0);
+	SAME(madvise(m->addr, PAGES * page, MADV_PAGEOUT), 0);
+	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
+}
+
+/* What is populated is in the page tables, and can be written to if it was for that. */
+TEST_F(pair, madvise_populate)
+{
+	DIFFER(madvise(m->addr, PAGES * page, MADV_POPULATE_READ), -EFAULT, 0);
+	if (IS_WRITABLE())
+		DIFFER(madvise(m->addr, PAGES * page, MADV_POPULATE_WRITE), -EFAULT, 0);
+	DIFFER(smaps_of(m->addr, "Rss", NULL), BY_CLASS(3, 3, 3) * page / 1024,
+	       BY_CLASS(6, 3, 6) * page / 1024);
+	EXPECT_INTACT();
+}
+
+/* Shared and read-only it has lost VM_MAYWRITE, which madvise_remove() asks for. */
+TEST_F(pair, madvise_remove)
+{
+	SHOWS("abc!!!", "abc000");
+	if (IS_WRITABLE())
+		PUTS("www!!!", "wwwwww");
+	DIFFER(madvise(m->addr, PAGES * page, MADV_REMOVE), BY_CLASS(-EACCES, 0, 0),
+	       BY_CLASS(-EACCES, -EACCES, 0));
+	SHOWS(BY_CLASS("ABC!!!", "000!!!", "000!!!"), BY_CLASS("ABCwww", "abc000", "000www"));
+	self->files_differ = variant->class == SHARED_READ;
+}
+
+/* MADV_DONTFORK is accepted, and cannot be taken back. */
+TEST_F(pair, madvise_dontfork)
+{
+	SAME(madvise(m->addr, PAGES * page, MADV_DONTFORK), 0);
+	DIFFER_STR(child_shows(m, self->board, PAGES), "------", "------");
+	DIFFER(madvise(m->addr, PAGES * page, MADV_DOFORK), 0, -EINVAL);
+	DIFFER_STR(child_shows(m, self->board, PAGES), "abc!!!", "------");
+	EXPECT_INTACT();
+}
+
+TEST_F(pair, madvise_dontdump)
+{
+	SAME(madvise(m->addr, PAGES * page, MADV_DONTDUMP), 0);
+	SAME(HAS_FLAG(m->addr, "dd"), 1);
+	DIFFER(madvise(m->addr, PAGES * page, MADV_DODUMP), 0, -EINVAL);
+	DIFFER(HAS_FLAG(m->addr, "dd"), 0, 1);
+	EXPECT_INTACT();
+}
+
+/* KSM passes an opted-in mapping by, and says nothing. */
+TEST_F(pair, madvise_mergeable)
+{
+	SAME(madvise(m->addr, PAGES * page, MADV_MERGEABLE), 0);
+	DIFFER(HAS_FLAG(m->addr, "mg"), BY_CLASS(1, 0, 0), 0);
+	EXPECT_INTACT();
+}
+
+TEST_F(pair, madvise_guard)
+{
+	DIFFER(madvise(at(m, 1), page, MADV_GUARD_INSTALL), 0, -EINVAL);
+	DIFFER(madvise(at(m, 4), page, MADV_GUARD_INSTALL), 0, -EINVAL);
+	SHOWS("a-c!-!", "abc000");
+	DIFFER(madvise(m->addr, PAGES * page, MADV_GUARD_REMOVE), 0, -EINVAL);
+	EXPECT_INTACT();
+}
+
+#define HUGE_SIZE	(2UL << 20)
+
+/* MADV_COLLAPSE of a mapping of one huge page's size, in a file of that size. */
+static long collapse(enum backing on, enum class class, int device)
+{
+	char *area = mmap(NULL, 2 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *addr = (char *)(((unsigned long)area + HUGE_SIZE - 1) & -HUGE_SIZE);
+	int fd = new_file(on);
+	long ret;
+
+	memset(mmap(addr, HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		    0), 'x', HUGE_SIZE);
+	if (pwrite(fd, addr, HUGE_SIZE, 0) != HUGE_SIZE ||
+	    mmap(addr, HUGE_SIZE, class_prot(class), class_flags(class) | MAP_FIXED, fd, 0) != addr ||
+	    (device >= 0 && enable(device, addr, HUGE_SIZE)))
+		return -1;
+	ret = result(madvise(addr, HUGE_SIZE, MADV_COLLAPSE));
+	if (differs(addr, 'x', HUGE_SIZE))
+		ret = -1;
+	munmap(area, 2 * HUGE_SIZE);
+	close(fd);
+	return ret;
+}
+
+/* VM_NO_KHUGEPAGED. The page cache may get huge pages all the same, by way of other mappings. */
+TEST_F(pair, madvise_collapse)
+{
+	EXPECT_EQ(collapse(variant->backing, variant->class, -1), 0);
+	EXPECT_EQ(collapse(variant->backing, variant->class, self->device), -EINVAL);
+}
+
+TEST_F(pair, mlock)
+{
+	SAME(mlock(m->addr, FILE_PAGES * page), 0);
+	DIFFER(HAS_FLAG(m->addr, "lo"), 1, 0);
+	SAME(munlock(m->addr, FILE_PAGES * page), 0);
+	SAME(HAS_FLAG(m->addr, "lo"), 0);
+	EXPECT_INTACT();
+}
+
+/* Nothing is locked, but everything is faulted in, stand-ins too: __mm_populate(). */
+TEST_F(pair, mlock_past_eof)
+{
+	DIFFER(mlock(m->addr, PAGES * page), -ENOMEM, 0);
+	DIFFER(HAS_FLAG(m->addr, "lo"), 1, 0);
+	/* Locked means that msync(2) cannot invalidate it. */
+	DIFFER(msync(m->addr, PAGES * page, MS_INVALIDATE), -EBUSY, 0);
+	SAME(munlock(m->addr, PAGES * page), 0);
+	SAME(msync(m->addr, PAGES * page, MS_INVALIDATE), 0);
+	EXPECT_INTACT();
+}
+
+TEST_F(pair, mlock_onfault)
+{
+	SAME(mlock2(m->addr, PAGES * page, MLOCK_ONFAULT), 0);
+	DIFFER(HAS_FLAG(m->addr, "lo"), 1, 0);
+	DIFFER(smaps_of(m->addr, "Locked", NULL), 0, 0);
+	EXPECT_INTACT();
+	DIFFER(smaps_of(m->addr, "Locked", NULL) > 0, 1, 0);
+	SAME(munlock(m->addr, PAGES * page), 0);
+}
+
+TEST_F(pair, mlockall)
+{
+	ASSERT_EQ(mlockall(MCL_CURRENT), 0) TH_LOG("%s", strerror(errno));
+	DIFFER(HAS_FLAG(m->addr, "lo"), 1, 0);
+	EXPECT_INTACT();
+	ASSERT_EQ(munlockall(), 0);
+	SAME(HAS_FLAG(m->addr, "lo"), 0);
+}
+
+/* What is locked from its start on is refused, until it is unlocked. */
+TEST_F(pair, mlockall_future)
+{
+	int prot = class_prot(variant->class), fixed = class_flags(variant->class) | MAP_FIXED;
+
+	ASSERT_EQ(mlockall(MCL_FUTURE), 0) TH_LOG("%s", strerror(errno));
+	SAME(mmap(elsewhere(m), PAGES * page, prot, fixed, m->fd, 0) == elsewhere(m), true);
+	SAME(HAS_FLAG(elsewhere(m), "lo"), 1);
+	SAME(enable(self->device, elsewhere(m), PAGES * page), -EOPNOTSUPP);
+	SAME(munlock(elsewhere(m), PAGES * page), 0);
+	SAME(enable(self->device, elsewhere(m), PAGES * page), 0);
+	DIFFER_STR(shows(m, elsewhere(m), PAGES), "abc000", "abc000");
+	EXPECT_INTACT();
+}
+
+TEST_F(pair, msync)
+{
+	const int flags[] = { MS_ASYNC, MS_SYNC, MS_INVALIDATE, MS_SYNC | MS_INVALIDATE };
+
+	EXPECT_INTACT();
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		SAME(msync(m->addr, PAGES * page, flags[i]), 0);
+	SAME(msync(at(m, FILE_PAGES), page, MS_SYNC), 0);
+	SAME(msync(m->addr, PAGES * page, MS_SYNC | MS_ASYNC), -EINVAL);
+	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
+	SAME(fsync(m->fd), 0);
+}
+
+/* One digit for each page, 1 if it is in memory. */
+static const char *in_memory(const struct side *m)
+{
+	static char picture[PAGES + 1];
+	unsigned char vec[PAGES];
+
+	if (mincore(m->addr, PAGES * page, vec))
+		return strerror(errno);
+	for (int i = 0; i < PAGES; i++)
+		picture[i] = '0' + (vec[i] & 1);
+	return picture;
+}
+
+TEST_F(pair, mincore)
+{
+	DIFFER_STR(shows(m, m->addr, FILE_PAGES), "abc", "abc");
+	DIFFER_STR(in_memory(m), "111000", "111000");
+	SHOWS("abc!!!", "abc000");
+	DIFFER_STR(in_memory(m), "111000", "111111");
+	SAME(madvise(m->addr, PAGES * page, MADV_DONTNEED), 0);
+	DIFFER_STR(in_memory(m), "111000", "111000");
+}
+
+/* 0, or minus errno. */
+static int register_userfaultfd(const struct side *m, int mode)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (unsigned long)m->addr, .len = PAGES * page },
+		.mode = mode,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	int ret = 0;
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg))
+		ret = -errno;
+	/* Which also undoes the registration. */
+	close(fd);
+	return ret;
+}
+
+/* vma_can_userfault() refuses VM_SPECIAL. It knows plain shmem, and no ordinary file system. */
+TEST_F(pair, userfaultfd)
+{
+	DIFFER(register_userfaultfd(m, UFFDIO_REGISTER_MODE_MISSING),
+	       variant->backing == MEMFD ? 0 : -EINVAL, -EINVAL);
+	DIFFER(register_userfaultfd(m, UFFDIO_REGISTER_MODE_WP),
+	       variant->backing == MEMFD ? 0 : -EINVAL, -EINVAL);
+	EXPECT_INTACT();
+}
+
+/* It maps the file anew (do_mmap()), so what it has been applied to is plain. */
+TEST_F(pair, remap_file_pages)
+{
+	SHOWS("abc!!!", "abc000");
+	SAME(syscall(SYS_remap_file_pages, m->addr, page, 0, 1, 0), BY_CLASS(-EINVAL, 0, 0));
+	SAME(syscall(SYS_remap_file_pages, at(m, 4), page, 0, 5, 0), BY_CLASS(-EINVAL, 0, 0));
+	SHOWS(BY_CLASS("abc!!!", "bbc!!!", "bbc!!!"), BY_CLASS("abc000", "bbc0!0", "bbc0!0"));
+}
+
+TEST_F(pair, mseal)
+{
+	SAME(syscall(SYS_mseal, m->addr, PAGES * page, 0), 0);
+	SAME(munmap(m->addr, page), -EPERM);
+	SAME(mprotect(at(m, 1), page, PROT_NONE), -EPERM);
+	SAME(remap(m, PAGES, 5, 0, NULL), -EPERM);
+	SAME(mmap(at(m, 4), page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+	     -EPERM);
+	EXPECT_INTACT();
+	DIFFER_STR(child_shows(m, self->board, PAGES), IF_WRITABLE("ABC!!!", "abc!!!"),
+		   IF_WRITABLE("ABCwww", "abc000"));
+	/* Opting in changes none of what a seal protects. */
+	DIFFER(enable(self->device, m->addr, PAGES * page), 0, -EBUSY);
+}
+
+/* The memory policy of an address, MPOL_*; minus errno. */
+static int policy(const char *addr)
+{
+	int mode;
+
+	if (syscall(SYS_get_mempolicy, &mode, NULL, 0, addr, MPOL_F_ADDR))
+		return -errno;
+	return mode;
+}
+
+TEST_F(pair, mbind)
+{
+	/* What a kernel without NUMA answers is as good. */
+	long answer = result(syscall(SYS_get_mempolicy, NULL, NULL, 0, NULL, 0));
+	unsigned long node0 = 1;
+	int flags[] = { 0, MPOL_MF_MOVE, MPOL_MF_MOVE | MPOL_MF_STRICT };
+
+	ASSERT_EQ(answer == 0, access("/sys/devices/system/node", F_OK) == 0);
+	EXPECT_INTACT();
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		SAME(syscall(SYS_mbind, m->addr, PAGES * page, MPOL_BIND, &node0, 64, flags[i]),
+		     answer);
+	SAME(policy(m->addr), answer ? answer : MPOL_BIND);
+	/* Part of it, which splits it. */
+	SAME(syscall(SYS_mbind, at(m, 2), 2 * page, MPOL_INTERLEAVE, &node0, 64, 0),
+	     answer);
+	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
+}
+
+/* Which node the page is on; minus errno. */
+static int node_of(char *addr)
+{
+	int node = 0;
+
+	if (syscall(SYS_move_pages, 0, 1UL, &addr, NULL, &node, 0))
+		return -errno;
+	return node;
+}
+
+/* The zero page is reported as any program's is: do_pages_stat_array(). */
+TEST_F(pair, move_pages)
+{
+	int on_stack = 0, answer = node_of((char *)&on_stack);
+
+	ASSERT_EQ(answer == 0, access("/sys/devices/system/node", F_OK) == 0);
+	if (answer) {
+		SAME(node_of(m->addr), answer);
+		return;
+	}
+	SAME(node_of(at(m, 3)), -ENOENT);
+	EXPECT_INTACT();
+	SAME(node_of(m->addr), 0);
+	DIFFER(node_of(at(m, 3)), -ENOENT, BY_CLASS(0, -EFAULT, 0));
+}
+
+/* What an opted-in mapping refuses, done while it is opted out. */
+TEST_F(pair, opt_out_and_in_again)
+{
+	struct side *m = &self->opted;
+
+	EXPECT_INTACT();
+	SAME(madvise(m->addr, PAGES * page, MADV_DONTFORK), 0);
+	SAME(madvise(m->addr, PAGES * page, MADV_DONTDUMP), 0);
+	ASSERT_EQ(disable(self->device, m->addr, PAGES * page), 0);
+	SAME(madvise(m->addr, PAGES * page, MADV_DOFORK), 0);
+	SAME(madvise(m->addr, PAGES * page, MADV_DODUMP), 0);
+	SAME(make_room(m), 0);
+	SAME(remap(m, PAGES, PAGES + 2, 0, NULL), 0);
+	ASSERT_EQ(enable(self->device, m->addr, (PAGES + 2) * page), 0);
+	SHOWS(IF_WRITABLE("ABC!!!!!", "abc!!!!!"), BY_CLASS("ABCwww00", "abc00000", "ABC00000"));
+	DIFFER_STR(child_shows(m, self->board, PAGES), IF_WRITABLE("ABC!!!", "abc!!!"),
+		   BY_CLASS("ABCwww", "abc000", "ABC000"));
+}
+
+TEST_HARNESS_MAIN
