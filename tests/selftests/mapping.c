@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What an opted-in mapping shows, for each class of mapping on each file system. */
+/*
+ * What an opted-in mapping shows, for each class of mapping on each file system.
+ * What system calls do to mappings does not depend on the file system: see vma.c.
+ */
 
 #include "nosigbus_test.h"
 
@@ -244,47 +247,6 @@ TEST_F(mapping, system_calls_read_zeros)
 	free(got);
 }
 
-struct child_arg {
-	char *addr;
-	size_t page;
-	bool write;
-};
-
-/* Exits 0 if the pages past EOF are zeros to the child and to a child of its own. */
-static int child_of_child(void *arg)
-{
-	const struct child_arg *a = arg;
-
-	return pages_of(0, a->addr, FILE_PAGES, PAGES) != PAGES - FILE_PAGES;
-}
-
-static int child(void *arg)
-{
-	const struct child_arg *a = arg;
-	char *past = a->addr + FILE_PAGES * a->page;
-
-	if (child_of_child(arg))
-		return 1;
-	if (in_child(child_of_child, arg))
-		return 2;
-	if (a->write && (write_byte(past, 9) || read_byte(past) != 9))
-		return 3;
-	return munmap(a->addr, PAGES * a->page) ? 4 : 0;
-}
-
-TEST_F(mapping, fork_copies_are_opted_in)
-{
-	struct child_arg arg = { self->addr, self->page, IS_PRIVATE() };
-
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
-	/* Before and after the parent has stand-ins mapped. */
-	EXPECT_EQ(in_child(child, &arg), 0);
-	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
-	EXPECT_EQ(in_child(child, &arg), 0);
-	/* What the child wrote is its own, and its munmap too. */
-	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
-}
-
 TEST_F(mapping, munmap_ends_it)
 {
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
@@ -296,123 +258,6 @@ TEST_F(mapping, munmap_ends_it)
 	ASSERT_EQ(mmap(self->addr, self->len, PROT_READ, class_flags(variant->class) | MAP_FIXED,
 		       self->map_fd, 0), self->addr);
 	EXPECT_EQ(read_byte(self->addr + FILE_PAGES * self->page), -SIGBUS);
-}
-
-TEST_F(mapping, partial_munmap)
-{
-	ASSERT_EQ(ftruncate(self->fd, 0), 0);
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
-	EXPECT_EQ(read_byte(self->addr), 0);
-
-	/* The middle, the head, the tail: pages 1, 4 are left. */
-	ASSERT_EQ(munmap(self->addr + 2 * self->page, 2 * self->page), 0);
-	EXPECT_EQ(pages_of(0, self->addr, 0, 2), 2);
-	EXPECT_EQ(pages_of(0, self->addr, 4, 6), 2);
-	ASSERT_EQ(munmap(self->addr, self->page), 0);
-	ASSERT_EQ(munmap(self->addr + 5 * self->page, self->page), 0);
-	for (int i = 0; i < PAGES; i++)
-		EXPECT_EQ(read_byte(self->addr + i * self->page),
-			  i == 1 || i == 4 ? 0 : -SIGSEGV);
-}
-
-TEST_F(mapping, mprotect_splits)
-{
-	char *past = self->addr + FILE_PAGES * self->page;
-
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
-	ASSERT_EQ(mprotect(past, self->page, PROT_NONE), 0);
-	EXPECT_EQ(read_byte(past), -SIGSEGV);
-	EXPECT_EQ(read_byte(past + self->page), 0);
-	ASSERT_EQ(mprotect(past, self->page, PROT_READ), 0);
-	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
-}
-
-TEST_F(mapping, mremap_moves_shrinks_and_grows)
-{
-	char *to = mmap(NULL, 2 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *grown;
-
-	ASSERT_NE(to, MAP_FAILED);
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
-	EXPECT_EQ(read_byte(self->addr + (PAGES - 1) * self->page), 0);
-
-	ASSERT_EQ(mremap(self->addr, self->len, self->len, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
-	EXPECT_EQ(read_byte(self->addr), -SIGSEGV);
-	EXPECT_EQ(differs(to, CONTENT, self->size), 0);
-	EXPECT_EQ(pages_of(0, to, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
-
-	ASSERT_EQ(mremap(to, self->len, self->len - self->page, 0), to);
-	EXPECT_EQ(pages_of(0, to, FILE_PAGES, PAGES - 1), PAGES - 1 - FILE_PAGES);
-
-	grown = mremap(to, self->len - self->page, 2 * self->len, MREMAP_MAYMOVE);
-	ASSERT_NE(grown, MAP_FAILED);
-	EXPECT_EQ(differs(grown, CONTENT, self->size), 0);
-	EXPECT_EQ(pages_of(0, grown, FILE_PAGES, 2 * PAGES), 2 * PAGES - FILE_PAGES);
-	munmap(grown, 2 * self->len);
-}
-
-/*
- * Where there is room behind the mapping, core mm grows it in place, by a merge,
- * which VM_MIXEDMAP forbids: a difference from a plain mapping (design.rst).
- */
-TEST_F(mapping, mremap_does_not_grow_in_place)
-{
-	char *room = mmap(NULL, 4 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *to;
-
-	ASSERT_NE(room, MAP_FAILED);
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
-	ASSERT_EQ(mremap(self->addr, self->len, self->len, MREMAP_MAYMOVE | MREMAP_FIXED, room),
-		  room);
-	ASSERT_EQ(munmap(room + self->len, 3 * self->len), 0);
-	EXPECT_EQ(mremap(room, self->len, 2 * self->len, MREMAP_MAYMOVE), MAP_FAILED);
-	EXPECT_EQ(errno, ENOMEM);
-	EXPECT_EQ(pages_of(0, room, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
-
-	/* To a given place it goes. */
-	to = mmap(NULL, 2 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(to, MAP_FAILED);
-	ASSERT_EQ(mremap(room, self->len, 2 * self->len, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
-	EXPECT_EQ(pages_of(0, to, FILE_PAGES, 2 * PAGES), 2 * PAGES - FILE_PAGES);
-	munmap(to, 2 * self->len);
-}
-
-TEST_F(mapping, mremap_of_size_0_duplicates)
-{
-	char *copy;
-
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
-	copy = mremap(self->addr, 0, self->len, MREMAP_MAYMOVE);
-	if (IS_PRIVATE()) {
-		/* As for any private mapping. */
-		EXPECT_EQ(copy, MAP_FAILED);
-		EXPECT_EQ(errno, EINVAL);
-		return;
-	}
-	ASSERT_NE(copy, MAP_FAILED);
-	EXPECT_EQ(pages_of(0, copy, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
-	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
-	ASSERT_EQ(munmap(copy, self->len), 0);
-	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
-}
-
-/* A mapping of the same file right beside an opted-in one must stay plain. */
-TEST_F(mapping, neighbours_are_not_opted_in)
-{
-	size_t len = 3 * self->page;
-	char *area = mmap(NULL, 3 * len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int flags = class_flags(variant->class) | MAP_FIXED, prot = class_prot(variant->class);
-
-	ASSERT_NE(area, MAP_FAILED);
-	ASSERT_EQ(ftruncate(self->fd, 0), 0);
-	ASSERT_EQ(mmap(area + len, len, prot, flags, self->map_fd, len), area + len);
-	ASSERT_EQ(enable(self->device, area + len, len), 0);
-	ASSERT_EQ(mmap(area, len, prot, flags, self->map_fd, 0), area);
-	ASSERT_EQ(mmap(area + 2 * len, len, prot, flags, self->map_fd, 2 * len), area + 2 * len);
-	EXPECT_EQ(read_byte(area + len - 1), -SIGBUS);
-	EXPECT_EQ(pages_of(0, area + len, 0, 3), 3);
-	EXPECT_EQ(read_byte(area + 2 * len), -SIGBUS);
-	munmap(area, 3 * len);
 }
 
 #define SHRINK_ROUNDS	20
