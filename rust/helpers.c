@@ -97,6 +97,11 @@ void nosigbus_lock_page(struct page *page)
 	lock_page(page);
 }
 
+void nosigbus_unlock_page(struct page *page)
+{
+	unlock_page(page);
+}
+
 void nosigbus_xa_init(struct xarray *xa)
 {
 	xa_init_flags(xa, XA_FLAGS_ACCOUNT);
@@ -150,4 +155,49 @@ unsigned int nosigbus_nr_cpu_ids(void)
 unsigned int nosigbus_raw_smp_processor_id(void)
 {
 	return raw_smp_processor_id();
+}
+
+pgd_t *nosigbus_pgd_offset(struct mm_struct *mm, unsigned long addr)
+{
+	return pgd_offset(mm, addr);
+}
+
+bool nosigbus_pgd_none(pgd_t *pgd)
+{
+	return pgd_none(pgdp_get(pgd));
+}
+
+p4d_t *nosigbus_p4d_offset(pgd_t *pgd, unsigned long addr)
+{
+	return p4d_offset(pgd, addr);
+}
+
+bool nosigbus_p4d_none(p4d_t *p4d)
+{
+	return p4d_none(p4dp_get(p4d));
+}
+
+pud_t *nosigbus_pud_offset(p4d_t *p4d, unsigned long addr)
+{
+	return pud_offset(p4d, addr);
+}
+
+bool nosigbus_pud_none(pud_t *pud)
+{
+	return pud_none(pudp_get(pud));
+}
+
+pmd_t *nosigbus_pmd_offset(pud_t *pud, unsigned long addr)
+{
+	return pmd_offset(pud, addr);
+}
+
+bool nosigbus_pmd_is_huge(pmd_t *pmd)
+{
+	return pmd_is_huge(pmdp_get_lockless(pmd));
+}
+
+bool nosigbus_page_is_pmd_mappable(struct page *page)
+{
+	return folio_test_pmd_mappable(page_folio(page));
 }

@@ -25,6 +25,7 @@ void nosigbus_get_page(struct page *page);
 void nosigbus_put_page(struct page *page);
 int nosigbus_page_count(const struct page *page);
 void nosigbus_lock_page(struct page *page);
+void nosigbus_unlock_page(struct page *page);
 void nosigbus_xa_init(struct xarray *xa);
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);
 void *nosigbus_xa_find(struct xarray *xa, unsigned long *index);
@@ -36,5 +37,15 @@ void nosigbus_module_put(struct module *module);
 void nosigbus_synchronize_rcu_tasks(void);
 unsigned int nosigbus_nr_cpu_ids(void);
 unsigned int nosigbus_raw_smp_processor_id(void);
+
+pgd_t *nosigbus_pgd_offset(struct mm_struct *mm, unsigned long addr);
+bool nosigbus_pgd_none(pgd_t *pgd);
+p4d_t *nosigbus_p4d_offset(pgd_t *pgd, unsigned long addr);
+bool nosigbus_p4d_none(p4d_t *p4d);
+pud_t *nosigbus_pud_offset(p4d_t *p4d, unsigned long addr);
+bool nosigbus_pud_none(pud_t *pud);
+pmd_t *nosigbus_pmd_offset(pud_t *pud, unsigned long addr);
+bool nosigbus_pmd_is_huge(pmd_t *pmd);
+bool nosigbus_page_is_pmd_mappable(struct page *page);
 
 #endif /* _NOSIGBUS_HELPERS_H */

@@ -24,6 +24,7 @@ pub(crate) mod file;
 pub(crate) mod mm;
 pub(crate) mod module;
 pub(crate) mod page_insertion;
+mod page_table;
 pub(crate) mod shadow_pages;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod user_memory;

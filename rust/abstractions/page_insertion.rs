@@ -11,8 +11,10 @@ use super::{
 };
 use kernel::{
     bindings::{
+        fault_flag_FAULT_FLAG_WRITE,
         vm_area_struct,
         vm_fault,
+        vm_fault_reason_VM_FAULT_LOCKED,
         vm_fault_reason_VM_FAULT_NOPAGE,
         vm_fault_reason_VM_FAULT_OOM,
         vm_fault_reason_VM_FAULT_SIGBUS,
@@ -55,8 +57,46 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> vm_fault
     let (vma, addr) = unsafe { place(vmf) };
     // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its flags,
     // and does not need the mmap lock. `page` is a reference.
-    match to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) }) {
+    inserted_result(to_result(unsafe {
+        kernel::bindings::vm_insert_page(vma, addr, page.as_ptr())
+    }))
+}
+
+/// Maps the one page that a file system's `->fault` has answered with, although it belongs to a huge
+/// one, which core mm would map as a whole. Returns what `->fault` is to return.
+///
+/// # Safety
+///
+/// As for [`insert_zero_page`], with `result` the file system's answer, and `vmf->page` a page that
+/// has come with it.
+pub(super) unsafe fn insert_small(vmf: *mut vm_fault, result: vm_fault_t) -> vm_fault_t {
+    // SAFETY: As the caller promises.
+    unsafe {
+        let (vma, addr) = place(vmf);
+        let page = (*vmf).page;
+        if result & vm_fault_reason_VM_FAULT_LOCKED == 0 {
+            bindings::nosigbus_lock_page(page);
+        }
+        // What core mm does for a write to a page without a `->page_mkwrite`; with one it is asked
+        // when the access is tried again, since the page is mapped read-only.
+        if (*vmf).flags & fault_flag_FAULT_FLAG_WRITE != 0
+            && (*(*vma).vm_ops).page_mkwrite.is_none()
+        {
+            kernel::bindings::file_update_time((*vma).vm_file);
+        }
+        let inserted = to_result(kernel::bindings::vm_insert_page(vma, addr, page));
+        bindings::nosigbus_unlock_page(page);
+        bindings::nosigbus_put_page(page);
+        (*vmf).page = core::ptr::null_mut();
+        inserted_result(inserted)
+    }
+}
+
+/// What `->fault` is to return when a page has been inserted, or has not.
+fn inserted_result(inserted: Result) -> vm_fault_t {
+    match inserted {
         Ok(()) => vm_fault_reason_VM_FAULT_NOPAGE,
+        // Something else was first.
         Err(error) if error == EBUSY => vm_fault_reason_VM_FAULT_NOPAGE,
         Err(error) if error == ENOMEM => vm_fault_reason_VM_FAULT_OOM,
         Err(_) => vm_fault_reason_VM_FAULT_SIGBUS,

@@ -18,6 +18,7 @@ use super::{
     module::ModuleRef,
     page_insertion::{
         insert_page,
+        insert_small,
         insert_zero_page,
         ZeroPages, //
     },
@@ -35,6 +36,7 @@ use kernel::{
         vm_area_struct,
         vm_fault,
         vm_fault_reason_VM_FAULT_LOCKED,
+        vm_fault_reason_VM_FAULT_MAJOR,
         vm_fault_reason_VM_FAULT_NOPAGE,
         vm_fault_reason_VM_FAULT_OOM,
         vm_fault_reason_VM_FAULT_RETRY,
@@ -42,7 +44,10 @@ use kernel::{
         vm_fault_t,
         vm_operations_struct, //
     },
-    mm::virt::vm_flags_t,
+    mm::virt::{
+        flags,
+        vm_flags_t, //
+    },
     prelude::*,
     sync::Refcount, //
 };
@@ -192,10 +197,35 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         let vmf = self.vmf.as_ptr();
         // SAFETY: By the type invariants; `native` is the file system's table.
         unsafe {
+            let may_be_huge = may_be_huge(self.vma());
             let operation = (*(*Wrapped::<T>::of(self.vma())).native).fault;
-            Native::ask(self, operation, vmf)
+            match Native::ask(self, operation, vmf) {
+                // A page, of which core mm does not make a private copy.
+                Native::Answered(FaultResult(result))
+                    if may_be_huge
+                        && result & !vm_fault_reason_VM_FAULT_LOCKED & !MAJOR == 0
+                        && (*vmf).cow_page.is_null()
+                        && bindings::nosigbus_page_is_pmd_mappable((*vmf).page) =>
+                {
+                    Native::Answered(FaultResult(insert_small(vmf, result) | result & MAJOR))
+                }
+                answer => answer,
+            }
         }
     }
+}
+
+const MAJOR: vm_fault_t = vm_fault_reason_VM_FAULT_MAJOR;
+
+/// Whether core mm would map huge pages in a wrapped VMA: madvise(2) with `MADV_HUGEPAGE` has taken
+/// away the flag that keeps it from that.
+///
+/// # Safety
+///
+/// `vma` must be valid and locked.
+unsafe fn may_be_huge(vma: *mut vm_area_struct) -> bool {
+    // SAFETY: As the caller promises.
+    unsafe { (*vma).__bindgen_anon_2.vm_flags & flags::NOHUGEPAGE == 0 }
 }
 
 /// A write to a page that is mapped read-only in a shared mapping, not answered yet.
@@ -264,8 +294,8 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
 ///
 /// - `native` is the table that the file system gave the VMA. It is valid for as long as the
 ///   VMA's file is, as for every VMA.
-/// - `ops` equals `*native` but for `open`, `close` and `fault`, and for `page_mkwrite` and
-///   `pfn_mkwrite` where `*native` has them. It does not change.
+/// - `ops` equals `*native` but for `open`, `close` and `fault`, and for `map_pages`,
+///   `page_mkwrite` and `pfn_mkwrite` where `*native` has them. It does not change.
 /// - `added` is written before the first VMA has the table, and not after that.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 #[repr(C)]
@@ -305,6 +335,21 @@ impl<T: FaultHandler> Wrapped<T> {
             _lifetime: PhantomData,
         };
         T::fault(fault).0
+    }
+
+    /// # Safety
+    ///
+    /// To be called by core mm, as the `->map_pages` of a VMA with this table, under its lock.
+    unsafe extern "C" fn map_pages(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
+        // SAFETY: As the caller promises; the VMA keeps the table alive, and this does not sleep.
+        unsafe {
+            let vma = (*vmf).__bindgen_anon_1.vma;
+            match (*(*Self::of(vma)).native).map_pages {
+                Some(map_pages) if !may_be_huge(vma) => map_pages(vmf, first, last),
+                // Nothing is mapped: core mm goes on with `->fault`.
+                _ => 0,
+            }
+        }
     }
 
     /// # Safety
@@ -423,6 +468,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         ops.fault = Some(Wrapped::<T>::fault);
         ops.open = Some(Wrapped::<T>::open);
         ops.close = Some(Wrapped::<T>::close);
+        ops.map_pages = ops.map_pages.and(Some(Wrapped::<T>::map_pages));
         // Only where there is one: core mm takes a mapping that has them for one whose pages are
         // written back, with consequences from the first write fault to what can be pinned.
         ops.page_mkwrite = ops.page_mkwrite.and(Some(Wrapped::<T>::page_mkwrite));
@@ -450,7 +496,6 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
 
     /// Gives the VMA its new operations. Cannot fail.
     pub(crate) fn install(mut self) {
-        self.vma.start_write();
         // INVARIANT: No VMA has the table yet.
         self.wrapped.added = self.vma.mark_mixed();
         // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.

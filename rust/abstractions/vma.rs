@@ -8,7 +8,8 @@
 
 use super::{
     bindings,
-    file::MappedFile, //
+    file::MappedFile,
+    page_table::for_each_huge_page, //
 };
 use core::{
     marker::PhantomData,
@@ -119,12 +120,26 @@ impl LockedVma<'_> {
     ///   madvise(2) of some other process) frees the page tables of all mappings of that range as
     ///   they are, holes and pages past EOF included, because it takes them for empty
     ///   (`retract_page_tables()`). It spares those that may hold guard regions.
+    /// - `VM_NOHUGEPAGE`: with `VM_MIXEDMAP`, core mm takes a huge page of a file for one that is
+    ///   not counted (`vma_is_special_huge()`), and unmaps it without taking it off its counts.
+    ///   There must be none, so those that there are go now.
     pub(super) fn mark_mixed(&self) -> vm_flags_t {
-        let added = (flags::MIXEDMAP | bindings::VM_MAYBE_GUARD) & !self.flags();
+        self.start_write();
+        // SAFETY: By the type invariants the mmap lock is held for write, and the VMA is valid. What
+        // is mapped by a huge page of a file has no private copies.
+        unsafe {
+            let mm = (*self.as_ptr()).vm_mm;
+            for_each_huge_page(mm, self.start()..self.end(), |part| {
+                kernel::bindings::zap_vma_range(self.as_ptr(), part.start, part.len());
+            });
+        }
+
+        let marks = flags::MIXEDMAP | flags::NOHUGEPAGE | bindings::VM_MAYBE_GUARD;
+        let added = marks & !self.flags();
         // SAFETY: By the type invariants the mmap lock is held for write; the function takes the
         // VMA lock. VM_MIXEDMAP may be set on any VMA without VM_PFNMAP, and `Prepared`, whose
         // installation is the only user, is made of VMAs without VM_SPECIAL. VM_MAYBE_GUARD may be
-        // set on any VMA: it says what may be, not what is.
+        // set on any VMA: it says what may be, not what is; and VM_NOHUGEPAGE, by madvise(2).
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), added, 0) };
         added
     }

@@ -89,10 +89,7 @@ TEST_F(collapse, spares_stand_ins)
 	for (int i = FILE_PAGES; i < pages; i++) {
 		char *at = self->addr + i * self->page;
 
-		if (shadows)
-			ASSERT_EQ(write_byte(at, i), 0);
-		else
-			ASSERT_EQ(read_byte(at), 0);
+		ASSERT_EQ(shadows ? write_byte(at, i) : read_byte(at), 0);
 	}
 	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
 
@@ -104,6 +101,68 @@ TEST_F(collapse, spares_stand_ins)
 	/* And they are still where DISABLE finds them. */
 	ASSERT_EQ(disable(self->device, self->addr, HUGE_PAGE), 0);
 	EXPECT_EQ(read_byte(self->addr), 'f');
+}
+
+/*
+ * Core mm must not map a huge page in an opted-in mapping: it would unmap it without taking it off
+ * its counts, and say so later ("Bad page cache", "Bad rss-counter state").
+ */
+static void use_huge_page(struct __test_metadata *_metadata, FIXTURE_DATA(collapse) * self,
+			  bool writable)
+{
+	for (int i = 0; i < FILE_PAGES; i++) {
+		EXPECT_EQ(read_byte(self->addr + i * self->page), 'f');
+		if (writable)
+			EXPECT_EQ(write_byte(self->addr + i * self->page, 'f'), 0);
+	}
+	EXPECT_EQ(read_byte(self->addr + HUGE_PAGE - 1), 0);
+	EXPECT_EQ(ftruncate(self->fd, self->page), 0);
+	EXPECT_EQ(read_byte(self->addr), 'f');
+	for (size_t i = 1; i < HUGE_PAGE / self->page; i++)
+		EXPECT_GE(read_byte(self->addr + i * self->page), 0);
+	EXPECT_EQ(munmap(self->addr + HUGE_PAGE / 2, HUGE_PAGE / 2), 0);
+	EXPECT_EQ(read_byte(self->addr), 'f');
+}
+
+TEST_F(collapse, huge_page_mapped_before)
+{
+	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
+	ASSERT_EQ(read_byte(self->addr), 'f');
+	ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
+	use_huge_page(_metadata, self, variant->prot & PROT_WRITE);
+}
+
+TEST_F(collapse, huge_page_made_before)
+{
+	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
+	ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
+	use_huge_page(_metadata, self, variant->prot & PROT_WRITE);
+}
+
+TEST_F(collapse, huge_page_advised)
+{
+	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
+	ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
+	ASSERT_EQ(madvise(self->addr, HUGE_PAGE, MADV_HUGEPAGE), 0);
+	use_huge_page(_metadata, self, variant->prot & PROT_WRITE);
+}
+
+/* A page of the file that is written to through it is the file's, or a private copy. */
+TEST_F(collapse, huge_page_advised_is_written)
+{
+	bool writable = variant->prot & PROT_WRITE;
+	bool shared = variant->sharing == MAP_SHARED;
+	char byte = 0;
+
+	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
+	ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
+	ASSERT_EQ(madvise(self->addr, HUGE_PAGE, MADV_HUGEPAGE), 0);
+	EXPECT_EQ(write_byte(self->addr + self->page, 'g'), writable ? 0 : -SIGSEGV);
+	EXPECT_EQ(read_byte(self->addr + self->page), writable ? 'g' : 'f');
+	EXPECT_EQ(pread(self->fd, &byte, 1, self->page), 1);
+	EXPECT_EQ(byte, writable && shared ? 'g' : 'f');
+	ASSERT_EQ(disable(self->device, self->addr, HUGE_PAGE), 0);
+	EXPECT_EQ(read_byte(self->addr + self->page), writable ? 'g' : 'f');
 }
 
 TEST_HARNESS_MAIN

@@ -775,6 +775,7 @@ TEST_F(pair, smaps)
 	/* How to tell an opted-in mapping in smaps. */
 	DIFFER(HAS_FLAG(m->addr, "mm"), 0, 1);
 	DIFFER(HAS_FLAG(m->addr, "gu"), 0, 1);
+	DIFFER(HAS_FLAG(m->addr, "nh"), 0, 1);
 	/* May be made writable. */
 	DIFFER(HAS_FLAG(m->addr, "mw"), 1, BY_CLASS(1, 0, 1));
 }

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Looking for huge pages in page tables.
+//!
+//! C header: [`include/linux/pgtable.h`](srctree/include/linux/pgtable.h)
+
+use super::{
+    bindings,
+    bindings::{
+        PMD_SIZE,
+        PUD_SIZE, //
+    },
+};
+use core::ops::Range;
+use kernel::bindings::{
+    mm_struct,
+    pmd_t, //
+};
+
+/// Calls `each` for those parts of `range` (addresses) that are mapped by a huge page (PMD), or by
+/// one that is being migrated.
+///
+/// # Safety
+///
+/// `mm` must be valid, and its mmap lock held for write, so that no page table goes.
+pub(super) unsafe fn for_each_huge_page(
+    mm: *mut mm_struct,
+    range: Range<usize>,
+    mut each: impl FnMut(Range<usize>),
+) {
+    let mut addr = range.start;
+    while addr < range.end {
+        // SAFETY: As the caller promises.
+        let size = match unsafe { pmd(mm, addr) } {
+            None => PUD_SIZE,
+            Some(pmd) => {
+                let next = (addr | (PMD_SIZE - 1)).saturating_add(1).min(range.end);
+                // SAFETY: The entry is there, as the page table that it is in is.
+                if unsafe { bindings::nosigbus_pmd_is_huge(pmd) } {
+                    each(addr..next);
+                }
+                PMD_SIZE
+            }
+        };
+        addr = (addr | (size - 1)).saturating_add(1);
+    }
+}
+
+/// The page middle directory's entry for an address, if there is such a directory.
+///
+/// # Safety
+///
+/// As for [`for_each_huge_page`].
+unsafe fn pmd(mm: *mut mm_struct, addr: usize) -> Option<*mut pmd_t> {
+    // SAFETY: Each entry is one of a page table that is there, since the entry above is not empty;
+    // upper levels have no huge pages of files but with DAX, which is refused.
+    unsafe {
+        let pgd = bindings::nosigbus_pgd_offset(mm, addr);
+        if bindings::nosigbus_pgd_none(pgd) {
+            return None;
+        }
+        let p4d = bindings::nosigbus_p4d_offset(pgd, addr);
+        if bindings::nosigbus_p4d_none(p4d) {
+            return None;
+        }
+        let pud = bindings::nosigbus_pud_offset(p4d, addr);
+        if bindings::nosigbus_pud_none(pud) {
+            return None;
+        }
+        Some(bindings::nosigbus_pmd_offset(pud, addr))
+    }
+}
