@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What bindgen reads: Kbuild makes rust/bindings_generated.rs of it. */
 
+#include <linux/fsnotify_backend.h>
 #include <linux/magic.h>
 #include <linux/mman.h>
 #include <linux/mm.h>
@@ -9,8 +10,10 @@
 #include "helpers.h"
 
 /* Macros that bindgen cannot evaluate. */
+
 /* 7.2's own bindings have the value of VM_MAYEXEC under this name. */
 const vm_flags_t RUST_CONST_HELPER_VM_MAYSHARE = VM_MAYSHARE;
+
 const vm_flags_t RUST_CONST_HELPER_VM_LOCKED_MASK = VM_LOCKED_MASK;
 const vm_flags_t RUST_CONST_HELPER_VM_MAYBE_GUARD = VM_MAYBE_GUARD;
 const unsigned long RUST_CONST_HELPER_SYSFS_MAGIC = SYSFS_MAGIC;

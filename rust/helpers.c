@@ -2,10 +2,12 @@
 /* Kernel macros and inline functions as functions: one line each, no logic. */
 
 #include <linux/cpumask.h>
+#include <linux/dcache.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/smp.h>
 #include <linux/userfaultfd_k.h>
 #include <linux/xarray.h>
@@ -112,9 +114,9 @@ int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry)
 	return xa_insert(xa, index, entry, GFP_KERNEL_ACCOUNT);
 }
 
-void *nosigbus_xa_find(struct xarray *xa, unsigned long *index)
+void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long last)
 {
-	return xa_find(xa, index, ULONG_MAX, XA_PRESENT);
+	return xa_find(xa, index, last, XA_PRESENT);
 }
 
 void *nosigbus_xa_find_after(struct xarray *xa, unsigned long *index)
@@ -155,6 +157,73 @@ unsigned int nosigbus_nr_cpu_ids(void)
 unsigned int nosigbus_raw_smp_processor_id(void)
 {
 	return raw_smp_processor_id();
+}
+
+void nosigbus_init_rwsem(struct rw_semaphore *sem)
+{
+	init_rwsem(sem);
+}
+
+int nosigbus_fsnotify_add_inode_mark(struct fsnotify_mark *mark, struct inode *inode)
+{
+	return fsnotify_add_inode_mark(mark, inode, 0);
+}
+
+struct fsnotify_mark *nosigbus_fsnotify_find_inode_mark(struct inode *inode,
+							struct fsnotify_group *group)
+{
+	return fsnotify_find_inode_mark(inode, group);
+}
+
+struct fsnotify_mark *nosigbus_fsnotify_inode_mark(struct fsnotify_iter_info *iter)
+{
+	return fsnotify_iter_inode_mark(iter);
+}
+
+struct dentry *nosigbus_fsnotify_dentry(const void *data, int data_type)
+{
+	return fsnotify_data_dentry(data, data_type);
+}
+
+struct inode *nosigbus_d_real_inode(const struct dentry *dentry)
+{
+	return d_real_inode(dentry);
+}
+
+const struct inode *nosigbus_file_user_inode(const struct file *file)
+{
+	return file_user_inode(file);
+}
+
+bool nosigbus_file_has_no_notification(const struct file *file)
+{
+	return FMODE_FSNOTIFY_NONE(file->f_mode);
+}
+
+/* Not for permission events, nor for a hierarchical storage manager. */
+void nosigbus_file_enable_notification(struct file *file)
+{
+	file_set_fsnotify_mode(file, FMODE_NONOTIFY_PERM);
+}
+
+bool nosigbus_file_has_hsm(const struct file *file)
+{
+	return FMODE_FSNOTIFY_HSM(file->f_mode);
+}
+
+void nosigbus_invalidate_lock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_lock_shared(mapping);
+}
+
+void nosigbus_invalidate_unlock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_unlock_shared(mapping);
+}
+
+void nosigbus_folio_put(struct folio *folio)
+{
+	folio_put(folio);
 }
 
 pgd_t *nosigbus_pgd_offset(struct mm_struct *mm, unsigned long addr)
@@ -200,4 +269,14 @@ bool nosigbus_pmd_is_huge(pmd_t *pmd)
 bool nosigbus_page_is_pmd_mappable(struct page *page)
 {
 	return folio_test_pmd_mappable(page_folio(page));
+}
+
+unsigned int nosigbus_memalloc_nofs_save(void)
+{
+	return memalloc_nofs_save();
+}
+
+void nosigbus_memalloc_nofs_restore(unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
 }

@@ -4,6 +4,7 @@
 #define _NOSIGBUS_HELPERS_H
 
 #include <linux/fs.h>
+#include <linux/fsnotify_backend.h>
 #include <linux/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/xarray.h>
@@ -28,7 +29,7 @@ void nosigbus_lock_page(struct page *page);
 void nosigbus_unlock_page(struct page *page);
 void nosigbus_xa_init(struct xarray *xa);
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);
-void *nosigbus_xa_find(struct xarray *xa, unsigned long *index);
+void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long last);
 void *nosigbus_xa_find_after(struct xarray *xa, unsigned long *index);
 void nosigbus_cond_resched(void);
 struct module *nosigbus_this_module(void);
@@ -38,6 +39,20 @@ void nosigbus_synchronize_rcu_tasks(void);
 unsigned int nosigbus_nr_cpu_ids(void);
 unsigned int nosigbus_raw_smp_processor_id(void);
 
+void nosigbus_init_rwsem(struct rw_semaphore *sem);
+int nosigbus_fsnotify_add_inode_mark(struct fsnotify_mark *mark, struct inode *inode);
+struct fsnotify_mark *nosigbus_fsnotify_find_inode_mark(struct inode *inode,
+							struct fsnotify_group *group);
+struct fsnotify_mark *nosigbus_fsnotify_inode_mark(struct fsnotify_iter_info *iter);
+struct dentry *nosigbus_fsnotify_dentry(const void *data, int data_type);
+struct inode *nosigbus_d_real_inode(const struct dentry *dentry);
+const struct inode *nosigbus_file_user_inode(const struct file *file);
+bool nosigbus_file_has_no_notification(const struct file *file);
+void nosigbus_file_enable_notification(struct file *file);
+bool nosigbus_file_has_hsm(const struct file *file);
+void nosigbus_invalidate_lock_shared(struct address_space *mapping);
+void nosigbus_invalidate_unlock_shared(struct address_space *mapping);
+void nosigbus_folio_put(struct folio *folio);
 pgd_t *nosigbus_pgd_offset(struct mm_struct *mm, unsigned long addr);
 bool nosigbus_pgd_none(pgd_t *pgd);
 p4d_t *nosigbus_p4d_offset(pgd_t *pgd, unsigned long addr);
@@ -47,5 +62,7 @@ bool nosigbus_pud_none(pud_t *pud);
 pmd_t *nosigbus_pmd_offset(pud_t *pud, unsigned long addr);
 bool nosigbus_pmd_is_huge(pmd_t *pmd);
 bool nosigbus_page_is_pmd_mappable(struct page *page);
+unsigned int nosigbus_memalloc_nofs_save(void);
+void nosigbus_memalloc_nofs_restore(unsigned int flags);
 
 #endif /* _NOSIGBUS_HELPERS_H */

@@ -7,8 +7,78 @@
 use super::bindings;
 use core::{
     marker::PhantomData,
+    ops::Range,
     ptr::NonNull, //
 };
+use kernel::{
+    error::from_err_ptr,
+    prelude::*, //
+};
+
+/// An inode.
+///
+/// # Invariants
+///
+/// `inode` is valid for `'a`.
+pub(crate) struct Inode<'a> {
+    inode: *mut kernel::bindings::inode,
+    _holder: PhantomData<&'a kernel::bindings::inode>,
+}
+
+impl Inode<'_> {
+    /// # Safety
+    ///
+    /// `inode` must be valid for `'a`.
+    pub(super) unsafe fn from_raw(inode: *mut kernel::bindings::inode) -> Self {
+        // INVARIANT: As the caller promises.
+        Self {
+            inode,
+            _holder: PhantomData,
+        }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut kernel::bindings::inode {
+        self.inode
+    }
+
+    /// The size of the file in bytes, as of now: without the inode lock it may change at any
+    /// time.
+    pub(crate) fn i_size(&self) -> u64 {
+        // SAFETY: By the type invariants.
+        let size = unsafe { bindings::nosigbus_i_size_read(self.inode) };
+        // A size is never negative; were one so, all of the file would be past EOF.
+        u64::try_from(size).unwrap_or(0)
+    }
+
+    /// Unmaps pages of the file, by page index, from all processes, and what stands in for them.
+    /// Private copies stay. Sleeps.
+    pub(crate) fn unmap_pages(&self, pages: Range<u64>) {
+        let first = pages.start as usize;
+        let count = pages.end.saturating_sub(pages.start) as usize;
+        if count == 0 {
+            return;
+        }
+        // SAFETY: By the type invariants; the address space of an inode is as valid as that.
+        unsafe {
+            kernel::bindings::unmap_mapping_pages((*self.inode).i_mapping, first, count, false)
+        };
+    }
+}
+
+/// What has come of reading a page while no range of the file can be collapsed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PageRead {
+    /// It is past EOF.
+    PastEof,
+    /// It is there.
+    Read,
+    /// The file system could not read it.
+    Failed,
+    /// It was not read, which says nothing about the file system.
+    Interrupted,
+    /// This file cannot be asked in this way.
+    Unknown,
+}
 
 /// The file of a mapping (`vma->vm_file`).
 ///
@@ -38,24 +108,94 @@ impl MappedFile<'_> {
         unsafe { (*self.file.as_ptr()).f_mapping }
     }
 
-    fn inode(&self) -> *mut kernel::bindings::inode {
+    /// The inode whose pages are mapped.
+    pub(crate) fn inode(&self) -> Inode<'_> {
         // SAFETY: An open file's address space is valid, and so is its host.
-        unsafe { (*self.address_space()).host }
+        unsafe { Inode::from_raw((*self.address_space()).host) }
+    }
+
+    /// The inode that the user has opened: another one than [`Self::inode`] on overlayfs.
+    pub(super) fn user_inode(&self) -> Inode<'_> {
+        // SAFETY: The file is valid, by the type invariants, and keeps both inodes.
+        unsafe {
+            Inode::from_raw(bindings::nosigbus_file_user_inode(self.file.as_ptr()).cast_mut())
+        }
     }
 
     /// The size of the file in bytes, as of now: without the inode lock it may change at any
     /// time.
     pub(crate) fn i_size(&self) -> u64 {
-        // SAFETY: The inode is valid.
-        let size = unsafe { bindings::nosigbus_i_size_read(self.inode()) };
-        // A size is never negative; were one so, all of the file would be past EOF.
-        u64::try_from(size).unwrap_or(0)
+        self.inode().i_size()
+    }
+
+    /// Has modifications through a file of memfd_create(2) reported, which they are not by default
+    /// (`alloc_file_pseudo()`). Files that are opened so on
+    /// purpose, as those that fanotify hands out, stay as they are.
+    pub(crate) fn enable_notification(&self) {
+        let file = self.file.as_ptr();
+        // SAFETY: The file is valid, by the type invariants, and so is its mount.
+        unsafe {
+            let mount = (*file).__bindgen_anon_1.f_path.mnt;
+            if (*mount).mnt_flags as u32 & kernel::bindings::mount_flags_MNT_INTERNAL == 0 {
+                return;
+            }
+            // `f_mode` is changed under this lock.
+            kernel::bindings::spin_lock(&raw mut (*file).f_lock);
+            if bindings::nosigbus_file_has_no_notification(file) {
+                bindings::nosigbus_file_enable_notification(file);
+            }
+            kernel::bindings::spin_unlock(&raw mut (*file).f_lock);
+        }
+    }
+
+    /// Reads a page into the page cache, if it is not there yet, while no range of the file can be
+    /// collapsed: file systems that can do so hold the invalidate lock for write.
+    ///
+    /// Sleeps. To be called where the file system's fault handler could be, since that takes the
+    /// same locks.
+    pub(crate) fn read_page_uncollapsed(&self, pgoff: u64) -> PageRead {
+        let mapping = self.address_space();
+        let file = self.file.as_ptr();
+        // SAFETY: The address space of an open file is valid, and so are its operations. The
+        // file is valid, by the type invariants.
+        let known = unsafe {
+            let ops = &*core::ptr::read_volatile(&raw const (*mapping).a_ops);
+            // With a hierarchical storage manager, pages may not be read before it has been asked.
+            ops.read_folio.is_some() && !bindings::nosigbus_file_has_hsm(file)
+        };
+        if !known {
+            return PageRead::Unknown;
+        }
+
+        // SAFETY: The address space is valid; no lock that comes after this one is held.
+        unsafe { bindings::nosigbus_invalidate_lock_shared(mapping) };
+        let read = if pgoff >= self.i_size().div_ceil(kernel::page::PAGE_SIZE as u64) {
+            PageRead::PastEof
+        } else {
+            // SAFETY: The address space and the file are valid, and it has a `read_folio`.
+            let folio = from_err_ptr(unsafe {
+                kernel::bindings::read_cache_folio(mapping, pgoff as usize, None, file)
+            });
+            match folio {
+                Ok(folio) => {
+                    // SAFETY: The reference that has come with it.
+                    unsafe { bindings::nosigbus_folio_put(folio) };
+                    PageRead::Read
+                }
+                // The task is being killed, or there may be memory the next time.
+                Err(error) if error == EINTR || error == ENOMEM => PageRead::Interrupted,
+                Err(_) => PageRead::Failed,
+            }
+        };
+        // SAFETY: Taken above.
+        unsafe { bindings::nosigbus_invalidate_unlock_shared(mapping) };
+        read
     }
 
     /// Whether it is a regular file (`S_ISREG`).
     pub(crate) fn is_regular(&self) -> bool {
         // SAFETY: The inode is valid; its type never changes.
-        let mode = u32::from(unsafe { (*self.inode()).i_mode });
+        let mode = u32::from(unsafe { (*self.inode().as_ptr()).i_mode });
         mode & kernel::bindings::S_IFMT == kernel::bindings::S_IFREG
     }
 
@@ -66,7 +206,7 @@ impl MappedFile<'_> {
     ///
     /// Told by the inode, not by `vm_ops`: those are no longer comparable once replaced.
     pub(crate) fn is_kernel_internal(&self) -> bool {
-        let inode = self.inode();
+        let inode = self.inode().as_ptr();
         // SAFETY: The inode is valid; these flags never change.
         let own = unsafe {
             bindings::nosigbus_is_anon_file(inode) || bindings::nosigbus_is_private(inode)
@@ -78,7 +218,7 @@ impl MappedFile<'_> {
     /// Whether its pages are mapped from persistent memory directly, without a page cache.
     pub(crate) fn is_dax(&self) -> bool {
         // SAFETY: The inode is valid.
-        unsafe { bindings::nosigbus_is_dax(self.inode()) }
+        unsafe { bindings::nosigbus_is_dax(self.inode().as_ptr()) }
     }
 
     /// Whether its address space is a page cache that fills itself from the file: files of

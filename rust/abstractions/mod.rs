@@ -6,25 +6,37 @@
 //!
 //! The only statement of it; everything in this module keeps to it.
 //!
-//! 1. `mmap_lock` of an mm: for write while mappings are opted in ([`mm`]), for read (or 2 alone)
-//!    during a fault.
-//! 2. The VMA lock: for write around a change of a VMA ([`vma`]), for read during a fault.
-//! 3. What the file system's fault handler takes (invalidate lock, folio locks).
-//! 4. `i_mmap_rwsem` of the file's address space, for read, taken by core mm inside
-//!    `LockedVma::zap_file_pages`.
-//! 5. The page-table lock, taken by core mm inside the functions of [`page_insertion`].
+//! 1. The inode lock, held by whoever changes the size of a file; not taken here. With it or not,
+//!    modifications are reported to [`fsnotify`].
+//! 2. `mmap_lock` of an mm: for write while mappings are opted in and out ([`mm`]), for read (or 3
+//!    alone) during a fault.
+//! 3. The VMA lock: for write around a change of a VMA ([`vma`]), for read during a fault.
+//! 4. What the file system's fault handler takes (invalidate lock, folio locks).
+//!    `MappedFile::read_page_uncollapsed` takes the same.
+//! 5. The lock of the marks of a [`fsnotify::Group`], with fsnotify's own locks inside. Reclaim may
+//!    take it (a dentry that goes takes the marks of its inode along): so nobody enters reclaim
+//!    that would with it held ([`nofs::NoFs`]).
+//! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
+//!    stand-ins are dropped and while mappings come and go. Not taken with 4 or 5 held.
+//!    Where it is held for read, page tables may be allocated, and rarely shadow pages.
+//! 7. `i_mmap_rwsem` of the file's address space, for read, taken by core mm inside
+//!    `Inode::unmap_pages` and `LockedVma::zap_stand_ins`.
+//! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].
 //!
-//! The lock of a shadow page is taken below 2 and released by core mm, with only 5 inside. The
-//! lock inside [`shadow_pages`] is taken below 2, with nothing inside.
+//! The lock of a shadow page is taken below 3 and released by core mm, with only 8 inside. The
+//! lock inside [`shadow_pages`] has nothing inside.
 
 pub(crate) mod bindings;
 pub(crate) mod device_node;
 pub(crate) mod errno;
 pub(crate) mod file;
+pub(crate) mod fsnotify;
 pub(crate) mod mm;
 pub(crate) mod module;
+pub(crate) mod nofs;
 pub(crate) mod page_insertion;
 mod page_table;
+pub(crate) mod rw_semaphore;
 pub(crate) mod shadow_pages;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod user_memory;

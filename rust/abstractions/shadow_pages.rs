@@ -9,6 +9,7 @@
 
 use super::bindings;
 use core::{
+    ops::RangeInclusive,
     pin::Pin,
     ptr::NonNull, //
 };
@@ -20,6 +21,7 @@ use kernel::{
     error::to_result,
     page::Page,
     prelude::*,
+    sync::Arc,
     types::Opaque, //
 };
 
@@ -28,7 +30,7 @@ use kernel::{
 /// # Invariants
 ///
 /// Owns one reference on a page of order 0.
-pub(super) struct PageRef(NonNull<page>);
+pub(crate) struct PageRef(NonNull<page>);
 
 impl PageRef {
     /// Allocates a page of zeros, charged to the memory cgroup of the task. Sleeps.
@@ -83,8 +85,8 @@ unsafe impl Sync for ShadowPages {}
 
 impl ShadowPages {
     /// None yet. Sleeps; fails with `ENOMEM`.
-    pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
-        KBox::pin_init(
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
             // INVARIANT: Initialised, and empty.
             pin_init!(Self {
                 // SAFETY: The slot may be written to.
@@ -95,7 +97,7 @@ impl ShadowPages {
     }
 
     /// The page at `pgoff` (in pages), if there is one.
-    pub(super) fn get(&self, pgoff: u64) -> Option<PageRef> {
+    pub(crate) fn get(&self, pgoff: u64) -> Option<PageRef> {
         let pages = self.pages.get();
         // SAFETY: `pages` is initialised, by the type invariants. Under the lock no entry goes, so
         // one that is found is still referenced when `PageRef::new` takes another reference.
@@ -112,7 +114,7 @@ impl ShadowPages {
     /// The page at `pgoff` (in pages), which is made now, of zeros, if there is none.
     ///
     /// Sleeps; fails with `ENOMEM`. Threads that ask at once get the same page.
-    pub(super) fn get_or_alloc(&self, pgoff: u64) -> Result<PageRef> {
+    pub(crate) fn get_or_alloc(&self, pgoff: u64) -> Result<PageRef> {
         loop {
             if let Some(page) = self.get(pgoff) {
                 return Ok(page);
@@ -138,27 +140,38 @@ impl ShadowPages {
             }
         }
     }
+
+    /// Drops the pages at `pages` (indexes). They stay where they are mapped until unmapped.
+    ///
+    /// Sleeps.
+    pub(crate) fn remove(&self, pages: RangeInclusive<u64>) {
+        let (mut pgoff, last) = (*pages.start() as usize, *pages.end() as usize);
+        loop {
+            // There may be millions, or millions of calls.
+            // SAFETY: No lock is held that forbids sleeping.
+            unsafe { bindings::nosigbus_cond_resched() };
+            // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an
+            // entry counts; it may go at once.
+            let entry = unsafe { bindings::nosigbus_xa_find(self.pages.get(), &mut pgoff, last) };
+            if entry.is_null() {
+                return;
+            }
+            // SAFETY: As above.
+            let entry = unsafe { kernel::bindings::xa_erase(self.pages.get(), pgoff) };
+            if let Some(page) = NonNull::new(entry) {
+                // INVARIANT: Takes over the reference of the entry, which is gone.
+                drop(PageRef(page.cast()));
+            }
+        }
+    }
 }
 
 #[pinned_drop]
 impl PinnedDrop for ShadowPages {
     fn drop(self: Pin<&mut Self>) {
-        let pages = self.pages.get();
-        let mut pgoff = 0;
-        // SAFETY: `pages` is initialised, by the type invariants.
-        let mut entry = unsafe { bindings::nosigbus_xa_find(pages, &mut pgoff) };
-
-        while let Some(page) = NonNull::new(entry) {
-            // INVARIANT: Takes over the reference of the entry, which is not looked at again.
-            drop(PageRef(page.cast()));
-            // There may be millions.
-            // SAFETY: Called where sleeping is allowed: in an ioctl, or in `->close` of a VMA.
-            unsafe { bindings::nosigbus_cond_resched() };
-            // SAFETY: As above.
-            entry = unsafe { bindings::nosigbus_xa_find_after(pages, &mut pgoff) };
-        }
-        // SAFETY: As above; frees the nodes, and leaves the entries alone.
-        unsafe { kernel::bindings::xa_destroy(pages) };
+        self.remove(0..=u64::MAX);
+        // SAFETY: `pages` is initialised, by the type invariants, and empty.
+        unsafe { kernel::bindings::xa_destroy(self.pages.get()) };
     }
 }
 
@@ -201,6 +214,29 @@ mod tests {
         assert_eq!((references(&first), references(&last)), (2, 2));
         drop(shadows);
         assert_eq!((references(&first), references(&last)), (1, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn removing_takes_what_is_in_the_range() -> Result {
+        let shadows = ShadowPages::new()?;
+        for pgoff in [0, 4, 5, 9, 10, u64::MAX] {
+            shadows.get_or_alloc(pgoff)?;
+        }
+        shadows.remove(4..=9);
+        for (pgoff, there) in [
+            (0, true),
+            (4, false),
+            (5, false),
+            (9, false),
+            (10, true),
+            (u64::MAX, true),
+        ] {
+            assert_eq!(shadows.get(pgoff).is_some(), there);
+        }
+        shadows.remove(u64::MAX..=u64::MAX);
+        assert!(shadows.get(u64::MAX).is_none());
+        assert!(shadows.get(0).is_some());
         Ok(())
     }
 }

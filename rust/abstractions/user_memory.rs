@@ -79,6 +79,15 @@ impl ShmemFile {
         Ok(addr)
     }
 
+    /// Changes its size as ftruncate(2) does.
+    pub(crate) fn truncate(&self, size: usize) -> Result {
+        // SAFETY: The file is valid, by the type invariants, and so is its path.
+        to_result(unsafe {
+            let path = &raw const (*self.0.as_ptr()).__bindgen_anon_1.f_path;
+            kernel::bindings::vfs_truncate(path, size as _)
+        })
+    }
+
     /// How many VMAs may write to the file (`i_mmap_writable`).
     pub(crate) fn writable_mappings(&self) -> i32 {
         // SAFETY: The file is valid, by the type invariants, and so is its address space. Only

@@ -22,7 +22,10 @@ use super::{
         insert_zero_page,
         ZeroPages, //
     },
-    shadow_pages::ShadowPages,
+    shadow_pages::{
+        PageRef,
+        ShadowPages, //
+    },
     vma::LockedVma, //
 };
 use core::{
@@ -73,6 +76,11 @@ impl FaultResult {
     /// Nothing is mapped, or something else is by now: the access is to be tried again.
     pub(crate) fn again() -> Self {
         Self(vm_fault_reason_VM_FAULT_NOPAGE)
+    }
+
+    /// There is no memory.
+    pub(crate) fn oom() -> Self {
+        Self(vm_fault_reason_VM_FAULT_OOM)
     }
 }
 
@@ -158,38 +166,27 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
     }
 
-    /// Answers with the shared zero page, read-only.
-    pub(crate) fn insert_zero_page(self) -> FaultResult {
+    /// Maps the shared zero page, read-only: the answer.
+    pub(crate) fn insert_zero_page(&self) -> FaultResult {
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
         FaultResult(unsafe { insert_zero_page(self.vmf.as_ptr()) })
     }
 
-    /// Answers with a private page, zero-filled, if this is a write to a private mapping; gives
-    /// the fault back if it is not.
-    pub(crate) fn private_copy_of_zeros(
-        self,
-        zeros: impl FnOnce(&T) -> &ZeroPages,
-    ) -> Result<FaultResult, Self> {
+    /// Has core mm make a private page of zeros, if this is a write to a private mapping: the
+    /// answer.
+    pub(crate) fn private_copy_of_zeros(&self, zeros: &ZeroPages) -> Option<FaultResult> {
         // SAFETY: By the type invariants.
         if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
-            return Err(self);
+            return None;
         }
         // SAFETY: By the type invariants, and it is a write to a private mapping.
-        Ok(FaultResult(unsafe {
-            zeros(self.handler()).give(self.vmf.as_ptr())
-        }))
+        Some(FaultResult(unsafe { zeros.give(self.vmf.as_ptr()) }))
     }
 
-    /// Answers with the mapping's shadow page.
-    pub(crate) fn insert_shadow_page(
-        self,
-        shadows: impl FnOnce(&T) -> &ShadowPages,
-    ) -> FaultResult {
-        FaultResult(match shadows(self.handler()).get_or_alloc(self.pgoff()) {
-            // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-            Ok(page) => unsafe { insert_page(self.vmf.as_ptr(), &page) },
-            Err(_) => vm_fault_reason_VM_FAULT_OOM,
-        })
+    /// Maps a shadow page: the answer.
+    pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> FaultResult {
+        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+        FaultResult(unsafe { insert_page(self.vmf.as_ptr(), page) })
     }
 
     /// Lets the file system answer.
@@ -545,13 +542,14 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         unsafe { &(*Wrapped::<T>::of(self.vma.as_ptr())).handler }
     }
 
-    /// Gives the VMA the file system's operations back, and unmaps all but the process's private
-    /// copies, and so what the handler has mapped. Cannot fail.
-    pub(crate) fn restore(self) -> LockedVma<'g> {
+    /// Gives the VMA the file system's operations back, and unmaps what the handler has mapped,
+    /// which is nothing below the index (in pages) that `lowest` returns. Cannot fail.
+    pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64) -> LockedVma<'g> {
         // SAFETY: By the type invariants.
         let this = unsafe { Wrapped::<T>::of(self.vma.as_ptr()) };
         self.vma.start_write();
-        self.vma.zap_file_pages();
+        // No fault maps anything from here on.
+        self.vma.zap_stand_ins(lowest(self.handler()));
 
         // SAFETY: The VMA is counted, so `this` is valid until `put`. The mmap lock and the VMA
         // lock are held for write, so nobody looks at `vm_ops` now, nor uses the table through
@@ -691,7 +689,7 @@ mod tests {
         let task = current!();
         let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
         let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
-        vma.into_wrapped::<Probe>().ok_or(ENOENT)?.restore();
+        vma.into_wrapped::<Probe>().ok_or(ENOENT)?.restore(|_| 0);
         Ok(())
     }
 

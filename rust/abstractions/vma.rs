@@ -147,13 +147,15 @@ impl LockedVma<'_> {
     /// Takes back what [`Self::mark_mixed`] has returned.
     pub(super) fn unmark_mixed(&self, added: vm_flags_t) {
         // SAFETY: As in `mark_mixed`. What needs the flags is not mapped any more: the only user
-        // is `WrappedVma::restore`, which has called `zap_file_pages`.
+        // is `WrappedVma::restore`, which has called `zap_stand_ins`.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, added) };
     }
 
-    /// Unmaps all pages but the process's private copies. Those of the file will fault in again.
-    pub(super) fn zap_file_pages(&self) {
+    /// Unmaps what stands in for pages of the file, of which there is nothing below the page index
+    /// `lowest`. Private copies stay.
+    pub(super) fn zap_stand_ins(&self, lowest: u64) {
         if self.is_shared() {
+            // Pages of the file will fault in again.
             // SAFETY: By the type invariants; the range is that of the VMA.
             unsafe {
                 kernel::bindings::zap_special_vma_range(
@@ -164,16 +166,12 @@ impl LockedVma<'_> {
             };
         } else if let Some(file) = self.file() {
             // Core mm offers modules no way to spare private copies in one VMA only; this does it
-            // in all mappings of that part of the file. The others will fault again.
-            // SAFETY: The VMA is valid, by the type invariants, and so is the address space.
-            unsafe {
-                kernel::bindings::unmap_mapping_pages(
-                    file.address_space(),
-                    (*self.as_ptr()).vm_pgoff,
-                    (self.end() - self.start()) / PAGE_SIZE,
-                    false,
-                )
-            };
+            // in all mappings of that part of the file, which nobody has pages of, unless the file
+            // is growing just now.
+            // SAFETY: By the type invariants.
+            let first = unsafe { (*self.as_ptr()).vm_pgoff } as u64;
+            let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
+            file.inode().unmap_pages(first.max(lowest)..end);
         }
     }
 

@@ -4,14 +4,14 @@
 
 use super::{
     mapping::Mapping,
-    vmas::for_each_vma, //
+    vmas::for_each_vma,
+    watched_file::WatchedFile,
+    Shared, //
 };
 use crate::{
     abstractions::{
         errno::eopnotsupp,
         mm::MmapWriteGuard,
-        page_insertion::ZeroPages,
-        shadow_pages::ShadowPages,
         vm_operations::Prepared,
         vma::LockedVma, //
     },
@@ -28,8 +28,7 @@ use crate::{
 };
 use kernel::{
     mm::MmWithUser,
-    prelude::*,
-    sync::Arc, //
+    prelude::*, //
 };
 
 fn facts(vma: &LockedVma<'_>) -> Facts {
@@ -60,19 +59,22 @@ fn errno(refusal: Refusal) -> Error {
 ///
 /// `addr` and `len` are in bytes, as user space has passed them. Takes the mmap lock for write;
 /// sleeps. Errors: as `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
-pub(super) fn enable(mm: &MmWithUser, addr: u64, len: u64, zeros: &Arc<ZeroPages>) -> Result {
+pub(super) fn enable(mm: &MmWithUser, addr: u64, len: u64, shared: &Shared) -> Result {
     let range = PageRange::new(addr, len)?;
     let guard = MmapWriteGuard::lock_killable(mm)?;
 
     let mut prepared = KVVec::new();
     for_each_vma(&guard, &range, |vma| {
         let class = class(&facts(&vma)).map_err(errno)?;
-        let mapping = Mapping {
+        let file = vma.file().ok_or_else(eopnotsupp)?;
+        let mapping = Mapping::new(
             class,
-            zeros: zeros.clone(),
-            shadows: ShadowPages::new()?,
-            may_become_writable: class == Class::SharedRead && vma.may_become_writable(),
-        };
+            shared.zeros.clone(),
+            shared
+                .watches
+                .watch(&file, &WatchedFile::new(file.i_size())?)?,
+            class == Class::SharedRead && vma.may_become_writable(),
+        )?;
         prepared.push((class, Prepared::new(vma, mapping)?), GFP_KERNEL_ACCOUNT)?;
         Ok(())
     })?;
@@ -80,6 +82,9 @@ pub(super) fn enable(mm: &MmWithUser, addr: u64, len: u64, zeros: &Arc<ZeroPages
     for (class, prepared) in prepared {
         if class == Class::SharedRead {
             prepared.vma().clear_maywrite();
+        }
+        if let Some(file) = prepared.vma().file() {
+            file.enable_notification();
         }
         prepared.install();
     }
@@ -106,13 +111,13 @@ mod tests {
 
     /// Opts in `pages` pages from `addr` of the test's own address space.
     fn enable_pages(addr: usize, pages: u64) -> Result {
-        let zeros = Arc::new(ZeroPages::new()?, GFP_KERNEL)?;
+        let shared = Shared::new()?;
         let task = current!();
         enable(
             task.mm().ok_or(EINVAL)?,
             addr as u64,
             pages * PAGE,
-            &zeros, //
+            &shared, //
         )
     }
 
@@ -246,5 +251,54 @@ mod tests {
             assert_eq!(file.writable_mappings(), 0);
         }
         Ok(())
+    }
+
+    #[test]
+    fn growth_shows_the_file() -> Result {
+        for (sharing, access) in [
+            (Sharing::Shared, Access::Read),
+            (Sharing::Shared, Access::ReadWrite),
+            (Sharing::Private, Access::Read),
+        ] {
+            let file = ShmemFile::new(0)?;
+            let addr = file.map(4 * PAGE_SIZE, sharing, access)?;
+            let plain = file.map(4 * PAGE_SIZE, Sharing::Shared, Access::ReadWrite)?;
+            enable_pages(addr, 4)?;
+
+            for page in 0..4 {
+                assert_eq!(read_byte(addr + page * PAGE_SIZE), Ok(0));
+            }
+            for pages in [1, 3, 4] {
+                file.truncate(pages * PAGE_SIZE)?;
+                write_byte(plain + (pages - 1) * PAGE_SIZE, pages as u8)?;
+                assert_eq!(read_byte(addr + (pages - 1) * PAGE_SIZE), Ok(pages as u8));
+            }
+            file.truncate(0)?;
+            assert_eq!(read_byte(addr), Ok(0));
+            assert_eq!(read_byte(plain), Err(EFAULT));
+            unmap(addr, 4 * PAGE_SIZE)?;
+            unmap(plain, 4 * PAGE_SIZE)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn growth_drops_shadow_pages() -> Result {
+        let file = ShmemFile::new(0)?;
+        let addr = file.map(3 * PAGE_SIZE, Sharing::Shared, Access::ReadWrite)?;
+        enable_pages(addr, 3)?;
+        for page in 0..3 {
+            write_byte(addr + page * PAGE_SIZE, 7)?;
+        }
+
+        file.truncate(PAGE_SIZE + 1)?;
+        assert_eq!(read_byte(addr), Ok(0));
+        assert_eq!(read_byte(addr + PAGE_SIZE), Ok(0));
+        assert_eq!(read_byte(addr + 2 * PAGE_SIZE), Ok(7));
+        file.truncate(0)?;
+        assert_eq!(read_byte(addr), Ok(0));
+        assert_eq!(read_byte(addr + PAGE_SIZE), Ok(0));
+        assert_eq!(read_byte(addr + 2 * PAGE_SIZE), Ok(7));
+        unmap(addr, 3 * PAGE_SIZE)
     }
 }

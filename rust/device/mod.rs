@@ -6,6 +6,7 @@ mod disable;
 mod enable;
 mod mapping;
 mod vmas;
+mod watched_file;
 
 use crate::abstractions::{
     bindings::{
@@ -21,6 +22,7 @@ use crate::abstractions::{
         NOSIGBUS_VERSION, //
     },
     device_node::Ioctl,
+    fsnotify::Group,
     page_insertion::ZeroPages, //
 };
 use kernel::{
@@ -33,21 +35,34 @@ use kernel::{
         UserSliceWriter, //
     },
 };
+use watched_file::WatchedFile;
 
 /// The bits of `nosigbus_enable.flags` that are known.
 const ENABLE_FLAGS: u32 = 0;
 
 /// What all mappings share.
-pub(crate) struct NosigbusDevice {
+struct Shared {
     zeros: Arc<ZeroPages>,
+    watches: Arc<Group<WatchedFile>>,
 }
+
+impl Shared {
+    /// Sleeps; fails with `ENOMEM`.
+    fn new() -> Result<Self> {
+        Ok(Self {
+            zeros: Arc::new(ZeroPages::new()?, GFP_KERNEL)?,
+            watches: Group::new()?,
+        })
+    }
+}
+
+/// The device.
+pub(crate) struct NosigbusDevice(Shared);
 
 impl NosigbusDevice {
     /// Allocates what all mappings share. Sleeps; fails with `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            zeros: Arc::new(ZeroPages::new()?, GFP_KERNEL)?,
-        })
+        Ok(Self(Shared::new()?))
     }
 
     fn query(&self, mut writer: UserSliceWriter) -> Result {
@@ -71,7 +86,7 @@ impl NosigbusDevice {
         }
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
-        enable::enable(mm, request.addr, request.len, &self.zeros)
+        enable::enable(mm, request.addr, request.len, &self.0)
     }
 
     fn disable(&self, mut reader: UserSliceReader) -> Result {

@@ -74,13 +74,6 @@ pub(crate) fn answer_mkwrite(shadow: bool) -> MkwriteAnswer {
     }
 }
 
-/// Whether a SIGBUS with which the file system has answered a write to a page that is mapped
-/// read-only came of that page having been truncated meanwhile: then it is unmapped, or about to
-/// be, and the access is to be tried again.
-pub(crate) fn mkwrite_was_truncated(pgoff: u64, i_size: u64) -> bool {
-    past_eof(pgoff, i_size)
-}
-
 #[kunit_tests(nosigbus_policy_fault)]
 mod tests {
     use super::*;
@@ -152,9 +145,5 @@ mod tests {
     fn writes_to_read_only_pages() {
         assert_eq!(answer_mkwrite(true), MkwriteAnswer::Allow);
         assert_eq!(answer_mkwrite(false), MkwriteAnswer::Native);
-        for (i_size, first) in FIRST_PAST_EOF {
-            assert!(mkwrite_was_truncated(first, i_size));
-            assert!(first == 0 || !mkwrite_was_truncated(first - 1, i_size));
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod eligibility;
 pub(crate) mod fault;
+pub(crate) mod growth;
 pub(crate) mod range;
 
 /// What kind of mapping has opted in, which decides how its faults are answered.

@@ -98,11 +98,15 @@ struct nosigbus_disable {
  *	be made writable while it is opted in (mprotect: EACCES).
  * MAP_SHARED, writable when it opts in: a zero-filled page that all parts and
  *	copies of the mapping share (threads, mremap, fork), and nobody else. It
- *	keeps what is written to it until the last of them is gone.
+ *	keeps what is written to it until the file grows over it, or the last of
+ *	them is gone.
  *
- * Limits of version 1: pages that have been read as zeros stay so when the file
- * grows, until it is shrunk again or they are dropped (MADV_DONTNEED); a file
- * that shrinks and grows within the time of one fault can still raise SIGBUS.
+ * When the file grows, its pages replace what stood in for them before the
+ * system call that has made it grow returns; private copies stay. Not seen are
+ * changes on a server (NFS, 9p, FUSE), Linux AIO (io_submit), and write() and
+ * fallocate() to a memfd through another open of it than the mapped one; then
+ * it is the next change that is seen. An I/O error inside the file still raises
+ * SIGBUS.
  *
  * Errors:
  * EINVAL: an unknown flag, a non-zero reserved field, an unaligned, empty or

@@ -6,7 +6,7 @@ use crate::{channel, client::Trick, nosigbus, picture};
 use anyhow::{Context, Result, ensure};
 use rustix::{
     fd::{AsFd, OwnedFd},
-    mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap},
+    mm::{MapFlags, ProtFlags, mmap, munmap},
 };
 use std::{ffi::c_void, path::Path, ptr};
 
@@ -42,13 +42,6 @@ impl Buffer {
         }
         pixels
     }
-
-    /// Has the kernel look at the file again: this version of the module does not follow growth
-    /// by itself (README, "Limits so far").
-    fn look_again(&self) -> Result<()> {
-        // SAFETY: Memory of a shared mapping of a file is not lost by this.
-        unsafe { madvise(self.addr, picture::BYTES, Advice::LinuxDontNeed) }.context("madvise")
-    }
 }
 
 impl Drop for Buffer {
@@ -69,9 +62,6 @@ pub fn run(channel: impl AsFd, opt_in: bool, png: Option<&Path>) -> Result<()> {
     let (mut frames, mut incomplete) = (0, 0);
     let mut last = None;
     while let Some(frame) = channel::recv_frame(&channel)? {
-        if opt_in {
-            buffer.look_again()?;
-        }
         let pixels = buffer.read();
 
         let missing = picture::missing_pixels(&pixels);

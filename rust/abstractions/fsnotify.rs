@@ -1,0 +1,682 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Being told when a file is modified.
+//!
+//! C header: [`include/linux/fsnotify_backend.h`](srctree/include/linux/fsnotify_backend.h)
+//!
+//! A [`Group`] has one mark on each inode that is watched, however many [`Watch`]es there are of
+//! it. It is a group of its own: inotify and fanotify do not see its marks.
+//!
+//! A file on overlayfs has two inodes: the one that the user opened, and the real one that is
+//! mapped. Most changes are reported for the latter as well, but splice(2) only for the former. So
+//! there are marks on both; the one on the user's inode forwards to the real one's.
+//!
+//! The kernel takes all marks off an inode when its last name goes while the dentry of that name is
+//! not in use, even if the file is open under another one that has gone before
+//! (`dentry_unlink_inode()`). Such a mark is replaced from a work item.
+
+use super::{
+    bindings,
+    file::{
+        Inode,
+        MappedFile, //
+    },
+    module::ModuleRef,
+    nofs::NoFs, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings::inode,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        new_mutex,
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        msecs_to_jiffies,
+        Delta, //
+    },
+    types::Opaque,
+    workqueue::{
+        impl_has_delayed_work,
+        new_delayed_work,
+        DelayedWork,
+        Queue,
+        WorkItem, //
+    },
+};
+
+/// How a file was modified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    /// By `notify_change()`, which truncation is a case of. The inode lock is held.
+    Attributes,
+    /// By a write or the like, or by fallocate(2). The inode lock has been released.
+    Contents,
+}
+
+/// Is told of modifications.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// The file was modified, and the system call that has done so waits for this to return.
+    ///
+    /// May sleep. See [`Change`] for the locks that are held. May be called by several tasks at
+    /// once.
+    fn modified(&self, inode: &Inode<'_>, change: Change);
+
+    /// Modifications may go unnoticed from now on, until `found` is called.
+    fn lost(&self);
+
+    /// No modification goes unnoticed any more. Called as `modified` is, without the inode lock.
+    fn found(&self, inode: &Inode<'_>);
+}
+
+/// What is attached to an inode.
+///
+/// # Invariants
+///
+/// - `mark` is initialised, and sits in a `KBox` that `free_mark` takes back.
+/// - `group` comes from an `Arc`, and is valid: it is not dropped before all its marks are freed.
+#[repr(C)]
+struct Mark<L: Listener> {
+    mark: Opaque<bindings::fsnotify_mark>,
+    group: *const Group<L>,
+    inode: usize,
+    /// Whether it is this module that takes the mark away.
+    detached: Atomic<bool>,
+    /// `None`: forwards to the mark of the real inode.
+    listener: Option<Arc<L>>,
+}
+
+/// A watched inode.
+struct Entry<L: Listener> {
+    users: usize,
+    mark: NonNull<Mark<L>>,
+    /// The kernel has taken the mark away.
+    lost: bool,
+    /// The address of the real inode: this one, or one that is forwarded to. Only a key.
+    real: usize,
+    /// The listener of the real inode.
+    listener: Arc<L>,
+}
+
+// SAFETY: A mark may be used by any task; `L` is `Send` and `Sync`.
+unsafe impl<L: Listener> Send for Entry<L> {}
+
+struct Marks<L: Listener> {
+    entries: RBTree<usize, Entry<L>>,
+    /// While the work item is scheduled.
+    module: Option<ModuleRef>,
+}
+
+/// The marks of one kind of listener.
+///
+/// # Invariants
+///
+/// - `group` is a group whose operations are those of this type.
+/// - Each entry of `marks` is keyed by the address of its inode, which its users keep alive, and
+///   owns a reference on its mark.
+/// - `live` is the number of marks that have not been freed.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Group<L: Listener> {
+    group: NonNull<bindings::fsnotify_group>,
+    #[pin]
+    marks: Mutex<Marks<L>>,
+    live: Atomic<i32>,
+    #[pin]
+    work: DelayedWork<Self>,
+}
+
+impl_has_delayed_work! {
+    impl{L: Listener} HasDelayedWork<Self> for Group<L> { self.work }
+}
+
+// SAFETY: A group may be used by any task.
+unsafe impl<L: Listener> Send for Group<L> {}
+// SAFETY: `marks` has a lock, `group` has its own.
+unsafe impl<L: Listener> Sync for Group<L> {}
+
+/// The marks, locked, and reclaim kept out of file systems, from where it could come back here.
+struct MarksGuard<'a, L: Listener> {
+    marks: Guard<'a, Marks<L>, MutexBackend>,
+    _nofs: NoFs,
+}
+
+impl<L: Listener> Group<L> {
+    const OPS: &'static bindings::fsnotify_ops = &bindings::fsnotify_ops {
+        handle_event: Some(Self::handle_event),
+        handle_inode_event: None,
+        free_group_priv: None,
+        freeing_mark: Some(Self::freeing_mark),
+        free_event: None,
+        free_mark: Some(Self::free_mark),
+    };
+
+    /// A group without marks. Sleeps; fails with `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        // SAFETY: The operations are static.
+        let group = from_err_ptr(unsafe { bindings::fsnotify_alloc_group(Self::OPS, 0) })?;
+        let group = NonNull::new(group).ok_or(ENOMEM)?;
+        let init = try_pin_init!(Self {
+            // INVARIANT: Allocated with them just now.
+            group,
+            // INVARIANT: No entry.
+            marks <- new_mutex!(Marks {
+                entries: RBTree::new(),
+                module: None,
+            }),
+            // INVARIANT: None yet.
+            live: Atomic::new(0),
+            work <- new_delayed_work!("nosigbus::fsnotify"),
+        });
+        Arc::pin_init(init, GFP_KERNEL).inspect_err(|_| {
+            // SAFETY: Gives back the reference that has come with the group.
+            unsafe { bindings::fsnotify_put_group(group.as_ptr()) }
+        })
+    }
+
+    fn lock(&self) -> MarksGuard<'_, L> {
+        let nofs = NoFs::new();
+        MarksGuard {
+            marks: self.marks.lock(),
+            _nofs: nofs,
+        }
+    }
+
+    /// Watches a file. `listener` is used if its inode is not watched yet.
+    ///
+    /// Sleeps; fails with `ENOMEM`.
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        file: &MappedFile<'_>,
+        listener: &Arc<L>,
+    ) -> Result<Watch<L>> {
+        loop {
+            match self.try_watch(file, listener.clone()) {
+                // All marks of the inode are being taken away, which does not take long.
+                Err(error) if error == ENOENT => fsleep(Delta::from_millis(1)),
+                other => return other,
+            }
+        }
+    }
+
+    fn try_watch(self: &Arc<Self>, file: &MappedFile<'_>, listener: Arc<L>) -> Result<Watch<L>> {
+        let real = file.inode().as_ptr();
+        let user = file.user_inode().as_ptr();
+        // Outside the lock, because that is everybody's, and the memory this user's.
+        let for_real = Unattached::new(self, real, listener.clone(), false)?;
+        let for_user = if user == real {
+            None
+        } else {
+            Some(Unattached::new(self, user, listener.clone(), true)?)
+        };
+
+        let mut guard = self.lock();
+        let marks = &mut *guard.marks;
+        // SAFETY: The caller has the file open, and so its inodes; it keeps them for as long as
+        // the result (see there).
+        let listener = unsafe { self.attach(marks, for_real, real as usize, listener)? };
+        if let Some(for_user) = for_user {
+            // SAFETY: As above.
+            let attached = unsafe { self.attach(marks, for_user, real as usize, listener.clone()) };
+            if let Err(error) = attached {
+                self.detach(marks, real as usize);
+                return Err(error);
+            }
+        }
+        drop(guard);
+
+        Ok(Watch {
+            group: self.clone(),
+            real: real as usize,
+            user: (user != real).then_some(user as usize),
+            listener,
+        })
+    }
+
+    /// Puts a mark on an inode, or counts one more user of it, and returns its listener.
+    ///
+    /// # Safety
+    ///
+    /// The inode must be valid until `detach` is called for it.
+    unsafe fn attach(
+        &self,
+        marks: &mut Marks<L>,
+        unattached: Unattached<L>,
+        real: usize,
+        listener: Arc<L>,
+    ) -> Result<Arc<L>> {
+        let inode = unattached.mark.inode;
+        if let Some(entry) = marks.entries.get_mut(&inode) {
+            entry.users += 1;
+            return Ok(entry.listener.clone());
+        }
+
+        // SAFETY: The inode is valid, as the caller promises.
+        let mark = unsafe { self.mark(unattached.mark)? };
+        // INVARIANT: The reference that the mark came with is the entry's.
+        marks.entries.insert(unattached.node.into_node(
+            inode,
+            Entry {
+                users: 1,
+                mark,
+                lost: false,
+                real,
+                listener: listener.clone(),
+            },
+        ));
+        Ok(listener)
+    }
+
+    /// Puts a mark on its inode, and returns it with a reference.
+    ///
+    /// # Safety
+    ///
+    /// The inode must be valid.
+    unsafe fn mark(&self, mark: KBox<Mark<L>>) -> Result<NonNull<Mark<L>>> {
+        let inode = mark.inode as *mut inode;
+        // INVARIANT: `free_mark` takes it back; initialised below, and counted.
+        let mark = NonNull::from(KBox::leak(mark));
+        self.live.fetch_add(1, Relaxed);
+        // SAFETY: The mark is zeroed, as this function asks for, the group is valid, by the type
+        // invariants.
+        let raw = unsafe {
+            let raw = (*mark.as_ptr()).mark.get();
+            bindings::fsnotify_init_mark(raw, self.group.as_ptr());
+            (*raw).mask = bindings::FS_MODIFY;
+            raw
+        };
+        // SAFETY: The mark is initialised, the inode valid.
+        let added = to_result(unsafe { bindings::nosigbus_fsnotify_add_inode_mark(raw, inode) });
+        if let Err(error) = added {
+            // SAFETY: Gives back the reference that the mark came with.
+            unsafe { bindings::fsnotify_put_mark(raw) };
+            return Err(error);
+        }
+        Ok(mark)
+    }
+
+    /// Takes one user off an inode that has been attached, and the mark with the last one.
+    fn detach(&self, marks: &mut Marks<L>, inode: usize) {
+        let Some(entry) = marks.entries.get_mut(&inode) else {
+            return;
+        };
+        entry.users -= 1;
+        if entry.users > 0 {
+            return;
+        }
+        let mark = entry.mark;
+        marks.entries.remove(&inode);
+        // SAFETY: The entry owned a reference on the mark, by the type invariants, which is given
+        // back here. Events that are being delivered keep the mark, by SRCU.
+        unsafe {
+            let raw = (*mark.as_ptr()).mark.get();
+            (*mark.as_ptr()).detached.store(true, Relaxed);
+            bindings::fsnotify_destroy_mark(raw, self.group.as_ptr());
+            bindings::fsnotify_put_mark(raw);
+        }
+    }
+
+    /// Replaces a mark that the kernel has taken away. `Ok(false)` if there is none, and an error
+    /// if it cannot be done now.
+    fn replace_one_lost(self: &Arc<Self>) -> Result<bool> {
+        let mut guard = self.lock();
+        let Some((inode, entry)) = guard.marks.entries.iter_mut().find(|(_, entry)| entry.lost)
+        else {
+            return Ok(false);
+        };
+        let inode = *inode as *mut inode;
+        // SAFETY: The users keep the inode, by the type invariants, and cannot go meanwhile. The
+        // entry has a reference on the mark, and the mark one on its connector.
+        let dying = unsafe {
+            let connector = (*(*entry.mark.as_ptr()).mark.get()).connector;
+            core::ptr::read_volatile(&raw const (*inode).i_fsnotify_marks) == connector
+        };
+        if dying {
+            // The kernel is still at it (`fsnotify_destroy_marks()`), and would take a new mark
+            // away without a word, or refuse it (since 7.3).
+            return Err(EAGAIN);
+        }
+
+        // SAFETY: As above.
+        let forwards = unsafe { (*entry.mark.as_ptr()).listener.is_none() };
+        let Unattached { mark, .. } =
+            Unattached::new(self, inode, entry.listener.clone(), forwards)?;
+        // SAFETY: As above.
+        let mark = unsafe { self.mark(mark)? };
+        let old = core::mem::replace(&mut entry.mark, mark);
+        entry.lost = false;
+        let real = entry.real;
+        // SAFETY: The reference that was the entry's.
+        unsafe { bindings::fsnotify_put_mark((*old.as_ptr()).mark.get()) };
+
+        // The real inode that a user's inode was attached with first may be gone, and another one
+        // be behind it by now (a file that overlayfs has copied up).
+        let Some(entry) = guard.marks.entries.get(&real) else {
+            return Ok(true);
+        };
+        let (listener, real) = (entry.listener.clone(), real as *mut inode);
+        // SAFETY: The users keep it, by the type invariants, and cannot go meanwhile.
+        unsafe { kernel::bindings::ihold(real) };
+        drop(guard);
+
+        // SAFETY: Held just now.
+        listener.found(&unsafe { Inode::from_raw(real) });
+        // SAFETY: Held above.
+        unsafe { kernel::bindings::iput(real) };
+        Ok(true)
+    }
+
+    /// Has the work item run.
+    fn schedule(this: Arc<Self>) {
+        // SAFETY: A queue that is always there.
+        let queue = unsafe { Queue::from_raw(kernel::bindings::system_dfl_wq) };
+        // Scheduled already, if it fails.
+        let _ = queue.enqueue_delayed(this, msecs_to_jiffies(1));
+    }
+
+    /// # Safety
+    ///
+    /// To be called by fsnotify, as the operation of a group of this type, with a reference on the
+    /// mark, before events cease to arrive.
+    unsafe extern "C" fn freeing_mark(
+        mark: *mut bindings::fsnotify_mark,
+        _group: *mut bindings::fsnotify_group,
+    ) {
+        // SAFETY: The marks of the group are those of `Mark<L>`, and the caller has a reference.
+        let mark = unsafe { &*mark.cast::<Mark<L>>() };
+        // Under the lock of `marks` in this case, which is taken below in the other.
+        if mark.detached.load(Relaxed) {
+            return;
+        }
+        // SAFETY: By the type invariants.
+        let group = unsafe { &*mark.group };
+        let mut guard = group.lock();
+        let Some(entry) = guard.marks.entries.get_mut(&mark.inode) else {
+            return;
+        };
+        if !core::ptr::eq(entry.mark.as_ptr(), mark) {
+            return;
+        }
+        entry.lost = true;
+        entry.listener.lost();
+
+        if guard.marks.module.is_none() {
+            // There is a user, so the module is in use, and cannot go before the work is done.
+            guard.marks.module = Some(ModuleRef::new());
+            // SAFETY: It comes from an `Arc`, by the type invariants, and there is a user, who has
+            // one and cannot go meanwhile.
+            let group = unsafe { ArcBorrow::from_raw(mark.group) };
+            Self::schedule(Arc::from(group));
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by fsnotify, as the operation of a group of this type.
+    unsafe extern "C" fn handle_event(
+        group: *mut bindings::fsnotify_group,
+        _mask: u32,
+        data: *const c_void,
+        data_type: c_int,
+        _dir: *mut inode,
+        _file_name: *const kernel::bindings::qstr,
+        _cookie: u32,
+        iter: *mut bindings::fsnotify_iter_info,
+    ) -> c_int {
+        // SAFETY: `iter` is valid, as the caller promises.
+        let raw = unsafe { bindings::nosigbus_fsnotify_inode_mark(iter) };
+        if raw.is_null() {
+            return 0;
+        }
+        let change = if data_type == bindings::fsnotify_data_type_FSNOTIFY_EVENT_DENTRY as c_int {
+            Change::Attributes
+        } else {
+            Change::Contents
+        };
+
+        // SAFETY: The marks of the group are those of `Mark<L>`, and SRCU keeps this one.
+        let mark = unsafe { &*raw.cast::<Mark<L>>() };
+        // SAFETY: `data` is what `data_type` says.
+        let dentry = unsafe { bindings::nosigbus_fsnotify_dentry(data, data_type) };
+        // All changes of a file's content come with one.
+        let Some(dentry) = NonNull::new(dentry) else {
+            return 0;
+        };
+        // SAFETY: The dentry is valid and positive for as long as the event is being delivered.
+        let real = unsafe { bindings::nosigbus_d_real_inode(dentry.as_ptr()) };
+        // SAFETY: As above: the dentry keeps its inode.
+        let inode = unsafe { Inode::from_raw(real) };
+
+        if let Some(listener) = &mark.listener {
+            listener.modified(&inode, change);
+            return 0;
+        }
+        // SAFETY: The inode and the group are valid.
+        let found = unsafe { bindings::nosigbus_fsnotify_find_inode_mark(real, group) };
+        if let Some(raw) = NonNull::new(found) {
+            // SAFETY: A mark of this group, with a reference.
+            if let Some(listener) = unsafe { &(*raw.cast::<Mark<L>>().as_ptr()).listener } {
+                listener.modified(&inode, change);
+            }
+            // SAFETY: Gives back that reference.
+            unsafe { bindings::fsnotify_put_mark(raw.as_ptr()) };
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// To be called by fsnotify, as the operation of a group of this type, when nobody uses the
+    /// mark any more.
+    unsafe extern "C" fn free_mark(mark: *mut bindings::fsnotify_mark) {
+        // SAFETY: `mark` has leaked the box.
+        let mark = unsafe { KBox::from_raw(mark.cast::<Mark<L>>()) };
+        let group = mark.group;
+        drop(mark);
+        // SAFETY: The group waits for this to be counted.
+        unsafe { &*group }.live.fetch_sub(1, Release);
+    }
+}
+
+impl<L: Listener> WorkItem for Group<L> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let left = loop {
+            match this.replace_one_lost() {
+                Ok(true) => {}
+                Ok(false) => break false,
+                Err(_) => break true,
+            }
+        };
+        let mut guard = this.lock();
+        if left || guard.marks.entries.values().any(|entry| entry.lost) {
+            drop(guard);
+            return Self::schedule(this);
+        }
+        // Given back last, when nothing of the group is used any more.
+        let module = guard.marks.module.take();
+        drop(guard);
+        drop(this);
+        drop(module);
+    }
+}
+
+/// What it takes to attach a mark, allocated.
+struct Unattached<L: Listener> {
+    mark: KBox<Mark<L>>,
+    node: RBTreeNodeReservation<usize, Entry<L>>,
+}
+
+impl<L: Listener> Unattached<L> {
+    fn new(
+        group: &Arc<Group<L>>,
+        inode: *mut inode,
+        listener: Arc<L>,
+        forwards: bool,
+    ) -> Result<Self> {
+        Ok(Self {
+            mark: KBox::new(
+                Mark {
+                    mark: Opaque::zeroed(),
+                    group: Arc::as_ptr(group),
+                    inode: inode as usize,
+                    detached: Atomic::new(false),
+                    listener: (!forwards).then_some(listener),
+                },
+                GFP_KERNEL_ACCOUNT,
+            )?,
+            node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<L: Listener> PinnedDrop for Group<L> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Gives back the reference that came with the group. Each mark holds one.
+        unsafe { bindings::fsnotify_put_group(self.group.as_ptr()) };
+        // fsnotify frees marks, by `free_mark`, from a work item, and whoever holds a reference on
+        // one at that time has it done later: there must be none left when this module's code goes.
+        loop {
+            // SAFETY: May be called wherever sleeping is allowed, as in a module's exit function.
+            unsafe { bindings::fsnotify_wait_marks_destroyed() };
+            // Pairs with the release in `free_mark`, which does nothing more with the group.
+            if self.live.load(Acquire) == 0 {
+                break;
+            }
+            fsleep(Delta::from_millis(1));
+        }
+    }
+}
+
+/// A file is being watched. Whoever has it keeps the file open.
+pub(crate) struct Watch<L: Listener> {
+    group: Arc<Group<L>>,
+    real: usize,
+    user: Option<usize>,
+    listener: Arc<L>,
+}
+
+impl<L: Listener> Watch<L> {
+    /// Who is told: the same for all watches of one file.
+    pub(crate) fn listener(&self) -> &L {
+        &self.listener
+    }
+}
+
+impl<L: Listener> Drop for Watch<L> {
+    fn drop(&mut self) {
+        let mut guard = self.group.lock();
+        self.group.detach(&mut guard.marks, self.real);
+        if let Some(user) = self.user {
+            self.group.detach(&mut guard.marks, user);
+        }
+    }
+}
+
+#[kunit_tests(nosigbus_fsnotify)]
+mod tests {
+    use super::*;
+    use crate::abstractions::{
+        mm::MmapWriteGuard,
+        user_memory::{
+            unmap,
+            Access,
+            Sharing,
+            ShmemFile, //
+        },
+    };
+    use kernel::page::PAGE_SIZE;
+
+    /// Counts what it is told, and knows the size of then.
+    struct Probe {
+        events: Atomic<i32>,
+        size: Atomic<u64>,
+    }
+
+    impl Listener for Probe {
+        fn modified(&self, inode: &Inode<'_>, change: Change) {
+            assert_eq!(change, Change::Attributes);
+            self.events.add(1, Relaxed);
+            self.size.store(inode.i_size(), Relaxed);
+        }
+
+        fn lost(&self) {}
+
+        fn found(&self, _inode: &Inode<'_>) {}
+    }
+
+    fn watch(group: &Arc<Group<Probe>>, addr: usize) -> Result<Watch<Probe>> {
+        let task = current!();
+        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        let probe = Probe {
+            events: Atomic::new(0),
+            size: Atomic::new(0),
+        };
+        let probe = Arc::new(probe, GFP_KERNEL)?;
+        group.watch(&vma.file().ok_or(EINVAL)?, &probe)
+    }
+
+    fn live(group: &Group<Probe>) -> i32 {
+        group.live.load(Relaxed)
+    }
+
+    #[test]
+    fn one_mark_for_each_file() -> Result {
+        let group = Group::new()?;
+        let files = [ShmemFile::new(PAGE_SIZE)?, ShmemFile::new(PAGE_SIZE)?];
+        let [first, second] = &files;
+        let addr = first.map(PAGE_SIZE, Sharing::Shared, Access::Read)?;
+        let other = second.map(PAGE_SIZE, Sharing::Shared, Access::Read)?;
+
+        let a = watch(&group, addr)?;
+        let b = watch(&group, addr)?;
+        assert!(core::ptr::eq(a.listener(), b.listener()));
+        assert_eq!(live(&group), 1);
+        let c = watch(&group, other)?;
+        assert!(!core::ptr::eq(a.listener(), c.listener()));
+        assert_eq!(live(&group), 2);
+
+        first.truncate(3)?;
+        assert_eq!(a.listener().events.load(Relaxed), 1);
+        assert_eq!(a.listener().size.load(Relaxed), 3);
+        assert_eq!(c.listener().events.load(Relaxed), 0);
+
+        drop(a);
+        first.truncate(0)?;
+        assert_eq!(b.listener().events.load(Relaxed), 2);
+        let listener = b.listener.clone();
+        drop(b);
+        first.truncate(7)?;
+        assert_eq!(listener.events.load(Relaxed), 2);
+
+        // And again: a new one.
+        let d = watch(&group, addr)?;
+        assert!(!core::ptr::eq(d.listener(), &*listener));
+        unmap(addr, PAGE_SIZE)?;
+        unmap(other, PAGE_SIZE)
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A file that has opted-in mappings: keeps its stand-ins where it has no pages.
+//!
+//! Documentation/growth.rst argues why this is right; tests/model checks it.
+
+use crate::{
+    abstractions::{
+        file::Inode,
+        fsnotify::{
+            Change,
+            Listener, //
+        },
+        rw_semaphore::{
+            ReadGuard,
+            RwSemaphore, //
+        },
+        shadow_pages::ShadowPages,
+    },
+    policy::growth::{
+        is_overdue,
+        modified,
+        Modified, //
+    },
+};
+use kernel::{
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc,
+    },
+};
+
+/// No stand-in.
+const NONE: u64 = u64::MAX;
+
+/// A file that has opted-in mappings.
+#[pin_data]
+pub(super) struct WatchedFile {
+    /// For read from looking at i_size to having mapped a stand-in; for write while those are
+    /// dropped that the file has grown over.
+    #[pin]
+    state: RwSemaphore<State>,
+    /// Goes up with each modification that may have shrunk the file.
+    generation: Atomic<u64>,
+    /// Whether modifications may go unnoticed.
+    blind: Atomic<bool>,
+    /// The page index that no stand-in of any mapping is below.
+    lowest: Atomic<u64>,
+}
+
+struct State {
+    /// The shadow pages of each opted-in mapping, by their address.
+    mappings: RBTree<usize, Arc<ShadowPages>>,
+    /// The size in bytes as of the last modification.
+    last_size: u64,
+}
+
+/// While it exists, a growth of the file that has not been seen yet waits.
+pub(super) struct Inserting<'a> {
+    file: &'a WatchedFile,
+    _state: ReadGuard<'a, State>,
+}
+
+impl WatchedFile {
+    /// A file of `i_size` bytes. Sleeps; fails with `ENOMEM`.
+    pub(super) fn new(i_size: u64) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                state <- RwSemaphore::new(State {
+                    mappings: RBTree::new(),
+                    last_size: i_size,
+                }),
+                generation: Atomic::new(0),
+                blind: Atomic::new(false),
+                lowest: Atomic::new(NONE),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Has the shadow pages of a mapping dropped when the file grows over them. Sleeps; fails with
+    /// `ENOMEM`.
+    pub(super) fn add(&self, shadows: &Arc<ShadowPages>) -> Result {
+        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?
+            .into_node(key(shadows), shadows.clone());
+        self.state.write().mappings.insert(node);
+        Ok(())
+    }
+
+    /// Undoes [`Self::add`]. Sleeps.
+    pub(super) fn remove(&self, shadows: &Arc<ShadowPages>) {
+        let removed = self.state.write().mappings.remove(&key(shadows));
+        drop(removed);
+    }
+
+    /// Drops what the file has grown over, if nobody has said so: a system call that fails after
+    /// it has grown the file does not (Documentation/growth.rst). Sleeps.
+    pub(super) fn catch_up(&self, inode: &Inode<'_>) {
+        // Relaxed: a fault that comes too early for one stand-in is followed by others.
+        if is_overdue(inode.i_size(), self.lowest.load(Relaxed)) {
+            self.modified(inode, Change::Contents);
+        }
+    }
+
+    /// To be asked before the file system is, and before i_size is looked at; then
+    /// [`Self::may_have_shrunk_since`] says afterwards whether the file may have been shorter
+    /// meanwhile.
+    pub(super) fn generation(&self) -> u64 {
+        // Pairs with the release in `modified`: whoever sees a size that was set after the
+        // modification, under the inode lock, sees its generation as well. And i_size is not read
+        // before this.
+        self.generation.load(Acquire)
+    }
+
+    /// Whether the file may have shrunk since `generation`. To be asked after i_size has been
+    /// looked at.
+    pub(super) fn may_have_shrunk_since(&self, generation: u64) -> bool {
+        // Pairs with the releases in `lost` and `modified`.
+        self.blind.load(Acquire) || self.generation() != generation
+    }
+
+    /// The page index that no stand-in is below.
+    pub(super) fn lowest_stand_in(&self) -> u64 {
+        self.lowest.load(Relaxed)
+    }
+
+    /// To be held from looking at i_size to having mapped a stand-in. Sleeps.
+    pub(super) fn inserting(&self) -> Inserting<'_> {
+        Inserting {
+            file: self,
+            _state: self.state.read(),
+        }
+    }
+}
+
+impl Inserting<'_> {
+    /// There is going to be a stand-in at the page index `pgoff`.
+    pub(super) fn stand_in(&self, pgoff: u64) {
+        // Relaxed, because the semaphore orders it: `modified` comes before or after all of this.
+        let mut lowest = self.file.lowest.load(Relaxed);
+        while pgoff < lowest {
+            match self.file.lowest.cmpxchg(lowest, pgoff, Relaxed) {
+                Ok(_) => break,
+                Err(other) => lowest = other,
+            }
+        }
+    }
+}
+
+impl Listener for WatchedFile {
+    fn modified(&self, inode: &Inode<'_>, change: Change) {
+        // Whoever is mapping a stand-in on the strength of an older size has done so when this
+        // returns; whoever comes later sees the size of now, or a later one.
+        let mut state = self.state.write();
+        let i_size = inode.i_size();
+        let Modified {
+            shrunk,
+            grown_over,
+            lowest,
+        } = modified(
+            change == Change::Attributes,
+            state.last_size,
+            i_size,
+            self.lowest.load(Relaxed),
+        );
+
+        state.last_size = i_size;
+        if shrunk {
+            let generation = self.generation.load(Relaxed);
+            // Pairs with the acquire in `generation`. Nobody else stores to it: this is inside the
+            // write side of the semaphore.
+            self.generation.store(generation.wrapping_add(1), Release);
+        }
+        if !grown_over.is_empty() {
+            inode.unmap_pages(grown_over.clone());
+            // After that, so that a page that is mapped is one of the mapping's shadow pages.
+            for shadows in state.mappings.values() {
+                shadows.remove(grown_over.start..=grown_over.end - 1);
+            }
+        }
+        self.lowest.store(lowest, Relaxed);
+    }
+
+    fn lost(&self) {
+        // Before events cease to arrive, and so before what they would tell.
+        self.blind.store(true, Release);
+    }
+
+    fn found(&self, inode: &Inode<'_>) {
+        // Whatever has happened meanwhile, a truncation or a growth.
+        self.modified(inode, Change::Attributes);
+        // After the generation: whoever is not told that this was blind is told that it is another.
+        self.blind.store(false, Release);
+    }
+}
+
+fn key(shadows: &Arc<ShadowPages>) -> usize {
+    core::ptr::from_ref::<ShadowPages>(shadows).addr()
+}
