@@ -3,6 +3,7 @@
 # make            the module, for the kernel tree KDIR, with your own toolchain
 # make run        everything from nothing: a stock Debian kernel in QEMU, the demo
 # make test       every test, in the stock and in the debug kernel
+# make model      the model of faults and size changes, all interleavings (spin)
 # make lint       rustfmt, clippy, shellcheck, checkpatch
 # make clean      removes what was built here
 # make distclean  also removes the cache (toolchain, kernels)
@@ -30,6 +31,9 @@ run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-demo
 test:
 	@tests/test.sh
 
+model:
+	@tests/toolchain.sh run tests/model/run.sh build/results/model.tap
+
 lint:
 	@tests/lint.sh
 
@@ -52,4 +56,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install run test lint clean distclean FORCE
+.PHONY: modules modules_install headers_install run test model lint clean distclean FORCE

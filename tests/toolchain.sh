@@ -31,7 +31,7 @@ PACKAGES=(
 	clang-19 lld-19 llvm-19 pahole bc bison flex libelf-dev libssl-dev
 	libc6-dev cpio kmod xz-utils zstd perl python3 git ca-certificates
 	# to check them
-	shellcheck
+	shellcheck spin
 	# to be a guest
 	busybox-static mount util-linux procps iproute2 strace e2fsprogs
 	xfsprogs btrfs-progs erofs-utils dmsetup

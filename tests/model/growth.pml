@@ -1,0 +1,720 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A model of what happens when a file that has an opted-in mapping changes its
+ * size while the mapping is accessed. Documentation/growth.rst is the argument
+ * in words; tests/model/run.sh runs this, with and without what is named below
+ * taken out.
+ *
+ * A file of at most N pages; a shared writable mapping of it that two processes
+ * have (a fork; or two threads, with ONE_VMA); a thread in each that reads and
+ * writes; and tasks that change the size: by truncate(2), of which fsnotify
+ * reports with the inode lock held, or by write(2) and
+ * fallocate(FALLOC_FL_COLLAPSE_RANGE), of which it does after that. A page of
+ * the file may be one that the file system cannot read.
+ *
+ * One step is one access to what others change meanwhile, with what comes before
+ * it that only waits for a lock, and what comes after it that only gives one back:
+ * taking a lock later or giving it back earlier allows no less. The memory is
+ * sequentially consistent: growth.rst says which barriers make it so.
+ *
+ * What is to hold, by the names that a violation is reported under:
+ *
+ * P1 a SIGBUS is delivered only for a page that cannot be read.
+ * P2 such a page is told of, not mapped, nor tried for ever (a non-progress
+ *    cycle), and nor is it hidden by a stand-in while it is inside EOF for good.
+ * P3 from when a growing system call has returned until the file is shrunk
+ *    again, no page that it has added is mapped as a stand-in.
+ * P4 whoever sees a stand-in at an index sees the same page (P4_one_page). Once
+ *    the shrinking system call has returned, what is written to it stays until
+ *    the file grows over it, and after that it is zeros again (P4_content).
+ * P5 no deadlock (spin's invalid end state), no livelock (non-progress cycle).
+ *
+ * What can be set: SHMEM (a file system without ->read_folio, that takes no
+ * invalidate lock and cannot collapse), ONE_VMA, FORK (the second process comes
+ * to be by a fork meanwhile), LOST (the mark of the inode is replaced meanwhile),
+ * ACCESSES, OPS1, OPS2, and what to take out.
+ */
+
+#ifndef N
+#define N		2	/* pages; sizes are in pages, 0 to N */
+#endif
+#ifndef ACCESSES
+#define ACCESSES	1	/* of each thread */
+#endif
+#ifndef OPS1
+#define OPS1		2	/* changes of size, by the first and the second task */
+#endif
+#ifndef OPS2
+#define OPS2		1
+#endif
+
+#ifdef ONE_VMA
+#define VMAS		1
+#define VMA(thread)	0
+#else
+#define VMAS		2
+#define VMA(thread)	(thread)
+#endif
+#ifndef THREADS
+#define THREADS		2
+#endif
+
+/*
+ * Never set. An assertion reads "P1 || condition", and so spin says which one
+ * failed.
+ */
+bit P1_sigbus, P2_swallowed, P3_grown, P4_one_page, P4_content;
+
+/* ---- The file ---- */
+
+byte i_size;
+bit inode_lock;			/* inode->i_rwsem, for write */
+bit folio_lock[N];
+bit cached[N];			/* the page cache has the folio, up to date */
+bit bad[N];			/* the file system cannot read the page; constant */
+
+/* mapping->invalidate_lock */
+byte invalidate_readers;
+bit invalidate_writer;
+
+/* ---- WatchedFile, in rust/device/watched_file.rs ---- */
+
+byte state_readers;		/* `state`, the semaphore */
+bit state_writer;
+bit changed[THREADS];		/* `generation` is another one than the thread has sampled */
+byte lowest = N;		/* NONE */
+byte last_size;
+
+/* ---- The mapping ---- */
+
+/* ShadowPages: 0 is no page, 1 to VMAS + 1 are pages. */
+byte shadows[N];
+bit content[N * (VMAS + 2)];	/* of the page `id` at `p`: content[p * (VMAS + 2) + id] */
+#define CONTENT(p, id)	content[(p) * (VMAS + 2) + (id)]
+
+/* Page tables: NONE, FILE, or the shadow page of that number. */
+#define NONE		0
+#define FILE		9
+byte pte[VMAS * N];
+#define PTE(v, p)	pte[(v) * N + (p)]
+#define IS_SHADOW(e)	((e) != NONE && (e) != FILE)
+
+#ifdef LOST
+bit marked = 1;			/* the inode has the mark that makes fsnotify report */
+bit blind;			/* WatchedFile::blind */
+#endif
+
+#ifdef FORK
+byte vma_lock;			/* faults in the parent's VMA */
+bit mmap_lock;			/* of the parent, for write */
+bit forked;
+bit in_i_mmap;			/* the child's VMA is in the file's i_mmap */
+byte i_mmap_readers;
+#define HAS_VMA(v)	((v) == 0 || in_i_mmap)
+#else
+#define HAS_VMA(v)	true
+#endif
+
+/* ---- What an observer knows ---- */
+
+byte shown;			/* pages that P3 holds for */
+byte mine[2];			/* those that a task's growth will add to it when it returns */
+bit past[N];			/* past EOF, and the call that shrunk the file has returned */
+#define ANY		2
+byte expect[N];			/* content of the stand-in at an index, or ANY */
+
+#define MIN(a, b)	((a) < (b) -> (a) : (b))
+#define MAX(a, b)	((a) > (b) -> (a) : (b))
+
+/* ---- Locks ---- */
+
+inline lock(l)
+{
+	l == 0 -> l = 1
+}
+
+inline down_read(readers, writer)
+{
+	writer == 0 -> readers++
+}
+
+inline down_write(readers, writer)
+{
+	readers == 0 && writer == 0 -> writer = 1
+}
+
+#ifdef NO_SEMAPHORE
+#define READ_STATE	skip
+#define UNREAD_STATE	skip
+#define WRITE_STATE	skip
+#define UNWRITE_STATE	skip
+#else
+#define READ_STATE	down_read(state_readers, state_writer)
+#define UNREAD_STATE	state_readers--
+#define WRITE_STATE	down_write(state_readers, state_writer)
+#define UNWRITE_STATE	state_writer = 0
+#endif
+
+#ifdef SHMEM
+#define INVALIDATE_LOCK		skip
+#define INVALIDATE_UNLOCK	skip
+#else
+#define INVALIDATE_LOCK		down_write(invalidate_readers, invalidate_writer)
+#define INVALIDATE_UNLOCK	invalidate_writer = 0
+#endif
+
+#ifdef FORK
+#define VMA_LOCK(t)	if :: t == 0 -> mmap_lock == 0 -> vma_lock++ :: else fi
+#define VMA_UNLOCK(t)	if :: t == 0 -> vma_lock-- :: else fi
+#else
+#define VMA_LOCK(t)	skip
+#define VMA_UNLOCK(t)	skip
+#endif
+
+/* ---- Faults: rust/device/mapping.rs ---- */
+
+/* ShadowPages::get_or_alloc(): what is new is zeros, and not in use. */
+inline get_or_alloc(p)
+{
+	d_step {
+		if
+		:: shadows[p] == 0 ->
+			do
+			:: shadows[p] == 0 || PTE(0, p) == shadows[p] ||
+			   PTE(VMAS - 1, p) == shadows[p] -> shadows[p]++
+			:: else -> break
+			od;
+			CONTENT(p, shadows[p]) = 0
+		:: else
+		fi
+	}
+}
+
+/* insert_page(), under the page-table lock: -EBUSY, where something is, is fine. */
+inline insert_page(v, p)
+{
+	d_step {
+		if
+		:: PTE(v, p) == NONE ->
+			PTE(v, p) = shadows[p];
+			assert(P3_grown || p >= shown);
+#ifndef ONE_VMA
+			assert(P4_one_page || !IS_SHADOW(PTE(1 - v, p)) ||
+			       PTE(1 - v, p) == shadows[p])
+#endif
+		:: else
+		fi
+	}
+}
+
+#ifdef NO_RECHECK
+#define INSIDE_NOW(p)	false
+#else
+#define INSIDE_NOW(p)	(p < i_size)
+#endif
+
+/* stand_in(), which answers the fault or leaves `answered` as it is. */
+inline stand_in(v, p)
+{
+	do
+	:: p < i_size -> break				/* decide() */
+	:: else ->
+		get_or_alloc(p);
+		atomic {
+			READ_STATE;			/* WatchedFile::inserting() */
+			if
+			:: INSIDE_NOW(p) ->		/* decide(), again */
+				UNREAD_STATE;
+				break
+			:: !INSIDE_NOW(p) && shadows[p] == 0 ->	/* grown over meanwhile */
+				UNREAD_STATE
+			:: !INSIDE_NOW(p) && shadows[p] != 0 ->
+#ifndef NO_LOWEST
+				lowest = MIN(lowest, p);	/* Inserting::stand_in() */
+#endif
+				answered = 1
+			fi
+		};
+		if
+		:: answered ->
+			atomic {
+				insert_page(v, p);
+				UNREAD_STATE
+			};
+			break
+		:: else
+		fi
+	od
+}
+
+/* An access by the hardware, if there is something mapped. */
+inline access(v, p, w)
+{
+	if
+	:: PTE(v, p) == NONE -> answered = 0
+	:: PTE(v, p) == FILE -> assert(P2_swallowed || !bad[p]); answered = 1
+	:: else ->
+		answered = 1;
+		assert(P3_grown || p >= shown);
+		if
+		:: w ->
+			CONTENT(p, PTE(v, p)) = 1;
+			expect[p] = (past[p] -> 1 : ANY)
+		:: else ->
+			assert(P4_content || expect[p] == ANY ||
+			       expect[p] == CONTENT(p, PTE(v, p)));
+			expect[p] = (past[p] -> CONTENT(p, PTE(v, p)) : expect[p])
+		fi
+	fi
+}
+
+proctype thread(byte t)
+{
+	byte left = ACCESSES;
+	byte p;
+	bit w, answered;
+
+#ifdef FORK
+	t == 0 || forked;
+#endif
+another:
+	atomic {
+		p = 0;
+		w = 0;
+		changed[t] = 0;
+		if
+		:: left == 0 -> goto end
+		:: else
+		fi;
+		left--;
+		select (p : 0 .. N - 1);
+		if
+		:: w = 0
+		:: w = 1
+		fi
+	}
+
+again:
+	atomic {
+		access(VMA(t), p, w);
+		if
+		:: answered -> answered = 0; goto another
+		:: else
+		fi;
+		/* Mapping::fault() */
+		VMA_LOCK(t);
+#ifndef LATE_GENERATION
+		changed[t] = 0
+#endif
+	}
+	stand_in(VMA(t), p);
+	if
+	:: answered -> goto retry
+	:: else
+	fi;
+#ifdef LATE_GENERATION
+	changed[t] = 0;
+#endif
+
+	/* Fault::native(): filemap_fault() or shmem_fault(), and finish_fault() */
+native:
+	if
+	:: p >= i_size -> goto sigbus
+	:: else
+	fi;
+#ifdef SHMEM
+	atomic {
+		lock(folio_lock[p]);
+		if
+		:: p >= i_size || bad[p] -> folio_lock[p] = 0; goto sigbus
+		:: else
+		fi
+	}
+#else
+	if
+	:: cached[p] ->
+		atomic {
+			lock(folio_lock[p]);
+			if
+			:: !cached[p] -> folio_lock[p] = 0; goto native
+			:: else
+			fi
+		}
+	:: else ->
+		atomic {
+			down_read(invalidate_readers, invalidate_writer);
+			if
+			:: bad[p] -> invalidate_readers--; goto sigbus
+			:: else
+			fi
+		}
+		atomic { lock(folio_lock[p]); cached[p] = 1; invalidate_readers-- }
+	fi;
+	atomic {
+		if
+		:: p >= i_size -> folio_lock[p] = 0; goto sigbus
+		:: else
+		fi
+	}
+#endif
+	d_step {
+		PTE(VMA(t), p) = (PTE(VMA(t), p) == NONE -> FILE : PTE(VMA(t), p));
+		folio_lock[p] = 0
+	}
+	goto retry;
+
+sigbus:
+	stand_in(VMA(t), p);
+	if
+	:: answered -> goto retry
+	:: else
+	fi;
+#ifdef NO_DELIVERY
+	goto retry;
+#endif
+	/* is_real_error(), WatchedFile::may_have_shrunk_since() */
+#if defined(LOST) && !defined(NO_BLIND)
+	if
+	:: blind -> goto retry
+	:: else
+	fi;
+#endif
+#ifndef NO_GENERATION
+	if
+	:: changed[t] -> goto retry
+	:: else
+	fi;
+#endif
+#if !defined(SHMEM) && !defined(NO_UNSHRUNK_READ)
+	/* MappedFile::read_page_unshrunk() */
+	atomic {
+		down_read(invalidate_readers, invalidate_writer);
+		if
+		:: p < i_size && bad[p] -> invalidate_readers--
+		:: else -> invalidate_readers--; goto retry	/* Reading::Fine */
+		fi
+	}
+#endif
+	atomic {
+		VMA_UNLOCK(t);
+		assert(P1_sigbus || bad[p]);
+		goto another
+	}
+
+retry:
+	atomic { VMA_UNLOCK(t); changed[t] = 0; answered = 0; goto again }
+end:
+	skip
+}
+
+/* ---- Changes of size ---- */
+
+/*
+ * unmap_mapping_pages(): under i_mmap_rwsem, each VMA in the order of i_mmap, where a child comes
+ * after its parent; the page tables of one VMA, of so few pages, under one page-table lock.
+ */
+inline unmap_vma(v, first, end)
+{
+	d_step {
+		q = first;
+		do
+		:: q < end && HAS_VMA(v) -> PTE(v, q) = NONE; q++
+		:: else -> break
+		od;
+		q = 0
+	}
+}
+
+#ifdef CHILD_FIRST
+#define FIRST_VMA	VMAS - 1
+#define LAST_VMA	0
+#else
+#define FIRST_VMA	0
+#define LAST_VMA	VMAS - 1
+#endif
+
+inline unmap(first, end)
+{
+#ifdef FORK
+	i_mmap_readers++;
+#endif
+	unmap_vma(FIRST_VMA, first, end);
+#ifndef ONE_VMA
+	unmap_vma(LAST_VMA, first, end);
+#endif
+#ifdef FORK
+	i_mmap_readers--
+#endif
+}
+
+/* WatchedFile::modified(), where policy::growth::modified() decides. */
+inline modified(attributes)
+{
+	atomic { WRITE_STATE; s = i_size }
+	d_step {
+#ifdef NO_TRUNCATED
+		changed[0] = changed[0] || s != last_size;
+		changed[THREADS - 1] = changed[THREADS - 1] || s != last_size;
+#else
+		changed[0] = changed[0] || attributes || s != last_size;
+		changed[THREADS - 1] = changed[THREADS - 1] || attributes || s != last_size;
+#endif
+		last_size = s;
+		lo = lowest
+	}
+	if
+	:: lo < s ->
+#if !defined(NO_ZAP) && !defined(ZAP_OUTSIDE)
+		/* Inode::unmap_pages() */
+		unmap(lo, s);
+#endif
+#ifndef NO_DROP
+		/* ShadowPages::remove() */
+		d_step {
+			q = lo;
+			do
+			:: q < s -> shadows[q] = 0; q++
+			:: else -> break
+			od;
+			q = 0
+		}
+#endif
+		d_step { lowest = s; UNWRITE_STATE }
+#ifdef ZAP_OUTSIDE
+		; unmap(lo, s)
+#endif
+	:: else -> UNWRITE_STATE
+	fi;
+	d_step { s = 0; lo = 0 }
+}
+
+#ifdef LOST
+inline report(attributes)
+{
+	if
+	:: marked -> modified(attributes)
+	:: else -> unseen = 1
+	fi
+}
+#define IF_SEEN(x)	if :: unseen -> unseen = 0 :: else -> x fi
+#else
+#define report(attributes)	modified(attributes)
+#define IF_SEEN(x)	x
+#endif
+
+/* i_size_write(), from which on nothing is past EOF that was, or the other way round. */
+inline set_size()
+{
+	d_step {
+		q = i_size;
+		do
+		:: q < to -> expect[q] = ANY; past[q] = 0; q++
+		:: else -> break
+		od;
+		q = 0;
+		mine[0] = MIN(mine[0], to);
+		mine[1] = MIN(mine[1], to);
+		mine[me] = (to > i_size -> to : mine[me]);
+		shown = MIN(shown, to);
+		i_size = to
+	}
+}
+
+/* A growing system call returns. */
+inline grown()
+{
+	d_step {
+		q = shown;
+		do
+		:: q < mine[me] ->
+			assert(P3_grown || (!IS_SHADOW(PTE(0, q)) && !IS_SHADOW(PTE(VMAS - 1, q))));
+			expect[q] = 0;
+			q++
+		:: else -> break
+		od;
+		shown = MAX(shown, mine[me]);
+		q = 0;
+		mine[me] = 0
+	}
+}
+
+/* A shrinking system call returns. */
+inline shrunk()
+{
+	d_step {
+		q = MAX(i_size, to);
+		do
+		:: q < N -> past[q] = 1; q++
+		:: else -> break
+		od;
+		q = 0
+	}
+}
+
+/* truncate_pagecache(): the mappings of the range, then each folio and what maps it. */
+inline truncate_pagecache()
+{
+	unmap(to, N);
+	p = to;
+	do
+	:: p < N ->
+		atomic {
+			folio_lock[p] == 0 ->
+			d_step {
+				cached[p] = 0;
+				PTE(0, p) = (PTE(0, p) == FILE -> NONE : PTE(0, p));
+				PTE(VMAS - 1, p) = (PTE(VMAS - 1, p) == FILE -> NONE : PTE(VMAS - 1, p));
+				p++
+			}
+		}
+	:: else -> p = 0; break
+	od
+}
+
+proctype task(byte me; byte left)
+{
+	byte to, s, lo, q, p;
+#ifdef LOST
+	bit unseen;
+#endif
+
+another:
+	atomic {
+		to = 0;
+		if
+		:: left == 0 -> goto end
+		:: else
+		fi;
+		left--;
+		lock(inode_lock);
+		select (to : 0 .. N);
+		if
+		:: to > i_size -> goto truncate_up
+		:: to > i_size -> goto write
+		:: to < i_size -> goto truncate_down
+#ifndef SHMEM
+		:: to < i_size -> goto collapse
+#endif
+		:: to == i_size -> inode_lock = 0; goto another
+		fi
+	}
+
+truncate_up:
+#ifdef EVENT_BEFORE_SIZE
+	report(1);
+	atomic { set_size(); inode_lock = 0 }
+#else
+	set_size();
+	report(1);
+	inode_lock = 0;
+#endif
+	IF_SEEN(grown());
+	goto another;
+
+write:
+	d_step { set_size(); inode_lock = 0 }
+	report(0);
+	IF_SEEN(grown());
+	goto another;
+
+truncate_down:
+	atomic { INVALIDATE_LOCK; set_size() }
+	truncate_pagecache();
+	INVALIDATE_UNLOCK;
+	report(1);
+	d_step { inode_lock = 0; IF_SEEN(shrunk()) }
+	goto another;
+
+#ifndef SHMEM
+collapse:
+	INVALIDATE_LOCK;
+	truncate_pagecache();
+	d_step { set_size(); INVALIDATE_UNLOCK; inode_lock = 0 }
+	report(0);
+	IF_SEEN(shrunk());
+	goto another;
+#endif
+end:
+	skip
+}
+
+#ifdef LOST
+/*
+ * The kernel takes the mark away, Listener::lost() having been called; a work item puts another
+ * one there, and calls found(). Growth in between is not seen before that, and P3 not asked for.
+ */
+proctype marks()
+{
+	byte s, lo, q;
+
+	blind = 1;
+	marked = 0;
+	marked = 1;
+	modified(1);
+	blind = 0
+}
+#endif
+
+#ifdef FORK
+/*
+ * dup_mmap(): with the mmap lock and the parent's VMA locked for write, the child's VMA gets into
+ * i_mmap, and then copy_page_range() copies, each entry under both page-table locks.
+ */
+proctype fork()
+{
+	byte p;
+
+	mmap_lock = 1;
+	vma_lock == 0;		/* no faults from here on */
+	atomic { i_mmap_readers == 0 -> in_i_mmap = 1 }
+	do
+	:: p < N ->
+		d_step {
+			PTE(1, p) = PTE(0, p);
+			assert(P3_grown || !IS_SHADOW(PTE(1, p)) || p >= shown);
+			p++
+		}
+	:: else -> break
+	od;
+	atomic { mmap_lock = 0; forked = 1 }
+}
+#endif
+
+init {
+	byte p;
+
+	atomic {
+		select (p : 0 .. N);
+		i_size = p;
+		last_size = p;
+		shown = p;
+		p = 0;
+		do
+		:: p < N ->
+			past[p] = (p >= i_size -> 1 : 0);
+			if
+			:: bad[p] = 0
+#ifndef NO_BAD
+			:: p == N - 1 -> bad[p] = 1
+#endif
+			fi;
+			p++
+		:: else -> break
+		od;
+		p = 0;
+		run thread(0);
+#if THREADS > 1
+		run thread(1);
+#endif
+		run task(0, OPS1);
+#if OPS2 > 0
+		run task(1, OPS2);
+#endif
+#ifdef FORK
+		run fork()
+#endif
+#ifdef LOST
+		run marks()
+#endif
+	}
+}
