@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Every test: what a developer's own make says, then the selftests in the stock
-# kernel, then KUnit and the selftests in the debug kernel. The last line reads
-# "N passed, N failed, N skipped".
+# Every test: what a developer's own make says, the model, the selftests in the
+# stock kernel, then KUnit and the selftests in the debug kernel. The last line
+# reads "N passed, N failed, N skipped".
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -37,6 +37,10 @@ step "Build trees: what plain make says of good and bad ones"
 tests/kdir-test.sh "$stock" >"$results/kdir.tap" 2>&1 || note "failed, see below"
 logs=("make KDIR=$results/kdir.tap")
 
+step "Model: faults and size changes, all interleavings (some minutes)"
+make -s model >/dev/null || note "failed, see below"
+logs+=("model=$results/model.tap")
+
 # in_kernel KERNEL: the selftests in a guest. What they found is in their logs;
 # boot.sh itself fails if run.sh did, if the guest did not come to an end or if the
 # kernel complained, and that is a test as well.
@@ -44,7 +48,7 @@ in_kernel() {
 	local kernel=$1 status=0 log
 	step "Selftests: in the $kernel kernel"
 	mkdir -p "$results/$kernel"
-	tests/boot.sh --kernel "$kernel" -- \
+	BOOT_TIMEOUT=2400 tests/boot.sh --kernel "$kernel" -- \
 		tests/selftests/run.sh build/selftests "$results/$kernel" || status=$?
 	for log in "$results/$kernel"/*.tap; do
 		logs+=("$kernel $(basename "$log" .tap)=$log")

@@ -159,8 +159,9 @@ for program; do
 	fi
 	run "$program-root" "$bin/$program"
 	case $program in
-	disable | mapping | shadow | untouched) few=("${few_variants[@]}") ;;
+	disable | growth | mapping | shadow | untouched) few=("${few_variants[@]}") ;;
 	errors) few=(-F privileged) ;;
+	race) few=(-v memfd) ;;
 	*) few=() ;;
 	esac
 	run "$program-nobody" nobody "$bin/$program" "${few[@]}"
