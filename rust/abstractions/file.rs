@@ -108,6 +108,12 @@ impl MappedFile<'_> {
         unsafe { (*self.file.as_ptr()).f_mapping }
     }
 
+    fn operations(&self) -> &kernel::bindings::address_space_operations {
+        // SAFETY: The address space of an open file is valid, and so are its operations. They may
+        // be switched while the file is open, but always for another static table.
+        unsafe { &*core::ptr::read_volatile(&raw const (*self.address_space()).a_ops) }
+    }
+
     /// The inode whose pages are mapped.
     pub(crate) fn inode(&self) -> Inode<'_> {
         // SAFETY: An open file's address space is valid, and so is its host.
@@ -129,8 +135,8 @@ impl MappedFile<'_> {
     }
 
     /// Has modifications through a file of memfd_create(2) reported, which they are not by default
-    /// (`alloc_file_pseudo()`). Files that are opened so on
-    /// purpose, as those that fanotify hands out, stay as they are.
+    /// (`alloc_file_pseudo()`). Files that are opened so on purpose, as those that fanotify hands
+    /// out, stay as they are.
     pub(crate) fn enable_notification(&self) {
         let file = self.file.as_ptr();
         // SAFETY: The file is valid, by the type invariants, and so is its mount.
@@ -149,27 +155,28 @@ impl MappedFile<'_> {
     }
 
     /// Reads a page into the page cache, if it is not there yet, while no range of the file can be
-    /// collapsed: file systems that can do so hold the invalidate lock for write.
+    /// collapsed: file systems that can do so hold the invalidate lock for write. `past_eof` says
+    /// whether the page is that, of a file of so many bytes.
     ///
     /// Sleeps. To be called where the file system's fault handler could be, since that takes the
     /// same locks.
-    pub(crate) fn read_page_uncollapsed(&self, pgoff: u64) -> PageRead {
+    pub(crate) fn read_page_uncollapsed(
+        &self,
+        pgoff: u64,
+        past_eof: impl FnOnce(u64) -> bool,
+    ) -> PageRead {
         let mapping = self.address_space();
         let file = self.file.as_ptr();
-        // SAFETY: The address space of an open file is valid, and so are its operations. The
-        // file is valid, by the type invariants.
-        let known = unsafe {
-            let ops = &*core::ptr::read_volatile(&raw const (*mapping).a_ops);
-            // With a hierarchical storage manager, pages may not be read before it has been asked.
-            ops.read_folio.is_some() && !bindings::nosigbus_file_has_hsm(file)
-        };
-        if !known {
+        // SAFETY: The file is valid, by the type invariants.
+        let has_hsm = unsafe { bindings::nosigbus_file_has_hsm(file) };
+        // With a hierarchical storage manager, pages may not be read before it has been asked.
+        if has_hsm || self.operations().read_folio.is_none() {
             return PageRead::Unknown;
         }
 
         // SAFETY: The address space is valid; no lock that comes after this one is held.
         unsafe { bindings::nosigbus_invalidate_lock_shared(mapping) };
-        let read = if pgoff >= self.i_size().div_ceil(kernel::page::PAGE_SIZE as u64) {
+        let read = if past_eof(self.i_size()) {
             PageRead::PastEof
         } else {
             // SAFETY: The address space and the file are valid, and it has a `read_folio`.
@@ -224,9 +231,7 @@ impl MappedFile<'_> {
     /// Whether its address space is a page cache that fills itself from the file: files of
     /// procfs, debugfs and the like are regular but have none.
     pub(crate) fn has_page_cache(&self) -> bool {
-        // SAFETY: The address space of an open file is valid, and so are its operations. They may
-        // be switched while the file is open, but always for another static table.
-        let ops = unsafe { &*core::ptr::read_volatile(&raw const (*self.address_space()).a_ops) };
+        let ops = self.operations();
         // shmem has no `read_folio`: it makes pages up.
         ops.read_folio.is_some() || ops.write_begin.is_some()
     }

@@ -491,6 +491,11 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         &self.vma
     }
 
+    /// The mapping's handler.
+    pub(crate) fn handler(&self) -> &T {
+        &self.wrapped.handler
+    }
+
     /// Gives the VMA its new operations. Cannot fail.
     pub(crate) fn install(mut self) {
         // INVARIANT: No VMA has the table yet.

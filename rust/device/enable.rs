@@ -75,12 +75,12 @@ pub(super) fn enable(mm: &MmWithUser, addr: u64, len: u64, shared: &Shared) -> R
                 .watch(&file, &WatchedFile::new(file.i_size())?)?,
             class == Class::SharedRead && vma.may_become_writable(),
         )?;
-        prepared.push((class, Prepared::new(vma, mapping)?), GFP_KERNEL_ACCOUNT)?;
+        prepared.push(Prepared::new(vma, mapping)?, GFP_KERNEL_ACCOUNT)?;
         Ok(())
     })?;
 
-    for (class, prepared) in prepared {
-        if class == Class::SharedRead {
+    for prepared in prepared {
+        if prepared.handler().may_become_writable() {
             prepared.vma().clear_maywrite();
         }
         if let Some(file) = prepared.vma().file() {

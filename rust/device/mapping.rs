@@ -140,12 +140,11 @@ impl FaultHandler for Mapping {
         };
         match mkwrite.native() {
             Native::Answered(result) => result,
-            // A page that has been truncated is unmapped, or about to be.
-            Native::Sigbus(mkwrite, _) if past_eof(mkwrite.pgoff(), mkwrite.file().i_size()) => {
-                FaultResult::again()
-            }
             Native::Sigbus(mkwrite, sigbus) => {
-                if mkwrite.handler().file().may_have_shrunk_since(generation) {
+                // A page that has been truncated is unmapped, or about to be.
+                if past_eof(mkwrite.pgoff(), mkwrite.file().i_size())
+                    || mkwrite.handler().file().may_have_shrunk_since(generation)
+                {
                     FaultResult::again()
                 } else {
                     sigbus
@@ -206,7 +205,11 @@ fn decide(fault: &Fault<'_, Mapping>) -> Answer {
 }
 
 fn read(fault: &Fault<'_, Mapping>) -> Reading {
-    match fault.file().read_page_uncollapsed(fault.pgoff()) {
+    let pgoff = fault.pgoff();
+    let read = fault
+        .file()
+        .read_page_uncollapsed(pgoff, |i_size| past_eof(pgoff, i_size));
+    match read {
         PageRead::PastEof | PageRead::Read | PageRead::Interrupted => Reading::Fine,
         PageRead::Failed => Reading::Failed,
         PageRead::Unknown => Reading::NotTried,

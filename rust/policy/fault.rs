@@ -41,7 +41,12 @@ pub(crate) enum MkwriteAnswer {
 ///
 /// The page that holds EOF is not.
 pub(crate) fn past_eof(pgoff: u64, i_size: u64) -> bool {
-    pgoff >= i_size.div_ceil(PAGE_SIZE as u64)
+    pgoff >= first_past_eof(i_size)
+}
+
+/// The index of the first page past EOF of a file of `i_size` bytes.
+pub(crate) fn first_past_eof(i_size: u64) -> u64 {
+    i_size.div_ceil(PAGE_SIZE as u64)
 }
 
 /// Decides how to answer a fault at the page `pgoff` (in pages) of a file of `i_size` bytes.

@@ -3,11 +3,12 @@
 //! What a change of a file's size means for stand-ins, and what a SIGBUS of the file system means
 //! when the size has changed.
 
-use core::ops::Range;
-use kernel::{
-    page::PAGE_SIZE,
-    prelude::*, //
+use super::fault::{
+    first_past_eof,
+    past_eof, //
 };
+use core::ops::Range;
+use kernel::prelude::*;
 
 /// What there is to do when a file has been modified.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Modified {
 /// change of content. `last_size` is the size in bytes as of the last modification, `i_size` as of
 /// now, `lowest` the index that no stand-in is below.
 pub(crate) fn modified(truncated: bool, last_size: u64, i_size: u64, lowest: u64) -> Modified {
-    let end = i_size.div_ceil(PAGE_SIZE as u64);
+    let end = first_past_eof(i_size);
     Modified {
         // A truncation may have undone a growth that has not been reported yet, so that the size is
         // what it was; of the changes of content only collapsing a range shrinks the file.
@@ -39,7 +40,7 @@ pub(crate) fn modified(truncated: bool, last_size: u64, i_size: u64, lowest: u64
 /// Whether the file, of `i_size` bytes, has grown over stand-ins without their having been dropped:
 /// nobody has said so yet, or never will. `lowest` is the index that no stand-in is below.
 pub(crate) fn is_overdue(i_size: u64, lowest: u64) -> bool {
-    lowest < i_size.div_ceil(PAGE_SIZE as u64)
+    !past_eof(lowest, i_size)
 }
 
 /// What reading the page has shown, done when the file system has answered a fault with SIGBUS
@@ -70,6 +71,7 @@ pub(crate) fn is_real_error(reading: Reading, attempt: u32) -> bool {
 #[kunit_tests(nosigbus_policy_growth)]
 mod tests {
     use super::*;
+    use kernel::page::PAGE_SIZE;
 
     const PAGE: u64 = PAGE_SIZE as u64;
     const NONE: u64 = u64::MAX;
