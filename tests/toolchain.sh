@@ -30,8 +30,10 @@ PACKAGES=(
 	gcc gcc-14 make rustc rust-src bindgen rustfmt rust-clippy cargo
 	clang-19 lld-19 llvm-19 pahole bc bison flex libelf-dev libssl-dev
 	libc6-dev cpio kmod xz-utils zstd perl python3 git ca-certificates
+	# to build 32-bit programs and the man page
+	gcc-14-multilib python3-docutils
 	# to check them
-	shellcheck spin
+	shellcheck spin mandoc
 	# to be a guest
 	busybox-static mount util-linux procps iproute2 strace e2fsprogs
 	xfsprogs btrfs-progs erofs-utils dmsetup
