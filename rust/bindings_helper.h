@@ -6,6 +6,7 @@
 #include <linux/mman.h>
 #include <linux/mm.h>
 #include <linux/nosigbus.h>
+#include <linux/statfs.h>
 
 #include "helpers.h"
 
@@ -22,3 +23,4 @@ const unsigned long RUST_CONST_HELPER_PUD_SIZE = PUD_SIZE;
 const u32 RUST_CONST_HELPER_NOSIGBUS_QUERY = NOSIGBUS_QUERY;
 const u32 RUST_CONST_HELPER_NOSIGBUS_ENABLE = NOSIGBUS_ENABLE;
 const u32 RUST_CONST_HELPER_NOSIGBUS_DISABLE = NOSIGBUS_DISABLE;
+const u32 RUST_CONST_HELPER_NOSIGBUS_STATUS = NOSIGBUS_STATUS;

@@ -3,6 +3,9 @@
 
 #include <linux/cpumask.h>
 #include <linux/dcache.h>
+#include <linux/debugfs.h>
+#include <linux/eventfd.h>
+#include <linux/highmem.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
@@ -74,9 +77,9 @@ bool nosigbus_is_anon_file(const struct inode *inode)
 	return IS_ANON_FILE(inode);
 }
 
-unsigned long nosigbus_zero_pfn(unsigned long addr)
+struct page *nosigbus_zero_page(unsigned long addr)
 {
-	return zero_pfn(addr);
+	return ZERO_PAGE(addr);
 }
 
 void nosigbus_get_page(struct page *page)
@@ -122,6 +125,31 @@ void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long la
 void *nosigbus_xa_find_after(struct xarray *xa, unsigned long *index)
 {
 	return xa_find_after(xa, index, ULONG_MAX, XA_PRESENT);
+}
+
+void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last)
+{
+	return xa_find(xa, index, last, NOSIGBUS_XA_KEPT);
+}
+
+bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index)
+{
+	return xa_get_mark(xa, index, NOSIGBUS_XA_KEPT);
+}
+
+void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index)
+{
+	__xa_set_mark(xa, index, NOSIGBUS_XA_KEPT);
+}
+
+void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, void *entry)
+{
+	return __xa_cmpxchg(xa, index, old, entry, GFP_KERNEL_ACCOUNT);
+}
+
+int nosigbus_xa_err(void *entry)
+{
+	return xa_err(entry);
 }
 
 void nosigbus_cond_resched(void)
@@ -221,6 +249,46 @@ void nosigbus_invalidate_unlock_shared(struct address_space *mapping)
 	filemap_invalidate_unlock_shared(mapping);
 }
 
+struct folio *nosigbus_filemap_lock_folio(struct address_space *mapping, pgoff_t index)
+{
+	return filemap_lock_folio(mapping, index);
+}
+
+bool nosigbus_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+struct page *nosigbus_folio_file_page(struct folio *folio, pgoff_t index)
+{
+	return folio_file_page(folio, index);
+}
+
+struct address_space *nosigbus_page_mapping(const struct page *page)
+{
+	return page_folio(page)->mapping;
+}
+
+bool nosigbus_page_is_broken(struct page *page)
+{
+	return is_page_hwpoison(page);
+}
+
+int nosigbus_copy_page(struct page *to, struct page *from)
+{
+	return copy_mc_highpage(to, from);
+}
+
+bool nosigbus_is_shmem(struct address_space *mapping)
+{
+	return shmem_mapping(mapping);
+}
+
+struct folio *nosigbus_shmem_read_folio(struct address_space *mapping, pgoff_t index)
+{
+	return shmem_read_folio(mapping, index);
+}
+
 void nosigbus_folio_put(struct folio *folio)
 {
 	folio_put(folio);
@@ -271,6 +339,11 @@ bool nosigbus_page_is_pmd_mappable(struct page *page)
 	return folio_test_pmd_mappable(page_folio(page));
 }
 
+bool nosigbus_page_is_large(struct page *page)
+{
+	return folio_test_large(page_folio(page));
+}
+
 unsigned int nosigbus_memalloc_nofs_save(void)
 {
 	return memalloc_nofs_save();
@@ -279,4 +352,77 @@ unsigned int nosigbus_memalloc_nofs_save(void)
 void nosigbus_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);
+}
+
+struct eventfd_ctx *nosigbus_eventfd_ctx_fdget(int fd)
+{
+	return eventfd_ctx_fdget(fd);
+}
+
+void nosigbus_eventfd_ctx_put(struct eventfd_ctx *ctx)
+{
+	eventfd_ctx_put(ctx);
+}
+
+void nosigbus_eventfd_signal(struct eventfd_ctx *ctx)
+{
+	eventfd_signal(ctx);
+}
+
+dev_t nosigbus_inode_dev(const struct inode *inode)
+{
+	return inode->i_sb->s_dev;
+}
+
+unsigned int nosigbus_major(dev_t dev)
+{
+	return MAJOR(dev);
+}
+
+unsigned int nosigbus_minor(dev_t dev)
+{
+	return MINOR(dev);
+}
+
+void nosigbus_current_comm(char comm[TASK_COMM_LEN])
+{
+	strscpy_pad(comm, current->comm, TASK_COMM_LEN);
+}
+
+struct pid *nosigbus_current_tgid(void)
+{
+	return get_task_pid(current, PIDTYPE_TGID);
+}
+
+struct file *nosigbus_get_file(struct file *file)
+{
+	return get_file(file);
+}
+
+struct folio *nosigbus_filemap_get_folio(struct address_space *mapping, pgoff_t index)
+{
+	return filemap_get_folio(mapping, index);
+}
+
+struct dentry *nosigbus_debugfs_create_dir(const char *name, struct dentry *parent)
+{
+	return debugfs_create_dir(name, parent);
+}
+
+struct dentry *nosigbus_debugfs_create_file(const char *name, umode_t mode,
+					    struct dentry *parent, void *data,
+					    const struct file_operations *fops)
+{
+	return debugfs_create_file(name, mode, parent, data, fops);
+}
+
+void nosigbus_debugfs_remove(struct dentry *dentry)
+{
+	debugfs_remove(dentry);
+}
+
+void nosigbus_smp_mb(void)
+{
+	/* Its users say what it pairs with. */
+	smp_mb();
 }

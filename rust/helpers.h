@@ -3,11 +3,16 @@
 #ifndef _NOSIGBUS_HELPERS_H
 #define _NOSIGBUS_HELPERS_H
 
+#include <linux/eventfd.h>
 #include <linux/fs.h>
 #include <linux/fsnotify_backend.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/shmem_fs.h>
 #include <linux/xarray.h>
+
+/* Of shadow pages: they stand in for pages that the file system could not give. */
+#define NOSIGBUS_XA_KEPT	XA_MARK_0
 
 int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);
 void nosigbus_mmap_write_unlock(struct mm_struct *mm);
@@ -21,7 +26,7 @@ loff_t nosigbus_i_size_read(const struct inode *inode);
 bool nosigbus_is_dax(const struct inode *inode);
 bool nosigbus_is_private(const struct inode *inode);
 bool nosigbus_is_anon_file(const struct inode *inode);
-unsigned long nosigbus_zero_pfn(unsigned long addr);
+struct page *nosigbus_zero_page(unsigned long addr);
 void nosigbus_get_page(struct page *page);
 void nosigbus_put_page(struct page *page);
 int nosigbus_page_count(const struct page *page);
@@ -31,6 +36,11 @@ void nosigbus_xa_init(struct xarray *xa);
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);
 void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long last);
 void *nosigbus_xa_find_after(struct xarray *xa, unsigned long *index);
+void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last);
+bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index);
+void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index);
+void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, void *entry);
+int nosigbus_xa_err(void *entry);
 void nosigbus_cond_resched(void);
 struct module *nosigbus_this_module(void);
 void nosigbus_module_get(struct module *module);
@@ -52,6 +62,14 @@ void nosigbus_file_enable_notification(struct file *file);
 bool nosigbus_file_has_hsm(const struct file *file);
 void nosigbus_invalidate_lock_shared(struct address_space *mapping);
 void nosigbus_invalidate_unlock_shared(struct address_space *mapping);
+struct folio *nosigbus_filemap_lock_folio(struct address_space *mapping, pgoff_t index);
+bool nosigbus_folio_test_uptodate(const struct folio *folio);
+struct page *nosigbus_folio_file_page(struct folio *folio, pgoff_t index);
+struct address_space *nosigbus_page_mapping(const struct page *page);
+bool nosigbus_page_is_broken(struct page *page);
+int nosigbus_copy_page(struct page *to, struct page *from);
+bool nosigbus_is_shmem(struct address_space *mapping);
+struct folio *nosigbus_shmem_read_folio(struct address_space *mapping, pgoff_t index);
 void nosigbus_folio_put(struct folio *folio);
 pgd_t *nosigbus_pgd_offset(struct mm_struct *mm, unsigned long addr);
 bool nosigbus_pgd_none(pgd_t *pgd);
@@ -62,7 +80,24 @@ bool nosigbus_pud_none(pud_t *pud);
 pmd_t *nosigbus_pmd_offset(pud_t *pud, unsigned long addr);
 bool nosigbus_pmd_is_huge(pmd_t *pmd);
 bool nosigbus_page_is_pmd_mappable(struct page *page);
+bool nosigbus_page_is_large(struct page *page);
 unsigned int nosigbus_memalloc_nofs_save(void);
 void nosigbus_memalloc_nofs_restore(unsigned int flags);
+struct eventfd_ctx *nosigbus_eventfd_ctx_fdget(int fd);
+void nosigbus_eventfd_ctx_put(struct eventfd_ctx *ctx);
+void nosigbus_eventfd_signal(struct eventfd_ctx *ctx);
+dev_t nosigbus_inode_dev(const struct inode *inode);
+unsigned int nosigbus_major(dev_t dev);
+unsigned int nosigbus_minor(dev_t dev);
+void nosigbus_current_comm(char comm[TASK_COMM_LEN]);
+struct pid *nosigbus_current_tgid(void);
+struct file *nosigbus_get_file(struct file *file);
+struct folio *nosigbus_filemap_get_folio(struct address_space *mapping, pgoff_t index);
+void nosigbus_smp_mb(void);
+struct dentry *nosigbus_debugfs_create_dir(const char *name, struct dentry *parent);
+struct dentry *nosigbus_debugfs_create_file(const char *name, umode_t mode,
+					    struct dentry *parent, void *data,
+					    const struct file_operations *fops);
+void nosigbus_debugfs_remove(struct dentry *dentry);
 
 #endif /* _NOSIGBUS_HELPERS_H */

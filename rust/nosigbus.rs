@@ -22,7 +22,10 @@ use abstractions::{
     device_node::DeviceNode,
     module::TextDrain, //
 };
-use device::NosigbusDevice;
+use device::{
+    MappingsFile,
+    NosigbusDevice, //
+};
 
 module! {
     type: Nosigbus,
@@ -37,14 +40,18 @@ module! {
 struct Nosigbus {
     // Fields are dropped in this order: first nobody can come in any more, then all are out.
     #[pin]
-    _node: DeviceNode<NosigbusDevice>,
+    _mappings: MappingsFile,
+    #[pin]
+    node: DeviceNode<NosigbusDevice>,
     _drain: TextDrain,
 }
 
 impl kernel::InPlaceModule for Nosigbus {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _node <- DeviceNode::register(NosigbusDevice::new()?),
+            node <- DeviceNode::register(NosigbusDevice::new()?),
+            // Last, because somebody may have it open at once, and it cannot fail.
+            _mappings <- node.device().mappings_file(),
             _drain: TextDrain,
         })
     }

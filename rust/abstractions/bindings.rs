@@ -27,19 +27,81 @@ use kernel::{
 
 include!(env!("NOSIGBUS_BINDINGS"));
 
-// SAFETY: The structure is integers without padding (`static_assert` below), so any bytes are a
+// SAFETY: The structure is integers without padding (`assert_layout` below), so any bytes are a
 // valid value of it.
 unsafe impl FromBytes for nosigbus_enable {}
 
-// SAFETY: The structure is integers without padding (`static_assert` below), so any bytes are a
+// SAFETY: The structure is integers without padding (`assert_layout` below), so any bytes are a
 // valid value of it.
 unsafe impl FromBytes for nosigbus_disable {}
 
-// SAFETY: The structure is integers without padding (`static_assert` below), so all its bytes are
+// SAFETY: The structure is integers without padding (`assert_layout` below), so any bytes are a
+// valid value of it.
+unsafe impl FromBytes for nosigbus_status {}
+
+// SAFETY: The structure is integers without padding (`assert_layout` below), so all its bytes are
+// initialised.
+unsafe impl AsBytes for nosigbus_status {}
+
+// SAFETY: The structure is integers without padding (`assert_layout` below), so all its bytes are
 // initialised.
 unsafe impl AsBytes for nosigbus_query {}
 
-// The sums of the sizes of the fields: no padding.
-kernel::static_assert!(size_of::<nosigbus_enable>() == 8 + 8 + 4 + 4 + 3 * 8);
-kernel::static_assert!(size_of::<nosigbus_disable>() == 8 + 8 + 2 * 8);
-kernel::static_assert!(size_of::<nosigbus_query>() == 4 + 4 + 8 + 8 + 5 * 8);
+/// Checks that a structure consists of these fields, each at its offset (in bytes), that its size is
+/// the last number, and so that it has no padding: each field ends where the next one begins.
+macro_rules! assert_layout {
+    ($type:ty { $($field:ident: $start:literal..$end:literal),* $(,)? } $size:literal) => {
+        $(
+            kernel::static_assert!(core::mem::offset_of!($type, $field) == $start);
+            // SAFETY: Evaluated by the compiler; the value is integers, for which zeros are valid.
+            kernel::static_assert!(
+                size_of_val(&unsafe { core::mem::zeroed::<$type>() }.$field) == $end - $start
+            );
+        )*
+        kernel::static_assert!(0 $(+ $end - $start)* == $size);
+        kernel::static_assert!(size_of::<$type>() == $size);
+    };
+}
+
+assert_layout! {
+    nosigbus_query {
+        version: 0..4,
+        reserved: 4..8,
+        features: 8..16,
+        enable_flags: 16..24,
+        reserved2: 24..64,
+    } 64
+}
+assert_layout! {
+    nosigbus_enable {
+        addr: 0..8,
+        len: 8..16,
+        flags: 16..20,
+        eventfd: 20..24,
+        reserved: 24..48,
+    } 48
+}
+assert_layout! {
+    nosigbus_disable {
+        addr: 0..8,
+        len: 8..16,
+        reserved: 16..32,
+    } 32
+}
+assert_layout! {
+    nosigbus_status {
+        addr: 0..8,
+        request: 8..12,
+        flags: 12..16,
+        zero_pages: 16..24,
+        private_pages: 24..32,
+        shadow_pages: 32..40,
+        shadow_pages_held: 40..48,
+        given_back: 48..56,
+        errors: 56..64,
+        error_offset: 64..72,
+        error: 72..76,
+        error_flags: 76..80,
+        reserved: 80..128,
+    } 128
+}

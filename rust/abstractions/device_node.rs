@@ -13,23 +13,51 @@ use kernel::{
     bindings::{
         file,
         file_operations,
-        miscdevice, //
+        inode,
+        miscdevice,
+        seq_file, //
     },
     error::to_result,
     prelude::*,
-    types::Opaque, //
+    seq_file::SeqFile,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
 };
 
 /// What a device does.
-pub(crate) trait Ioctl: Send + Sync + 'static {
+pub(crate) trait Device: Send + Sync + 'static {
     /// The name of the node in /dev.
     const NAME: &'static CStr;
+
+    /// What an open file of the device has of its own.
+    type Opened: Send + Sync + 'static;
+
+    /// Opens the device. May sleep.
+    fn open(&self) -> Result<Self::Opened>;
 
     /// Handles an ioctl(2), of 64-bit and (with the same layout of structures) 32-bit programs.
     ///
     /// Runs in the calling process, without locks.
-    fn ioctl(&self, cmd: u32, arg: UserPtr) -> Result;
+    fn ioctl(&self, opened: &Self::Opened, cmd: u32, arg: UserPtr) -> Result;
+
+    /// Prints what /proc/PID/fdinfo shows of an open file. Called again with a larger buffer if it
+    /// did not fit. May sleep.
+    fn show_fdinfo(&self, opened: &Self::Opened, seq: &SeqFile);
 }
+
+/// An open file of the device.
+struct OpenFile<D: Device> {
+    /// Valid, because the open file keeps the module from exiting.
+    node: *const DeviceNode<D>,
+    opened: D::Opened,
+}
+
+// SAFETY: `DeviceNode<D>` may be used by any thread, and so may `opened`.
+unsafe impl<D: Device> Send for OpenFile<D> {}
+// SAFETY: As above.
+unsafe impl<D: Device> Sync for OpenFile<D> {}
 
 /// A registered misc device, with mode 0666.
 ///
@@ -38,7 +66,7 @@ pub(crate) trait Ioctl: Send + Sync + 'static {
 /// `misc` is registered and refers to `fops`, from the end of its initialisation until it is
 /// dropped.
 #[pin_data(PinnedDrop)]
-pub(crate) struct DeviceNode<D: Ioctl> {
+pub(crate) struct DeviceNode<D: Device> {
     device: D,
     #[pin]
     fops: Opaque<file_operations>,
@@ -50,17 +78,20 @@ pub(crate) struct DeviceNode<D: Ioctl> {
 
 // SAFETY: A misc device may be deregistered by another thread than the one that registered it, and
 // `D` is `Send`.
-unsafe impl<D: Ioctl> Send for DeviceNode<D> {}
+unsafe impl<D: Device> Send for DeviceNode<D> {}
 // SAFETY: Shared access reaches only `device`, which is `Sync`.
-unsafe impl<D: Ioctl> Sync for DeviceNode<D> {}
+unsafe impl<D: Device> Sync for DeviceNode<D> {}
 
-impl<D: Ioctl> DeviceNode<D> {
+impl<D: Device> DeviceNode<D> {
     /// Makes the node in /dev. Sleeps.
     pub(crate) fn register(device: D) -> impl PinInit<Self, Error> {
         let fops = file_operations {
             // Keeps the module loaded while the device is open.
             // SAFETY: Has no precondition.
             owner: unsafe { bindings::nosigbus_this_module() },
+            open: Some(Self::open),
+            release: Some(Self::release),
+            show_fdinfo: Some(Self::show_fdinfo),
             unlocked_ioctl: Some(Self::unlocked_ioctl),
             compat_ioctl: kernel::bindings::compat_ptr_ioctl,
             ..pin_init::zeroed()
@@ -88,20 +119,71 @@ impl<D: Ioctl> DeviceNode<D> {
         })
     }
 
+    /// What it does.
+    pub(crate) fn device(&self) -> &D {
+        &self.device
+    }
+
     /// # Safety
     ///
-    /// To be called by the VFS, as the operation of an open file of this device.
-    unsafe extern "C" fn unlocked_ioctl(file: *mut file, cmd: c_uint, arg: c_ulong) -> c_long {
-        // SAFETY: `misc_open()` has set the private data of an open misc device to its
-        // `struct miscdevice`, and nothing here changes it.
+    /// To be called by `misc_open()`, as the operation of this device.
+    unsafe extern "C" fn open(_inode: *mut inode, file: *mut file) -> c_int {
+        // SAFETY: `misc_open()` has set the private data to the device's `struct miscdevice`.
         let misc = unsafe { (*file).private_data.cast::<miscdevice>() };
         // SAFETY: That is the `misc` of a `DeviceNode<D>`, since this function is in no other
-        // table of operations. It is valid: the open file keeps the module from exiting.
+        // table of operations. It is valid: the file that is being opened keeps the module from
+        // exiting.
         let node = unsafe {
             &*kernel::container_of!(Opaque::cast_from(misc.cast_const()).cast_mut(), Self, misc)
         };
 
-        match node.device.ioctl(cmd, UserPtr::from_addr(arg)) {
+        let open_file = node
+            .device
+            .open()
+            .and_then(|opened| Ok(KBox::new(OpenFile { node, opened }, GFP_KERNEL_ACCOUNT)?));
+        match open_file {
+            Ok(open_file) => {
+                // SAFETY: The file is being opened, so nobody else uses it.
+                unsafe { (*file).private_data = open_file.into_foreign() };
+                0
+            }
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS, as the last operation of a file that `open` has opened.
+    unsafe extern "C" fn release(_inode: *mut inode, file: *mut file) -> c_int {
+        // SAFETY: `open` has put it there, and nobody uses it any more.
+        drop(unsafe { KBox::<OpenFile<D>>::from_foreign((*file).private_data) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS, as the operation of a file that `open` has opened.
+    unsafe extern "C" fn show_fdinfo(seq: *mut seq_file, file: *mut file) {
+        // SAFETY: `open` has put it there, and `release` has not been called.
+        let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
+        // SAFETY: The open file keeps it. Nobody else uses `seq` meanwhile.
+        let (node, seq) = unsafe { (&*this.node, SeqFile::from_raw(seq)) };
+        node.device.show_fdinfo(&this.opened, seq);
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS, as the operation of a file that `open` has opened.
+    unsafe extern "C" fn unlocked_ioctl(file: *mut file, cmd: c_uint, arg: c_ulong) -> c_long {
+        // SAFETY: `open` has put it there, and `release` has not been called.
+        let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
+        // SAFETY: The open file keeps it.
+        let node = unsafe { &*this.node };
+
+        match node
+            .device
+            .ioctl(&this.opened, cmd, UserPtr::from_addr(arg))
+        {
             Ok(()) => 0,
             Err(error) => error.to_errno() as c_long,
         }
@@ -109,7 +191,7 @@ impl<D: Ioctl> DeviceNode<D> {
 }
 
 #[pinned_drop]
-impl<D: Ioctl> PinnedDrop for DeviceNode<D> {
+impl<D: Device> PinnedDrop for DeviceNode<D> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariants it is registered.
         unsafe { kernel::bindings::misc_deregister(self.misc.get()) };

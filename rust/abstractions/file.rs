@@ -4,14 +4,21 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
-use super::bindings;
+use super::{
+    bindings,
+    shadow_pages::PageRef, //
+};
 use core::{
     marker::PhantomData,
     ops::Range,
     ptr::NonNull, //
 };
 use kernel::{
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    mm::virt::VmaRef,
     prelude::*, //
 };
 
@@ -72,22 +79,92 @@ pub(crate) enum PageRead {
     PastEof,
     /// It is there.
     Read,
-    /// The file system could not read it.
-    Failed,
+    /// The file system could not give it, and has said why.
+    Failed(Error),
     /// It was not read, which says nothing about the file system.
     Interrupted,
     /// This file cannot be asked in this way.
     Unknown,
 }
 
+/// A page in the page cache, locked.
+///
+/// # Invariants
+///
+/// `folio` is locked and has a reference, both of which this owns; it contains the page at `pgoff`.
+pub(crate) struct CachedPage<'a> {
+    folio: *mut kernel::bindings::folio,
+    pgoff: u64,
+    _file: PhantomData<&'a kernel::bindings::file>,
+}
+
+impl CachedPage<'_> {
+    /// Copies the page. `EIO` if its memory is broken.
+    pub(crate) fn copy_to(&self, page: &PageRef) -> Result {
+        // SAFETY: By the type invariants; `page` is a reference.
+        unsafe {
+            let from = bindings::nosigbus_folio_file_page(self.folio, self.pgoff as usize);
+            if bindings::nosigbus_page_is_broken(from)
+                || bindings::nosigbus_copy_page(page.as_ptr(), from) != 0
+            {
+                return Err(EIO);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CachedPage<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            kernel::bindings::folio_unlock(self.folio);
+            bindings::nosigbus_folio_put(self.folio);
+        }
+    }
+}
+
+/// A file that stays open, whatever becomes of the mapping.
+///
+/// # Invariants
+///
+/// Owns a reference on the file.
+pub(crate) struct PinnedFile(NonNull<kernel::bindings::file>);
+
+impl PinnedFile {
+    /// The file.
+    pub(crate) fn file(&self) -> MappedFile<'_> {
+        // SAFETY: By the type invariants.
+        unsafe { MappedFile::from_raw(self.0) }
+    }
+}
+
+impl Drop for PinnedFile {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants there is a reference to give back.
+        unsafe { kernel::bindings::fput(self.0.as_ptr()) };
+    }
+}
+
 /// The file of a mapping (`vma->vm_file`).
 ///
 /// # Invariants
 ///
-/// `file` is valid for `'a`: its VMA, which holds a reference on it, is locked for as long.
+/// `file` is valid for `'a`: its VMA, which holds a reference on it, is locked for as long, or a
+/// [`PinnedFile`] holds one.
 pub(crate) struct MappedFile<'a> {
     file: NonNull<kernel::bindings::file>,
     _vma: PhantomData<&'a kernel::bindings::file>,
+}
+
+impl<'a> MappedFile<'a> {
+    /// The file of a VMA that the mmap lock keeps; `None` for anonymous memory.
+    pub(crate) fn of(vma: &'a VmaRef) -> Option<Self> {
+        // SAFETY: The VMA is valid.
+        let file = NonNull::new(unsafe { (*vma.as_ptr()).vm_file })?;
+        // SAFETY: The VMA holds a reference on its file, and cannot go while it is borrowed.
+        Some(unsafe { Self::from_raw(file) })
+    }
 }
 
 impl MappedFile<'_> {
@@ -191,12 +268,111 @@ impl MappedFile<'_> {
                 }
                 // The task is being killed, or there may be memory the next time.
                 Err(error) if error == EINTR || error == ENOMEM => PageRead::Interrupted,
-                Err(_) => PageRead::Failed,
+                Err(error) => PageRead::Failed(error),
             }
         };
         // SAFETY: Taken above.
         unsafe { bindings::nosigbus_invalidate_unlock_shared(mapping) };
         read
+    }
+
+    /// Asks shmem for a page, which it makes if there is none, as its fault handler does: only to
+    /// be told what the error is. [`PageRead::Unknown`] of any other file system.
+    ///
+    /// Sleeps. To be called where the file system's fault handler could be.
+    pub(crate) fn ask_shmem(&self, pgoff: u64) -> PageRead {
+        let mapping = self.address_space();
+        // SAFETY: The address space is valid.
+        let folio = unsafe {
+            if !bindings::nosigbus_is_shmem(mapping) {
+                return PageRead::Unknown;
+            }
+            from_err_ptr(bindings::nosigbus_shmem_read_folio(mapping, pgoff as usize))
+        };
+        match folio {
+            Ok(folio) => {
+                // SAFETY: The reference that has come with it.
+                unsafe { bindings::nosigbus_folio_put(folio) };
+                PageRead::Read
+            }
+            // Of its own making: what `shmem_get_folio_gfp()` says of a page past EOF.
+            Err(error) if error == EINVAL => PageRead::PastEof,
+            Err(error) if error == EINTR || error == ENOMEM => PageRead::Interrupted,
+            Err(error) => PageRead::Failed(error),
+        }
+    }
+
+    /// Locks the page cache's page at `pgoff` (in pages), if there is one that has been read. From
+    /// then on until it is unlocked no fault maps it. Sleeps.
+    pub(crate) fn lock_cached_page(&self, pgoff: u64) -> Option<CachedPage<'_>> {
+        // SAFETY: The address space is valid.
+        let folio = from_err_ptr(unsafe {
+            bindings::nosigbus_filemap_lock_folio(self.address_space(), pgoff as usize)
+        });
+        // INVARIANT: Locked, with a reference.
+        let page = CachedPage {
+            folio: folio.ok()?,
+            pgoff,
+            _file: PhantomData,
+        };
+        // SAFETY: By the type invariants.
+        unsafe { bindings::nosigbus_folio_test_uptodate(page.folio) }.then_some(page)
+    }
+
+    /// Whether the page cache has the page at `pgoff` (in pages), read.
+    pub(crate) fn has_cached_page(&self, pgoff: u64) -> bool {
+        // SAFETY: The address space is valid.
+        let folio = from_err_ptr(unsafe {
+            bindings::nosigbus_filemap_get_folio(self.address_space(), pgoff as usize)
+        });
+        let Ok(folio) = folio else {
+            return false;
+        };
+        // SAFETY: A reference has come with it, which is given back.
+        unsafe {
+            let has_been_read = bindings::nosigbus_folio_test_uptodate(folio);
+            bindings::nosigbus_folio_put(folio);
+            has_been_read
+        }
+    }
+
+    /// Keeps the file open.
+    pub(crate) fn pin(&self) -> PinnedFile {
+        // INVARIANT: Taken just now.
+        // SAFETY: The file is valid, by the type invariants.
+        unsafe { bindings::nosigbus_get_file(self.file.as_ptr()) };
+        PinnedFile(self.file)
+    }
+
+    /// How much space the file system has left for users, in bytes. Sleeps.
+    pub(crate) fn free_space(&self) -> Result<u64> {
+        // SAFETY: Zeros are a valid value of it: it is integers.
+        let mut statfs: bindings::kstatfs = unsafe { core::mem::zeroed() };
+        // SAFETY: The file is valid, by the type invariants, and so is its path.
+        to_result(unsafe {
+            let path = &raw const (*self.file.as_ptr()).__bindgen_anon_1.f_path;
+            bindings::vfs_statfs(path, &mut statfs)
+        })?;
+        let block_size = u64::try_from(statfs.f_frsize)?;
+        Ok(statfs.f_bavail.saturating_mul(block_size))
+    }
+
+    /// The device of the file system, its major and minor number, as in /proc/PID/maps.
+    pub(crate) fn device(&self) -> (u32, u32) {
+        // SAFETY: The inode is valid, by the type invariants, and so is its superblock.
+        unsafe {
+            let device = bindings::nosigbus_inode_dev(self.user_inode().as_ptr());
+            (
+                bindings::nosigbus_major(device),
+                bindings::nosigbus_minor(device),
+            )
+        }
+    }
+
+    /// The number of the inode, as in /proc/PID/maps.
+    pub(crate) fn inode_number(&self) -> u64 {
+        // SAFETY: The inode is valid, by the type invariants.
+        unsafe { (*self.user_inode().as_ptr()).i_ino }
     }
 
     /// Whether it is a regular file (`S_ISREG`).

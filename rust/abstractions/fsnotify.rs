@@ -581,7 +581,7 @@ pub(crate) struct Watch<L: Listener> {
 
 impl<L: Listener> Watch<L> {
     /// Who is told: the same for all watches of one file.
-    pub(crate) fn listener(&self) -> &L {
+    pub(crate) fn listener(&self) -> &Arc<L> {
         &self.listener
     }
 }
@@ -654,10 +654,10 @@ mod tests {
 
         let a = watch(&group, addr)?;
         let b = watch(&group, addr)?;
-        assert!(core::ptr::eq(a.listener(), b.listener()));
+        assert!(Arc::ptr_eq(a.listener(), b.listener()));
         assert_eq!(live(&group), 1);
         let c = watch(&group, other)?;
-        assert!(!core::ptr::eq(a.listener(), c.listener()));
+        assert!(!Arc::ptr_eq(a.listener(), c.listener()));
         assert_eq!(live(&group), 2);
 
         first.truncate(3)?;
@@ -675,7 +675,7 @@ mod tests {
 
         // And again: a new one.
         let d = watch(&group, addr)?;
-        assert!(!core::ptr::eq(d.listener(), &*listener));
+        assert!(!Arc::ptr_eq(d.listener(), &listener));
         unmap(addr, PAGE_SIZE)?;
         unmap(other, PAGE_SIZE)
     }

@@ -12,23 +12,29 @@
 //!    alone) during a fault.
 //! 3. The VMA lock: for write around a change of a VMA ([`vma`]), for read during a fault.
 //! 4. What the file system's fault handler takes (invalidate lock, folio locks).
-//!    `MappedFile::read_page_uncollapsed` takes the same.
+//!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same. Of these only
+//!    the lock of a page in the page cache ([`file::CachedPage`]) is held while what follows is
+//!    taken, and nobody waits for one with 6 held.
 //! 5. The lock of the marks of a [`fsnotify::Group`], with fsnotify's own locks inside. Reclaim may
 //!    take it (a dentry that goes takes the marks of its inode along): so nobody enters reclaim
 //!    that would with it held ([`nofs::NoFs`]).
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
-//!    stand-ins are dropped and while mappings come and go. Not taken with 4 or 5 held.
-//!    Where it is held for read, page tables may be allocated, and rarely shadow pages.
+//!    stand-ins are dropped and while mappings come and go. Not taken with 5 held.
+//!    Where it is held for read, page tables may be allocated, and nodes of [`shadow_pages`].
 //! 7. `i_mmap_rwsem` of the file's address space, for read, taken by core mm inside
 //!    `Inode::unmap_pages` and `LockedVma::zap_stand_ins`.
 //! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].
 //!
 //! The lock of a shadow page is taken below 3 and released by core mm, with only 8 inside. The
-//! lock inside [`shadow_pages`] has nothing inside.
+//! locks inside [`shadow_pages`] and [`eventfd`], and that of the list of mappings, which is taken
+//! below 2 and never in a fault, have nothing inside.
 
+pub(crate) mod barrier;
 pub(crate) mod bindings;
+pub(crate) mod debugfs;
 pub(crate) mod device_node;
 pub(crate) mod errno;
+pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod fsnotify;
 pub(crate) mod mm;
@@ -36,8 +42,10 @@ pub(crate) mod module;
 pub(crate) mod nofs;
 pub(crate) mod page_insertion;
 mod page_table;
+pub(crate) mod rcu;
 pub(crate) mod rw_semaphore;
 pub(crate) mod shadow_pages;
+pub(crate) mod task;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod user_memory;
 pub(crate) mod vm_operations;

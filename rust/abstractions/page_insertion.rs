@@ -7,6 +7,7 @@
 
 use super::{
     bindings,
+    nofs::NoFs,
     shadow_pages::PageRef, //
 };
 use kernel::{
@@ -14,7 +15,7 @@ use kernel::{
         fault_flag_FAULT_FLAG_WRITE,
         vm_area_struct,
         vm_fault,
-        vm_fault_reason_VM_FAULT_LOCKED,
+        vm_fault_reason_VM_FAULT_HWPOISON,
         vm_fault_reason_VM_FAULT_NOPAGE,
         vm_fault_reason_VM_FAULT_OOM,
         vm_fault_reason_VM_FAULT_SIGBUS,
@@ -27,55 +28,56 @@ use kernel::{
 
 /// Maps the shared zero page, read-only, at the address of a fault.
 ///
-/// Returns `VM_FAULT_NOPAGE` (mapped, or something else was there first: access again) or
-/// `VM_FAULT_OOM` (no memory for a page table). `VM_FAULT_SIGBUS` if core mm does not want the
-/// zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in one that may become writable and
-/// is shared.
+/// Fails with `EBUSY` (something else was there first), `ENOMEM` (no memory for a page table) or
+/// `EINVAL`: core mm does not want the zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in
+/// one that may become writable and is shared.
 ///
 /// # Safety
 ///
 /// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock,
 /// of a VMA with `VM_MIXEDMAP`.
-pub(super) unsafe fn insert_zero_page(vmf: *mut vm_fault) -> vm_fault_t {
+pub(super) unsafe fn insert_zero_page(vmf: *mut vm_fault) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
-    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises; the zero page is never freed.
-    unsafe { kernel::bindings::vmf_insert_mixed(vma, addr, bindings::nosigbus_zero_pfn(addr)) }
+    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its flags,
+    // and does not need the mmap lock. The zero page is never freed.
+    to_result(unsafe {
+        kernel::bindings::vm_insert_page(vma, addr, bindings::nosigbus_zero_page(addr))
+    })
 }
 
 /// Maps a page at the address of a fault, with the protection of the VMA.
 ///
-/// The page gets a reference and is counted in the process's RSS for as long as it is mapped.
-/// Returns `VM_FAULT_NOPAGE` (mapped, or something else was there first: access again) or
-/// `VM_FAULT_OOM` (no memory for a page table).
+/// The page gets a reference and is counted in the process's RSS for as long as it is mapped. Fails
+/// as [`insert_zero_page`] does.
 ///
 /// # Safety
 ///
 /// As for [`insert_zero_page`].
-pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> vm_fault_t {
+pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
-    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its flags,
-    // and does not need the mmap lock. `page` is a reference.
-    inserted_result(to_result(unsafe {
-        kernel::bindings::vm_insert_page(vma, addr, page.as_ptr())
-    }))
+    // SAFETY: As in `insert_zero_page`; `page` is a reference.
+    to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) })
 }
 
-/// Maps the one page that a file system's `->fault` has answered with, although it belongs to a huge
-/// one, which core mm would map as a whole. Returns what `->fault` is to return.
+/// Maps the one page that a file system's `->fault` has answered with, although it belongs to a
+/// large one, which core mm would map as a whole. Returns what `->fault` is to return.
 ///
 /// # Safety
 ///
-/// As for [`insert_zero_page`], with `result` the file system's answer, and `vmf->page` a page that
-/// has come with it.
-pub(super) unsafe fn insert_small(vmf: *mut vm_fault, result: vm_fault_t) -> vm_fault_t {
+/// As for [`insert_zero_page`], with `vmf->page` a page that the file system has answered with,
+/// locked.
+pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
     // SAFETY: As the caller promises.
     unsafe {
         let (vma, addr) = place(vmf);
-        let page = (*vmf).page;
-        if result & vm_fault_reason_VM_FAULT_LOCKED == 0 {
-            bindings::nosigbus_lock_page(page);
+        let page = core::mem::replace(&mut (*vmf).page, core::ptr::null_mut());
+        // Core mm looks only at what it maps itself.
+        if bindings::nosigbus_page_is_broken(page) {
+            bindings::nosigbus_unlock_page(page);
+            bindings::nosigbus_put_page(page);
+            return vm_fault_reason_VM_FAULT_HWPOISON;
         }
         // What core mm does for a write to a page without a `->page_mkwrite`; with one it is asked
         // when the access is tried again, since the page is mapped read-only.
@@ -84,16 +86,18 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault, result: vm_fault_t) -> vm_
         {
             kernel::bindings::file_update_time((*vma).vm_file);
         }
+        // A page table may be allocated, with the page locked.
+        let nofs = NoFs::new();
         let inserted = to_result(kernel::bindings::vm_insert_page(vma, addr, page));
+        drop(nofs);
         bindings::nosigbus_unlock_page(page);
         bindings::nosigbus_put_page(page);
-        (*vmf).page = core::ptr::null_mut();
         inserted_result(inserted)
     }
 }
 
 /// What `->fault` is to return when a page has been inserted, or has not.
-fn inserted_result(inserted: Result) -> vm_fault_t {
+pub(super) fn inserted_result(inserted: Result) -> vm_fault_t {
     match inserted {
         Ok(()) => vm_fault_reason_VM_FAULT_NOPAGE,
         // Something else was first.

@@ -59,6 +59,17 @@ impl<T> RwSemaphore<T> {
         }
     }
 
+    /// As [`Self::write`], or `None` if it would have to wait.
+    pub(crate) fn try_write(&self) -> Option<WriteGuard<'_, T>> {
+        // SAFETY: By the type invariants.
+        let taken = unsafe { kernel::bindings::down_write_trylock(self.sem.get()) };
+        // INVARIANT: Taken just now.
+        (taken != 0).then(|| WriteGuard {
+            lock: self,
+            _not_send: NotThreadSafe,
+        })
+    }
+
     /// Waits until nobody reads or changes the value.
     pub(crate) fn write(&self) -> WriteGuard<'_, T> {
         // SAFETY: By the type invariants.

@@ -7,7 +7,10 @@
 //! `kernel::xarray` can neither charge its nodes to a memory cgroup nor insert only where nothing
 //! is yet.
 
-use super::bindings;
+use super::{
+    bindings,
+    nofs::NoFs, //
+};
 use core::{
     ops::RangeInclusive,
     pin::Pin,
@@ -21,7 +24,10 @@ use kernel::{
     error::to_result,
     page::Page,
     prelude::*,
-    sync::Arc,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
     types::Opaque, //
 };
 
@@ -33,8 +39,9 @@ use kernel::{
 pub(crate) struct PageRef(NonNull<page>);
 
 impl PageRef {
-    /// Allocates a page of zeros, charged to the memory cgroup of the task. Sleeps.
-    fn zeroed() -> Result<Self> {
+    /// Allocates a page of zeros, charged to the memory cgroup of the task. Sleeps; fails with
+    /// `ENOMEM`.
+    pub(crate) fn zeroed() -> Result<Self> {
         let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
         let raw = page.as_ptr();
         core::mem::forget(page);
@@ -69,13 +76,18 @@ impl Drop for PageRef {
 /// Pages and what it takes to keep them are charged to the memory cgroup of the task that touches
 /// them first. They go with this value; until then each keeps its content.
 ///
+/// A page can be kept on purpose ([`Self::keep`]): it stands in for a page of the file that the file
+/// system could not give. The others do so where the file has no page.
+///
 /// # Invariants
 ///
-/// `pages` is initialised. Its entries are order-0 pages, and it owns a reference on each.
+/// `pages` is initialised. Its entries are order-0 pages, and it owns a reference on each. `held` is
+/// their number, or for a moment more.
 #[pin_data(PinnedDrop)]
 pub(crate) struct ShadowPages {
     #[pin]
     pages: Opaque<xarray>,
+    held: Atomic<u64>,
 }
 
 // SAFETY: The pages belong to no thread.
@@ -84,30 +96,88 @@ unsafe impl Send for ShadowPages {}
 unsafe impl Sync for ShadowPages {}
 
 impl ShadowPages {
-    /// None yet. Sleeps; fails with `ENOMEM`.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        Arc::pin_init(
-            // INVARIANT: Initialised, and empty.
-            pin_init!(Self {
-                // SAFETY: The slot may be written to.
-                pages <- Opaque::ffi_init(|slot| unsafe { bindings::nosigbus_xa_init(slot) }),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
+    /// None yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        // INVARIANT: Initialised, and empty.
+        pin_init!(Self {
+            // SAFETY: The slot may be written to.
+            pages <- Opaque::ffi_init(|slot| unsafe { bindings::nosigbus_xa_init(slot) }),
+            held: Atomic::new(0),
+        })
+    }
+
+    /// How many there are.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Relaxed)
     }
 
     /// The page at `pgoff` (in pages), if there is one.
     pub(crate) fn get(&self, pgoff: u64) -> Option<PageRef> {
+        self.find(pgoff, false)
+    }
+
+    /// The page at `pgoff` (in pages), if one is kept there.
+    pub(crate) fn kept(&self, pgoff: u64) -> Option<PageRef> {
+        self.find(pgoff, true)
+    }
+
+    fn find(&self, pgoff: u64, kept: bool) -> Option<PageRef> {
         let pages = self.pages.get();
+        // An index is an unsigned long, as page offsets are.
+        let index = pgoff as usize;
         // SAFETY: `pages` is initialised, by the type invariants. Under the lock no entry goes, so
         // one that is found is still referenced when `PageRef::new` takes another reference.
         unsafe {
             kernel::bindings::xa_lock(pages);
-            // An index is an unsigned long, as page offsets are.
-            let page = NonNull::new(kernel::bindings::xa_load(pages, pgoff as usize))
+            let page = NonNull::new(kernel::bindings::xa_load(pages, index))
+                .filter(|_| !kept || bindings::nosigbus_xa_is_kept(pages, index))
                 .map(|page| PageRef::new(page.cast()));
             kernel::bindings::xa_unlock(pages);
             page
+        }
+    }
+
+    /// Keeps `page` at `pgoff` (in pages), in place of the page that is there, if one is. `false`
+    /// if one is kept there already, which stays. Nobody may remove pages meanwhile.
+    ///
+    /// Sleeps, but does not enter file systems; fails with `ENOMEM`.
+    pub(crate) fn keep(&self, pgoff: u64, page: PageRef) -> Result<bool> {
+        let _nofs = NoFs::new();
+        let (pages, index) = (self.pages.get(), pgoff as usize);
+        loop {
+            // SAFETY: `pages` is initialised, by the type invariants; a page is aligned as an entry
+            // has to be. `nosigbus_xa_cmpxchg()` gives the lock up while it allocates, and looks
+            // again.
+            let (old, found) = unsafe {
+                kernel::bindings::xa_lock(pages);
+                let old = kernel::bindings::xa_load(pages, index);
+                if !old.is_null() && bindings::nosigbus_xa_is_kept(pages, index) {
+                    kernel::bindings::xa_unlock(pages);
+                    return Ok(false);
+                }
+                let new = page.as_ptr().cast();
+                let found = bindings::nosigbus_xa_cmpxchg(pages, index, old, new);
+                if found == old {
+                    bindings::nosigbus_xa_set_kept(pages, index);
+                }
+                kernel::bindings::xa_unlock(pages);
+                (old, found)
+            };
+            // SAFETY: What the function has returned.
+            to_result(unsafe { bindings::nosigbus_xa_err(found) })?;
+            if found != old {
+                continue;
+            }
+
+            // INVARIANT: The reference is the entry's from here on.
+            core::mem::forget(page);
+            match NonNull::new(old) {
+                // INVARIANT: The reference of the entry that has been replaced.
+                Some(old) => drop(PageRef(old.cast())),
+                // INVARIANT: One more.
+                None => self.held.add(1, Relaxed),
+            }
+            return Ok(true);
         }
     }
 
@@ -122,49 +192,74 @@ impl ShadowPages {
 
             let page = PageRef::zeroed()?;
             // SAFETY: `page` is a reference.
-            let kept = unsafe { PageRef::new(page.0) };
+            let entry = unsafe { PageRef::new(page.0) };
+            // Before somebody may take it away.
+            self.held.add(1, Relaxed);
             // SAFETY: `pages` is initialised, by the type invariants; a page is aligned as an
             // entry has to be.
             let inserted = to_result(unsafe {
-                bindings::nosigbus_xa_insert(self.pages.get(), pgoff as usize, kept.as_ptr().cast())
+                bindings::nosigbus_xa_insert(
+                    self.pages.get(),
+                    pgoff as usize,
+                    entry.as_ptr().cast(),
+                )
             });
             match inserted {
                 Ok(()) => {
                     // INVARIANT: The reference is the entry's from here on.
-                    core::mem::forget(kept);
+                    core::mem::forget(entry);
                     return Ok(page);
                 }
-                // Another thread was first: take its page.
-                Err(error) if error == EBUSY => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.held.fetch_sub(1, Relaxed);
+                    if error != EBUSY {
+                        return Err(error);
+                    }
+                    // Another thread was first: take its page.
+                }
             }
         }
     }
 
-    /// Drops the pages at `pages` (indexes). They stay where they are mapped until unmapped.
+    /// Drops the pages at `pages` (indexes), and returns how many there were. They stay where they
+    /// are mapped until unmapped.
     ///
     /// Sleeps.
-    pub(crate) fn remove(&self, pages: RangeInclusive<u64>) {
+    pub(crate) fn remove(&self, pages: RangeInclusive<u64>) -> u64 {
+        self.remove_found(pages, bindings::nosigbus_xa_find)
+    }
+
+    /// As [`Self::remove`], of those that are kept.
+    pub(crate) fn remove_kept(&self, pages: RangeInclusive<u64>) -> u64 {
+        self.remove_found(pages, bindings::nosigbus_xa_find_kept)
+    }
+
+    fn remove_found(&self, pages: RangeInclusive<u64>, find: FindFn) -> u64 {
         let (mut pgoff, last) = (*pages.start() as usize, *pages.end() as usize);
+        let mut removed = 0;
         loop {
             // There may be millions, or millions of calls.
             // SAFETY: No lock is held that forbids sleeping.
             unsafe { bindings::nosigbus_cond_resched() };
             // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an
             // entry counts; it may go at once.
-            let entry = unsafe { bindings::nosigbus_xa_find(self.pages.get(), &mut pgoff, last) };
+            let entry = unsafe { find(self.pages.get(), &mut pgoff, last) };
             if entry.is_null() {
-                return;
+                return removed;
             }
             // SAFETY: As above.
             let entry = unsafe { kernel::bindings::xa_erase(self.pages.get(), pgoff) };
             if let Some(page) = NonNull::new(entry) {
                 // INVARIANT: Takes over the reference of the entry, which is gone.
                 drop(PageRef(page.cast()));
+                self.held.fetch_sub(1, Relaxed);
+                removed += 1;
             }
         }
     }
 }
+
+type FindFn = unsafe extern "C" fn(*mut xarray, *mut usize, usize) -> *mut c_void;
 
 #[pinned_drop]
 impl PinnedDrop for ShadowPages {
@@ -179,6 +274,10 @@ impl PinnedDrop for ShadowPages {
 mod tests {
     use super::*;
 
+    fn new() -> Result<Pin<KBox<ShadowPages>>> {
+        KBox::pin_init(ShadowPages::new(), GFP_KERNEL)
+    }
+
     fn references(page: &PageRef) -> i32 {
         // SAFETY: `page` is a reference.
         unsafe { bindings::nosigbus_page_count(page.as_ptr()) }
@@ -186,7 +285,7 @@ mod tests {
 
     #[test]
     fn one_page_for_each_index() -> Result {
-        let shadows = ShadowPages::new()?;
+        let shadows = new()?;
         assert!(shadows.get(0).is_none());
 
         for pgoff in [0, 1, 63, 64, 1 << 20, (i64::MAX as u64) >> 12, u64::MAX] {
@@ -203,12 +302,13 @@ mod tests {
             shadows.get_or_alloc(1)?.as_ptr()
         );
         assert!(shadows.get(2).is_none());
+        assert_eq!(shadows.held(), 7);
         Ok(())
     }
 
     #[test]
     fn pages_go_with_it() -> Result {
-        let shadows = ShadowPages::new()?;
+        let shadows = new()?;
         let first = shadows.get_or_alloc(0)?;
         let last = shadows.get_or_alloc(u64::MAX)?;
         assert_eq!((references(&first), references(&last)), (2, 2));
@@ -219,11 +319,12 @@ mod tests {
 
     #[test]
     fn removing_takes_what_is_in_the_range() -> Result {
-        let shadows = ShadowPages::new()?;
+        let shadows = new()?;
         for pgoff in [0, 4, 5, 9, 10, u64::MAX] {
             shadows.get_or_alloc(pgoff)?;
         }
-        shadows.remove(4..=9);
+        assert_eq!(shadows.remove(4..=9), 3);
+        assert_eq!(shadows.held(), 3);
         for (pgoff, there) in [
             (0, true),
             (4, false),
@@ -234,9 +335,40 @@ mod tests {
         ] {
             assert_eq!(shadows.get(pgoff).is_some(), there);
         }
-        shadows.remove(u64::MAX..=u64::MAX);
+        assert_eq!(shadows.remove(u64::MAX..=u64::MAX), 1);
         assert!(shadows.get(u64::MAX).is_none());
         assert!(shadows.get(0).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn kept_pages_are_told_apart() -> Result {
+        let shadows = new()?;
+        let replaced = shadows.get_or_alloc(1)?;
+        for pgoff in [1, 5, u64::MAX] {
+            let page = PageRef::zeroed()?;
+            let raw = page.as_ptr();
+            assert_eq!(shadows.keep(pgoff, page), Ok(true));
+            assert_eq!(shadows.keep(pgoff, PageRef::zeroed()?), Ok(false));
+            for found in [shadows.kept(pgoff), shadows.get(pgoff)] {
+                assert!(found.is_some_and(|page| page.as_ptr() == raw));
+            }
+            assert_eq!(shadows.get_or_alloc(pgoff)?.as_ptr(), raw);
+        }
+        assert_eq!(references(&replaced), 1);
+        shadows.get_or_alloc(2)?;
+        assert!(shadows.kept(2).is_none());
+        assert_eq!(shadows.held(), 4);
+
+        assert_eq!(shadows.remove_kept(0..=5), 2);
+        assert!(shadows.get(1).is_none() && shadows.get(5).is_none());
+        assert!(shadows.get(2).is_some() && shadows.kept(u64::MAX).is_some());
+
+        // What comes after one that was kept is not kept itself.
+        shadows.get_or_alloc(1)?;
+        assert!(shadows.kept(1).is_none());
+        assert_eq!(shadows.remove(0..=u64::MAX), 3);
+        assert_eq!(shadows.held(), 0);
         Ok(())
     }
 }

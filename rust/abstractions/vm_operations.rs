@@ -20,6 +20,7 @@ use super::{
         insert_page,
         insert_small,
         insert_zero_page,
+        inserted_result,
         ZeroPages, //
     },
     shadow_pages::{
@@ -38,6 +39,8 @@ use kernel::{
         fault_flag_FAULT_FLAG_WRITE,
         vm_area_struct,
         vm_fault,
+        vm_fault_reason_VM_FAULT_HWPOISON,
+        vm_fault_reason_VM_FAULT_HWPOISON_LARGE,
         vm_fault_reason_VM_FAULT_LOCKED,
         vm_fault_reason_VM_FAULT_MAJOR,
         vm_fault_reason_VM_FAULT_NOPAGE,
@@ -49,7 +52,8 @@ use kernel::{
     },
     mm::virt::{
         flags,
-        vm_flags_t, //
+        vm_flags_t,
+        VmaRef, //
     },
     prelude::*,
     sync::Refcount, //
@@ -67,6 +71,11 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     ///
     /// Runs as `fault` does.
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
+
+    /// Whether core mm may map pages of the file around one that is accessed without asking.
+    ///
+    /// Must not sleep: called in an RCU read-side critical section that lasts until they are mapped.
+    fn may_map_around(&self) -> bool;
 }
 
 /// What `->fault` and its like return: bits `VM_FAULT_*`.
@@ -95,10 +104,28 @@ pub(crate) struct Fault<'a, T: FaultHandler> {
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
 }
 
+/// What has come of mapping a page as the answer to a fault.
+pub(crate) struct Insertion {
+    pub(crate) result: FaultResult,
+    /// Whether it has been mapped. If not, something else is, or there was no memory.
+    pub(crate) mapped: bool,
+}
+
+impl Insertion {
+    fn new(inserted: Result) -> Self {
+        Self {
+            mapped: inserted.is_ok(),
+            result: FaultResult(inserted_result(inserted)),
+        }
+    }
+}
+
 /// How the file system has answered a `F`, a [`Fault`] or a [`Mkwrite`].
 pub(crate) enum Native<F> {
     /// In a way that is passed on.
     Answered(FaultResult),
+    /// With a page of the file: to be mapped, or written to.
+    Page(FilePage<F>),
     /// With SIGBUS, which may be passed on, or answered in another way.
     Sigbus(F, FaultResult),
 }
@@ -122,14 +149,140 @@ impl<F> Native<F> {
         };
 
         if result & vm_fault_reason_VM_FAULT_SIGBUS != 0
-            && result & vm_fault_reason_VM_FAULT_RETRY == 0
+            && result & (vm_fault_reason_VM_FAULT_RETRY | POISON) == 0
         {
             // Only VM_FAULT_RETRY says that the lock has been dropped.
             Self::Sigbus(question, FaultResult(result))
+        } else if result & !vm_fault_reason_VM_FAULT_LOCKED & !MAJOR == 0
+            // SAFETY: Not VM_FAULT_RETRY, so `vmf` is as valid as before.
+            && !unsafe { (*vmf).page.is_null() }
+        {
+            // INVARIANT: Neither an error nor VM_FAULT_NOPAGE, and there is a page.
+            Self::Page(FilePage { question, result })
         } else {
             // With VM_FAULT_RETRY, not even the VMA may be looked at any more.
             Self::Answered(FaultResult(result))
         }
+    }
+}
+
+const MAJOR: vm_fault_t = vm_fault_reason_VM_FAULT_MAJOR;
+const POISON: vm_fault_t =
+    vm_fault_reason_VM_FAULT_HWPOISON | vm_fault_reason_VM_FAULT_HWPOISON_LARGE;
+
+/// What is to become of a page of the file that the file system has answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Passage {
+    /// It is mapped as core mm does it: with its neighbours, if it is part of a large page.
+    Whole,
+    /// It is mapped, and nothing else.
+    Alone,
+    /// It is not mapped: the access is to be tried again.
+    Withdrawn,
+}
+
+/// A page of the file that the file system has answered a `F` with, a [`Fault`] or a [`Mkwrite`].
+///
+/// # Invariants
+///
+/// `result` is what the file system's operation has returned: nothing but `VM_FAULT_LOCKED` and
+/// `VM_FAULT_MAJOR`. The page is `vmf->page`, with a reference, which has come with it if `F` is a
+/// [`Fault`].
+pub(crate) struct FilePage<F> {
+    question: F,
+    result: vm_fault_t,
+}
+
+impl<F> FilePage<F> {
+    /// What the file system has answered.
+    pub(crate) fn question(&self) -> &F {
+        &self.question
+    }
+}
+
+impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
+    /// Passes the page on.
+    pub(crate) fn pass(mut self) -> FaultResult {
+        // SAFETY: By the type invariants of `Fault` and of this.
+        let is_huge = unsafe {
+            may_be_huge(self.question.vma())
+                && bindings::nosigbus_page_is_pmd_mappable((*self.question.vmf.as_ptr()).page)
+        };
+        if is_huge {
+            self.lock();
+            return self.pass_alone();
+        }
+        FaultResult(self.result)
+    }
+
+    /// Passes the page on as `passage` says. It is locked from before that until it is mapped.
+    pub(crate) fn pass_as(mut self, passage: impl FnOnce(&Fault<'a, T>) -> Passage) -> FaultResult {
+        self.lock();
+        match passage(&self.question) {
+            Passage::Whole => self.pass(),
+            Passage::Alone => self.pass_alone(),
+            Passage::Withdrawn => self.withdraw(),
+        }
+    }
+
+    /// Maps this one page, which is locked, though it may be part of a large one.
+    fn pass_alone(self) -> FaultResult {
+        let vmf = self.question.vmf.as_ptr();
+        // SAFETY: By the type invariants of `Fault` and of this; locked.
+        unsafe {
+            // Core mm makes a copy of one page only.
+            if (*vmf).cow_page.is_null() && bindings::nosigbus_page_is_large((*vmf).page) {
+                return FaultResult(insert_small(vmf) | self.result & MAJOR);
+            }
+        }
+        FaultResult(self.result)
+    }
+
+    fn withdraw(self) -> FaultResult {
+        let vmf = self.question.vmf.as_ptr();
+        // SAFETY: By the type invariants; locked, and nobody else gives back the reference.
+        unsafe {
+            bindings::nosigbus_unlock_page((*vmf).page);
+            bindings::nosigbus_put_page((*vmf).page);
+            (*vmf).page = core::ptr::null_mut();
+        }
+        FaultResult::again()
+    }
+
+    /// Locks the page, as core mm would.
+    fn lock(&mut self) {
+        if self.result & vm_fault_reason_VM_FAULT_LOCKED == 0 {
+            // SAFETY: By the type invariants there is a reference on the page.
+            unsafe { bindings::nosigbus_lock_page((*self.question.vmf.as_ptr()).page) };
+            self.result |= vm_fault_reason_VM_FAULT_LOCKED;
+        }
+    }
+}
+
+impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
+    /// Lets the write happen.
+    pub(crate) fn pass(self) -> FaultResult {
+        FaultResult(self.result)
+    }
+
+    /// Lets the write happen unless `withdraw` says otherwise, in which case it is to be tried
+    /// again. The page is locked from before that until it is mapped writable.
+    pub(crate) fn pass_unless(self, withdraw: impl FnOnce(&Mkwrite<'a, T>) -> bool) -> FaultResult {
+        let page = self.question.page();
+        let locked = self.result & vm_fault_reason_VM_FAULT_LOCKED != 0;
+        // SAFETY: By the type invariants there is a reference on the page.
+        let truncated = unsafe {
+            if !locked {
+                bindings::nosigbus_lock_page(page);
+            }
+            bindings::nosigbus_page_mapping(page).is_null()
+        };
+        if truncated || withdraw(&self.question) {
+            // SAFETY: Locked by now.
+            unsafe { bindings::nosigbus_unlock_page(page) };
+            return FaultResult::again();
+        }
+        FaultResult(self.result | vm_fault_reason_VM_FAULT_LOCKED)
     }
 }
 
@@ -167,9 +320,9 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     }
 
     /// Maps the shared zero page, read-only: the answer.
-    pub(crate) fn insert_zero_page(&self) -> FaultResult {
+    pub(crate) fn insert_zero_page(&self) -> Insertion {
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        FaultResult(unsafe { insert_zero_page(self.vmf.as_ptr()) })
+        Insertion::new(unsafe { insert_zero_page(self.vmf.as_ptr()) })
     }
 
     /// Has core mm make a private page of zeros, if this is a write to a private mapping: the
@@ -184,9 +337,9 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     }
 
     /// Maps a shadow page: the answer.
-    pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> FaultResult {
+    pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> Insertion {
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        FaultResult(unsafe { insert_page(self.vmf.as_ptr(), page) })
+        Insertion::new(unsafe { insert_page(self.vmf.as_ptr(), page) })
     }
 
     /// Lets the file system answer.
@@ -194,25 +347,11 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         let vmf = self.vmf.as_ptr();
         // SAFETY: By the type invariants; `native` is the file system's table.
         unsafe {
-            let may_be_huge = may_be_huge(self.vma());
             let operation = (*(*Wrapped::<T>::of(self.vma())).native).fault;
-            match Native::ask(self, operation, vmf) {
-                // A page, of which core mm does not make a private copy.
-                Native::Answered(FaultResult(result))
-                    if may_be_huge
-                        && result & !vm_fault_reason_VM_FAULT_LOCKED & !MAJOR == 0
-                        && (*vmf).cow_page.is_null()
-                        && bindings::nosigbus_page_is_pmd_mappable((*vmf).page) =>
-                {
-                    Native::Answered(FaultResult(insert_small(vmf, result) | result & MAJOR))
-                }
-                answer => answer,
-            }
+            Native::ask(self, operation, vmf)
         }
     }
 }
-
-const MAJOR: vm_fault_t = vm_fault_reason_VM_FAULT_MAJOR;
 
 /// Whether core mm would map huge pages in a wrapped VMA: madvise(2) with `MADV_HUGEPAGE` has taken
 /// away the flag that keeps it from that.
@@ -342,7 +481,11 @@ impl<T: FaultHandler> Wrapped<T> {
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             match (*(*Self::of(vma)).native).map_pages {
-                Some(map_pages) if !may_be_huge(vma) => map_pages(vmf, first, last),
+                Some(map_pages)
+                    if !may_be_huge(vma) && (*Self::of(vma)).handler.may_map_around() =>
+                {
+                    map_pages(vmf, first, last)
+                }
                 // Nothing is mapped: core mm goes on with `->fault`.
                 _ => 0,
             }
@@ -508,13 +651,32 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     }
 }
 
+/// The handler that a VMA's faults go to, if it is a `T`. The mmap lock, held for read or write,
+/// keeps the VMA.
+pub(crate) fn handler_of<T: FaultHandler>(vma: &VmaRef) -> Option<&T> {
+    let vma = vma.as_ptr();
+    // SAFETY: The VMA is valid, and the mmap lock keeps it from going and its operations from
+    // changing.
+    unsafe { is_wrapped::<T>(vma).then(|| &(*Wrapped::<T>::of(vma)).handler) }
+}
+
+/// Whether a VMA's faults go to a `T`.
+///
+/// # Safety
+///
+/// `vma` must be valid, and its mm's mmap lock held.
+unsafe fn is_wrapped<T: FaultHandler>(vma: *mut vm_area_struct) -> bool {
+    // SAFETY: As the caller promises; a VMA's operations are null or valid.
+    let fault = unsafe { (*vma).vm_ops.as_ref() }.and_then(|ops| ops.fault);
+    // No other table has this function: it is private, and calls `T::fault`.
+    fault.is_some_and(|fault| core::ptr::fn_addr_eq(fault, Wrapped::<T>::fault as FaultFn))
+}
+
 impl<'g> LockedVma<'g> {
     /// Whether the VMA's faults go to a `T`.
     pub(crate) fn is_wrapped<T: FaultHandler>(&self) -> bool {
-        // SAFETY: The VMA is valid and locked; its operations are null or valid.
-        let fault = unsafe { (*self.as_ptr()).vm_ops.as_ref() }.and_then(|ops| ops.fault);
-        // No other table has this function: it is private, and calls `T::fault`.
-        fault.is_some_and(|fault| core::ptr::fn_addr_eq(fault, Wrapped::<T>::fault as FaultFn))
+        // SAFETY: The VMA is valid and locked.
+        unsafe { is_wrapped::<T>(self.as_ptr()) }
     }
 
     /// The VMA as one whose faults go to a `T`, if they do.
@@ -597,19 +759,23 @@ mod tests {
     /// Counts its own end, and leaves every fault to the file system.
     struct Probe(Arc<Atomic<i32>>);
 
-    fn pass_on<F>(answer: Native<F>) -> FaultResult {
-        match answer {
-            Native::Answered(result) | Native::Sigbus(_, result) => result,
-        }
-    }
-
     impl FaultHandler for Probe {
         fn fault(fault: Fault<'_, Self>) -> FaultResult {
-            pass_on(fault.native())
+            match fault.native() {
+                Native::Answered(result) | Native::Sigbus(_, result) => result,
+                Native::Page(page) => page.pass(),
+            }
         }
 
         fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
-            pass_on(mkwrite.native())
+            match mkwrite.native() {
+                Native::Answered(result) | Native::Sigbus(_, result) => result,
+                Native::Page(page) => page.pass(),
+            }
+        }
+
+        fn may_map_around(&self) -> bool {
+            true
         }
     }
 

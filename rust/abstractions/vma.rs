@@ -62,6 +62,12 @@ impl LockedVma<'_> {
         unsafe { (*self.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.vm_end }
     }
 
+    /// Where in the file it begins, in bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.as_ptr()).vm_pgoff as u64 * PAGE_SIZE as u64 }
+    }
+
     fn flags(&self) -> vm_flags_t {
         // SAFETY: By the type invariants.
         unsafe { (*self.as_ptr()).__bindgen_anon_2.vm_flags }

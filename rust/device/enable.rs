@@ -4,6 +4,12 @@
 
 use super::{
     mapping::Mapping,
+    registry::List,
+    stand_ins::{
+        Options,
+        Origin,
+        StandIns, //
+    },
     vmas::for_each_vma,
     watched_file::WatchedFile,
     Shared, //
@@ -11,6 +17,7 @@ use super::{
 use crate::{
     abstractions::{
         errno::eopnotsupp,
+        eventfd::EventFd,
         mm::MmapWriteGuard,
         vm_operations::Prepared,
         vma::LockedVma, //
@@ -28,7 +35,8 @@ use crate::{
 };
 use kernel::{
     mm::MmWithUser,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 fn facts(vma: &LockedVma<'_>) -> Facts {
@@ -55,20 +63,37 @@ fn errno(refusal: Refusal) -> Error {
     }
 }
 
+/// What is to be opted in, and how.
+pub(super) struct Request {
+    /// In bytes, as user space has passed them.
+    pub(super) addr: u64,
+    pub(super) len: u64,
+    pub(super) record_errors: bool,
+    pub(super) event: Option<Arc<EventFd>>,
+    /// The mappings that were opted in by the same open file of the device.
+    pub(super) opened: Arc<List>,
+}
+
 /// Opts in the VMAs of a range of `mm`: all of them, or on any error none.
 ///
-/// `addr` and `len` are in bytes, as user space has passed them. Takes the mmap lock for write;
+/// Takes the mmap lock for write;
 /// sleeps. Errors: as `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
-pub(super) fn enable(mm: &MmWithUser, addr: u64, len: u64, shared: &Shared) -> Result {
-    let range = PageRange::new(addr, len)?;
+pub(super) fn enable(mm: &MmWithUser, request: &Request, shared: &Shared) -> Result {
+    let range = PageRange::new(request.addr, request.len)?;
     let guard = MmapWriteGuard::lock_killable(mm)?;
 
     let mut prepared = KVVec::new();
     for_each_vma(&guard, &range, |vma| {
         let class = class(&facts(&vma)).map_err(errno)?;
         let file = vma.file().ok_or_else(eopnotsupp)?;
+        let options = Options {
+            record_errors: request.record_errors,
+            event: request.event.clone(),
+        };
+        let origin = Origin::new(&vma, &file);
+        let stand_ins = StandIns::new(class, options, origin)?;
         let mapping = Mapping::new(
-            class,
+            shared.registry.list(&request.opened, stand_ins)?,
             shared.zeros.clone(),
             shared
                 .watches
@@ -113,12 +138,14 @@ mod tests {
     fn enable_pages(addr: usize, pages: u64) -> Result {
         let shared = Shared::new()?;
         let task = current!();
-        enable(
-            task.mm().ok_or(EINVAL)?,
-            addr as u64,
-            pages * PAGE,
-            &shared, //
-        )
+        let request = Request {
+            addr: addr as u64,
+            len: pages * PAGE,
+            record_errors: false,
+            event: None,
+            opened: List::new()?,
+        };
+        enable(task.mm().ok_or(EINVAL)?, &request, &shared)
     }
 
     fn disable_pages(addr: usize, pages: u64) -> Result {

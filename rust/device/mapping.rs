@@ -2,13 +2,24 @@
 
 //! An opted-in mapping and the answers to its faults.
 
-use super::watched_file::WatchedFile;
+use super::{
+    registry::Listed,
+    stand_ins::{
+        Kind,
+        StandIns, //
+    },
+    watched_file::WatchedFile, //
+};
 use crate::{
     abstractions::{
-        file::PageRead,
+        barrier::smp_mb,
+        file::{
+            MappedFile,
+            PageRead, //
+        },
         fsnotify::Watch,
         page_insertion::ZeroPages,
-        shadow_pages::ShadowPages,
+        shadow_pages::PageRef,
         vm_operations::{
             Fault,
             FaultHandler,
@@ -18,7 +29,12 @@ use crate::{
         },
     },
     policy::{
+        errors::{
+            self,
+            FileError, //
+        },
         fault::{
+            self,
             answer,
             answer_mkwrite,
             past_eof,
@@ -40,10 +56,8 @@ use kernel::{
 
 /// An opted-in mapping: one value for all VMAs that came from the one that opted in.
 pub(super) struct Mapping {
-    class: Class,
+    stand_ins: Listed,
     zeros: Arc<ZeroPages>,
-    /// Of a mapping that can be written to for everybody.
-    shadows: Option<Arc<ShadowPages>>,
     watch: Watch<WatchedFile>,
     /// Whether mprotect(2) could make it writable before it opted in, and cannot now.
     may_become_writable: bool,
@@ -52,22 +66,17 @@ pub(super) struct Mapping {
 impl Mapping {
     /// A mapping of the file that `watch` is for. Sleeps; fails with `ENOMEM`.
     pub(super) fn new(
-        class: Class,
+        stand_ins: Listed,
         zeros: Arc<ZeroPages>,
         watch: Watch<WatchedFile>,
         may_become_writable: bool,
     ) -> Result<Self> {
-        let shadows = if class == Class::SharedWrite {
-            let shadows = ShadowPages::new()?;
-            watch.listener().add(&shadows)?;
-            Some(shadows)
-        } else {
-            None
-        };
+        if stand_ins.class == Class::SharedWrite {
+            watch.listener().add(&stand_ins)?;
+        }
         Ok(Self {
-            class,
+            stand_ins,
             zeros,
-            shadows,
             watch,
             may_become_writable,
         })
@@ -77,20 +86,116 @@ impl Mapping {
         self.may_become_writable
     }
 
-    /// The page index that no stand-in is below.
-    pub(super) fn lowest_stand_in(&self) -> u64 {
-        self.file().lowest_stand_in()
+    pub(super) fn stand_ins(&self) -> &Arc<StandIns> {
+        &self.stand_ins
     }
 
-    fn file(&self) -> &WatchedFile {
+    /// The page index that no stand-in is below.
+    pub(super) fn lowest_stand_in(&self) -> u64 {
+        // Those for errors are inside the file.
+        self.file()
+            .lowest_stand_in()
+            .min(self.stand_ins.first_failed())
+    }
+
+    pub(super) fn file(&self) -> &Arc<WatchedFile> {
         self.watch.listener()
     }
+
+    /// Whether the file's page at `pgoff` (in pages) was past EOF since `generation`, or is.
+    fn is_cut_off(&self, file: &MappedFile<'_>, pgoff: u64, generation: u64) -> bool {
+        past_eof(pgoff, file.i_size()) || self.file().may_have_shrunk_since(generation)
+    }
+
+    /// Has a shadow page stand in for a page that the file system cannot give, or let be written
+    /// to, from now on until the error is cleared. It has what the page cache has; if that has
+    /// nothing, zeros, or none is kept if it is only `writing` that has failed, since there is
+    /// something to be read. The access is to be tried again.
+    ///
+    /// Nothing that is written is lost: what is mapped of the file's page is unmapped before it is
+    /// copied, and nobody maps it any more (Documentation/errors.rst).
+    ///
+    /// - Core mm, from the page cache, by `->map_pages`: `start_keeping` has ended that.
+    /// - A fault, or a write to a read-only page, that has been to the file system: it looks for a
+    ///   kept page while the file's is locked, and maps the latter before it is unlocked, and then
+    ///   none beside it.
+    ///
+    /// `None`: the page's memory is broken.
+    fn keep(
+        &self,
+        file: &MappedFile<'_>,
+        pgoff: u64,
+        error: FileError,
+        generation: u64,
+        writing: bool,
+    ) -> Option<FaultResult> {
+        let Ok(page) = PageRef::zeroed() else {
+            return Some(FaultResult::oom());
+        };
+        self.stand_ins.start_keeping();
+
+        // Nobody waits for the semaphore with a page locked.
+        let (cached, keeping) = match file.lock_cached_page(pgoff) {
+            Some(cached) => match self.file().try_keeping() {
+                Some(keeping) => (Some(cached), keeping),
+                None => {
+                    drop(cached);
+                    drop(self.file().keeping());
+                    return Some(FaultResult::again());
+                }
+            },
+            None if writing => {
+                unmap(file, pgoff);
+                return Some(FaultResult::again());
+            }
+            None => (None, self.file().keeping()),
+        };
+        if keeping.is_overdue(&file.inode()) {
+            drop((cached, keeping));
+            self.file().catch_up(&file.inode());
+            return Some(FaultResult::again());
+        }
+        if self.is_cut_off(file, pgoff, generation) {
+            return Some(FaultResult::again());
+        }
+        if let Some(cached) = &cached {
+            unmap(file, pgoff);
+            cached.copy_to(&page).ok()?;
+        }
+        match self.stand_ins.shadows.keep(pgoff, page) {
+            Ok(true) => {}
+            // Another thread was first.
+            Ok(false) => return Some(FaultResult::again()),
+            Err(_) => return Some(FaultResult::oom()),
+        }
+        if cached.is_none() {
+            // Pairs with that in `StandIns::passage`.
+            smp_mb();
+            // The file system has given the page to another thread, which may have written to it.
+            // Nobody has mapped the one that is kept.
+            if file.has_cached_page(pgoff) {
+                self.stand_ins.shadows.remove_kept(pgoff..=pgoff);
+                return Some(FaultResult::again());
+            }
+            // It may be there, and mapped, but not up to date any more.
+            unmap(file, pgoff);
+        }
+        keeping.kept(pgoff);
+        self.stand_ins.record(pgoff, error);
+        self.stand_ins.count_error(pgoff);
+        Some(FaultResult::again())
+    }
+}
+
+/// Unmaps the page of a file (index) from all processes.
+fn unmap(file: &MappedFile<'_>, pgoff: u64) {
+    file.inode().unmap_pages(pgoff..pgoff + 1);
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if let Some(shadows) = &self.shadows {
-            self.file().remove(shadows);
+        if self.stand_ins.class == Class::SharedWrite {
+            self.file().remove(&self.stand_ins);
         }
     }
 }
@@ -108,6 +213,13 @@ impl FaultHandler for Mapping {
         loop {
             let (again, sigbus) = match fault.native() {
                 Native::Answered(result) => return result,
+                Native::Page(page) if page.question().handler().may_keep() => {
+                    return page.pass_as(|fault| {
+                        let stand_ins = &fault.handler().stand_ins;
+                        stand_ins.passage(fault.pgoff(), fault.is_write())
+                    });
+                }
+                Native::Page(page) => return page.pass(),
                 Native::Sigbus(fault, sigbus) => (fault, sigbus),
             };
             fault = again;
@@ -118,100 +230,189 @@ impl FaultHandler for Mapping {
             if fault.handler().file().may_have_shrunk_since(generation) {
                 return FaultResult::again();
             }
-            if is_real_error(read(&fault), attempt) {
-                return sigbus;
+            let reading = read(&fault);
+            if is_real_error(reading, attempt) {
+                return stand_in_for_error(&fault, errors::failed(reading), generation)
+                    .unwrap_or(sigbus);
             }
             attempt += 1;
         }
     }
 
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
-        let generation = mkwrite.handler().file().generation();
-        let shadow = match &mkwrite.handler().shadows {
-            Some(shadows) => mkwrite.is_shadow(shadows),
-            None => false,
-        };
-        let mkwrite = match answer_mkwrite(shadow) {
+        let (mapping, pgoff) = (mkwrite.handler(), mkwrite.pgoff());
+        let generation = mapping.file().generation();
+        let shadow = mkwrite.is_shadow(&mapping.stand_ins.shadows);
+        let mkwrite = match answer_mkwrite(shadow, mapping.stand_ins.is_kept(pgoff)) {
             MkwriteAnswer::Native => mkwrite,
+            MkwriteAnswer::Again => {
+                unmap(&mkwrite.file(), pgoff);
+                return FaultResult::again();
+            }
             MkwriteAnswer::Allow => match mkwrite.allow() {
                 Ok(result) => return result,
                 Err(mkwrite) => mkwrite,
             },
         };
-        match mkwrite.native() {
-            Native::Answered(result) => result,
-            Native::Sigbus(mkwrite, sigbus) => {
-                // A page that has been truncated is unmapped, or about to be.
-                if past_eof(mkwrite.pgoff(), mkwrite.file().i_size())
-                    || mkwrite.handler().file().may_have_shrunk_since(generation)
-                {
-                    FaultResult::again()
-                } else {
-                    sigbus
-                }
+
+        let (mkwrite, sigbus) = match mkwrite.native() {
+            Native::Answered(result) => return result,
+            Native::Page(page) if page.question().handler().may_keep() => {
+                return page
+                    .pass_unless(|mkwrite| mkwrite.handler().stand_ins.is_kept(mkwrite.pgoff()));
             }
+            Native::Page(page) => return page.pass(),
+            Native::Sigbus(mkwrite, sigbus) => (mkwrite, sigbus),
+        };
+        let (mapping, file) = (mkwrite.handler(), mkwrite.file());
+        // A page that has been truncated is unmapped, or about to be; not so by every file system.
+        if mapping.is_cut_off(&file, pgoff, generation) {
+            unmap(&file, pgoff);
+            return FaultResult::again();
         }
+        if !mapping.may_keep() {
+            return sigbus;
+        }
+        let error = errors::refused(file.free_space().ok());
+        mapping
+            .keep(&file, pgoff, error, generation, true)
+            .unwrap_or(sigbus)
+    }
+
+    fn may_map_around(&self) -> bool {
+        !self.stand_ins.is_keeping()
     }
 }
 
-/// Answers a fault past EOF; `None` if it is the file system's to answer.
+impl Mapping {
+    /// Whether shadow pages may be kept inside the file.
+    fn may_keep(&self) -> bool {
+        self.stand_ins.records_errors() && self.stand_ins.class == Class::SharedWrite
+    }
+}
+
+/// Answers a fault past EOF, or where a page is kept; `None` if it is the file system's to answer.
 fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     let mapping = fault.handler();
+    let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
     loop {
-        let shadows = match decide(fault) {
+        match decide(fault) {
             Answer::Native => return None,
-            Answer::ShadowPage => mapping.shadows.as_deref(),
-            Answer::PrivateZeros | Answer::ZeroPage => None,
-        };
-        // Whoever changes the file's size waits for what follows, and is not to wait for memory. A
-        // page that turns out not to be needed is full of zeros, as it would be later.
-        if shadows.is_some_and(|shadows| shadows.get_or_alloc(fault.pgoff()).is_err()) {
-            return Some(FaultResult::oom());
+            // Whoever changes the file's size waits for what follows, and is not to wait for
+            // memory. A page that turns out not to be needed is full of zeros, as it would be later.
+            Answer::ShadowPage => {
+                if stand_ins.shadows.get_or_alloc(pgoff).is_err() {
+                    return Some(FaultResult::oom());
+                }
+            }
+            Answer::KeptPage | Answer::PrivateZeros | Answer::ZeroPage => {}
         }
 
         // From here on the file does not grow unseen. It may have, up to here.
         let inserting = mapping.file().inserting();
-        match decide(fault) {
+        let (kind, insertion) = match decide(fault) {
             Answer::Native => return None,
             // Private, and so of no concern to a growth.
-            Answer::PrivateZeros => return fault.private_copy_of_zeros(&mapping.zeros),
+            Answer::PrivateZeros => return private_zeros(fault),
             Answer::ZeroPage => {
-                inserting.stand_in(fault.pgoff());
-                return Some(fault.insert_zero_page());
+                inserting.stand_in(pgoff);
+                (Kind::Zero, fault.insert_zero_page())
             }
             Answer::ShadowPage => {
                 // Gone, if the file has grown over it and shrunk again.
-                if let Some(page) = shadows.and_then(|shadows| shadows.get(fault.pgoff())) {
-                    inserting.stand_in(fault.pgoff());
-                    return Some(fault.insert_shadow_page(&page));
-                }
+                let Some(page) = stand_ins.shadows.get(pgoff) else {
+                    continue;
+                };
+                inserting.stand_in(pgoff);
+                (Kind::Shadow, fault.insert_shadow_page(&page))
             }
+            Answer::KeptPage => {
+                let Some(page) = stand_ins.shadows.kept(pgoff) else {
+                    continue;
+                };
+                (Kind::Shadow, fault.insert_shadow_page(&page))
+            }
+        };
+        return Some(stand_ins.inserted(kind, insertion));
+    }
+}
+
+/// Answers a fault that the file system has failed at; `None` if it is to have its way.
+fn stand_in_for_error(
+    fault: &Fault<'_, Mapping>,
+    error: FileError,
+    generation: u64,
+) -> Option<FaultResult> {
+    let mapping = fault.handler();
+    let (stand_ins, file, pgoff) = (&mapping.stand_ins, fault.file(), fault.pgoff());
+    if !stand_ins.records_errors() {
+        return None;
+    }
+    let answer = fault::stand_in(stand_ins.class, access(fault));
+    if answer == Answer::ShadowPage {
+        return mapping.keep(&file, pgoff, error, generation, false);
+    }
+
+    // From here on the file does not grow unseen, and the error is not cleared.
+    let inserting = mapping.file().inserting();
+    if mapping.is_cut_off(&file, pgoff, generation) {
+        return Some(FaultResult::again());
+    }
+    inserting.stand_in_for_error(pgoff);
+    match answer {
+        Answer::PrivateZeros => {
+            stand_ins.record(pgoff, error);
+            let result = private_zeros(fault)?;
+            stand_ins.count_error(pgoff);
+            Some(result)
         }
+        Answer::ZeroPage => {
+            stand_ins.record(pgoff, error);
+            let insertion = fault.insert_zero_page();
+            if insertion.mapped {
+                stand_ins.count_error(pgoff);
+            }
+            Some(stand_ins.inserted(Kind::Zero, insertion))
+        }
+        _ => None,
+    }
+}
+
+fn private_zeros(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
+    let mapping = fault.handler();
+    let result = fault.private_copy_of_zeros(&mapping.zeros)?;
+    mapping.stand_ins.count(Kind::Private);
+    Some(result)
+}
+
+fn access(fault: &Fault<'_, Mapping>) -> Access {
+    if fault.is_write() {
+        Access::Write
+    } else {
+        Access::Read
     }
 }
 
 fn decide(fault: &Fault<'_, Mapping>) -> Answer {
-    let access = if fault.is_write() {
-        Access::Write
-    } else {
-        Access::Read
-    };
+    let (stand_ins, pgoff) = (&fault.handler().stand_ins, fault.pgoff());
     answer(
-        fault.handler().class,
-        access,
-        fault.pgoff(),
+        stand_ins.class,
+        access(fault),
+        pgoff,
         fault.file().i_size(),
+        stand_ins.is_kept(pgoff),
     )
 }
 
 fn read(fault: &Fault<'_, Mapping>) -> Reading {
-    let pgoff = fault.pgoff();
-    let read = fault
-        .file()
-        .read_page_uncollapsed(pgoff, |i_size| past_eof(pgoff, i_size));
+    let (file, pgoff) = (fault.file(), fault.pgoff());
+    let mut read = file.read_page_uncollapsed(pgoff, |i_size| past_eof(pgoff, i_size));
+    if read == PageRead::Unknown && fault.handler().stand_ins.records_errors() {
+        read = file.ask_shmem(pgoff);
+    }
     match read {
         PageRead::PastEof | PageRead::Read | PageRead::Interrupted => Reading::Fine,
-        PageRead::Failed => Reading::Failed,
+        PageRead::Failed(error) => Reading::Failed(error.to_errno().unsigned_abs()),
         PageRead::Unknown => Reading::NotTried,
     }
 }

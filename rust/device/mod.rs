@@ -5,6 +5,9 @@
 mod disable;
 mod enable;
 mod mapping;
+mod registry;
+mod stand_ins;
+mod status;
 mod vmas;
 mod watched_file;
 
@@ -13,21 +16,31 @@ use crate::abstractions::{
         nosigbus_disable,
         nosigbus_enable,
         nosigbus_query,
+        nosigbus_status,
+        NOSIGBUS_CLEAR_ERROR,
         NOSIGBUS_DISABLE,
         NOSIGBUS_ENABLE,
+        NOSIGBUS_EVENTFD,
+        NOSIGBUS_FEATURE_DISABLE,
         NOSIGBUS_FEATURE_PRIVATE,
         NOSIGBUS_FEATURE_SHARED_READ,
         NOSIGBUS_FEATURE_SHARED_WRITE,
+        NOSIGBUS_FEATURE_STATUS,
         NOSIGBUS_QUERY,
+        NOSIGBUS_RECORD_ERRORS,
+        NOSIGBUS_STATUS,
         NOSIGBUS_VERSION, //
     },
-    device_node::Ioctl,
+    debugfs::DebugFile,
+    device_node::Device,
+    eventfd::EventFd,
     fsnotify::Group,
     page_insertion::ZeroPages, //
 };
 use kernel::{
     ioctl::_IOC_SIZE,
     prelude::*,
+    seq_file::SeqFile,
     sync::Arc,
     uaccess::{
         UserSlice,
@@ -35,15 +48,25 @@ use kernel::{
         UserSliceWriter, //
     },
 };
+use registry::{
+    List,
+    Registry, //
+};
+use status::Found;
 use watched_file::WatchedFile;
 
 /// The bits of `nosigbus_enable.flags` that are known.
-const ENABLE_FLAGS: u32 = 0;
+const ENABLE_FLAGS: u32 = if cfg!(CONFIG_EVENTFD) {
+    NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD
+} else {
+    NOSIGBUS_RECORD_ERRORS
+};
 
 /// What all mappings share.
 struct Shared {
     zeros: Arc<ZeroPages>,
     watches: Arc<Group<WatchedFile>>,
+    registry: Registry,
 }
 
 impl Shared {
@@ -52,9 +75,13 @@ impl Shared {
         Ok(Self {
             zeros: Arc::new(ZeroPages::new()?, GFP_KERNEL)?,
             watches: Group::new()?,
+            registry: Registry::new()?,
         })
     }
 }
+
+/// The list of all opted-in mappings in debugfs.
+pub(crate) type MappingsFile = DebugFile<Arc<List>>;
 
 /// The device.
 pub(crate) struct NosigbusDevice(Shared);
@@ -65,28 +92,53 @@ impl NosigbusDevice {
         Ok(Self(Shared::new()?))
     }
 
+    /// Has debugfs list all opted-in mappings. Sleeps.
+    pub(crate) fn mappings_file(&self) -> impl PinInit<MappingsFile> + use<> {
+        DebugFile::new(c"nosigbus", c"mappings", self.0.registry.all().clone())
+    }
+
     fn query(&self, mut writer: UserSliceWriter) -> Result {
         writer.write(&nosigbus_query {
             version: NOSIGBUS_VERSION,
             features: u64::from(
                 NOSIGBUS_FEATURE_PRIVATE
                     | NOSIGBUS_FEATURE_SHARED_READ
-                    | NOSIGBUS_FEATURE_SHARED_WRITE,
+                    | NOSIGBUS_FEATURE_SHARED_WRITE
+                    | NOSIGBUS_FEATURE_DISABLE
+                    | NOSIGBUS_FEATURE_STATUS,
             ),
             enable_flags: u64::from(ENABLE_FLAGS),
             ..Default::default()
         })
     }
 
-    fn enable(&self, mut reader: UserSliceReader) -> Result {
+    fn enable(&self, opened: &Arc<List>, mut reader: UserSliceReader) -> Result {
         let request = reader.read::<nosigbus_enable>()?;
-        if request.flags & !ENABLE_FLAGS != 0 || request.eventfd != 0 || request.reserved != [0; 3]
+        let has_event = request.flags & NOSIGBUS_EVENTFD != 0;
+        if request.flags & !ENABLE_FLAGS != 0
+            || (!has_event && request.eventfd != 0)
+            || request.reserved != [0; 3]
         {
             return Err(EINVAL);
         }
+        let event = if has_event {
+            Some(Arc::new(
+                EventFd::from_fd(request.eventfd)?,
+                GFP_KERNEL_ACCOUNT,
+            )?)
+        } else {
+            None
+        };
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
-        enable::enable(mm, request.addr, request.len, &self.0)
+        let request = enable::Request {
+            addr: request.addr,
+            len: request.len,
+            record_errors: request.flags & NOSIGBUS_RECORD_ERRORS != 0,
+            event,
+            opened: opened.clone(),
+        };
+        enable::enable(mm, &request, &self.0)
     }
 
     fn disable(&self, mut reader: UserSliceReader) -> Result {
@@ -98,18 +150,67 @@ impl NosigbusDevice {
         let mm = task.mm().ok_or(EINVAL)?;
         disable::disable(mm, request.addr, request.len)
     }
+
+    fn status(&self, arg: UserPtr) -> Result {
+        let request = UserSlice::new(arg, size_of::<nosigbus_status>())
+            .reader()
+            .read::<nosigbus_status>()?;
+        if request.request & !NOSIGBUS_CLEAR_ERROR != 0 || request.reserved != [0; 6] {
+            return Err(EINVAL);
+        }
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+        let found = Found::at(mm, request.addr)?;
+        let tell = || -> Result<nosigbus_status> {
+            let told = nosigbus_status {
+                addr: request.addr,
+                request: request.request,
+                ..found.stand_ins().status()
+            };
+            UserSlice::new(arg, size_of::<nosigbus_status>())
+                .writer()
+                .write(&told)?;
+            Ok(told)
+        };
+        // Before anything changes, because it may fail.
+        tell()?;
+        // What is not told of from here on signals the eventfd.
+        found.stand_ins().arm();
+        loop {
+            let told = tell()?;
+            if request.request & NOSIGBUS_CLEAR_ERROR == 0 || found.clear_error(&told) {
+                return Ok(());
+            }
+            // Another error meanwhile, which is to be told of as well.
+            if task.signal_pending() {
+                return Err(EINTR);
+            }
+        }
+    }
 }
 
-impl Ioctl for NosigbusDevice {
+impl Device for NosigbusDevice {
     const NAME: &'static CStr = c"nosigbus";
 
-    fn ioctl(&self, cmd: u32, arg: UserPtr) -> Result {
+    /// The mappings that were opted in by it.
+    type Opened = Arc<List>;
+
+    fn open(&self) -> Result<Arc<List>> {
+        List::new()
+    }
+
+    fn ioctl(&self, opened: &Arc<List>, cmd: u32, arg: UserPtr) -> Result {
         let slice = UserSlice::new(arg, _IOC_SIZE(cmd));
         match cmd {
             NOSIGBUS_QUERY => self.query(slice.writer()),
-            NOSIGBUS_ENABLE => self.enable(slice.reader()),
+            NOSIGBUS_ENABLE => self.enable(opened, slice.reader()),
             NOSIGBUS_DISABLE => self.disable(slice.reader()),
+            NOSIGBUS_STATUS => self.status(arg),
             _ => Err(ENOTTY),
         }
+    }
+
+    fn show_fdinfo(&self, opened: &Arc<List>, seq: &SeqFile) {
+        opened.show_fdinfo(seq);
     }
 }

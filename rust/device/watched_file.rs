@@ -4,8 +4,13 @@
 //!
 //! Documentation/growth.rst argues why this is right; tests/model checks it.
 
+use super::stand_ins::{
+    update,
+    StandIns, //
+};
 use crate::{
     abstractions::{
+        bindings::nosigbus_status,
         file::Inode,
         fsnotify::{
             Change,
@@ -13,14 +18,17 @@ use crate::{
         },
         rw_semaphore::{
             ReadGuard,
-            RwSemaphore, //
+            RwSemaphore,
+            WriteGuard, //
         },
-        shadow_pages::ShadowPages,
     },
-    policy::growth::{
-        is_overdue,
-        modified,
-        Modified, //
+    policy::{
+        fault::first_past_eof,
+        growth::{
+            is_overdue,
+            modified,
+            Modified, //
+        }, //
     },
 };
 use kernel::{
@@ -54,13 +62,15 @@ pub(super) struct WatchedFile {
     generation: Atomic<u64>,
     /// Whether modifications may go unnoticed.
     blind: Atomic<bool>,
-    /// The page index that no stand-in of any mapping is below.
+    /// The page index that no stand-in past EOF of any mapping is below.
     lowest: Atomic<u64>,
+    /// The page index that no stand-in for an error of any mapping is below.
+    first_failed: Atomic<u64>,
 }
 
 struct State {
-    /// The shadow pages of each opted-in mapping, by their address.
-    mappings: RBTree<usize, Arc<ShadowPages>>,
+    /// The stand-ins of each opted-in mapping that can have shadow pages, by their address.
+    mappings: RBTree<usize, Arc<StandIns>>,
     /// The size in bytes as of the last modification.
     last_size: u64,
 }
@@ -69,6 +79,13 @@ struct State {
 pub(super) struct Inserting<'a> {
     file: &'a WatchedFile,
     _state: ReadGuard<'a, State>,
+}
+
+/// While it exists, a growth of the file that has not been seen yet waits, and so does whoever maps
+/// a stand-in.
+pub(super) struct Keeping<'a> {
+    file: &'a WatchedFile,
+    _state: WriteGuard<'a, State>,
 }
 
 impl WatchedFile {
@@ -83,6 +100,7 @@ impl WatchedFile {
                 generation: Atomic::new(0),
                 blind: Atomic::new(false),
                 lowest: Atomic::new(NONE),
+                first_failed: Atomic::new(NONE),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -90,26 +108,57 @@ impl WatchedFile {
 
     /// Has the shadow pages of a mapping dropped when the file grows over them. Sleeps; fails with
     /// `ENOMEM`.
-    pub(super) fn add(&self, shadows: &Arc<ShadowPages>) -> Result {
+    pub(super) fn add(&self, stand_ins: &Arc<StandIns>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?
-            .into_node(key(shadows), shadows.clone());
+            .into_node(key(stand_ins), stand_ins.clone());
         self.state.write().mappings.insert(node);
         Ok(())
     }
 
     /// Undoes [`Self::add`]. Sleeps.
-    pub(super) fn remove(&self, shadows: &Arc<ShadowPages>) {
-        let removed = self.state.write().mappings.remove(&key(shadows));
+    pub(super) fn remove(&self, stand_ins: &Arc<StandIns>) {
+        let removed = self.state.write().mappings.remove(&key(stand_ins));
         drop(removed);
+    }
+
+    /// Clears the error of a mapping, if there was none since `told` has told of them, and drops
+    /// what stands in for pages inside the file because of errors. What is past EOF by now stays, as
+    /// any other stand-in. Sleeps.
+    pub(super) fn clear_error(
+        &self,
+        inode: &Inode<'_>,
+        stand_ins: &StandIns,
+        told: &nosigbus_status,
+    ) -> bool {
+        let _state = self.state.write();
+        let Some(failed) = stand_ins.clear_error(told) else {
+            return false;
+        };
+        let end = first_past_eof(inode.i_size());
+        if failed.end > end {
+            // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of
+            // what stays.
+            update(&self.lowest, |lowest| lowest.min(failed.start.max(end)));
+        }
+        let inside = failed.start..failed.end.min(end);
+        if !inside.is_empty() {
+            inode.unmap_pages(inside.clone());
+            stand_ins.shadows.remove_kept(inside.start..=inside.end - 1);
+        }
+        true
     }
 
     /// Drops what the file has grown over, if nobody has said so: a system call that fails after
     /// it has grown the file does not (Documentation/growth.rst). Sleeps.
     pub(super) fn catch_up(&self, inode: &Inode<'_>) {
-        // Relaxed: a fault that comes too early for one stand-in is followed by others.
-        if is_overdue(inode.i_size(), self.lowest.load(Relaxed)) {
+        if self.is_overdue(inode) {
             self.modified(inode, Change::Contents);
         }
+    }
+
+    fn is_overdue(&self, inode: &Inode<'_>) -> bool {
+        // Relaxed: a fault that comes too early for one stand-in is followed by others.
+        is_overdue(inode.i_size(), self.lowest.load(Relaxed))
     }
 
     /// To be asked before the file system is, and before i_size is looked at; then
@@ -141,19 +190,53 @@ impl WatchedFile {
             _state: self.state.read(),
         }
     }
+
+    /// To be held while a page is kept, from looking at i_size on. Sleeps.
+    pub(super) fn keeping(&self) -> Keeping<'_> {
+        Keeping {
+            file: self,
+            _state: self.state.write(),
+        }
+    }
+
+    /// As [`Self::keeping`], or `None` if that would have to wait.
+    pub(super) fn try_keeping(&self) -> Option<Keeping<'_>> {
+        self.state.try_write().map(|state| Keeping {
+            file: self,
+            _state: state,
+        })
+    }
+
+    /// There is a stand-in for an error at the page index `pgoff`, or is going to be one.
+    fn has_failed(&self, pgoff: u64) {
+        // Relaxed, because the semaphore orders it.
+        update(&self.first_failed, |first| first.min(pgoff));
+    }
 }
 
 impl Inserting<'_> {
     /// There is going to be a stand-in at the page index `pgoff`.
     pub(super) fn stand_in(&self, pgoff: u64) {
         // Relaxed, because the semaphore orders it: `modified` comes before or after all of this.
-        let mut lowest = self.file.lowest.load(Relaxed);
-        while pgoff < lowest {
-            match self.file.lowest.cmpxchg(lowest, pgoff, Relaxed) {
-                Ok(_) => break,
-                Err(other) => lowest = other,
-            }
-        }
+        update(&self.file.lowest, |lowest| lowest.min(pgoff));
+    }
+
+    /// There is going to be a stand-in for an error at the page index `pgoff`, inside the file.
+    pub(super) fn stand_in_for_error(&self, pgoff: u64) {
+        self.file.has_failed(pgoff);
+    }
+}
+
+impl Keeping<'_> {
+    /// Whether the file has grown over stand-ins that have not been dropped yet: a page that is kept
+    /// among them would be dropped with them.
+    pub(super) fn is_overdue(&self, inode: &Inode<'_>) -> bool {
+        self.file.is_overdue(inode)
+    }
+
+    /// A page is kept at the page index `pgoff`.
+    pub(super) fn kept(&self, pgoff: u64) {
+        self.file.has_failed(pgoff);
     }
 }
 
@@ -172,6 +255,7 @@ impl Listener for WatchedFile {
             state.last_size,
             i_size,
             self.lowest.load(Relaxed),
+            self.first_failed.load(Relaxed),
         );
 
         state.last_size = i_size;
@@ -184,8 +268,8 @@ impl Listener for WatchedFile {
         if !grown_over.is_empty() {
             inode.unmap_pages(grown_over.clone());
             // After that, so that a page that is mapped is one of the mapping's shadow pages.
-            for shadows in state.mappings.values() {
-                shadows.remove(grown_over.start..=grown_over.end - 1);
+            for stand_ins in state.mappings.values() {
+                stand_ins.give_back(&grown_over);
             }
         }
         self.lowest.store(lowest, Relaxed);
@@ -204,6 +288,6 @@ impl Listener for WatchedFile {
     }
 }
 
-fn key(shadows: &Arc<ShadowPages>) -> usize {
-    core::ptr::from_ref::<ShadowPages>(shadows).addr()
+fn key(stand_ins: &Arc<StandIns>) -> usize {
+    core::ptr::from_ref::<StandIns>(stand_ins).addr()
 }

@@ -26,6 +26,8 @@ pub(crate) enum Answer {
     PrivateZeros,
     /// With the mapping's shadow page.
     ShadowPage,
+    /// With the shadow page that is kept because the file system could not give its own.
+    KeptPage,
 }
 
 /// How a write to a page that is mapped read-only is answered.
@@ -35,6 +37,8 @@ pub(crate) enum MkwriteAnswer {
     Native,
     /// The page is the mapping's own, and can be written to.
     Allow,
+    /// By trying the access again: another page takes the place of this one.
+    Again,
 }
 
 /// Whether the page `pgoff` (in pages) of a file of `i_size` bytes is past EOF.
@@ -49,14 +53,21 @@ pub(crate) fn first_past_eof(i_size: u64) -> u64 {
     i_size.div_ceil(PAGE_SIZE as u64)
 }
 
-/// Decides how to answer a fault at the page `pgoff` (in pages) of a file of `i_size` bytes.
+/// Decides how to answer a fault at the page `pgoff` (in pages) of a file of `i_size` bytes. `kept`
+/// says whether a shadow page is kept there.
 ///
 /// Asked before the file system is, and once more with the size of then if the file system has
 /// answered with SIGBUS: what was inside the file may be past EOF by now.
-pub(crate) fn answer(class: Class, access: Access, pgoff: u64, i_size: u64) -> Answer {
-    if !past_eof(pgoff, i_size) {
-        return Answer::Native;
+pub(crate) fn answer(class: Class, access: Access, pgoff: u64, i_size: u64, kept: bool) -> Answer {
+    match (past_eof(pgoff, i_size), kept) {
+        (true, _) => stand_in(class, access),
+        (false, true) => Answer::KeptPage,
+        (false, false) => Answer::Native,
     }
+}
+
+/// What stands in for a page that there is not, or that the file system cannot give.
+pub(crate) fn stand_in(class: Class, access: Access) -> Answer {
     match (class, access) {
         (Class::Private | Class::SharedRead, Access::Read) => Answer::ZeroPage,
         (Class::Private, Access::Write) => Answer::PrivateZeros,
@@ -67,15 +78,16 @@ pub(crate) fn answer(class: Class, access: Access, pgoff: u64, i_size: u64) -> A
     }
 }
 
-/// Decides how to answer a write to a page that is mapped read-only, a shadow page or not.
+/// Decides how to answer a write to a page that is mapped read-only, a shadow page or not. `kept`
+/// says whether a shadow page is kept in its place.
 ///
 /// The file system must not be asked about a page that it does not know: ext4 has core mm try again
 /// for ever.
-pub(crate) fn answer_mkwrite(shadow: bool) -> MkwriteAnswer {
-    if shadow {
-        MkwriteAnswer::Allow
-    } else {
-        MkwriteAnswer::Native
+pub(crate) fn answer_mkwrite(shadow: bool, kept: bool) -> MkwriteAnswer {
+    match (shadow, kept) {
+        (true, _) => MkwriteAnswer::Allow,
+        (false, true) => MkwriteAnswer::Again,
+        (false, false) => MkwriteAnswer::Native,
     }
 }
 
@@ -120,7 +132,9 @@ mod tests {
                 for access in [Access::Read, Access::Write] {
                     for pgoff in [0, first / 2, first.saturating_sub(1)] {
                         if pgoff < first {
-                            assert_eq!(answer(class, access, pgoff, i_size), Answer::Native);
+                            let answer = |kept| answer(class, access, pgoff, i_size, kept);
+                            assert_eq!(answer(false), Answer::Native);
+                            assert_eq!(answer(true), Answer::KeptPage);
                         }
                     }
                 }
@@ -140,15 +154,21 @@ mod tests {
         ] {
             for (i_size, first) in FIRST_PAST_EOF {
                 for pgoff in [first, first + 1, LARGEST / PAGE, u64::MAX] {
-                    assert_eq!(answer(class, access, pgoff.max(first), i_size), expected);
+                    for kept in [false, true] {
+                        let answer = answer(class, access, pgoff.max(first), i_size, kept);
+                        assert_eq!(answer, expected);
+                    }
                 }
             }
+            assert_eq!(stand_in(class, access), expected);
         }
     }
 
     #[test]
     fn writes_to_read_only_pages() {
-        assert_eq!(answer_mkwrite(true), MkwriteAnswer::Allow);
-        assert_eq!(answer_mkwrite(false), MkwriteAnswer::Native);
+        assert_eq!(answer_mkwrite(true, true), MkwriteAnswer::Allow);
+        assert_eq!(answer_mkwrite(true, false), MkwriteAnswer::Allow);
+        assert_eq!(answer_mkwrite(false, true), MkwriteAnswer::Again);
+        assert_eq!(answer_mkwrite(false, false), MkwriteAnswer::Native);
     }
 }

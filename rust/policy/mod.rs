@@ -3,6 +3,7 @@
 //! What to do, as functions of plain values: no pointers, no locks, no `unsafe`.
 
 pub(crate) mod eligibility;
+pub(crate) mod errors;
 pub(crate) mod fault;
 pub(crate) mod growth;
 pub(crate) mod range;

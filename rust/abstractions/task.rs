@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Who is calling.
+//!
+//! C headers: [`include/linux/pid.h`](srctree/include/linux/pid.h),
+//! [`include/linux/sched.h`](srctree/include/linux/sched.h)
+
+use super::bindings;
+use kernel::bindings::{
+    pid,
+    TASK_COMM_LEN, //
+};
+
+/// What a process is called, whether it exists still or not.
+///
+/// # Invariants
+///
+/// Owns a reference on `pid`.
+pub(crate) struct Identity {
+    pid: *mut pid,
+    /// The name of the task, with zeros behind it.
+    comm: [u8; TASK_COMM_LEN as usize],
+}
+
+// SAFETY: Neither belongs to a thread.
+unsafe impl Send for Identity {}
+// SAFETY: Neither changes.
+unsafe impl Sync for Identity {}
+
+impl Identity {
+    /// Of the calling process.
+    pub(crate) fn current() -> Self {
+        let mut comm = [0; TASK_COMM_LEN as usize];
+        // SAFETY: The buffer is as long as the function asks for.
+        unsafe { bindings::nosigbus_current_comm(comm.as_mut_ptr()) };
+        Self {
+            // INVARIANT: With a reference.
+            // SAFETY: Has no precondition.
+            pid: unsafe { bindings::nosigbus_current_tgid() },
+            comm,
+        }
+    }
+
+    /// Its number (tgid) as the calling process sees it; 0 if it does not, because its PID namespace
+    /// is another one.
+    pub(crate) fn tgid(&self) -> i32 {
+        // SAFETY: By the type invariants.
+        unsafe { kernel::bindings::pid_vnr(self.pid) }
+    }
+
+    /// The name of the task.
+    pub(crate) fn comm(&self) -> &[u8] {
+        self.comm.split(|&byte| byte == 0).next().unwrap_or(&[])
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants there is a reference to give back.
+        unsafe { kernel::bindings::put_pid(self.pid) };
+    }
+}

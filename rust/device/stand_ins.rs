@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The stand-ins of a mapping: its shadow pages, what has been counted, and who is told.
+//!
+//! Nothing in here takes a lock that a fault could wait for: counts are atomic, and so is the first
+//! error as a whole.
+
+use crate::{
+    abstractions::{
+        barrier::smp_mb,
+        bindings::{
+            nosigbus_status,
+            NOSIGBUS_ERROR_DEDUCED,
+            NOSIGBUS_EVENTFD,
+            NOSIGBUS_RECORD_ERRORS, //
+        },
+        eventfd::EventFd,
+        file::MappedFile,
+        rcu,
+        shadow_pages::ShadowPages,
+        task::Identity,
+        vm_operations::{
+            FaultResult,
+            Insertion,
+            Passage, //
+        },
+        vma::LockedVma,
+    },
+    policy::{
+        errors::{
+            FileError,
+            FirstError, //
+        },
+        Class, //
+    },
+};
+use core::ops::Range;
+use kernel::{
+    fmt,
+    prelude::*,
+    str::BStr,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+};
+
+/// No page, to which one can be added.
+const NO_PAGES: Range<u64> = Range {
+    start: u64::MAX,
+    end: 0,
+};
+
+/// What a mapping has opted in with.
+pub(super) struct Options {
+    pub(super) record_errors: bool,
+    pub(super) event: Option<Arc<EventFd>>,
+}
+
+impl Options {
+    /// `nosigbus_enable.flags`.
+    fn flags(&self) -> u32 {
+        let flag = |set, flag| if set { flag } else { 0 };
+        flag(self.record_errors, NOSIGBUS_RECORD_ERRORS)
+            | flag(self.event.is_some(), NOSIGBUS_EVENTFD)
+    }
+}
+
+/// Where a mapping comes from, for those who look for it.
+pub(super) struct Origin {
+    /// The process that has opted it in.
+    who: Identity,
+    /// The addresses of then.
+    range: Range<usize>,
+    /// Where in the file, in bytes.
+    offset: u64,
+    device: (u32, u32),
+    inode: u64,
+}
+
+impl Origin {
+    /// Of a mapping of `file` that the calling process opts in.
+    pub(super) fn new(vma: &LockedVma<'_>, file: &MappedFile<'_>) -> Self {
+        Self {
+            who: Identity::current(),
+            range: vma.start()..vma.end(),
+            offset: vma.offset(),
+            device: file.device(),
+            inode: file.inode_number(),
+        }
+    }
+}
+
+/// The kind of page that stands in.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Zero,
+    Private,
+    Shadow,
+}
+
+/// The stand-ins of a mapping.
+#[pin_data]
+pub(super) struct StandIns {
+    pub(super) class: Class,
+    options: Options,
+    origin: Origin,
+    /// Of a mapping that can be written to for everybody.
+    #[pin]
+    pub(super) shadows: ShadowPages,
+    zero_pages: Atomic<u64>,
+    private_pages: Atomic<u64>,
+    shadow_pages: Atomic<u64>,
+    given_back: Atomic<u64>,
+    errors: Atomic<u64>,
+    /// [`FirstError::encode`], or 0.
+    first_error: Atomic<u64>,
+    /// Whether the next stand-in is to be told of.
+    armed: Atomic<bool>,
+    /// Whether there may be shadow pages that are kept; for good, once there are.
+    keeping: Atomic<bool>,
+    /// Whether everybody knows.
+    keeping_is_known: Atomic<bool>,
+    /// The page indexes from the first stand-in for an error to behind the last.
+    first_failed: Atomic<u64>,
+    end_failed: Atomic<u64>,
+}
+
+impl StandIns {
+    /// None yet. Sleeps; fails with `ENOMEM`.
+    pub(super) fn new(class: Class, options: Options, origin: Origin) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                class,
+                options,
+                origin,
+                shadows <- ShadowPages::new(),
+                zero_pages: Atomic::new(0),
+                private_pages: Atomic::new(0),
+                shadow_pages: Atomic::new(0),
+                given_back: Atomic::new(0),
+                errors: Atomic::new(0),
+                first_error: Atomic::new(0),
+                armed: Atomic::new(true),
+                keeping: Atomic::new(false),
+                keeping_is_known: Atomic::new(false),
+                first_failed: Atomic::new(NO_PAGES.start),
+                end_failed: Atomic::new(NO_PAGES.end),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Counts what has been mapped.
+    pub(super) fn inserted(&self, kind: Kind, insertion: Insertion) -> FaultResult {
+        if insertion.mapped {
+            self.count(kind);
+        }
+        insertion.result
+    }
+
+    /// Counts one, and tells whoever waits for it.
+    pub(super) fn count(&self, kind: Kind) {
+        let counter = match kind {
+            Kind::Zero => &self.zero_pages,
+            Kind::Private => &self.private_pages,
+            Kind::Shadow => &self.shadow_pages,
+        };
+        // Full: pairs with that in `arm`, so that either this is told of or that counts it.
+        counter.fetch_add(1, Full);
+        if let Some(event) = &self.options.event {
+            if self.armed.load(Relaxed) && self.armed.xchg(false, Full) {
+                event.signal();
+            }
+        }
+    }
+
+    /// Drops the shadow pages that the file has grown over (indexes). Sleeps.
+    pub(super) fn give_back(&self, grown_over: &Range<u64>) {
+        let removed = self
+            .shadows
+            .remove(grown_over.start..=grown_over.end.saturating_sub(1));
+        self.given_back.add(removed, Relaxed);
+    }
+
+    /// Whether errors of the file system are answered and recorded.
+    pub(super) fn records_errors(&self) -> bool {
+        self.options.record_errors
+    }
+
+    /// Records an error, before anything stands in for the page (index).
+    pub(super) fn record(&self, pgoff: u64, error: FileError) {
+        let first = FirstError { pgoff, error };
+        // Fails if there is one already. Full: whoever sees what stands in sees this.
+        let _ = self.first_error.cmpxchg(0, first.encode(), Full);
+    }
+
+    /// Counts an error, when something stands in for the page (index).
+    ///
+    /// The file's semaphore has to be held, as against [`Self::clear_error`].
+    pub(super) fn count_error(&self, pgoff: u64) {
+        self.errors.add(1, Relaxed);
+        update(&self.first_failed, |first| first.min(pgoff));
+        update(&self.end_failed, |end| end.max(pgoff + 1));
+    }
+
+    /// The page index that nothing stands in for an error below.
+    pub(super) fn first_failed(&self) -> u64 {
+        self.first_failed.load(Relaxed)
+    }
+
+    /// Whether there may be kept pages, so that core mm is not to map pages of the file unasked.
+    pub(super) fn is_keeping(&self) -> bool {
+        self.keeping.load(Relaxed)
+    }
+
+    /// Has core mm map no page of the file unasked from now on. Sleeps.
+    pub(super) fn start_keeping(&self) {
+        // Pairs with the release below: what follows comes after that grace period as well.
+        if self.keeping_is_known.load(Acquire) {
+            return;
+        }
+        self.keeping.store(true, Relaxed);
+        // Who has asked before has mapped what there was.
+        rcu::synchronize();
+        self.keeping_is_known.store(true, Release);
+    }
+
+    /// Whether a page is kept at `pgoff` (in pages).
+    pub(super) fn is_kept(&self, pgoff: u64) -> bool {
+        self.is_keeping() && self.shadows.kept(pgoff).is_some()
+    }
+
+    /// What is to become of the file's page at `pgoff` (in pages), which has just been found in the
+    /// page cache and locked. Pages around it may be kept. If it is for `writing`, core mm may unlock
+    /// it once more before it maps it (`do_shared_fault()`), and they may be by then.
+    pub(super) fn passage(&self, pgoff: u64, writing: bool) -> Passage {
+        // Pairs with that in `Mapping::keep`: this sees that a page is kept, or that one sees the
+        // file's.
+        smp_mb();
+        if self.is_kept(pgoff) {
+            Passage::Withdrawn
+        } else if writing || self.is_keeping() {
+            Passage::Alone
+        } else {
+            Passage::Whole
+        }
+    }
+
+    /// Clears the error, if there was none since `told` has told of them. Forgets which pages
+    /// (indexes) have stand-ins for errors, and returns those.
+    ///
+    /// The file's semaphore has to be held for write.
+    pub(super) fn clear_error(&self, told: &nosigbus_status) -> Option<Range<u64>> {
+        let errors = |status: &nosigbus_status| {
+            let first = (status.error, status.error_offset, status.error_flags);
+            (status.errors, first)
+        };
+        if errors(&self.status()) != errors(told) {
+            return None;
+        }
+        self.first_error.store(0, Relaxed);
+        Some(
+            self.first_failed.xchg(NO_PAGES.start, Relaxed)
+                ..self.end_failed.xchg(NO_PAGES.end, Relaxed),
+        )
+    }
+
+    /// Has the next stand-in told of.
+    pub(super) fn arm(&self) {
+        // Full: pairs with that in `count`.
+        self.armed.xchg(true, Full);
+    }
+
+    /// All of a `nosigbus_status` but what user space fills in.
+    pub(super) fn status(&self) -> nosigbus_status {
+        let first = FirstError::decode(self.first_error.load(Relaxed));
+        let deduced = first.is_some_and(|first| first.error.deduced);
+        nosigbus_status {
+            flags: self.options.flags(),
+            zero_pages: self.zero_pages.load(Relaxed),
+            private_pages: self.private_pages.load(Relaxed),
+            shadow_pages: self.shadow_pages.load(Relaxed),
+            shadow_pages_held: self.shadows.held(),
+            given_back: self.given_back.load(Relaxed),
+            errors: self.errors.load(Relaxed),
+            error_offset: first.map_or(0, |first| first.offset()),
+            error: first.map_or(0, |first| first.error.errno),
+            error_flags: if deduced { NOSIGBUS_ERROR_DEDUCED } else { 0 },
+            ..Default::default()
+        }
+    }
+
+    /// As the process itself sees it.
+    pub(super) fn for_fdinfo(&self) -> impl fmt::Display + '_ {
+        Line {
+            stand_ins: self,
+            to_root: false,
+        }
+    }
+
+    /// As root sees it.
+    pub(super) fn for_debugfs(&self) -> impl fmt::Display + '_ {
+        Line {
+            stand_ins: self,
+            to_root: true,
+        }
+    }
+}
+
+/// Changes a value to what `new` makes of it.
+pub(super) fn update(value: &Atomic<u64>, new: impl Fn(u64) -> u64) {
+    let mut old = value.load(Relaxed);
+    while new(old) != old {
+        match value.cmpxchg(old, new(old), Relaxed) {
+            Ok(_) => break,
+            Err(other) => old = other,
+        }
+    }
+}
+
+/// What is known of a mapping, in one line.
+struct Line<'a> {
+    stand_ins: &'a StandIns,
+    to_root: bool,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StandIns { class, origin, .. } = self.stand_ins;
+        let status = self.stand_ins.status();
+        write!(f, "pid={}", origin.who.tgid())?;
+        if self.to_root {
+            write!(f, " comm={:?}", BStr::from_bytes(origin.who.comm()))?;
+            // Not for whoever else has been given a file descriptor of the device.
+            let Range { start, end } = origin.range;
+            write!(f, " range={start:x}-{end:x}")?;
+        }
+        let class = match class {
+            Class::Private => "private",
+            Class::SharedRead => "shared-read",
+            Class::SharedWrite => "shared-write",
+        };
+        let (major, minor) = origin.device;
+        write!(
+            f,
+            " class={class} file={major:02x}:{minor:02x}:{}",
+            origin.inode
+        )?;
+        write!(f, " offset={} length={}", origin.offset, origin.range.len())?;
+        write!(f, " flags={:#x}", status.flags)?;
+        write!(f, " zero_pages={}", status.zero_pages)?;
+        write!(f, " private_pages={}", status.private_pages)?;
+        write!(f, " shadow_pages={}", status.shadow_pages)?;
+        write!(f, " shadow_pages_held={}", status.shadow_pages_held)?;
+        write!(f, " given_back={}", status.given_back)?;
+        write!(f, " errors={} error={}", status.errors, status.error)?;
+        write!(f, " error_offset={}", status.error_offset)?;
+        write!(f, " error_flags={:#x}", status.error_flags)
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `NOSIGBUS_STATUS`.
+
+use super::{
+    mapping::Mapping,
+    stand_ins::StandIns,
+    watched_file::WatchedFile, //
+};
+use crate::abstractions::{
+    bindings::nosigbus_status,
+    file::{
+        MappedFile,
+        PinnedFile, //
+    },
+    vm_operations::handler_of, //
+};
+use kernel::{
+    mm::MmWithUser,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A mapping that is asked about, whatever becomes of its VMAs meanwhile.
+pub(super) struct Found {
+    stand_ins: Arc<StandIns>,
+    watched: Arc<WatchedFile>,
+    file: PinnedFile,
+}
+
+impl Found {
+    /// The mapping at `addr`, an address in bytes as user space has passed it.
+    ///
+    /// Takes the mmap lock for read, and nothing that a fault waits for; sleeps. `ENOMEM` if nothing
+    /// is there, `ENOENT` if it is not opted in.
+    pub(super) fn at(mm: &MmWithUser, addr: u64) -> Result<Self> {
+        let addr = usize::try_from(addr).map_err(|_| ENOMEM)?;
+        let guard = mm.mmap_read_lock();
+        let vma = guard.vma_lookup(addr).ok_or(ENOMEM)?;
+        let mapping = handler_of::<Mapping>(vma).ok_or(ENOENT)?;
+        Ok(Self {
+            stand_ins: mapping.stand_ins().clone(),
+            watched: mapping.file().clone(),
+            file: MappedFile::of(vma).ok_or(ENOENT)?.pin(),
+        })
+    }
+
+    /// Its stand-ins.
+    pub(super) fn stand_ins(&self) -> &StandIns {
+        &self.stand_ins
+    }
+
+    /// Clears the error and drops what stands in for pages because of errors. Does nothing and
+    /// returns `false` if there was an error that `told` does not tell of. Sleeps.
+    pub(super) fn clear_error(&self, told: &nosigbus_status) -> bool {
+        let file = self.file.file();
+        self.watched
+            .clear_error(&file.inode(), &self.stand_ins, told)
+    }
+}
