@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Checks growth.pml with spin: that nothing is violated, over all interleavings,
-# and that something is, and what, when a part of the protocol is taken out.
+# Checks growth.pml and keep.pml with spin: that nothing is violated, over all
+# interleavings, and that something is, and what, when a part of the protocol is
+# taken out.
 # Prints TAP, with the number of states of each case. Runs in the toolchain root:
 #
 # usage: tests/toolchain.sh run tests/model/run.sh [FILE]
@@ -13,14 +14,13 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 shopt -s inherit_errexit
 
-model=$REPO/tests/model/growth.pml
 work=$REPO/build/model
 # MiB; the largest case takes some 1100.
 memory=4000
 
-# WHAT IS TO BE FOUND|NAME|DEFINES. "none": nothing, and all states were visited.
-# "cycle": a non-progress cycle; "no cycle": that there is none, nor anything else.
-cases=(
+# Of each model, WHAT IS TO BE FOUND|NAME|DEFINES. "none": nothing, and all states were
+# visited. "cycle": a non-progress cycle; "no cycle": that there is none, nor anything else.
+growth=(
 	"none|two threads in two processes, two size changes|-DN=1 -DOPS1=1 -DOPS2=1"
 	"none|shmem: two threads in two processes, three size changes|-DN=1 -DSHMEM -DOPS1=2 -DOPS2=1"
 	"none|shmem: two threads in one process, two size changes|-DN=1 -DSHMEM -DONE_VMA -DOPS1=1 -DOPS2=1"
@@ -46,12 +46,52 @@ cases=(
 	"cycle|errors never delivered|-DN=1 -DTHREADS=1 -DNO_DELIVERY -DOPS1=1 -DOPS2=0"
 	"P3_grown|shmem: a fork, the child unmapped before its parent|-DN=1 -DSHMEM -DFORK -DCHILD_FIRST -DOPS1=1 -DOPS2=1"
 )
+keep=(
+	"none|three threads|-DTHREADS=3"
+	"none|three threads, page_mkwrite|-DTHREADS=3 -DMKWRITE"
+	"none|two threads, page_mkwrite, two clears|-DMKWRITE -DCLEARS=2"
+	"none|two threads, page_mkwrite, two accesses, a clear|-DMKWRITE -DACCESSES=2 -DCLEARS=1"
+	"none|two threads, page_mkwrite, a large folio, faulting around, a clear|-DMKWRITE -DLARGE -DAROUND -DCLEARS=1"
+	"none|two threads, page_mkwrite, a stale page, faulting around|-DMKWRITE -DSTALE -DAROUND"
+	"none|two threads, page_mkwrite, truncation|-DMKWRITE -DSIZE"
+	"none|two threads, truncation, a clear|-DSIZE -DCLEARS=1"
+	"none|one thread, page_mkwrite, two accesses, faulting around, truncation, a clear|-DTHREADS=1 -DMKWRITE -DACCESSES=2 -DAROUND -DSIZE -DCLEARS=1"
+	"none|one thread, page_mkwrite, two accesses, collapse, a clear|-DTHREADS=1 -DMKWRITE -DACCESSES=2 -DSIZE -DCOLLAPSE -DCLEARS=1"
+	"no cycle|two threads get on, page_mkwrite, a clear|-DMKWRITE -DCLEARS=1"
+	"no cycle|two threads get on, page_mkwrite, a large folio, a stale page|-DMKWRITE -DLARGE -DSTALE"
+	"no cycle|two threads get on, truncation|-DSIZE"
+	"no cycle|one thread gets on, page_mkwrite, truncation|-DTHREADS=1 -DMKWRITE -DACCESSES=2 -DSIZE"
+
+	"P1_two|faulting around all the time|-DNO_SUPPRESSION"
+	"P1_two|without waiting for who faults around|-DAROUND -DNO_SYNCHRONIZE"
+	"P1_two|the second one not waiting|-DAROUND -DNO_SECOND_WAIT"
+	"P1_two|faulting around again after a clear|-DAROUND -DCLEARS=1 -DKEEPING_ENDS"
+	"P1_two|a fault not looking again|-DNO_FAULT_RECHECK"
+	"P1_two|page_mkwrite not looking again|-DMKWRITE -DNO_MKWRITE_RECHECK"
+	"P1_two|mapping a large folio as a whole|-DLARGE -DWHOLE"
+	"P1_two|page_mkwrite: mapping a large folio as a whole for a write|-DMKWRITE -DLARGE -DWHOLE_WRITE"
+	"P1_lost|copying before unmapping|-DCOPY_FIRST"
+	"P1_two|without locking the page|-DNO_LOCK"
+	"P1_two|without looking into the page cache again|-DNO_SECOND_LOOK"
+	"P1_two|without the barrier in keep|-DNO_KEEP_BARRIER"
+	"P1_two|without the barrier in a fault|-DNO_FAULT_BARRIER"
+	"P1_two|without unmapping a stale page|-DSTALE -DNO_UNMAP"
+	"P2_recorded|recording after the semaphore|-DRECORD_LATE"
+	"P2_recorded|clearing what was not told of|-DCLEARS=1 -DCLEAR_UNTOLD"
+	"P3_dropped|clearing without unmapping|-DCLEARS=1 -DNO_CLEAR_UNMAP"
+	"P3_dropped|mapping without the semaphore, a clear|-DCLEARS=1 -DNO_SEMAPHORE"
+	"P3_dropped|mapping without the semaphore, truncation|-DSIZE -DNO_SEMAPHORE"
+	"P3_dropped|without the first failed page|-DSIZE -DNO_FIRST_FAILED"
+	"P3_dropped|a clear forgetting what is past EOF|-DTHREADS=1 -DACCESSES=2 -DSIZE -DCOLLAPSE -DCLEARS=1 -DNO_LOWER"
+	"cycle|kept pages never mapped|-DNO_KEPT_ANSWER"
+)
+cases=("${growth[@]/#/growth|}" "${keep[@]/#/keep|}")
 
 # check NUMBER: runs a case in a directory of its own, leaves its TAP there.
 check() {
-	local dir=$work/$1 expected name defines found status='not ok' options=(-O2)
+	local dir=$work/$1 model expected name defines found status='not ok' options=(-O2)
 	local checker=(./pan -m100000 -w24)
-	IFS='|' read -r expected name defines <<<"${cases[$1]}"
+	IFS='|' read -r model expected name defines <<<"${cases[$1]}"
 	mkdir -p "$dir"
 	cd "$dir"
 	if [[ $expected == *cycle ]]; then
@@ -62,7 +102,7 @@ check() {
 	fi
 	# shellcheck disable=SC2086 # these are words
 	{
-		spin -a $defines "$model"
+		spin -a $defines "$REPO/tests/model/$model.pml"
 		gcc "${options[@]}" -w -DCOLLAPSE -DMEMLIM=$memory -DVECTORSZ=512 -o pan pan.c
 		"${checker[@]}"
 	} >log 2>&1 || true
@@ -79,15 +119,16 @@ check() {
 		status=ok
 	fi
 	{
-		printf '%s %d %s\n' "$status" $(($1 + 1)) "$name"
+		printf '%s %d %s: %s\n' "$status" $(($1 + 1)) "$model" "$name"
 		printf '# %s: %s; %s states, %s s\n' "$defines" "${found:-no result}" \
 			"$(sed -nE 's/^ *([0-9.e+]+) states, stored.*/\1/p' log)" \
 			"$(sed -nE 's/^pan: elapsed time ([0-9.]+) seconds/\1/p' log)"
 		if [[ $status != ok ]]; then
 			printf '# expected: %s\n' "$expected"
 			sed 's/^/# /' log
-			if [[ -e growth.pml.trail ]]; then
-				echo "# how it comes to that: cd $dir && spin -p -t $defines $model"
+			if [[ -e $model.pml.trail ]]; then
+				echo "# how it comes to that: cd $dir && spin -p -k $model.pml.trail" \
+					"$defines $REPO/tests/model/$model.pml"
 			fi
 		fi
 	} >tap

@@ -1,0 +1,868 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A model of what happens when the file system fails at a page of a mapping that
+ * records errors, while others succeed at it. Documentation/errors.rst is the
+ * argument in words; tests/model/run.sh runs this, with and without what is named
+ * below taken out.
+ *
+ * One page of a file; a shared writable mapping of it with NOSIGBUS_RECORD_ERRORS
+ * that two processes have (a fork); threads that read and write; a file system
+ * that fails or succeeds as it likes, each time that it is asked; tasks that clear
+ * the error, and one that cuts the page off and grows the file over it again. The
+ * page may be in the page cache at first, and be mapped.
+ *
+ * One step is one access to what others change meanwhile, as in growth.pml. The
+ * memory is sequentially consistent but for the two stores that are before an
+ * smp_mb(): of a kept page, where the page cache has none, and of a page into the
+ * page cache. Others see these when they happen to, at the latest after the barrier.
+ *
+ * What is to hold, by the names that a violation is reported under:
+ *
+ * P1 no store is lost: each access, in both processes, finds what was stored last
+ *    (P1_lost), except while the error is being cleared, or the file cut off and
+ *    grown. Nobody reaches the file's page once the fault that has put a kept page
+ *    in its place has returned (P1_two).
+ * P2 an error that was answered is recorded until a clear that has told of it.
+ * P3 what was kept is neither kept nor mapped when a clear has returned, or the
+ *    growth over a page that was cut off. Only an error that is recorded after that
+ *    keeps a page again, and the next clear drops it.
+ * P4 no deadlock (spin's invalid end state), no livelock (non-progress cycle).
+ *
+ * What can be set: MKWRITE (the file system has ->page_mkwrite), THREADS (two, or
+ * three, of which the first and the last are in one process), AROUND (one more
+ * in that process, that does nothing but fault around), LARGE (one more in the
+ * other, that faults at another page of the same folio), STALE (the page cache may
+ * have the page at first, and have it mapped, but not up to date), ACCESSES, CLEARS,
+ * SIZE, COLLAPSE (the page is cut off by a collapse, and growth is reported first),
+ * and what to take out.
+ */
+
+#ifndef THREADS
+#define THREADS		2	/* in two processes */
+#endif
+#ifndef ACCESSES
+#define ACCESSES	1	/* of each thread */
+#endif
+#ifndef CLEARS
+#define CLEARS		0
+#endif
+
+/*
+ * Never set. An assertion reads "P1 || condition", and so spin says which one
+ * failed.
+ */
+bit P1_lost, P1_two, P2_recorded, P3_dropped;
+
+/* ---- The file ---- */
+
+bit i_size = 1;			/* in pages */
+byte cached;			/* the folio in the page cache, by number, or 0 */
+byte folios;			/* how many there have been */
+bit folio_lock[3];		/* by number */
+bit uptodate;			/* it has been read */
+bit file;			/* what is in the page */
+
+/* ---- The mapping ---- */
+
+/* Page tables, of each process. */
+#define NONE		0
+#define FILE_RO		1
+#define FILE_RW		2
+#define SHADOW		3	/* and more: the shadow page of number 1, 2, ... */
+byte pte[2];
+#define IS_FILE(e)	((e) == FILE_RO || (e) == FILE_RW)
+#define IS_SHADOW(e)	((e) >= SHADOW)
+
+#ifdef MKWRITE
+#define MAPPED		FILE_RO
+#else
+#define MAPPED		FILE_RW
+#endif
+
+/* ShadowPages: 0 is no page. */
+byte shadow;
+bit kept;			/* it has the mark NOSIGBUS_XA_KEPT */
+byte last_shadow;
+#define SHADOWS		3
+bit content[SHADOWS + 1];	/* by number */
+
+/* StandIns, in rust/device/stand_ins.rs */
+bit keeping, keeping_is_known;
+bit failed;			/* first_failed, end_failed: there is something */
+bit first_error;
+byte error_count;		/* `errors` */
+
+/* WatchedFile, in rust/device/watched_file.rs */
+byte state_readers;		/* `state`, the semaphore */
+byte state_writer;
+bit changed[3];			/* `generation` is another one than the thread has sampled */
+bit last_size = 1;
+bit low;			/* `lowest` is the page */
+bit first_failed;		/* so is `first_failed` */
+
+/* RCU: the threads in a critical section, and those that one waits for, as bits. */
+byte rcu_readers;
+byte rcu_pending[3];
+
+/* Not visible yet but to who has stored it. */
+bit kept_buffered;
+bit cached_buffered;
+
+/* ---- What an observer knows ---- */
+
+#define ANY		2
+byte expect;			/* what was stored last, or ANY */
+bit settled;			/* a page is kept, and who has done so is done */
+bit old;			/* the shadow page is from before the growth */
+byte clearing, resizing;
+#define UNSURE		(clearing || resizing)
+
+/* Something that has made it unsure what to expect is over. */
+inline sure()
+{
+	if
+	:: UNSURE -> expect = ANY
+	:: else ->
+		assert(P3_dropped || !settled || failed);
+		expect = (settled -> content[shadow] : file)
+	fi
+}
+
+/* ---- Locks ---- */
+
+/* For write to keep a page, or to drop some. */
+#define KEEPING			1
+#define DROPPING		2
+#define MAY_WRITE_STATE		(state_readers == 0 && state_writer == 0)
+#define WRITE_STATE(what)	MAY_WRITE_STATE -> state_writer = what
+#define UNWRITE_STATE		state_writer = 0
+#ifdef NO_SEMAPHORE
+#define MAY_READ_STATE		(state_writer != KEEPING)
+#define READ_STATE		skip
+#define UNREAD_STATE		skip
+#else
+#define MAY_READ_STATE		(state_writer == 0)
+#define READ_STATE		state_readers++
+#define UNREAD_STATE		state_readers--
+#endif
+
+#define UNLOCK_FOLIO(f)	folio_lock[f] = 0
+
+#ifdef NO_LOCK
+#define KEEP_LOCK(f)	skip
+#define KEEP_UNLOCK(f)	skip
+#else
+#define KEEP_LOCK(f)	folio_lock[f] == 0 -> folio_lock[f] = 1
+#define KEEP_UNLOCK(f)	UNLOCK_FOLIO(f)
+#endif
+
+/* ---- Core mm ---- */
+
+/* unmap_mapping_pages(), of one VMA, under the page-table lock. */
+#define UNMAP(v)	pte[v] = NONE
+
+/* An access by the hardware, if it is allowed to. */
+inline access(v, w)
+{
+	if
+	:: pte[v] == NONE || (pte[v] == FILE_RO && w) -> answered = 0
+	:: pte[v] == FILE_RW || (pte[v] == FILE_RO && !w) ->
+		answered = 1;
+		assert(P1_two || !settled);
+		assert(P1_lost || expect == ANY || expect == file);
+		if
+		:: w -> file = 1 - (expect == ANY -> file : expect); expect = (UNSURE -> ANY : file)
+		:: else
+		fi
+	:: IS_SHADOW(pte[v]) ->
+		answered = 1;
+		assert(P3_dropped || UNSURE || pte[v] == SHADOW + shadow);
+		assert(P2_recorded || first_error || UNSURE);
+		assert(P1_lost || expect == ANY || expect == content[pte[v] - SHADOW]);
+		if
+		:: w ->
+			content[pte[v] - SHADOW] =
+				1 - (expect == ANY -> content[pte[v] - SHADOW] : expect);
+			expect = (UNSURE -> ANY : content[pte[v] - SHADOW])
+		:: else
+		fi
+	fi
+}
+
+/* ---- Faults: rust/device/mapping.rs ---- */
+
+/* StandIns::is_kept() */
+#define IS_KEPT		(keeping && kept && !kept_buffered)
+
+/* It may have become visible by now, or not. */
+inline may_see_kept()
+{
+	if
+	:: kept_buffered -> kept_buffered = 0
+	:: true
+	fi
+}
+
+inline new_shadow()
+{
+	last_shadow = last_shadow % SHADOWS + 1;
+	shadow = last_shadow
+}
+
+#ifdef NO_KEPT_ANSWER
+#define IS_NATIVE	(i_size == 1)
+#else
+#define IS_NATIVE	(i_size == 1 && !IS_KEPT)
+#endif
+
+/* stand_in(), which answers the fault or leaves `answered` as it is. */
+inline stand_in(v)
+{
+	atomic {
+		may_see_kept();
+		if
+		:: IS_NATIVE			/* decide() */
+		:: !IS_NATIVE && MAY_READ_STATE ->
+			READ_STATE;		/* WatchedFile::inserting() */
+			if
+			:: i_size == 0 ->	/* as growth.pml has it, in one step */
+				if
+				:: shadow == 0 -> new_shadow(); content[shadow] = 0
+				:: else
+				fi;
+				low = 1;
+				pte[v] = (pte[v] == NONE -> SHADOW + shadow : pte[v]);
+				UNREAD_STATE;
+				answered = 1
+			:: i_size == 1 -> page = shadow; answered = 1
+			fi
+		fi
+	}
+	if
+	:: page ->
+		/* insert_page(), under the page-table lock */
+		d_step {
+			pte[v] = (pte[v] == NONE -> SHADOW + page : pte[v]);
+			page = 0;
+			UNREAD_STATE
+		}
+	:: else
+	fi
+}
+
+/* WatchedFile::modified(), where policy::growth::modified() decides. */
+inline modified(attributes)
+{
+	atomic {
+		WRITE_STATE(DROPPING);
+		kept_buffered = 0;
+		if
+		:: attributes || i_size != last_size ->
+			changed[0] = 1; changed[1] = 1; changed[2] = 1
+		:: else
+		fi;
+		last_size = i_size;
+		if
+		:: i_size == 0 ->
+			low = low || first_failed;
+			UNWRITE_STATE
+		:: i_size == 1 && !low -> UNWRITE_STATE
+		:: i_size == 1 && low -> dropping = 1
+		fi
+	}
+	if
+	:: dropping ->
+		UNMAP(0);
+		UNMAP(1);
+		d_step {
+			shadow = 0;
+			kept = 0;
+			old = 0;
+			settled = 0;
+			low = 0;
+			dropping = 0;
+			UNWRITE_STATE
+		}
+	:: else
+	fi
+}
+
+/* filemap_map_pages(), and the end of do_fault_around(). */
+inline map_pages(v)
+{
+	d_step {
+		if
+		:: cached && uptodate && !folio_lock[cached] && i_size == 1 && pte[v] == NONE ->
+			cached_buffered = 0;
+			pte[v] = MAPPED;
+			answered = 1
+		:: else
+		fi;
+		rcu_readers = rcu_readers & ~(1 << t);
+		rcu_pending[0] = rcu_pending[0] & ~(1 << t);
+		rcu_pending[1] = rcu_pending[1] & ~(1 << t);
+		rcu_pending[2] = rcu_pending[2] & ~(1 << t)
+	}
+}
+
+proctype thread(byte t; byte v)
+{
+	byte left = ACCESSES;
+	byte page;		/* a folio, or a shadow page, by number */
+	byte has;		/* the folio that keep() has locked */
+	bit w, ro, writing, answered, copy, dropping;
+
+another:
+	atomic {
+		d_step { w = 0; answered = 0 }
+		if
+		:: left == 0 -> goto end
+		:: else
+		fi;
+		left--;
+		if
+		:: w = 0
+		:: w = 1
+		fi
+	}
+
+again:
+	atomic {
+		d_step {
+			page = 0; has = 0; ro = 0; writing = 0; copy = 0;
+			answered = 0; changed[t] = 0;
+			access(v, w)
+		}
+		if
+		:: answered -> goto another
+		:: else
+		fi;
+		if
+		:: pte[v] == FILE_RO -> ro = 1; page = cached; goto mkwrite
+		:: else
+		fi;
+		/* do_fault_around(), Mapping::may_map_around() */
+		if
+#ifdef NO_SUPPRESSION
+		:: !w -> rcu_readers = rcu_readers | (1 << t)
+#else
+		:: !w && !keeping -> rcu_readers = rcu_readers | (1 << t)
+		:: !w && keeping -> goto fault
+#endif
+		:: w -> goto fault
+		fi
+	}
+
+	map_pages(v);
+	if
+	:: answered -> goto again
+	:: else
+	fi;
+
+	/* Mapping::fault() */
+fault:
+	changed[t] = 0;
+	stand_in(v);
+	if
+	:: answered -> goto again
+	:: else
+	fi;
+#ifdef SIZE
+	/* WatchedFile::catch_up() */
+	if
+	:: i_size == 1 && low -> modified(0)
+	:: else
+	fi;
+#endif
+
+	/* Fault::native(): filemap_fault() or shmem_fault() */
+native:
+	atomic {
+		if
+		:: goto sigbus
+		:: i_size == 1
+		fi;
+		if
+		:: cached == 0 ->
+			folios++;
+			cached = folios;
+			cached_buffered = 1
+		:: cached && !uptodate -> cached_buffered = 1
+		:: else
+		fi;
+		uptodate = 1;
+		page = cached
+	}
+	/* FilePage::pass_as(), StandIns::passage() */
+	atomic {
+		folio_lock[page] == 0;
+		if
+		:: cached != page -> page = 0; goto native
+		:: cached == page && i_size == 0 -> page = 0; goto sigbus
+		:: else
+		fi;
+#ifndef NO_FAULT_BARRIER
+		cached_buffered = 0;
+#endif
+		may_see_kept();
+		if
+#ifndef NO_FAULT_RECHECK
+		:: IS_KEPT -> goto again
+		:: else
+#else
+		:: true
+#endif
+		fi;
+#ifdef MKWRITE
+		/* do_shared_fault(): unlocked in between */
+		if
+		:: w -> goto mkwrite
+		:: else
+		fi;
+#endif
+		folio_lock[page] = 1
+	}
+	/* finish_fault() */
+	d_step {
+		pte[v] = (pte[v] == NONE -> MAPPED : pte[v]);
+		UNLOCK_FOLIO(page)
+	}
+	goto again;
+
+	/* Mapping::mkwrite(), of a page that is not locked */
+mkwrite:
+#ifdef MKWRITE
+	atomic {
+		changed[t] = 0;
+		may_see_kept();
+		if
+		:: IS_KEPT -> goto unmap
+		:: else
+		fi
+	}
+	atomic {
+		if
+		:: true ->
+			if
+			:: i_size == 0 || changed[t] -> goto unmap
+			:: else -> page = 0; writing = 1; goto keep
+			fi
+		:: folio_lock[page] == 0 ->
+			/* FilePage::pass_unless() */
+			may_see_kept();
+			if
+			:: cached != page -> goto again
+#ifndef NO_MKWRITE_RECHECK
+			:: cached == page && IS_KEPT -> goto again
+#endif
+			:: else
+			fi;
+			folio_lock[page] = 1
+		fi
+	}
+	/* finish_fault(), finish_mkwrite_fault() */
+	d_step {
+		pte[v] = (pte[v] == (ro -> FILE_RO : NONE) -> FILE_RW : pte[v]);
+		UNLOCK_FOLIO(page)
+	}
+	goto again;
+#endif
+
+sigbus:
+	stand_in(v);
+	if
+	:: answered || changed[t] -> goto again
+	:: else
+	fi;
+
+	/* Mapping::keep() */
+keep:
+	atomic {
+		/* StandIns::start_keeping() */
+		if
+		:: keeping_is_known -> goto look
+#ifdef NO_SECOND_WAIT
+		:: !keeping_is_known && keeping -> goto look
+		:: !keeping
+#else
+		:: else
+#endif
+		fi;
+		keeping = 1;
+#ifndef NO_SYNCHRONIZE
+		rcu_pending[t] = rcu_readers
+#endif
+	}
+	atomic { rcu_pending[t] == 0 -> keeping_is_known = 1 }
+
+look:
+	/* MappedFile::lock_cached_page(), WatchedFile::try_keeping() and keeping() */
+	atomic {
+		if
+		:: !uptodate || cached_buffered ->
+			if
+			:: writing -> goto unmap
+			:: else -> WRITE_STATE(KEEPING)
+			fi
+		:: uptodate ->
+			cached_buffered = 0;
+			page = cached;
+			KEEP_LOCK(page);
+			if
+			:: cached != page -> KEEP_UNLOCK(page); page = 0; goto look
+			:: cached == page && !MAY_WRITE_STATE ->
+				KEEP_UNLOCK(page);
+				MAY_WRITE_STATE;
+				goto again
+			:: else -> WRITE_STATE(KEEPING); has = page; page = 0
+			fi
+		fi
+	}
+#ifdef SIZE
+	if
+	:: i_size == 1 && low ->
+		d_step { UNWRITE_STATE; KEEP_UNLOCK(has) }
+		modified(0);
+		goto again
+	:: else
+	fi;
+#endif
+	if
+	:: i_size == 0 || changed[t] -> goto release
+	:: else
+	fi;
+	if
+	:: has ->
+#ifdef COPY_FIRST
+		copy = file;
+		UNMAP(0);
+		UNMAP(1)
+#else
+		UNMAP(0);
+		d_step { UNMAP(1); copy = file }	/* CachedPage::copy_to() */
+#endif
+	:: else
+	fi;
+	/* ShadowPages::keep() */
+	atomic {
+		if
+		:: kept -> goto release
+		:: else
+		fi;
+		d_step {
+			new_shadow();
+			content[shadow] = copy;
+			kept = 1;
+			old = 0;
+			kept_buffered = (has == 0);
+			/* There is nothing that could be read. */
+			expect = (!has && cached && !uptodate -> ANY : expect)
+		}
+		if
+		:: has -> goto recorded
+		:: else
+		fi
+	}
+	/* MappedFile::has_cached_page() */
+	atomic {
+#ifndef NO_KEEP_BARRIER
+		kept_buffered = 0;
+#endif
+		if
+		:: !uptodate || cached_buffered
+#ifndef NO_SECOND_LOOK
+		:: uptodate ->
+			cached_buffered = 0;
+			d_step { shadow = 0; kept = 0; kept_buffered = 0 }
+			goto release
+#else
+		:: uptodate
+#endif
+		fi
+	}
+#ifndef NO_UNMAP
+	UNMAP(0);
+	UNMAP(1);
+#endif
+	expect = (UNSURE -> ANY : content[shadow]);
+recorded:
+	atomic {
+#ifndef NO_FIRST_FAILED
+		first_failed = 1;
+#endif
+#ifndef RECORD_LATE
+		first_error = 1;
+#endif
+		error_count++;
+		failed = 1;
+		settled = 1;
+		assert(P1_two || (!IS_FILE(pte[0]) && !IS_FILE(pte[1])))
+	}
+release:
+	atomic {
+		UNWRITE_STATE;
+		KEEP_UNLOCK(has);
+		if
+		:: has -> kept_buffered = 0
+		:: else
+		fi
+	}
+#ifdef RECORD_LATE
+	first_error = kept
+#endif
+	goto again;
+
+unmap:
+	UNMAP(0);
+	UNMAP(1);
+	goto again;
+end:
+	skip
+}
+
+#ifdef AROUND
+/* A thread whose access to another page makes core mm map this one, if it can. */
+proctype around(byte t; byte v)
+{
+	bit answered;
+
+	if
+	:: atomic { !keeping -> rcu_readers = rcu_readers | (1 << t) }; map_pages(v)
+	:: keeping
+	fi
+}
+#endif
+
+/* ---- NOSIGBUS_STATUS with NOSIGBUS_CLEAR_ERROR ---- */
+
+#if CLEARS > 0
+proctype clear(byte left)
+{
+	byte told;
+	bit drop;
+
+another:
+	atomic {
+		told = 0;
+		drop = 0;
+		if
+		:: left == 0 -> goto end
+		:: else
+		fi;
+		left--;
+		clearing++;
+		expect = ANY
+	}
+tell:
+	/* StandIns::status() */
+	told = error_count;
+	/* WatchedFile::clear_error() */
+	atomic {
+		WRITE_STATE(DROPPING);
+		if
+#ifdef CLEAR_UNTOLD
+		:: true -> assert(P2_recorded || told == error_count)
+#else
+		:: told != error_count -> UNWRITE_STATE; goto tell
+		:: else
+#endif
+		fi;
+		first_error = 0;
+		drop = failed;
+		failed = 0;
+		kept_buffered = 0;
+#ifdef KEEPING_ENDS
+		keeping = 0;
+		keeping_is_known = 0
+#endif
+	}
+	if
+	:: drop && i_size == 1 ->
+#ifndef NO_CLEAR_UNMAP
+		UNMAP(0);
+		UNMAP(1);
+#endif
+		d_step {
+			if
+			:: kept -> shadow = 0; kept = 0; old = 0; settled = 0
+			:: else
+			fi
+		}
+#ifndef NO_LOWER
+	:: drop && i_size == 0 -> low = 1
+#endif
+	:: else
+	fi;
+	d_step {
+		UNWRITE_STATE;
+		clearing--;
+		sure()
+	}
+	goto another;
+end:
+	skip
+}
+#endif
+
+/* ---- Changes of size ---- */
+
+#ifdef SIZE
+/* The system calls have returned. */
+inline resized()
+{
+	d_step {
+		resizing = 0;
+		assert(P3_dropped || !old);
+		assert(P3_dropped || !IS_SHADOW(pte[0]) || pte[0] == SHADOW + shadow);
+		assert(P3_dropped || !IS_SHADOW(pte[1]) || pte[1] == SHADOW + shadow);
+		sure()
+	}
+}
+
+proctype size()
+{
+	bit dropping;
+
+	/* ftruncate() to nothing, or a collapse */
+	d_step { i_size = 0; resizing = 1; expect = ANY }
+	/* truncate_pagecache() */
+	UNMAP(0);
+	UNMAP(1);
+	atomic {
+		cached == 0 || folio_lock[cached] == 0;
+		d_step {
+			cached = 0;
+			uptodate = 0;
+			cached_buffered = 0;
+			file = 0;
+			pte[0] = (IS_FILE(pte[0]) -> NONE : pte[0]);
+			pte[1] = (IS_FILE(pte[1]) -> NONE : pte[1])
+		}
+	}
+#ifdef COLLAPSE
+	/* write(), by somebody who is faster than its report */
+	i_size = 1;
+	modified(0);
+#else
+	modified(1);
+
+	/* ftruncate(), to one page */
+	d_step { i_size = 1; old = (shadow != 0) }
+	modified(1);
+#endif
+	resized()
+}
+#endif
+
+#ifdef LARGE
+/* A fault at another page of the same folio. */
+proctype neighbour(byte v)
+{
+	byte page;
+	bit w;
+
+	/* FilePage::pass_as(), StandIns::passage() */
+	atomic {
+		if
+		:: uptodate -> page = cached; folio_lock[page] == 0
+		:: true -> goto end
+		fi;
+		if
+		:: w = 0
+#ifdef MKWRITE
+		:: w = 1
+#endif
+		fi;
+		if
+		:: cached != page -> goto end
+#ifndef WHOLE
+		:: cached == page && keeping -> goto end
+#ifndef WHOLE_WRITE
+		:: cached == page && !keeping && w -> goto end
+#endif
+#endif
+		:: else
+		fi;
+		cached_buffered = 0;
+		if
+		:: w -> goto mkwrite
+		:: else
+		fi;
+		folio_lock[page] = 1
+	}
+	/* finish_fault() */
+	d_step {
+		pte[v] = (pte[v] == NONE -> MAPPED : pte[v]);
+		UNLOCK_FOLIO(page)
+	}
+	goto end;
+
+	/* FilePage::pass_unless(), finish_fault() */
+mkwrite:
+	atomic {
+		folio_lock[page] == 0;
+		if
+		:: cached == page && pte[v] == NONE -> pte[v] = FILE_RW
+		:: else
+		fi
+	}
+end:
+	skip
+}
+#endif
+
+init {
+	atomic {
+		if
+		:: true
+		:: cached = 1;
+			folios = 1;
+#ifdef STALE
+			uptodate = 0;
+#else
+			uptodate = 1;
+#endif
+			if
+			:: true
+			:: pte[0] = MAPPED
+#ifdef MKWRITE
+			:: pte[0] = FILE_RW
+#endif
+			fi;
+			if
+			:: true
+			:: pte[1] = MAPPED
+#ifdef MKWRITE
+			:: pte[1] = FILE_RW
+#endif
+			fi
+		fi;
+		if
+		:: true
+		:: keeping = 1;		/* another page is kept */
+			keeping_is_known = 1;
+			failed = 1;
+			error_count = 1;
+			first_error = 1
+		fi;
+		run thread(0, 0);
+#if THREADS > 1
+		run thread(1, 1);
+#endif
+#if THREADS > 2
+		run thread(2, 0);
+#endif
+#ifdef AROUND
+		run around(3, 0);
+#endif
+#if CLEARS > 0
+		run clear(CLEARS);
+#endif
+#ifdef SIZE
+		run size();
+#endif
+#ifdef LARGE
+		run neighbour(1);
+#endif
+	}
+}
