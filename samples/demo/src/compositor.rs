@@ -2,8 +2,9 @@
 
 //! The compositor: maps the client's file and reads it, frame by frame, without a SIGBUS handler.
 
-use crate::{channel, client::Trick, nosigbus, picture};
+use crate::{channel, client::Trick, picture};
 use anyhow::{Context, Result, ensure};
+use nosigbus::Device;
 use rustix::{
     fd::{AsFd, OwnedFd},
     mm::{MapFlags, ProtFlags, mmap, munmap},
@@ -56,7 +57,10 @@ pub fn run(channel: impl AsFd, opt_in: bool, png: Option<&Path>) -> Result<()> {
     let file = channel::recv_fd(&channel)?;
     let buffer = Buffer::map(&file)?;
     if opt_in {
-        nosigbus::enable(buffer.addr.cast(), picture::BYTES)?;
+        let mapping = ptr::slice_from_raw_parts(buffer.addr.cast(), picture::BYTES);
+        Device::open()?
+            .enable(mapping, None)
+            .context("NOSIGBUS_ENABLE")?;
     }
 
     let (mut frames, mut incomplete) = (0, 0);

@@ -6,7 +6,6 @@
 mod channel;
 mod client;
 mod compositor;
-mod nosigbus;
 mod picture;
 
 use anyhow::{Context, Result, bail, ensure};
