@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The man page: its format, that it says what the uAPI header says, and that its
+# example does in the stock kernel what it shows, as a 64-bit and as a 32-bit
+# program. Prints TAP; exits 1 if anything failed.
+#
+# usage: man-test.sh [format]
+#
+# "format" is the first part only.
+
+# shellcheck disable=SC2317 # check calls the functions
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+cd "$REPO"
+page=Documentation/nosigbus.4.rst
+header=include/uapi/linux/nosigbus.h
+work=build/man-test
+number=0
+failed=0
+
+inside() {
+	"$REPO/tests/toolchain.sh" run "$@"
+}
+
+comment() {
+	sed 's/^/# /'
+}
+
+# check NAME COMMAND...: a test that is one command.
+check() {
+	local name=$1 output ok=ok
+	shift
+	number=$((number + 1))
+	output=$("$@" 2>&1) || ok='not ok'
+	if [[ $ok != ok ]]; then
+		failed=1
+		comment <<<"$output"
+	fi
+	echo "$ok $number $name"
+}
+
+# Has rst2man say everything that it could, and takes anything for an error.
+converts() {
+	rm -f build/man/nosigbus.4
+	make -s man
+}
+
+# rst2man starts every paragraph with .sp, also the first one below a heading.
+has_no_flaw() {
+	local output status=0
+	output=$(inside mandoc -Tlint -Wwarning build/man/nosigbus.4) || status=$?
+	# 2: nothing worse than a warning.
+	output=$(grep -vE ': WARNING: skipping paragraph macro: sp after S[HS]$' <<<"$output") || true
+	if [[ -n $output ]] || ((status != 0 && status != 2)); then
+		echo "$output"
+		return 1
+	fi
+}
+
+agrees() {
+	inside python3 tests/man-page.py "$1" "$page" "$header"
+}
+
+compiles() { # BITS
+	mkdir -p "$work/$1"
+	inside python3 tests/man-page.py program "$page" >"$work/example.c" &&
+		inside gcc-14 "-m$1" -Wall -Wextra -pedantic -Werror -O2 -Iinclude/uapi \
+			-o "$work/$1/example" "$work/example.c"
+}
+
+# One guest for both programs. What they print is compared afterwards.
+guest_ends_well() {
+	make -s build/stock/nosigbus.ko &&
+		inside python3 tests/man-page.py session "$page" >"$work/session" &&
+		tests/boot.sh -- tests/man-session.sh "$work/session" "$work/64" "$work/32"
+}
+
+as_shown() { # BITS
+	diff -u "$work/session" "$work/$1/seen"
+}
+
+echo "TAP version 13"
+if [[ ${1-} == format ]]; then
+	echo "1..2"
+else
+	echo "1..10"
+fi
+rm -rf "$work"
+mkdir -p "$work"
+check "rst2man has no complaint" converts
+check "mandoc has no complaint" has_no_flaw
+if [[ ${1-} != format ]]; then
+	check "has all names of the header, and no others" agrees names
+	check "explains all fields" agrees structs
+	check "explains all errors" agrees errors
+	for bits in 64 32; do
+		check "the example compiles, $bits bits" compiles "$bits"
+	done
+	check "a clean end and a clean kernel log" guest_ends_well
+	for bits in 64 32; do
+		check "the example does what is shown, $bits bits" as_shown "$bits"
+	done
+fi
+exit "$failed"
