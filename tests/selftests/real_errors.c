@@ -5,9 +5,7 @@
  * are answered. Needs root, and what run.sh has set up.
  */
 
-#include "nosigbus_test.h"
-
-#define NOBODY		65534
+#include "failing.h"
 
 /* FILE_PAGES of a file, PAGES of a mapping. */
 #define FILE_PAGES	4
@@ -67,21 +65,6 @@ FIXTURE_TEARDOWN(real_error)
 	close(self->device);
 }
 
-/* A new file of that file system; -1 if that fails. */
-static int file_on(const char *fs)
-{
-	const char *dir = fs_path(fs);
-	char *path;
-	int fd;
-
-	if (!dir || asprintf(&path, "%s/selftest-XXXXXX", dir) < 0)
-		return -1;
-	fd = mkostemp(path, O_CLOEXEC);
-	unlink(path);
-	free(path);
-	return fd;
-}
-
 /* Maps self->fd twice, as it is, and opts one of them in. */
 #define MAP_TWICE() do {							\
 	self->plain = map_file(variant->class, self->fd, self->len);		\
@@ -124,23 +107,6 @@ static int write_of(char *addr, int index)
 }
 
 #define IS_WRITABLE()	(variant->class != SHARED_READ)
-
-/* Writes to a file until the file system refuses it: minus errno. */
-static int fill_up(int fd)
-{
-	size_t len = 64 * page_size();
-	int ret = 0;
-	off_t pos = 0;
-
-	for (; len >= 512; len /= 2)
-		do {
-			ret = fill(fd, 1, pos, len);
-			if (!ret)
-				pos += len;
-		} while (!ret);
-	/* Blocks may have been promised and turn out not to be there. */
-	return fsync(fd) ? -errno : ret == -EIO ? -ENOSPC : ret;
-}
 
 /* Every hole in a file of tmpfs takes a page when it is touched, if only to be read. */
 static void full_tmpfs(struct __test_metadata *_metadata, FIXTURE_DATA(real_error) * self,
@@ -208,7 +174,6 @@ TEST_F(real_error, enospc_ext4)
 	full_disk(_metadata, self, variant, "ext4-small", -ENOSPC);
 }
 
-/* Quotas do not bind root. */
 TEST_F(real_error, edquot_tmpfs)
 {
 	if (access(fs_path("tmpfs-quota"), F_OK))
@@ -223,19 +188,6 @@ TEST_F(real_error, edquot_xfs)
 	ASSERT_EQ(seteuid(NOBODY), 0);
 	full_disk(_metadata, self, variant, "xfs", -EDQUOT);
 	ASSERT_EQ(seteuid(0), 0);
-}
-
-/* Has the disk of ext4-dm answer reads with an error, or again with what is on it. */
-static int disk_fails(bool fails)
-{
-	const char *script = "disk=$(dmsetup table nosigbus | cut -d' ' -f4)\n"
-		"dmsetup suspend --noflush --nolockfs nosigbus &&\n"
-		"dmsetup load nosigbus --table \"0 65536 %s\" && dmsetup resume nosigbus\n";
-	char command[512];
-
-	snprintf(command, sizeof(command), script,
-		 fails ? "flakey $disk 0 0 60 1 error_reads" : "linear $disk 0");
-	return system(command);
 }
 
 TEST_F(real_error, eio)
@@ -256,13 +208,6 @@ TEST_F(real_error, eio)
 	ASSERT_EQ(disk_fails(false), 0);
 	EXPECT_OUTCOME(read_of, 2, 0, 0);
 	EXPECT_EQ(read_of(self->opted, 2), CONTENT);
-}
-
-/* Breaks the page at addr. Whoever does that is the first to get the signal. */
-static int poison(void *addr)
-{
-	signal(SIGBUS, SIG_DFL);
-	return madvise(addr, page_size(), MADV_HWPOISON) ? errno : 0;
 }
 
 TEST_F(real_error, memory_failure)

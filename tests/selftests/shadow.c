@@ -5,6 +5,7 @@
  */
 
 #include "nosigbus_test.h"
+#include "turns.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -144,25 +145,6 @@ TEST_F(shadow, shared_by_parts_and_copies)
 	EXPECT_SHADOW(copy, 4);
 	munmap(to, self->len);
 	munmap(copy, self->page);
-}
-
-/* Two processes, one step each in turn: wait_for() the other, and have it go_on(). */
-struct turns {
-	int to_child[2], to_parent[2];
-};
-
-static void wait_for(int fd)
-{
-	char byte;
-
-	if (read(fd, &byte, 1) != 1)
-		abort();
-}
-
-static void go_on(int fd)
-{
-	if (write(fd, "", 1) != 1)
-		abort();
 }
 
 TEST_F(shadow, shared_with_children)

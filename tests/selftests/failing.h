@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* File systems that run.sh has made to fail: full, over quota, on a broken disk. */
+#ifndef _NOSIGBUS_FAILING_H
+#define _NOSIGBUS_FAILING_H
+
+#include "nosigbus_test.h"
+
+#include <linux/dm-ioctl.h>
+#include <stddef.h>
+
+/* Quotas do not bind root. */
+#define NOBODY		65534
+
+/* A new file of that file system; -1 if that fails. */
+static inline int file_on(const char *fs)
+{
+	const char *dir = fs_path(fs);
+	char *path;
+	int fd;
+
+	if (!dir || asprintf(&path, "%s/selftest-XXXXXX", dir) < 0)
+		return -1;
+	fd = mkostemp(path, O_CLOEXEC);
+	unlink(path);
+	free(path);
+	return fd;
+}
+
+/* Writes to a file until the file system refuses it: minus errno. */
+static inline int fill_up(int fd)
+{
+	size_t len = 64 * page_size();
+	int ret = 0;
+	off_t pos = 0;
+
+	for (; len >= 512; len /= 2)
+		do {
+			ret = fill(fd, 1, pos, len);
+			if (!ret)
+				pos += len;
+		} while (!ret);
+	/* Blocks may have been promised and turn out not to be there. */
+	return fsync(fd) ? -errno : ret == -EIO ? -ENOSPC : ret;
+}
+
+/* Does something to the disk of ext4-dm. */
+static inline int device_mapper(unsigned long command, const char *target, const char *params)
+{
+	struct {
+		struct dm_ioctl ioctl;
+		struct dm_target_spec spec;
+		char params[128];
+	} arg = {
+		.ioctl = {
+			.version = { DM_VERSION_MAJOR },
+			.data_size = sizeof(arg),
+			.data_start = offsetof(typeof(arg), spec),
+			.target_count = 1,
+			/* What is under way need not be waited for. */
+			.flags = DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG,
+			.name = "nosigbus",
+		},
+		.spec = { .length = 65536 },
+	};
+	int control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC), ret;
+
+	if (control < 0)
+		return -1;
+	snprintf(arg.spec.target_type, sizeof(arg.spec.target_type), "%s", target);
+	snprintf(arg.params, sizeof(arg.params), "%s", params);
+	ret = ioctl(control, command, &arg);
+	close(control);
+	return ret;
+}
+
+/* Has the disk of ext4-dm answer reads with an error, or again with what is on it. */
+static inline int disk_fails(bool fails)
+{
+	const char *disk = getenv("NOSIGBUS_DISK");
+	char params[64];
+
+	snprintf(params, sizeof(params), "%s 0%s", disk ?: "", fails ? " 0 60 1 error_reads" : "");
+	/* A table is loaded, and taken on when the device goes on. */
+	return device_mapper(DM_TABLE_LOAD, fails ? "flakey" : "linear", params) ?:
+		device_mapper(DM_DEV_SUSPEND, "", "");
+}
+
+/* Breaks the page at addr, in a child: whoever does that is the first to get the signal. */
+static inline int poison(void *addr)
+{
+	signal(SIGBUS, SIG_DFL);
+	return madvise(addr, page_size(), MADV_HWPOISON) ? errno : 0;
+}
+
+#endif /* _NOSIGBUS_FAILING_H */

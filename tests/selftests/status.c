@@ -1,0 +1,800 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * NOSIGBUS_STATUS counts exactly: each test counts its own accesses, and compares
+ * every field.
+ */
+
+#include "status.h"
+#include "turns.h"
+
+#include <linux/fs.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+
+/* FILE_PAGES of content, then PAST pages past EOF. */
+#define FILE_PAGES	2
+#define PAST		10
+#define PAGES		(FILE_PAGES + PAST)
+#define CONTENT		0x5a
+
+FIXTURE(status) {
+	size_t page, len;
+	int device, fd;
+	char *addr, *past;
+	/* What there should be. */
+	struct nosigbus_status want;
+};
+
+FIXTURE_VARIANT(status) {
+	enum backing backing;
+	enum class class;
+};
+
+FIXTURE_VARIANT_ADD(status, memfd_private) { MEMFD, PRIVATE };
+FIXTURE_VARIANT_ADD(status, memfd_shared_read) { MEMFD, SHARED_READ };
+FIXTURE_VARIANT_ADD(status, memfd_shared_write) { MEMFD, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(status, tmpfs_private) { TMPFS, PRIVATE };
+FIXTURE_VARIANT_ADD(status, tmpfs_shared_read) { TMPFS, SHARED_READ };
+FIXTURE_VARIANT_ADD(status, tmpfs_shared_write) { TMPFS, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(status, ext4_private) { EXT4, PRIVATE };
+FIXTURE_VARIANT_ADD(status, ext4_shared_read) { EXT4, SHARED_READ };
+FIXTURE_VARIANT_ADD(status, ext4_shared_write) { EXT4, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(status, xfs_shared_write) { XFS, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(status, btrfs_shared_write) { BTRFS, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(status, overlay_private) { OVERLAY, PRIVATE };
+
+#define IS_WRITABLE()	(variant->class != SHARED_READ)
+
+#define EXPECT_STATUS_AT(at, want)	EXPECT_STATUS_OF(self->device, at, 0, want)
+#define EXPECT_STATUS(want)		EXPECT_STATUS_AT(self->addr, want)
+
+FIXTURE_SETUP(status)
+{
+	catch_signals();
+	self->page = page_size();
+	self->len = PAGES * self->page;
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(variant->backing);
+	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
+	self->addr = map_file(variant->class, self->fd, self->len);
+	ASSERT_NE(self->addr, MAP_FAILED);
+	self->past = self->addr + FILE_PAGES * self->page;
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	EXPECT_STATUS(self->want);
+}
+
+FIXTURE_TEARDOWN(status)
+{
+	munmap(self->addr, self->len);
+	close(self->fd);
+	close(self->device);
+}
+
+#define TOUCH(first, end, how)		ASSERT_TRUE(touch(self->addr, first, end, how))
+#define ADD(how, pages, fresh)		add(&self->want, variant->class, how, pages, fresh)
+#define GIVE_BACK(pages)		give_back(&self->want, variant->class, pages)
+
+TEST_F(status, first_touches)
+{
+	/* Inside EOF nothing counts. */
+	TOUCH(0, FILE_PAGES, READ);
+	EXPECT_STATUS(self->want);
+	if (IS_WRITABLE()) {
+		TOUCH(0, FILE_PAGES, WRITE);
+		EXPECT_STATUS(self->want);
+	}
+	for (int i = FILE_PAGES; i < FILE_PAGES + 4; i++) {
+		TOUCH(i, i + 1, READ);
+		ADD(READ, 1, 1);
+		EXPECT_STATUS(self->want);
+	}
+	if (IS_WRITABLE()) {
+		TOUCH(FILE_PAGES + 4, PAGES, WRITE);
+		ADD(WRITE, PAST - 4, PAST - 4);
+	} else {
+		EXPECT_EQ(write_byte(self->addr + self->len - 1, 1), -SIGSEGV);
+	}
+	EXPECT_STATUS(self->want);
+
+	/* Nor does what is mapped already, if only to be read. */
+	TOUCH(0, IS_WRITABLE() ? PAGES : FILE_PAGES + 4, READ);
+	EXPECT_STATUS(self->want);
+	if (IS_WRITABLE())
+		TOUCH(0, PAGES, WRITE);
+	EXPECT_STATUS(self->want);
+}
+
+TEST_F(status, again_after_dontneed)
+{
+	for (int round = 0; round < 3; round++) {
+		TOUCH(0, PAGES, READ);
+		ADD(READ, PAST, round ? 0 : PAST);
+		EXPECT_STATUS(self->want);
+		ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
+		EXPECT_STATUS(self->want);
+		if (!IS_WRITABLE())
+			continue;
+		TOUCH(0, PAGES, WRITE);
+		ADD(WRITE, PAST, 0);
+		EXPECT_STATUS(self->want);
+		ASSERT_EQ(madvise(self->past, 3 * self->page, MADV_DONTNEED), 0);
+		TOUCH(0, PAGES, WRITE);
+		ADD(WRITE, 3, 0);
+		EXPECT_STATUS(self->want);
+		ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
+	}
+}
+
+TEST_F(status, at_any_byte)
+{
+	TOUCH(0, PAGES, READ);
+	ADD(READ, PAST, PAST);
+	for (int i = 0; i < PAGES; i++) {
+		char *p = self->addr + i * self->page;
+
+		EXPECT_STATUS_AT(p, self->want);
+		EXPECT_STATUS_AT(p + 1, self->want);
+		EXPECT_STATUS_AT(p + self->page - 1, self->want);
+	}
+	/* One that is opted in after it has another one's address. */
+	ASSERT_EQ(munmap(self->addr, self->len), 0);
+	ASSERT_EQ(mmap(self->addr, self->len, PROT_READ, MAP_SHARED | MAP_FIXED, self->fd, 0),
+		  self->addr);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	EXPECT_STATUS((struct nosigbus_status){});
+}
+
+TEST_F(status, growth)
+{
+	enum how how = IS_WRITABLE() ? WRITE : READ;
+
+	TOUCH(FILE_PAGES, PAGES, how);
+	ADD(how, PAST, PAST);
+	/* Inside the page that holds EOF, there is nothing to give back. */
+	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
+	EXPECT_STATUS(self->want);
+	/* One byte takes its page. */
+	ASSERT_EQ(ftruncate(self->fd, (FILE_PAGES + 3) * self->page + 1), 0);
+	GIVE_BACK(4);
+	EXPECT_STATUS(self->want);
+	ASSERT_EQ(ftruncate(self->fd, (FILE_PAGES + 4) * self->page), 0);
+	EXPECT_STATUS(self->want);
+	TOUCH(0, FILE_PAGES + 4, how);
+	TOUCH(0, FILE_PAGES + 4, READ);
+	EXPECT_STATUS(self->want);
+
+	ASSERT_EQ(pwrite(self->fd, "x", 1, (FILE_PAGES + 6) * self->page - 1), 1);
+	GIVE_BACK(2);
+	EXPECT_STATUS(self->want);
+	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
+	GIVE_BACK(4);
+	EXPECT_STATUS(self->want);
+	TOUCH(0, PAGES, how);
+	EXPECT_EQ(self->want.shadow_pages_held, 0);
+	EXPECT_STATUS(self->want);
+
+	/* Truncation takes everything out of the page tables, copies as well. */
+	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
+	EXPECT_STATUS(self->want);
+	TOUCH(0, PAGES, READ);
+	ADD(READ, PAST, PAST);
+	EXPECT_STATUS(self->want);
+
+	/* What has never been touched is not given back. */
+	ASSERT_EQ(ftruncate(self->fd, self->page), 0);
+	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
+	EXPECT_STATUS(self->want);
+}
+
+TEST_F(status, shrinking)
+{
+	TOUCH(0, PAGES, READ);
+	ADD(READ, PAST, PAST);
+	for (int pages = FILE_PAGES - 1; pages >= 0; pages--) {
+		ASSERT_EQ(ftruncate(self->fd, pages * self->page), 0);
+		EXPECT_STATUS(self->want);
+		TOUCH(0, PAGES, READ);
+		/* All past EOF has been unmapped, and one page is past it that was not. */
+		ADD(READ, PAGES - pages, 1);
+		EXPECT_STATUS(self->want);
+	}
+}
+
+/* A page that processes share, for what a child has been told. */
+static struct nosigbus_status *new_board(void)
+{
+	return mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+TEST_F(status, children)
+{
+	int mid = FILE_PAGES + 3, late = FILE_PAGES + 6;
+	struct nosigbus_status *board = new_board();
+	enum how how = IS_WRITABLE() ? WRITE : READ;
+	struct turns t;
+	int status;
+	pid_t pid;
+
+	ASSERT_NE(board, MAP_FAILED);
+	ASSERT_EQ(pipe(t.to_child), 0);
+	ASSERT_EQ(pipe(t.to_parent), 0);
+	TOUCH(0, mid, READ);
+	ADD(READ, mid - FILE_PAGES, mid - FILE_PAGES);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		/* A bit for each thing that is not as it has to be. */
+		int bad = status_of(self->device, self->addr, 0, &board[0]) ? 1 : 0;
+
+		/* What fork has copied is mapped. */
+		bad |= !touch(self->addr, 0, mid, READ) ? 2 : 0;
+		bad |= status_of(self->device, self->addr, 0, &board[1]) ? 4 : 0;
+		bad |= !touch(self->addr, mid, late, how) ? 8 : 0;
+		bad |= status_of(self->device, self->addr, 0, &board[2]) ? 16 : 0;
+		go_on(t.to_parent[1]);
+		wait_for(t.to_child[0]);
+		bad |= status_of(self->device, self->addr, 0, &board[3]) ? 32 : 0;
+		bad |= !touch(self->addr, late, PAGES, how) ? 64 : 0;
+		bad |= status_of(self->device, self->addr, 0, &board[4]) ? 128 : 0;
+		_exit(bad);
+	}
+	wait_for(t.to_parent[0]);
+	EXPECT_SAME_STATUS(board[0], self->want);
+	EXPECT_SAME_STATUS(board[1], self->want);
+	ADD(how, late - mid, late - mid);
+	EXPECT_SAME_STATUS(board[2], self->want);
+	EXPECT_STATUS(self->want);
+
+	/* The parent's page tables are its own. */
+	TOUCH(mid, late, READ);
+	ADD(READ, late - mid, 0);
+	EXPECT_STATUS(self->want);
+	ASSERT_EQ(munmap(self->addr, self->len), 0);
+	go_on(t.to_child[1]);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+	EXPECT_SAME_STATUS(board[3], self->want);
+	ADD(how, PAGES - late, PAGES - late);
+	EXPECT_SAME_STATUS(board[4], self->want);
+}
+
+TEST_F(status, parts_and_copies)
+{
+	char *area = mmap(NULL, 2 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *last = self->past + 6 * self->page, *moved, *middle;
+
+	ASSERT_NE(area, MAP_FAILED);
+	TOUCH(FILE_PAGES, FILE_PAGES + 8, READ);
+	ADD(READ, 8, 8);
+	/* Shadow pages do not go with what is unmapped. */
+	ASSERT_EQ(munmap(self->past + 5 * self->page, self->page), 0);
+	EXPECT_STATUS(self->want);
+	EXPECT_STATUS_AT(last, self->want);
+	EXPECT_STATUS_AT(last + 4 * self->page - 1, self->want);
+
+	/* The four pages behind it, of which two have been touched. */
+	moved = mremap(last, 4 * self->page, 4 * self->page, MREMAP_MAYMOVE | MREMAP_FIXED, area);
+	ASSERT_EQ(moved, area);
+	EXPECT_STATUS(self->want);
+	EXPECT_STATUS_AT(moved, self->want);
+	ASSERT_TRUE(touch(moved, 0, 4, READ));
+	ADD(READ, 2, 2);
+	EXPECT_STATUS(self->want);
+	EXPECT_STATUS_AT(moved, self->want);
+
+	/* The second and third page of the rest. */
+	middle = mremap(self->past + self->page, 2 * self->page, 2 * self->page,
+			MREMAP_MAYMOVE | MREMAP_FIXED, area + self->len);
+	ASSERT_EQ(middle, area + self->len);
+	EXPECT_STATUS(self->want);
+	EXPECT_STATUS_AT(self->past + 3 * self->page, self->want);
+	EXPECT_STATUS_AT(middle, self->want);
+	ASSERT_TRUE(touch(middle, 0, 2, READ));
+	ASSERT_TRUE(touch(self->past, 3, 5, READ));
+	EXPECT_STATUS_AT(middle, self->want);
+
+	if (variant->class != PRIVATE) {
+		char *copy = mremap(middle, 0, 2 * self->page, MREMAP_MAYMOVE);
+
+		ASSERT_NE(copy, MAP_FAILED);
+		EXPECT_STATUS_AT(copy, self->want);
+		ASSERT_TRUE(touch(copy, 0, 2, READ));
+		ADD(READ, 2, 0);
+		EXPECT_STATUS_AT(copy, self->want);
+		EXPECT_STATUS(self->want);
+		munmap(copy, 2 * self->page);
+	}
+
+	/* All but one part go. */
+	ASSERT_EQ(munmap(self->addr, self->len), 0);
+	ASSERT_EQ(munmap(middle, 2 * self->page), 0);
+	EXPECT_STATUS_AT(moved, self->want);
+	munmap(area, 2 * self->len);
+}
+
+/* Each VMA is a mapping of its own. */
+TEST_F(status, mappings_count_for_themselves)
+{
+	char *other = map_file(variant->class, self->fd, self->len);
+	int prot = class_prot(variant->class), flags = class_flags(variant->class) | MAP_FIXED;
+	struct nosigbus_status of_other = {}, of_third = {};
+	char *area, *third;
+
+	ASSERT_NE(other, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, other, self->len), 0);
+	TOUCH(0, FILE_PAGES + 3, READ);
+	ADD(READ, 3, 3);
+	ASSERT_TRUE(touch(other, 0, FILE_PAGES + 5, READ));
+	add(&of_other, variant->class, READ, 5, 5);
+	EXPECT_STATUS(self->want);
+	EXPECT_STATUS_AT(other, of_other);
+
+	ASSERT_EQ(ftruncate(self->fd, (FILE_PAGES + 4) * self->page), 0);
+	GIVE_BACK(3);
+	give_back(&of_other, variant->class, 4);
+	EXPECT_STATUS(self->want);
+	EXPECT_STATUS_AT(other, of_other);
+	ASSERT_EQ(munmap(other, self->len), 0);
+	EXPECT_STATUS(self->want);
+
+	/* Two that are opted in by one call, both of the file's first pages. */
+	ASSERT_EQ(ftruncate(self->fd, 0), 0);
+	area = mmap(NULL, 2 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(area, MAP_FAILED);
+	other = mmap(area, self->len, prot, flags, self->fd, 0);
+	ASSERT_EQ(other, area);
+	third = mmap(area + self->len, self->len, prot, flags, self->fd, 0);
+	ASSERT_EQ(third, area + self->len);
+	ASSERT_EQ(enable(self->device, area, 2 * self->len), 0);
+	memset(&of_other, 0, sizeof(of_other));
+	ASSERT_TRUE(touch(other, 0, 3, READ));
+	add(&of_other, variant->class, READ, 3, 3);
+	EXPECT_STATUS_AT(other, of_other);
+	EXPECT_STATUS_AT(other + self->len - 1, of_other);
+	EXPECT_STATUS_AT(third, of_third);
+	ASSERT_TRUE(touch(third, 2, 9, READ));
+	add(&of_third, variant->class, READ, 7, 7);
+	EXPECT_STATUS_AT(other, of_other);
+	EXPECT_STATUS_AT(third, of_third);
+	munmap(area, 2 * self->len);
+}
+
+TEST_F(status, system_calls)
+{
+	size_t len = PAST * self->page;
+	int fds[2], zero;
+
+	ASSERT_EQ(pipe2(fds, O_NONBLOCK), 0);
+	ASSERT_EQ(write(fds[1], self->past, len), (ssize_t)len);
+	ADD(READ, PAST, PAST);
+	EXPECT_STATUS(self->want);
+	close(fds[0]);
+	close(fds[1]);
+
+	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	ASSERT_GE(zero, 0);
+	ASSERT_EQ(madvise(self->past, len, MADV_DONTNEED), 0);
+	if (IS_WRITABLE()) {
+		ASSERT_EQ(read(zero, self->past, len), (ssize_t)len);
+		ADD(WRITE, PAST, 0);
+	} else {
+		EXPECT_EQ(read(zero, self->past, len), -1);
+		EXPECT_EQ(errno, EFAULT);
+	}
+	EXPECT_STATUS(self->want);
+	close(zero);
+}
+
+TEST_F(status, opting_out)
+{
+	struct nosigbus_status status;
+
+	TOUCH(0, PAGES, READ);
+	ADD(READ, PAST, PAST);
+	EXPECT_STATUS(self->want);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(status_of(self->device, self->addr, 0, &status), -ENOENT);
+
+	/* From zero. */
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	memset(&self->want, 0, sizeof(self->want));
+	EXPECT_STATUS(self->want);
+	TOUCH(0, PAGES, READ);
+	ADD(READ, PAST, PAST);
+	EXPECT_STATUS(self->want);
+
+	/* One of two parts, and what is left has the counts. */
+	ASSERT_EQ(munmap(self->past, self->page), 0);
+	ASSERT_EQ(disable(self->device, self->addr, FILE_PAGES * self->page), 0);
+	EXPECT_EQ(status_of(self->device, self->addr, 0, &status), -ENOENT);
+	EXPECT_STATUS_AT(self->past + self->page, self->want);
+}
+
+TEST_F(status, flags)
+{
+	const unsigned int all[] = { 0, NOSIGBUS_RECORD_ERRORS, NOSIGBUS_EVENTFD,
+				     NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD };
+	int event = eventfd(0, EFD_CLOEXEC);
+
+	ASSERT_GE(event, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+		ASSERT_EQ(enable_with(self->device, self->addr, self->len, all[i],
+				      all[i] & NOSIGBUS_EVENTFD ? event : 0), 0);
+		memset(&self->want, 0, sizeof(self->want));
+		self->want.flags = all[i];
+		EXPECT_STATUS(self->want);
+		TOUCH(0, PAGES, READ);
+		ADD(READ, PAST, PAST);
+		EXPECT_STATUS(self->want);
+		/* There is no error to clear. */
+		EXPECT_STATUS_OF(self->device, self->addr, NOSIGBUS_CLEAR_ERROR, self->want);
+		EXPECT_STATUS(self->want);
+		TOUCH(0, PAGES, READ);
+		EXPECT_STATUS(self->want);
+	}
+	close(event);
+}
+
+/* Whether a page is in the page table, from /proc/self/pagemap; -1 if that cannot be read. */
+static int is_mapped(int pagemap, const char *p)
+{
+	uint64_t entry;
+	off_t pos = (unsigned long)p / page_size() * sizeof(entry);
+
+	if (pread(pagemap, &entry, sizeof(entry), pos) != sizeof(entry))
+		return -1;
+	return entry >> 62 != 0;
+}
+
+/*
+ * Anything in any order: an access past EOF counts if the page is not mapped, and
+ * growth gives back what it goes over.
+ */
+TEST_F_TIMEOUT(status, anything, 120)
+{
+	char *area = mmap(NULL, 2 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int eof = FILE_PAGES, counted = 0, spared = 0, freed;
+	bool held[PAGES] = {};
+	unsigned int seed = 1;
+	char *to;
+
+	ASSERT_NE(area, MAP_FAILED);
+	ASSERT_GE(pagemap, 0);
+	for (int step = 0; step < 1500; step++) {
+		int first = rand_r(&seed) % PAGES, end = first + 1 + rand_r(&seed) % 3, mapped;
+		enum how how = IS_WRITABLE() && rand_r(&seed) % 2 ? WRITE : READ;
+
+		end = end > PAGES ? PAGES : end;
+		switch (rand_r(&seed) % 12) {
+		case 0:
+			ASSERT_EQ(madvise(self->addr + first * self->page,
+					  (end - first) * self->page, MADV_DONTNEED), 0);
+			break;
+		case 1:
+			eof = first;
+			ASSERT_EQ(ftruncate(self->fd, eof * self->page), 0);
+			break;
+		case 2:
+			/* Only ever longer. */
+			eof = first + 1 > eof ? first + 1 : eof;
+			ASSERT_EQ(pwrite(self->fd, "x", 1, first * self->page), 1);
+			break;
+		case 3:
+			to = self->addr == area ? area + self->len : area;
+			ASSERT_EQ(mremap(self->addr, self->len, self->len,
+					 MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+			self->addr = to;
+			break;
+		default:
+			for (int i = first; i < end; i++) {
+				mapped = is_mapped(pagemap, self->addr + i * self->page);
+				ASSERT_GE(mapped, 0);
+				TOUCH(i, i + 1, how);
+				if (i < eof)
+					continue;
+				spared += mapped;
+				if (mapped)
+					continue;
+				ADD(how, 1, !held[i]);
+				held[i] = true;
+				counted++;
+			}
+		}
+		freed = 0;
+		for (int i = 0; i < eof; i++) {
+			freed += held[i];
+			held[i] = false;
+		}
+		GIVE_BACK(freed);
+		EXPECT_STATUS(self->want);
+	}
+	/* It has been about something. */
+	EXPECT_GT(counted, 200);
+	EXPECT_GT(spared, 200);
+	close(pagemap);
+}
+
+/* Several threads, each of which accesses pages again and again. */
+#define THREADS		4
+#define EACH_PAGES	32
+#define ROUNDS		20
+
+struct toucher {
+	pthread_t thread;
+	pthread_barrier_t *barrier;
+	char *addr;
+	int pages;
+	enum how how;
+	int bad;
+};
+
+/* Pages that are this thread's alone. */
+static void *touch_own(void *arg)
+{
+	struct toucher *t = arg;
+
+	pthread_barrier_wait(t->barrier);
+	for (int round = 0; round < ROUNDS; round++)
+		if (!touch(t->addr, 0, t->pages, t->how) ||
+		    madvise(t->addr, t->pages * page_size(), MADV_DONTNEED))
+			t->bad++;
+	return NULL;
+}
+
+/* The same pages as the others, at once. */
+static void *touch_shared(void *arg)
+{
+	struct toucher *t = arg;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < t->pages; i++) {
+			pthread_barrier_wait(t->barrier);
+			if (!touch(t->addr, i, i + 1, t->how))
+				t->bad++;
+		}
+		/* One of them, while the others wait for the next round. */
+		if (pthread_barrier_wait(t->barrier) == PTHREAD_BARRIER_SERIAL_THREAD &&
+		    madvise(t->addr, t->pages * page_size(), MADV_DONTNEED))
+			t->bad++;
+	}
+	return NULL;
+}
+
+/* Has threads do that, of which so many write; each gets next pages more than the one before. */
+static bool run_threads(void *(*run)(void *arg), char *addr, int pages, int next, int writers)
+{
+	struct toucher threads[THREADS];
+	pthread_barrier_t barrier;
+	int bad = 0;
+
+	if (pthread_barrier_init(&barrier, NULL, THREADS))
+		return false;
+	for (int i = 0; i < THREADS; i++) {
+		threads[i] = (struct toucher) {
+			.barrier = &barrier, .addr = addr + i * next * page_size(), .pages = pages,
+			.how = i < writers ? WRITE : READ,
+		};
+		if (pthread_create(&threads[i].thread, NULL, run, &threads[i]))
+			return false;
+	}
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i].thread, NULL);
+		bad += threads[i].bad;
+	}
+	pthread_barrier_destroy(&barrier);
+	return !bad;
+}
+
+/* A mapping of so many pages that are all past EOF, opted in. */
+#define NEW_PAST(pages) ({							\
+	char *_addr = mmap(NULL, (pages) * self->page, class_prot(variant->class),	\
+			   class_flags(variant->class), self->fd, FILE_PAGES * self->page);	\
+										\
+	ASSERT_NE(_addr, MAP_FAILED);						\
+	ASSERT_EQ(enable(self->device, _addr, (pages) * self->page), 0);	\
+	_addr;									\
+})
+
+TEST_F_TIMEOUT(status, threads_with_pages_of_their_own, 120)
+{
+	const int pages = THREADS * EACH_PAGES;
+
+	for (int writers = 0; writers <= (IS_WRITABLE() ? THREADS : 0); writers += THREADS / 2) {
+		struct nosigbus_status want = {};
+		char *addr = NEW_PAST(pages);
+
+		ASSERT_TRUE(run_threads(touch_own, addr, EACH_PAGES, EACH_PAGES, writers));
+		add(&want, variant->class, WRITE, writers * EACH_PAGES * ROUNDS,
+		    writers * EACH_PAGES);
+		add(&want, variant->class, READ, (THREADS - writers) * EACH_PAGES * ROUNDS,
+		    (THREADS - writers) * EACH_PAGES);
+		EXPECT_STATUS_AT(addr, want);
+		munmap(addr, pages * self->page);
+	}
+}
+
+TEST_F_TIMEOUT(status, threads_at_the_same_page, 120)
+{
+	const unsigned int times = EACH_PAGES * ROUNDS;
+
+	for (int writers = 0; writers <= (IS_WRITABLE() ? THREADS : 0); writers += THREADS / 2) {
+		struct nosigbus_status want = {}, got;
+		char *addr = NEW_PAST(EACH_PAGES);
+
+		ASSERT_TRUE(run_threads(touch_shared, addr, EACH_PAGES, 0, writers));
+		if (variant->class == PRIVATE && writers) {
+			/* Each writer may have made a copy, and all but one of a page be in vain. */
+			ASSERT_EQ(status_of(self->device, addr, 0, &got), 0);
+			EXPECT_GE(stand_ins(&got), times);
+			EXPECT_LE(got.private_pages, times * writers);
+			EXPECT_LE(got.zero_pages, writers == THREADS ? 0 : times);
+			want.zero_pages = got.zero_pages;
+			want.private_pages = got.private_pages;
+		} else {
+			add(&want, variant->class, READ, times, EACH_PAGES);
+		}
+		EXPECT_STATUS_AT(addr, want);
+		munmap(addr, EACH_PAGES * self->page);
+	}
+}
+
+/*
+ * A write to a page of a frozen file system waits inside the file system, with
+ * the locks of a fault held, until that is thawed. Whatever happens, the guard
+ * thaws it: when the test is over or dead, or after GUARD_SECONDS.
+ */
+#define GUARD_SECONDS	30
+
+struct guard {
+	atomic_bool fired;
+};
+
+FIXTURE(frozen) {
+	size_t page, len;
+	int device, fd, fs, alive;
+	char *addr;
+	pid_t guard_pid;
+	struct guard *guard;
+};
+
+static void guard(struct guard *guard, int fs, int alive)
+{
+	struct pollfd test = { .fd = alive, .events = POLLIN };
+
+	if (poll(&test, 1, GUARD_SECONDS * 1000) == 0)
+		atomic_store(&guard->fired, true);
+	ioctl(fs, FITHAW, 0);
+	_exit(0);
+}
+
+FIXTURE_VARIANT(frozen) {
+	bool as_syscall;
+};
+
+/* Under the lock of the VMA, and under that of the whole address space. */
+FIXTURE_VARIANT_ADD(frozen, store) { false };
+FIXTURE_VARIANT_ADD(frozen, system_call) { true };
+
+FIXTURE_SETUP(frozen)
+{
+	int alive[2];
+
+	if (geteuid())
+		SKIP(return, "freezing a file system takes root");
+	catch_signals();
+	self->page = page_size();
+	self->len = PAGES * self->page;
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(EXT4);
+	ASSERT_GE(self->fd, 0);
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
+	self->addr = map_file(SHARED_WRITE, self->fd, self->len);
+	ASSERT_NE(self->addr, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+
+	self->fs = open(fs_path("ext4"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ASSERT_GE(self->fs, 0);
+	self->guard = mmap(NULL, self->page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			   -1, 0);
+	ASSERT_NE(self->guard, MAP_FAILED);
+	ASSERT_EQ(pipe2(alive, O_CLOEXEC), 0);
+	self->alive = alive[1];
+	self->guard_pid = fork();
+	ASSERT_GE(self->guard_pid, 0);
+	if (!self->guard_pid) {
+		/* Not to go with the test. */
+		setsid();
+		close(alive[1]);
+		guard(self->guard, self->fs, alive[0]);
+	}
+	close(alive[0]);
+}
+
+FIXTURE_TEARDOWN(frozen)
+{
+	close(self->alive);
+	ASSERT_EQ(waitpid(self->guard_pid, NULL, 0), self->guard_pid);
+	munmap(self->addr, self->len);
+	close(self->fs);
+	close(self->fd);
+	close(self->device);
+}
+
+struct hanging {
+	char *addr;
+	bool as_syscall;
+	atomic_int tid, written;
+};
+
+static void *hang(void *arg)
+{
+	struct hanging *h = arg;
+	char byte = 1;
+	struct iovec from = { .iov_base = &byte, .iov_len = 1 };
+	struct iovec to = { .iov_base = h->addr, .iov_len = 1 };
+
+	atomic_store(&h->tid, gettid());
+	if (h->as_syscall)
+		process_vm_writev(getpid(), &from, 1, &to, 1, 0);
+	else
+		write_byte(h->addr, byte);
+	atomic_store(&h->written, 1);
+	return NULL;
+}
+
+/* The state of a thread of this process, as /proc has it: 'D' if nothing can interrupt it. */
+static char state_of(int tid)
+{
+	char path[64], line[256] = "", *paren;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, line, sizeof(line) - 1) <= 0)
+		return 0;
+	close(fd);
+	paren = strrchr(line, ')');
+	return paren && paren[1] ? paren[2] : 0;
+}
+
+TEST_F_TIMEOUT(frozen, status_waits_for_no_fault, 4 * GUARD_SECONDS)
+{
+	struct hanging h = { .addr = self->addr, .as_syscall = variant->as_syscall };
+	struct nosigbus_status want = {};
+	pthread_t thread;
+	char byte;
+
+	/* In memory, and mapped to be read. */
+	ASSERT_EQ(read_byte(self->addr), CONTENT);
+	ASSERT_EQ(ioctl(self->fs, FIFREEZE, 0), 0) TH_LOG("%s", strerror(errno));
+	ASSERT_EQ(pthread_create(&thread, NULL, hang, &h), 0);
+	while (!atomic_load(&h.tid) || state_of(h.tid) != 'D') {
+		ASSERT_FALSE(atomic_load(&self->guard->fired)) TH_LOG("the write does not wait");
+		usleep(1000);
+	}
+
+	EXPECT_STATUS(want);
+	EXPECT_EQ(read_byte(self->addr + self->len - 1), 0);
+	want.shadow_pages = 1;
+	want.shadow_pages_held = 1;
+	EXPECT_STATUS(want);
+	EXPECT_EQ(atomic_load(&h.written), 0);
+	EXPECT_FALSE(atomic_load(&self->guard->fired)) TH_LOG("NOSIGBUS_STATUS has waited");
+
+	ASSERT_EQ(ioctl(self->fs, FITHAW, 0), 0);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(atomic_load(&h.written), 1);
+	ASSERT_EQ(pread(self->fd, &byte, 1, 0), 1);
+	EXPECT_EQ(byte, 1);
+	EXPECT_STATUS(want);
+}
+
+TEST_HARNESS_MAIN
