@@ -81,6 +81,22 @@ TEST_F(module, refused_while_the_device_is_open)
 	ASSERT_EQ(load(), 0);
 }
 
+/* The file's operations are the module's. */
+TEST_F(module, refused_while_the_list_is_open)
+{
+	const char *mappings = "/sys/kernel/debug/nosigbus/mappings";
+	int fd = open(mappings, O_RDONLY | O_CLOEXEC);
+
+	ASSERT_GE(fd, 0) TH_LOG("%s: %s", mappings, strerror(errno));
+	ASSERT_EQ(close(self->device), 0);
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+	ASSERT_EQ(close(fd), 0);
+	ASSERT_EQ(unload(), 0);
+	EXPECT_EQ(access(mappings, F_OK), -1);
+	ASSERT_EQ(load(), 0);
+	EXPECT_EQ(access(mappings, R_OK), 0);
+}
+
 TEST_F(module, refused_while_a_child_holds_a_copy)
 {
 	int go[2];
