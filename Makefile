@@ -5,6 +5,7 @@
 # make test       every test, in the stock and in the debug kernel
 # make model      the model of faults and size changes, all interleavings (spin)
 # make lint       rustfmt, clippy, shellcheck, checkpatch
+# make man        the man page, build/man/nosigbus.4; man_install installs it
 # make clean      removes what was built here
 # make distclean  also removes the cache (toolchain, kernels)
 #
@@ -25,6 +26,12 @@ headers_install:
 	install -D -m 644 include/uapi/linux/nosigbus.h \
 		'$(or $(INSTALL_HDR_PATH),$(DESTDIR)/usr)/include/linux/nosigbus.h'
 
+man: build/man/nosigbus.4
+
+man_install: man
+	install -D -m 644 build/man/nosigbus.4 \
+		'$(DESTDIR)$(or $(prefix),/usr)/share/man/man4/nosigbus.4'
+
 run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-demo
 	@tests/boot.sh -- build/$(RELEASE)/nosigbus-demo --png build/demo.png
 
@@ -42,8 +49,13 @@ lint:
 build/stock/nosigbus.ko build/debug/nosigbus.ko: build/%/nosigbus.ko: FORCE
 	@tests/build-module.sh $*
 
-build/$(RELEASE)/nosigbus-demo: FORCE
+build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer &: FORCE
 	@tests/build-samples.sh
+
+# Every message of rst2man is an error.
+build/man/nosigbus.4: Documentation/nosigbus.4.rst
+	@mkdir -p $(@D)
+	@tests/toolchain.sh run rst2man --verbose --strict $< $@
 
 clean:
 	rm -rf build
@@ -56,4 +68,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install run test model lint clean distclean FORCE
+.PHONY: modules modules_install headers_install man man_install run test model lint clean distclean FORCE

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # rustfmt with the kernel's settings, clippy with warnings as errors, shellcheck,
-# and the kernel's checkpatch.pl. Says what is wrong; changes nothing.
+# the kernel's checkpatch.pl, and the man page's format. Says what is wrong;
+# changes nothing.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -58,6 +59,7 @@ check "checkpatch, module" "${checkpatch[@]}" --file "${kernel_c[@]}" "${rust[@]
 # In user space volatile makes an access happen, and the test harness is macros.
 check "checkpatch, tests" "${checkpatch[@]}" --ignore VOLATILE,NAKED_SSCANF,COMPLEX_MACRO \
 	--file "${user_c[@]}"
+check "man page" tests/man-test.sh format
 
 if ((failed)); then
 	die "lint found something" "mend it; rustfmt without --check formats the files"

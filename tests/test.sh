@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Every test: what a developer's own make says, the model, the selftests in the
-# stock kernel, then KUnit and the selftests in the debug kernel. The last line
-# reads "N passed, N failed, N skipped".
+# Every test: what a developer's own make says, the header, the man page, the model,
+# the selftests in the stock kernel, then KUnit and the selftests in the debug
+# kernel; in both also as 32-bit programs. The last line reads "N passed, N failed,
+# N skipped".
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -15,15 +16,17 @@ rm -rf "$results"
 mkdir -p "$results"
 stock=$(tests/kernel.sh stock)
 make -s build/stock/nosigbus.ko
-make -s build/samples/release/nosigbus-demo
+make -s build/samples/release/nosigbus-{demo,writer}
 
 step "Selftests: building them"
-rm -rf build/selftests
-mkdir -p build/selftests
-# The harness is the one of the stock kernel's own selftests.
-logged selftests tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
-	"OUT=$REPO/build/selftests" "KSRC=$stock/build" ||
-	die "the selftests did not build" "mend what the compiler complains of"
+for bits in '' 32; do
+	rm -rf "build/selftests$bits"
+	mkdir -p "build/selftests$bits"
+	# The harness is the one of the stock kernel's own selftests.
+	logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
+		"OUT=$REPO/build/selftests$bits" "M32=$bits" "KSRC=$stock/build" ||
+		die "the selftests did not build" "mend what the compiler complains of"
+done
 
 # one_test NAME LABEL STATUS: a test that is one exit status, as TAP and for the report.
 one_test() {
@@ -37,26 +40,52 @@ step "Build trees: what plain make says of good and bad ones"
 tests/kdir-test.sh "$stock" >"$results/kdir.tap" 2>&1 || note "failed, see below"
 logs=("make KDIR=$results/kdir.tap")
 
+step "Header: in C, in C++, installed"
+tests/header-test.sh >"$results/header.tap" 2>&1 || note "failed, see below"
+logs+=("header=$results/header.tap")
+
+step "Man page: format, the header's names, the example in the stock kernel"
+tests/man-test.sh >"$results/man.tap" 2>&1 || note "failed, see below"
+logs+=("man page=$results/man.tap")
+
 step "Model: faults and size changes, all interleavings (some minutes)"
 make -s model >/dev/null || note "failed, see below"
 logs+=("model=$results/model.tap")
 
-# in_kernel KERNEL: the selftests in a guest. What they found is in their logs;
-# boot.sh itself fails if run.sh did, if the guest did not come to an end or if the
-# kernel complained, and that is a test as well.
-in_kernel() {
-	local kernel=$1 status=0 log
-	step "Selftests: in the $kernel kernel"
-	mkdir -p "$results/$kernel"
-	BOOT_TIMEOUT=2400 tests/boot.sh --kernel "$kernel" -- \
-		tests/selftests/run.sh build/selftests "$results/$kernel" || status=$?
-	for log in "$results/$kernel"/*.tap; do
-		logs+=("$kernel $(basename "$log" .tap)=$log")
+# in_guest KERNEL NAME COMMAND...: what COMMAND's tests found is in the logs it leaves
+# in $results/NAME; boot.sh itself fails if COMMAND did, if the guest did not come to an
+# end or if the kernel complained, and that is a test as well.
+in_guest() {
+	local name=$2 status=0 log
+	mkdir -p "$results/$name"
+	BOOT_TIMEOUT=2400 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
+	for log in "$results/$name"/*.tap; do
+		logs+=("$name $(basename "$log" .tap)=$log")
 	done
-	one_test "$kernel-boot" "$kernel clean end and clean kernel log" "$status"
+	one_test "$name-boot" "$name clean end and clean kernel log" "$status"
+}
+
+# in_kernel KERNEL [RUN-ARGUMENT...]: the selftests and the samples.
+in_kernel() {
+	step "Selftests and samples: in the $1 kernel"
+	# shellcheck disable=SC2016 # for the shell in the guest
+	in_guest "$1" "$1" bash -c '
+		status=0
+		tests/selftests/run.sh "${@:2}" build/selftests "$1" || status=$?
+		tests/samples.sh build/samples/release "$1" || status=$?
+		exit $status
+	' guest "$results/$1" "${@:2}"
+}
+
+# in_kernel_32 KERNEL [PROGRAM...]: the selftests as 32-bit programs, those or all.
+in_kernel_32() {
+	step "Selftests: in the $1 kernel, as 32-bit programs"
+	in_guest "$1" "${1}32" tests/selftests/run.sh --root build/selftests32 \
+		"$results/${1}32" "${@:2}"
 }
 
 in_kernel stock
+in_kernel_32 stock
 
 step "Demo: in the stock kernel"
 status=0
@@ -65,8 +94,14 @@ one_test demo demo "$status"
 
 tests/kernel.sh debug >/dev/null
 make -s build/debug/nosigbus.ko
-in_kernel debug
-logs+=("debug KUnit=build/boot/console-debug.log")
+# What an unprivileged user may do does not depend on the kernel.
+in_kernel debug --root
+cp build/boot/console-debug.log "$results/kunit.log"
+logs+=("debug KUnit=$results/kunit.log")
+# Those about the uAPI. What a system call does to a mapping does not depend on who
+# calls it.
+export FUZZ_CALLS=100000
+BOOT_ENV=FUZZ_CALLS in_kernel_32 debug abi disable errors eventfd fuzz status
 
 step "Results"
 tests/toolchain.sh run tests/report.py "$stock/build" "${logs[@]}"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* NOSIGBUS_DISABLE: a plain mapping again, in each respect; and its errors. */
 
-#include "nosigbus_test.h"
+#include "commands.h"
 
 /* One page of content, then pages past EOF. */
 #define FILE_PAGES	1
@@ -354,13 +354,15 @@ TEST_F(disable, einval_reserved_fields)
 
 TEST_F(disable, einval_bad_range)
 {
-	EXPECT_REFUSED(disable(self->device, self->addr, 0), -EINVAL);
-	EXPECT_REFUSED(disable(self->device, NULL, 0), -EINVAL);
-	EXPECT_REFUSED(disable(self->device, self->addr + 1, self->len), -EINVAL);
-	EXPECT_REFUSED(disable(self->device, self->addr, self->len - 1), -EINVAL);
-	EXPECT_REFUSED(disable(self->device, self->addr, -self->page), -EINVAL);
-	EXPECT_REFUSED(disable(self->device, (void *)-self->page, self->page), -EINVAL);
-	EXPECT_REFUSED(disable(self->device, (void *)-self->page, 2 * self->page), -EINVAL);
+	u64 addr = (unsigned long)self->addr, page = self->page, len = self->len;
+	const struct { u64 addr, len; } bad[] = {
+		{ addr, 0 }, { 0, 0 }, { addr + 1, len }, { addr, len - 1 }, { addr, -page },
+		{ -page, page }, { -page, 2 * page },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		EXPECT_REFUSED(call_range(self->device, DISABLE, bad[i].addr, bad[i].len),
+			       -EINVAL);
 }
 
 TEST_F(disable, einval_part_of_a_vma)

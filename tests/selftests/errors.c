@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The error contract of the ioctls: one test for each cause, and that nothing has changed. */
 
-#include "nosigbus_test.h"
+#include "commands.h"
+#include "status.h"
 
 #include <ftw.h>
 #include <linux/io_uring.h>
@@ -9,10 +10,13 @@
 #include <linux/pci.h>
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 
 FIXTURE(errors) {
 	size_t page, len;
@@ -60,8 +64,9 @@ TEST_F(errors, query)
 	ASSERT_EQ(ioctl(self->device, NOSIGBUS_QUERY, &query), 0);
 	EXPECT_EQ(query.version, NOSIGBUS_VERSION);
 	EXPECT_EQ(query.features, NOSIGBUS_FEATURE_PRIVATE |
-		  NOSIGBUS_FEATURE_SHARED_READ | NOSIGBUS_FEATURE_SHARED_WRITE);
-	EXPECT_EQ(query.enable_flags, 0);
+		  NOSIGBUS_FEATURE_SHARED_READ | NOSIGBUS_FEATURE_SHARED_WRITE |
+		  NOSIGBUS_FEATURE_DISABLE | NOSIGBUS_FEATURE_STATUS);
+	EXPECT_EQ(query.enable_flags, NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD);
 	EXPECT_EQ(query.reserved, 0);
 	for (int i = 0; i < 5; i++)
 		EXPECT_EQ(query.reserved2[i], 0);
@@ -84,24 +89,24 @@ TEST_F(errors, enotty_unknown_command)
 	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
 }
 
+/* Each bit that QUERY does not name, alone and with those that it does. */
 TEST_F(errors, einval_unknown_flags)
 {
-	for (int bit = 0; bit < 32; bit++) {
-		struct nosigbus_enable request = GOOD_REQUEST();
+	const __u32 known[] = { 0, NOSIGBUS_RECORD_ERRORS };
 
-		request.flags = 1U << bit;
-		EXPECT_REFUSED(request, EINVAL);
-	}
+	for (int bit = 2; bit < 32; bit++)
+		for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+			struct nosigbus_enable request = GOOD_REQUEST();
+
+			request.flags = known[i] | 1U << bit;
+			EXPECT_REFUSED(request, EINVAL);
+		}
 }
 
 TEST_F(errors, einval_reserved_fields)
 {
-	struct nosigbus_enable request = GOOD_REQUEST();
+	struct nosigbus_enable request;
 
-	request.eventfd = 1;
-	EXPECT_REFUSED(request, EINVAL);
-	request.eventfd = -1;
-	EXPECT_REFUSED(request, EINVAL);
 	for (int i = 0; i < 3; i++) {
 		request = GOOD_REQUEST();
 		request.reserved[i] = 1ULL << (31 * i);
@@ -109,20 +114,85 @@ TEST_F(errors, einval_reserved_fields)
 	}
 }
 
+/* A good eventfd as well as bad ones. */
+TEST_F(errors, einval_eventfd_without_its_flag)
+{
+	const __s32 values[] = { 1, -1, INT_MIN, INT_MAX, eventfd(0, EFD_CLOEXEC) };
+
+	ASSERT_GT(values[4], 0);
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		struct nosigbus_enable request = GOOD_REQUEST();
+
+		request.eventfd = values[i];
+		EXPECT_REFUSED(request, EINVAL);
+		request.flags = NOSIGBUS_RECORD_ERRORS;
+		EXPECT_REFUSED(request, EINVAL);
+	}
+	close(values[4]);
+}
+
+TEST_F(errors, ebadf_no_open_file_descriptor)
+{
+	struct nosigbus_enable request = GOOD_REQUEST();
+	int closed = eventfd(0, EFD_CLOEXEC), efd = eventfd(0, EFD_CLOEXEC);
+	const __s32 values[] = { -1, closed, INT_MIN, INT_MAX, 1 << 20, AT_FDCWD, 0 };
+	char path[64];
+
+	ASSERT_GE(closed, 0);
+	ASSERT_GE(efd, 0);
+	close(closed);
+	/* 0 is a number as any other. */
+	close(0);
+	request.flags = NOSIGBUS_EVENTFD;
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		request.eventfd = values[i];
+		EXPECT_REFUSED(request, EBADF);
+	}
+	/* Open only as a path. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", efd);
+	request.eventfd = open(path, O_PATH | O_CLOEXEC);
+	ASSERT_GE(request.eventfd, 0);
+	EXPECT_REFUSED(request, EBADF);
+
+	ASSERT_EQ(dup2(efd, 0), 0);
+	request.eventfd = 0;
+	EXPECT_EQ(ioctl(self->device, NOSIGBUS_ENABLE, &request), 0);
+	close(efd);
+}
+
+TEST_F(errors, einval_no_eventfd)
+{
+	struct nosigbus_enable request = GOOD_REQUEST();
+	int fds[] = {
+		self->device, self->fd, epoll_create1(EPOLL_CLOEXEC),
+		timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC), socket(AF_UNIX, SOCK_STREAM, 0),
+		open("/dev/null", O_RDWR | O_CLOEXEC), open("/", O_RDONLY | O_CLOEXEC),
+	};
+
+	request.flags = NOSIGBUS_EVENTFD;
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		ASSERT_GE(fds[i], 0);
+		request.eventfd = fds[i];
+		EXPECT_REFUSED(request, EINVAL);
+	}
+	for (size_t i = 2; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+}
+
 TEST_F(errors, einval_bad_range)
 {
-	unsigned long addr = (unsigned long)self->addr;
-	const struct { unsigned long long addr, len; } bad[] = {
+	u64 addr = (unsigned long)self->addr, page = self->page;
+	const struct { u64 addr, len; } bad[] = {
 		{ addr, 0 },
 		{ 0, 0 },
 		{ addr + 1, self->len },
 		{ addr, self->len - 1 },
 		{ addr, 1 },
 		{ addr + 1, self->len - 1 },
-		{ addr, -self->page },
+		{ addr, -page },
 		{ addr, ULLONG_MAX },
-		{ -self->page, self->page },
-		{ -self->page, 2 * self->page },
+		{ -page, page },
+		{ -page, 2 * page },
 		{ ULLONG_MAX, 1 },
 	};
 
@@ -157,7 +227,7 @@ TEST_F(errors, enomem_hole)
 	EXPECT_EQ(enable(self->device, self->addr, 2 * page), -ENOMEM);
 	EXPECT_EQ(enable(self->device, self->addr + page, page), -ENOMEM);
 	EXPECT_EQ(enable(self->device, NULL, page), -ENOMEM);
-	EXPECT_EQ(enable(self->device, (void *)(1UL << 63), page), -ENOMEM);
+	EXPECT_REFUSED(((struct nosigbus_enable){ .addr = 1ULL << 63, .len = page }), ENOMEM);
 	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
 	EXPECT_EQ(read_byte(self->addr + 2 * page), -SIGBUS);
 
@@ -166,32 +236,6 @@ TEST_F(errors, enomem_hole)
 	EXPECT_EQ(enable(self->device, self->addr + 2 * page, 2 * page), 0);
 	EXPECT_EQ(read_byte(self->addr), 0);
 	EXPECT_EQ(read_byte(self->addr + 3 * page), 0);
-}
-
-TEST_F(errors, efault_bad_pointer)
-{
-	char *area = mmap(NULL, 2 * self->page, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct nosigbus_enable request = GOOD_REQUEST();
-	void *bad[4];
-
-	ASSERT_NE(area, MAP_FAILED);
-	ASSERT_EQ(munmap(area + self->page, self->page), 0);
-	/* The first half of it is there. */
-	bad[0] = area + self->page - sizeof(request) / 2;
-	memcpy(bad[0], &request, sizeof(request) / 2);
-	bad[1] = NULL;
-	bad[2] = area + self->page;
-	bad[3] = (void *)(~0UL - 4095);
-
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		EXPECT_EQ(ioctl(self->device, NOSIGBUS_ENABLE, bad[i]), -1);
-		EXPECT_EQ(errno, EFAULT);
-		EXPECT_EQ(ioctl(self->device, NOSIGBUS_QUERY, bad[i]), -1);
-		EXPECT_EQ(errno, EFAULT);
-	}
-	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
-	munmap(area, self->page);
 }
 
 TEST_F(errors, ebusy_opted_in_already)
@@ -206,6 +250,98 @@ TEST_F(errors, ebusy_opted_in_already)
 	EXPECT_EQ(read_byte(self->addr), 0);
 }
 
+/* It keeps the flags and the eventfd that it has opted in with. */
+TEST_F(errors, ebusy_changes_no_flags)
+{
+	int efds[] = { eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK) };
+	struct nosigbus_status status;
+	u64 signals;
+
+	ASSERT_GE(efds[1], 0);
+	ASSERT_EQ(enable_with(self->device, self->addr, self->len, NOSIGBUS_EVENTFD, efds[0]), 0);
+	EXPECT_EQ(enable_with(self->device, self->addr, self->len,
+			      NOSIGBUS_EVENTFD | NOSIGBUS_RECORD_ERRORS, efds[1]), -EBUSY);
+	EXPECT_EQ(enable(self->device, self->addr, self->len), -EBUSY);
+	ASSERT_EQ(status_of(self->device, self->addr, 0, &status), 0);
+	EXPECT_EQ(status.flags, NOSIGBUS_EVENTFD);
+	EXPECT_EQ(read_byte(self->addr), 0);
+	EXPECT_EQ(read(efds[0], &signals, sizeof(signals)), (ssize_t)sizeof(signals));
+	EXPECT_EQ(read(efds[1], &signals, sizeof(signals)), -1);
+	close(efds[0]);
+	close(efds[1]);
+}
+
+/* NOSIGBUS_STATUS. Its other errors are in abi.c; those of NOSIGBUS_DISABLE in disable.c. */
+TEST_F(errors, status_einval)
+{
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	for (int bit = 1; bit < 32; bit++) {
+		struct nosigbus_status status = {
+			.addr = (unsigned long)self->addr, .request = 1U << bit,
+		};
+
+		EXPECT_EQ(call(self->device, STATUS, &status), -EINVAL);
+		status.request |= NOSIGBUS_CLEAR_ERROR;
+		EXPECT_EQ(call(self->device, STATUS, &status), -EINVAL);
+	}
+	for (int i = 0; i < 6; i++) {
+		struct nosigbus_status status = { .addr = (unsigned long)self->addr };
+
+		status.reserved[i] = 1ULL << (11 * i);
+		EXPECT_EQ(call(self->device, STATUS, &status), -EINVAL);
+	}
+	EXPECT_EQ(read_byte(self->addr), 0);
+}
+
+TEST_F(errors, status_enomem_nothing_is_mapped)
+{
+	const u64 addrs[] = {
+		0, self->page - 1, 1ULL << 63, 0xffff800000000000, 0xffffffff81000000,
+		-(u64)self->page, ULLONG_MAX, (unsigned long)self->addr + self->page,
+		(unsigned long)self->addr + 2 * self->page - 1,
+	};
+
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	ASSERT_EQ(munmap(self->addr + self->page, self->page), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(addrs); i++) {
+		EXPECT_EQ(call_range(self->device, STATUS, addrs[i], 0), -ENOMEM)
+			TH_LOG("%#llx", addrs[i]);
+	}
+	EXPECT_EQ(call_range(self->device, STATUS, (unsigned long)self->addr, 0), 0);
+}
+
+TEST_F(errors, status_enoent_not_opted_in)
+{
+	u64 addr = (unsigned long)self->addr;
+
+	EXPECT_EQ(call_range(self->device, STATUS, addr, 0), -ENOENT);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(call_range(self->device, STATUS, addr, 0), 0);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(call_range(self->device, STATUS, addr, 0), -ENOENT);
+	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
+}
+
+/* Part of it, or a hole behind it: it is as plain as before, whatever it was to get. */
+TEST_F(errors, flags_of_a_refused_request)
+{
+	struct nosigbus_enable request = GOOD_REQUEST();
+	int efd = eventfd(0, EFD_NONBLOCK);
+	u64 signals;
+
+	ASSERT_GE(efd, 0);
+	request.flags = NOSIGBUS_EVENTFD | NOSIGBUS_RECORD_ERRORS;
+	request.eventfd = efd;
+	request.len = self->page;
+	EXPECT_REFUSED(request, EINVAL);
+	ASSERT_EQ(munmap(self->addr + self->page, self->page), 0);
+	request.len = self->len;
+	EXPECT_REFUSED(request, ENOMEM);
+	EXPECT_EQ(read(efd, &signals, sizeof(signals)), -1);
+	EXPECT_EQ(errno, EAGAIN);
+	close(efd);
+}
+
 TEST_F(errors, eopnotsupp_anonymous)
 {
 	const int flags[] = { MAP_PRIVATE, MAP_SHARED };
@@ -216,6 +352,8 @@ TEST_F(errors, eopnotsupp_anonymous)
 
 		ASSERT_NE(addr, MAP_FAILED);
 		EXPECT_EQ(enable(self->device, addr, self->len), -EOPNOTSUPP);
+		EXPECT_EQ(call_range(self->device, STATUS, (unsigned long)addr, 0), -ENOENT);
+		EXPECT_EQ(disable(self->device, addr, self->len), -ENOENT);
 		munmap(addr, self->len);
 	}
 }
@@ -238,6 +376,7 @@ TEST_F(errors, eopnotsupp_the_kernels_own_mappings)
 			continue;
 		EXPECT_EQ(enable(self->device, (void *)start, end - start), -EOPNOTSUPP)
 			TH_LOG("%s", line);
+		EXPECT_EQ(call_range(self->device, STATUS, start, 0), -ENOENT) TH_LOG("%s", line);
 		special++;
 	}
 	EXPECT_GE(special, 2);
@@ -259,6 +398,8 @@ static int all_refused(struct __test_metadata *_metadata, int device, int fd, si
 		mapped++;
 		EXPECT_EQ(enable(device, addr, len), -EOPNOTSUPP) TH_LOG("class %d", class);
 		EXPECT_EQ(disable(device, addr, len), -ENOENT) TH_LOG("class %d", class);
+		EXPECT_EQ(call_range(device, STATUS, (unsigned long)addr, 0), -ENOENT)
+			TH_LOG("class %d", class);
 		munmap(addr, len);
 	}
 	return mapped;

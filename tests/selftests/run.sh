@@ -3,15 +3,21 @@
 #
 # Runs the selftests in a guest (tests/boot.sh), as root.
 #
-# usage: run.sh BINDIR RESULTDIR [PROGRAM...]
+# usage: run.sh [--root] BINDIR RESULTDIR [PROGRAM...]
 #
 # The programs, all of them without PROGRAM, are those of this directory's *.c;
 # BINDIR has them built, NOSIGBUS_KO is the module. What each prints (TAP) goes to
 # RESULTDIR/NAME.tap; tests/report.py reads it, and takes a program that could not
-# be run for a failed one. Fails itself if a file system could not be set up or
+# be run for a failed one. Each runs as an unprivileged user as well, unless --root
+# says otherwise, or it takes root. Fails itself if a file system could not be set up or
 # taken down.
 set -euo pipefail
 
+root_only=
+if [[ $1 == --root ]]; then
+	root_only=yes
+	shift
+fi
 bin=$1
 results=$2
 shift 2
@@ -107,10 +113,10 @@ head -c 8193 /dev/zero | tr '\0' a >"$images/erofs/file"
 must mkfs.erofs "$images/erofs.img" "$images/erofs"
 mounted_at erofs -o loop,ro "$images/erofs.img"
 
-# Those that real errors come from, see real_errors.c: full and with quotas. Without
+# Those that real errors come from, see failing.h: full and with quotas. Without
 # reserved blocks, as root could use them.
 mounted_at tmpfs-small -t tmpfs -o size=1M tmpfs
-image ext4-small.img 4M mkfs.ext4 -q -F -m 0 -O ^has_journal
+image ext4-small.img 4M mkfs.ext4 -q -F -m 0 -b 1024 -O ^has_journal
 mounted_at ext4-small -o loop "$images/ext4-small.img"
 must xfs_quota -x -c "limit -u bhard=1m nobody" "$NOSIGBUS_FS/xfs"
 # A kernel may lack TMPFS_QUOTA, as Debian's does.
@@ -120,6 +126,7 @@ fi
 # A disk that can be told to fail.
 image dm.img 32M true
 dm_disk=$(losetup -f --show "$images/dm.img")
+export NOSIGBUS_DISK=$dm_disk
 must dmsetup create nosigbus --table "0 65536 linear $dm_disk 0"
 must dmsetup mknodes nosigbus
 must mkfs.ext4 -q -F -O ^has_journal /dev/mapper/nosigbus
@@ -153,15 +160,21 @@ for fs in memfd ext4; do
 done
 
 for program; do
-	if [[ $program == module || $program == real_errors ]]; then
+	case $program in
+	kept | module | real_errors | record_errors)
 		run "$program" "$bin/$program" # all of it takes root
 		continue
-	fi
+		;;
+	esac
 	run "$program-root" "$bin/$program"
+	[[ -z $root_only ]] || continue
 	case $program in
-	disable | growth | mapping | shadow | untouched) few=("${few_variants[@]}") ;;
+	disable | eventfd | growth | mapping | shadow | status | untouched) few=("${few_variants[@]}") ;;
+	abi) few=(-v shared_write) ;;
 	errors) few=(-F privileged) ;;
+	fuzz) few=() && export FUZZ_CALLS=20000 ;;
 	race) few=(-v memfd) ;;
+	views) few=(-F debugfs) ;;
 	*) few=() ;;
 	esac
 	run "$program-nobody" nobody "$bin/$program" "${few[@]}"

@@ -7,7 +7,7 @@
 
 #include "pair.h"
 
-#include <elf.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
@@ -349,23 +349,30 @@ TEST_F(pair, proc_pid_mem)
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	ASSERT_GE(fd, 0) TH_LOG("%s: %s", path, strerror(errno));
-	EXPECT_EQ(pread(fd, foreign_buffer(), ALL_BYTES, (long)self->plain.addr), FILE_BYTES);
+	EXPECT_EQ(pread(fd, foreign_buffer(), ALL_BYTES, (unsigned long)self->plain.addr), FILE_BYTES);
 	EXPECT_STREQ("abc???", shows(&self->plain, buffer(), PAGES));
-	EXPECT_EQ(pread(fd, foreign_buffer(), ALL_BYTES, (long)self->opted.addr), ALL_BYTES);
+	EXPECT_EQ(pread(fd, foreign_buffer(), ALL_BYTES, (unsigned long)self->opted.addr), ALL_BYTES);
 	EXPECT_STREQ("abc000", shows(&self->opted, buffer(), PAGES));
 	marked_buffer();
-	DIFFER(pwrite(fd, buffer(), ALL_BYTES, (long)m->addr), IF_WRITABLE(FILE_BYTES, -EIO),
-	       IF_WRITABLE(ALL_BYTES, -EIO));
+	DIFFER(pwrite(fd, buffer(), ALL_BYTES, (unsigned long)m->addr),
+	       IF_WRITABLE(FILE_BYTES, -EIO), IF_WRITABLE(ALL_BYTES, -EIO));
 	SHOWS(BY_CLASS("abc!!!", "abc!!!", "www!!!"), BY_CLASS("abc000", "abc000", "wwwwww"));
 	close(fd);
 	end_child(pid);
 }
 
+/* The one that takes a struct timespec as 32-bit programs have it. */
+#ifdef SYS_futex_time64
+#define SYS_FUTEX	SYS_futex_time64
+#else
+#define SYS_FUTEX	SYS_futex
+#endif
+
 static long futex(char *addr, int op, unsigned int value, long nanoseconds)
 {
 	struct timespec timeout = { .tv_nsec = nanoseconds };
 
-	return result(syscall(SYS_futex, addr, op, value, &timeout));
+	return result(syscall(SYS_FUTEX, addr, op, value, &timeout));
 }
 
 #define NOT_THE_VALUE	12345
@@ -660,13 +667,18 @@ static int core_file(const char *filter)
 	return fd;
 }
 
+/* A core is of the same class as the program. */
+#define Elf_Off		ElfW(Off)
+#define Elf_Ehdr	ElfW(Ehdr)
+#define Elf_Phdr	ElfW(Phdr)
+
 /* What the core has for the mapping: as shows(), or "absent". NULL if it is not well-formed. */
 static const char *core_shows(int fd, const struct side *m)
 {
 	const char *found = NULL;
-	Elf64_Off end = 0;
-	Elf64_Ehdr head;
-	Elf64_Phdr seg;
+	Elf_Off end = 0;
+	Elf_Ehdr head;
+	Elf_Phdr seg;
 	struct stat st;
 	bool notes = false;
 
@@ -679,7 +691,7 @@ static const char *core_shows(int fd, const struct side *m)
 			return NULL;
 		notes |= seg.p_type == PT_NOTE;
 		/* One after the other, and all in the file. */
-		if (seg.p_offset < end || seg.p_offset + seg.p_filesz > (Elf64_Off)st.st_size)
+		if (seg.p_offset < end || seg.p_offset + seg.p_filesz > (Elf_Off)st.st_size)
 			return NULL;
 		end = seg.p_offset + seg.p_filesz;
 		if (seg.p_type != PT_LOAD || seg.p_vaddr != (unsigned long)m->addr)

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What a program makes of the uAPI header: it compiles by itself, as the strictest
+# C and as C++, 32-bit and 64-bit, and is where "make headers_install" says. Prints
+# TAP.
+#
+# usage: header-test.sh
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+# Outside of the tree, and visible inside the toolchain root.
+mkdir -p "$CACHE/tmp"
+work=$(mktemp -d "$CACHE/tmp/header.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+number=0
+
+comment() {
+	sed 's/^/# /'
+}
+
+# check NAME COMMAND...: a test that is the command's exit status.
+check() {
+	local ok=ok output
+	number=$((number + 1))
+	output=$("${@:2}" 2>&1) || ok='not ok'
+	[[ $ok == ok ]] || comment <<<"$output"
+	echo "$ok $number $1"
+}
+
+inside() {
+	"$REPO/tests/toolchain.sh" run "$@"
+}
+
+strict=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only)
+header=(-I "$REPO/include/uapi" "$work/header.c")
+printf '#include <linux/nosigbus.h>\n' >"$work/once"
+cat "$work/once" "$work/once" >"$work/header.c"
+cp "$work/header.c" "$work/header.cc"
+
+# All of it, as a program has it from where it has been installed.
+cat >"$work/program.c" <<'EOF'
+#include <linux/nosigbus.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+int main(void)
+{
+	struct nosigbus_enable enable;
+	struct nosigbus_disable disable;
+	struct nosigbus_query query;
+	struct nosigbus_status status;
+
+	memset(&query, 0, sizeof(query));
+	query.features = NOSIGBUS_FEATURE_PRIVATE | NOSIGBUS_FEATURE_SHARED_READ |
+		NOSIGBUS_FEATURE_SHARED_WRITE | NOSIGBUS_FEATURE_DISABLE | NOSIGBUS_FEATURE_STATUS;
+	memset(&enable, 0, sizeof(enable));
+	enable.flags = NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD;
+	memset(&disable, 0, sizeof(disable));
+	memset(&status, 0, sizeof(status));
+	status.request = NOSIGBUS_CLEAR_ERROR;
+	status.error_flags = NOSIGBUS_ERROR_DEDUCED;
+	/* There is no such file descriptor. */
+	if (!ioctl(-1, NOSIGBUS_QUERY, &query) || !ioctl(-1, NOSIGBUS_ENABLE, &enable) ||
+	    !ioctl(-1, NOSIGBUS_DISABLE, &disable) || !ioctl(-1, NOSIGBUS_STATUS, &status))
+		return 1;
+	printf("%x %x %x %x %u %u\n", (unsigned int)NOSIGBUS_QUERY, (unsigned int)NOSIGBUS_ENABLE,
+	       (unsigned int)NOSIGBUS_DISABLE, (unsigned int)NOSIGBUS_STATUS,
+	       (unsigned int)query.features, NOSIGBUS_VERSION);
+	return 0;
+}
+EOF
+
+installed() { # PREFIX
+	cmp "$REPO/include/uapi/linux/nosigbus.h" "$1/include/linux/nosigbus.h" &&
+		[[ $(stat -c %a "$1/include/linux/nosigbus.h") == 644 ]] &&
+		[[ $(find "$1" -type f | wc -l) == 1 ]]
+}
+
+install_to() { # VARIABLE VALUE PREFIX
+	make -s -C "$REPO" headers_install "$1=$2" && installed "$3"
+}
+
+build() { # PROGRAM OPTION...
+	inside gcc-14 -Wall -Wextra -Werror -isystem "$work/usr/include" "${@:2}" \
+		-o "$work/$1" "$work/program.c"
+}
+
+says() {
+	[[ $(inside "$work/$1") == "8040bb00 4030bb01 4020bb02 c080bb03 31 1" ]]
+}
+
+echo "TAP version 13"
+echo "1..16"
+for bits in 32 64; do
+	check "C89, $bits-bit" inside gcc-14 "-m$bits" -std=c89 "${strict[@]}" "${header[@]}"
+	check "C23, $bits-bit" inside gcc-14 "-m$bits" -std=c23 "${strict[@]}" "${header[@]}"
+	check "C89, clang, $bits-bit" inside clang-19 "-m$bits" -std=c89 "${strict[@]}" "${header[@]}"
+	for standard in 98 23; do
+		check "C++$standard, $bits-bit" inside clang++-19 "-m$bits" "-std=c++$standard" \
+			"${strict[@]}" -I "$REPO/include/uapi" "$work/header.cc"
+	done
+done
+check "headers_install with INSTALL_HDR_PATH" install_to INSTALL_HDR_PATH "$work/usr" "$work/usr"
+check "headers_install with DESTDIR" install_to DESTDIR "$work/dest" "$work/dest/usr"
+check "a program outside of the tree, 64-bit" build program64 -m64
+check "a program outside of the tree, 32-bit" build program32 -m32
+check "a C89 program outside of the tree" build program89 -std=c89 -Wpedantic -D_DEFAULT_SOURCE
+check "it has the same numbers" says program64
