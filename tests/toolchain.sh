@@ -37,6 +37,8 @@ PACKAGES=(
 	# to be a guest
 	busybox-static mount util-linux procps iproute2 strace e2fsprogs
 	xfsprogs btrfs-progs erofs-utils dmsetup
+	# to be protected there: a compositor, and programs that map files
+	weston ripgrep b3sum sqlite3 silversearcher-ag
 )
 
 ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "recipe 1")
