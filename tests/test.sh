@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Every test: what a developer's own make says, the header, the man page, the model,
-# the selftests in the stock kernel, then KUnit and the selftests in the debug
-# kernel; in both also as 32-bit programs. The last line reads "N passed, N failed,
-# N skipped".
+# Every test, in two lanes at a time: one has what needs no kernel and the stock
+# kernel, the other the debug kernel and the model. The last line reads "N passed, N
+# failed, N skipped".
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -28,6 +27,8 @@ for bits in '' 32; do
 		die "the selftests did not build" "mend what the compiler complains of"
 done
 
+logs=()
+
 # one_test NAME LABEL STATUS: a test that is one exit status, as TAP and for the report.
 one_test() {
 	local ok='not ok'
@@ -36,21 +37,12 @@ one_test() {
 	logs+=("$2=$results/$1.tap")
 }
 
-step "Build trees: what plain make says of good and bad ones"
-tests/kdir-test.sh "$stock" >"$results/kdir.tap" 2>&1 || note "failed, see below"
-logs=("make KDIR=$results/kdir.tap")
-
-step "Header: in C, in C++, installed"
-tests/header-test.sh >"$results/header.tap" 2>&1 || note "failed, see below"
-logs+=("header=$results/header.tap")
-
-step "Man page: format, the header's names, the example in the stock kernel"
-tests/man-test.sh >"$results/man.tap" 2>&1 || note "failed, see below"
-logs+=("man page=$results/man.tap")
-
-step "Model: faults and size changes, all interleavings (some minutes)"
-make -s model >/dev/null || note "failed, see below"
-logs+=("model=$results/model.tap")
+# on_host NAME LABEL SCRIPT...: a script that prints TAP.
+on_host() {
+	step "$2"
+	"${@:3}" >"$results/$1.tap" 2>&1 || note "failed, see below"
+	logs+=("$2=$results/$1.tap")
+}
 
 # in_guest KERNEL NAME COMMAND...: what COMMAND's tests found is in the logs it leaves
 # in $results/NAME; boot.sh itself fails if COMMAND did, if the guest did not come to an
@@ -58,7 +50,7 @@ logs+=("model=$results/model.tap")
 in_guest() {
 	local name=$2 status=0 log
 	mkdir -p "$results/$name"
-	BOOT_TIMEOUT=2400 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
+	BOOT_ENV=FUZZ_CALLS BOOT_TIMEOUT=2400 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
 	for log in "$results/$name"/*.tap; do
 		logs+=("$name $(basename "$log" .tap)=$log")
 	done
@@ -78,30 +70,63 @@ in_kernel() {
 }
 
 # in_kernel_32 KERNEL [PROGRAM...]: the selftests as 32-bit programs, those or all.
+# What is particular to these does not depend on the file system.
 in_kernel_32() {
 	step "Selftests: in the $1 kernel, as 32-bit programs"
-	in_guest "$1" "${1}32" tests/selftests/run.sh --root build/selftests32 \
+	in_guest "$1" "${1}32" tests/selftests/run.sh --root --few build/selftests32 \
 		"$results/${1}32" "${@:2}"
 }
 
-in_kernel stock
-in_kernel_32 stock
+stock_lane() {
+	on_host kdir "Build trees: what plain make says of good and bad ones" tests/kdir-test.sh "$stock"
+	on_host header "Header: in C, in C++, installed" tests/header-test.sh
+	on_host man "Man page: format, the header's names, the example" tests/man-test.sh
+	FUZZ_CALLS=100000 in_kernel stock
+	FUZZ_CALLS=100000 in_kernel_32 stock
 
-step "Demo: in the stock kernel"
-status=0
-tests/boot.sh -- build/samples/release/nosigbus-demo --png build/demo.png || status=$?
-one_test demo demo "$status"
+	step "Demo: in the stock kernel"
+	local status=0
+	tests/boot.sh -- build/samples/release/nosigbus-demo --png build/demo.png || status=$?
+	one_test demo demo "$status"
+}
 
-tests/kernel.sh debug >/dev/null
-make -s build/debug/nosigbus.ko
-# What an unprivileged user may do does not depend on the kernel.
-in_kernel debug --root
-cp build/boot/console-debug.log "$results/kunit.log"
-logs+=("debug KUnit=$results/kunit.log")
-# Those about the uAPI. What a system call does to a mapping does not depend on who
-# calls it.
-export FUZZ_CALLS=100000
-BOOT_ENV=FUZZ_CALLS in_kernel_32 debug abi disable errors eventfd fuzz status
+debug_lane() {
+	tests/kernel.sh debug >/dev/null
+	make -s build/debug/nosigbus.ko
+	# What an unprivileged user may do does not depend on the kernel.
+	in_kernel debug --root
+	cp build/boot/console-debug.log "$results/kunit.log"
+	logs+=("debug KUnit=$results/kunit.log")
+	# Those about the uAPI. What a system call does to a mapping does not depend on who
+	# calls it.
+	FUZZ_CALLS=100000 in_kernel_32 debug abi disable errors eventfd fuzz status
+
+	step "Model: faults and size changes, all interleavings (some minutes)"
+	make -s model >/dev/null || note "failed, see below"
+	logs+=("model=$results/model.tap")
+}
+
+# lane NAME: runs NAME_lane, says of each line whose it is, and leaves what the report
+# is to read. One that does not come to its end is a failed test.
+lane() {
+	local status=0 name=$1
+	{
+		(
+			trap 'printf "%s\n" "${logs[@]}" >"$results/$name.logs"' EXIT
+			"$1_lane"
+		) &
+		# So that set -e holds in there.
+		wait $! || status=$?
+		((status == 0)) || note "the $1 lane ended here"
+		one_test "$1-lane" "$1 lane came to its end" "$status"
+		printf '%s\n' "${logs[@]}" >>"$results/$1.logs"
+	} 2>&1 | sed -u "s/^/[$1] /" >&2
+}
+
+lane debug &
+lane stock
+wait
 
 step "Results"
+mapfile -t logs < <(grep . -h "$results"/{stock,debug}.logs)
 tests/toolchain.sh run tests/report.py "$stock/build" "${logs[@]}"

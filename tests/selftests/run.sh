@@ -3,21 +3,25 @@
 #
 # Runs the selftests in a guest (tests/boot.sh), as root.
 #
-# usage: run.sh [--root] BINDIR RESULTDIR [PROGRAM...]
+# usage: run.sh [--root] [--few] BINDIR RESULTDIR [PROGRAM...]
 #
 # The programs, all of them without PROGRAM, are those of this directory's *.c;
 # BINDIR has them built, NOSIGBUS_KO is the module. What each prints (TAP) goes to
 # RESULTDIR/NAME.tap; tests/report.py reads it, and takes a program that could not
-# be run for a failed one. Each runs as an unprivileged user as well, unless --root
-# says otherwise, or it takes root. Fails itself if a file system could not be set up or
-# taken down.
+# be run for a failed one. Each runs as an unprivileged user as well, on few file
+# systems, unless --root says otherwise, or it takes root. --few: as root on few
+# of them as well. Fails itself if a file system could not be set up or taken down.
 set -euo pipefail
 
-root_only=
-if [[ $1 == --root ]]; then
-	root_only=yes
+root_only='' few_only=''
+while [[ $1 == --* ]]; do
+	case $1 in
+	--root) root_only=yes ;;
+	--few) few_only=yes ;;
+	*) echo "run.sh: $1: no such option" >&2 && exit 2 ;;
+	esac
 	shift
-fi
+done
 bin=$1
 results=$2
 shift 2
@@ -151,33 +155,30 @@ nobody() {
 	setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"
 }
 
-# What an unprivileged user may do does not depend on the file system.
-few_variants=()
-for fs in memfd ext4; do
-	for class in '' _private _shared_read _shared_write; do
-		few_variants+=(-v "$fs$class")
-	done
+# What an unprivileged user may do does not depend on the file system, nor does what a
+# 32-bit program may.
+memfd=()
+for class in '' _private _shared_read _shared_write; do
+	memfd+=(-v "memfd$class")
 done
 
 for program; do
 	case $program in
-	kept | module | real_errors | record_errors)
-		run "$program" "$bin/$program" # all of it takes root
-		continue
-		;;
-	esac
-	run "$program-root" "$bin/$program"
-	[[ -z $root_only ]] || continue
-	case $program in
-	disable | eventfd | growth | mapping | shadow | status | untouched) few=("${few_variants[@]}") ;;
+	disable | eventfd | growth | mapping | shadow | status | untouched) few=("${memfd[@]}") ;;
 	abi) few=(-v shared_write) ;;
 	errors) few=(-F privileged) ;;
-	fuzz) few=() && export FUZZ_CALLS=20000 ;;
 	race) few=(-v memfd) ;;
 	views) few=(-F debugfs) ;;
 	*) few=() ;;
 	esac
-	run "$program-nobody" nobody "$bin/$program" "${few[@]}"
+	case $program in
+	kept | module | real_errors | record_errors) run "$program" "$bin/$program" && continue ;; # takes root
+	esac
+	case ${few_only:+$program} in
+	'' | abi | errors | views) run "$program-root" "$bin/$program" ;;
+	*) run "$program-root" "$bin/$program" "${few[@]}" ;;
+	esac
+	[[ -n $root_only ]] || run "$program-nobody" nobody "$bin/$program" "${few[@]}"
 done
 
 trap - EXIT
