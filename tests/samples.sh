@@ -10,6 +10,8 @@
 # tests/report.py reads it. Fails itself if a file system could not be set up or
 # taken down.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
 
 mkdir -p "$2"
 tap=$2/samples.tap
@@ -62,36 +64,6 @@ take_down() {
 
 free_pages() {
 	stat -f -c %f "$dir"
-}
-
-# expect WHAT COMMAND...: the command has to succeed.
-expect() {
-	local what=$1
-	shift
-	"$@" &>/dev/null || complain "$what"
-}
-
-complain() {
-	printf '%s\n' "$*" | sed 's/^/# /'
-	bad=yes
-}
-
-# run STATUS COMMAND...: how it has to end. What it prints is in $output.
-run() {
-	local expected=$1 status=0
-	shift
-	output=$("$@" 2>&1) || status=$?
-	((status == expected)) || complain "status $status, not $expected: $*: $output"
-}
-
-# says PATTERN: $output has to match it; sets $found to what its last group matches.
-says() {
-	found=
-	if [[ $output =~ $1 ]]; then
-		found=${BASH_REMATCH[-1]}
-	else
-		complain "not what it is to say ($1): $output"
-	fi
 }
 
 # says_where: the error has to be ENOSPC, and sets $offset to where it was.
@@ -286,19 +258,15 @@ cases=(
 )
 
 modprobe -q loop || true
-start=$SECONDS number=0 failed=0
 {
 	printf 'TAP version 13\n1..%d\n' $((2 * ${#cases[@]}))
 	for fs in tmpfs ext4; do
 		for name in "${cases[@]}"; do
-			number=$((number + 1)) bad='' result=ok
-			"$name"
-			[[ -z $bad ]] || result='not ok' failed=$((failed + 1))
-			printf '%s %d %s %s\n' "$result" "$number" "$fs" "$name"
+			tap_case "$fs $name" "$name"
 		done
 	done
 } >"$tap"
-echo "  samples: pass:$((number - failed)) fail:$failed ($((SECONDS - start)) s)"
+tap_summary samples
 
 take_down
 rm -rf "$work"

@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Shared by the tests of programs (source it, do not run it): a case is a function
+# that calls complain if something is wrong.
+
+# shellcheck disable=SC2034 # for those who source this
+
+number=0 failed=0 start=$SECONDS
+
+# expect WHAT COMMAND...: the command has to succeed.
+expect() {
+	local what=$1
+	shift
+	"$@" &>/dev/null || complain "$what"
+}
+
+complain() {
+	printf '%s\n' "$*" | sed 's/^/# /'
+	bad=yes
+}
+
+# run STATUS COMMAND...: how it has to end. What it prints is in $output.
+run() {
+	local expected=$1 status=0
+	shift
+	output=$("$@" 2>&1) || status=$?
+	((status == expected)) || complain "status $status, not $expected: $*: $output"
+}
+
+# says PATTERN: $output has to match it; sets $found to what its last group matches.
+says() {
+	found=
+	if [[ $output =~ $1 ]]; then
+		found=${BASH_REMATCH[-1]}
+	else
+		complain "not what it is to say ($1): $output"
+	fi
+}
+
+# tap_case LABEL FUNCTION [ARGUMENT...]: runs a case, and prints its result.
+tap_case() {
+	local label=$1 result=ok bad=''
+	shift
+	number=$((number + 1))
+	"$@"
+	[[ -z $bad ]] || result='not ok' failed=$((failed + 1))
+	printf '%s %d %s\n' "$result" "$number" "$label"
+}
+
+# tap_summary NAME: for the console.
+tap_summary() {
+	echo "  $1: pass:$((number - failed)) fail:$failed ($((SECONDS - start)) s)"
+}
