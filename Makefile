@@ -57,6 +57,10 @@ build/man/nosigbus.4: Documentation/nosigbus.4.rst
 	@mkdir -p $(@D)
 	@tests/toolchain.sh run rst2man --verbose --strict $< $@
 
+# What tests/crate.sh runs.
+build/crate: FORCE
+	@tests/build-crate.sh
+
 clean:
 	rm -rf build
 	find . -path ./.git -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' \

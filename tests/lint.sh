@@ -49,7 +49,7 @@ check "rustfmt, samples" inside rustfmt --check --edition 2024 "${samples[@]}"
 rm -rf build/clippy
 check "clippy, module" env OUT="$REPO/build/clippy" tests/build-module.sh stock \
 	CLIPPY=1 KRUSTFLAGS=-Dwarnings
-check "clippy, samples" tests/build-samples.sh clippy --release --all-targets -- -Dwarnings
+check "clippy, samples" tests/build-samples.sh clippy --release --all-targets --all-features -- -Dwarnings
 # Comments may speak of it.
 check "no unsafe outside rust/abstractions" bash -c '! grep -nE "^[^/]*\bunsafe\b" "$@"' sh \
 	"${safe_rust[@]}"

@@ -245,7 +245,7 @@ without_the_device_says_so() {
 	for args in "--how recorded $out" "client --recorded $dir"; do
 		# shellcheck disable=SC2016,SC2086 # for the shell inside; several words
 		run 1 unshare -m bash -c 'mount -t tmpfs tmpfs /dev && exec "$@"' hidden "$writer" $args
-		says '/dev/nosigbus: No such file or directory .*is the module loaded\?'
+		says '/dev/nosigbus: No such file or directory .*the nosigbus module is not loaded: insmod'
 		files
 	done
 }

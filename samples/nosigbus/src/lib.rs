@@ -4,17 +4,26 @@
 //!
 //! A process that maps a file which somebody else may shrink is killed by SIGBUS when it touches a
 //! page that is gone. Once it has opted the mapping in, it finds a page there that stands in for
-//! the lost one: zeros to read, and a page of the mapping's own to write to.
+//! the lost one: zeros to read, and a page of the mapping's own to write to. When the file grows,
+//! its own pages replace the stand-ins. This needs the Linux module `nosigbus`.
 //!
 //! ```no_run
-//! # fn f(addr: *const u8, len: usize) -> std::io::Result<()> {
-//! // What mmap has returned, and the length that it was given.
-//! let mapping = std::ptr::slice_from_raw_parts(addr, len);
+//! # fn f(file: std::fs::File, len: usize) -> std::io::Result<()> {
+//! # let mut pixels = vec![0; len];
 //! let device = nosigbus::Device::open()?;
-//! device.enable(mapping, None)?;
+//! let mapping = device.map(&file, len)?;
+//! mapping.read_at(0, &mut pixels)?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! * [`Mapping`] is a file mapped and opted in, in one call. It copies in and out, so there is
+//!   nothing unsafe for its users, whatever others do to the file.
+//! * [`Device::protect`] opts in what is mapped already; with the feature `memmap2` also what that
+//!   crate has mapped.
+//! * [`Event`] tells an event loop of the first stand-in.
+//! * [`MapOptions::record_errors`] replaces SIGBUS by an error to ask for also where the disk is
+//!   full or broken.
 //!
 //! # What is unsafe
 //!
@@ -22,29 +31,38 @@
 //! it, and the kernel refuses what is not mapped. So the question is only what other code, which
 //! believes in memory of its own at that address, gets to see.
 //!
-//! [`Device::enable`] is safe. It changes nothing but what comes instead of SIGBUS past
-//! end-of-file, and whoever shrinks a file can have a mapping read as zeros without it as well:
-//! the rest of the last page does, and the whole file once it has grown again.
+//! [`Device::enable`] is safe, and so is [`Device::protect`]. They change nothing but what comes
+//! instead of SIGBUS past end-of-file, and whoever shrinks a file can have a mapping read as zeros
+//! without them as well: the rest of the last page does, and the whole file once it has grown
+//! again.
 //!
 //! [`Device::enable_recording`], [`Device::disable`] and [`Device::clear_error`] are unsafe. They
-//! let memory change, or change it, that nobody has touched, and whose file is as it was.
+//! let memory change, or change it, that nobody has touched, and whose file is as it was. The same
+//! is safe for a [`Mapping`], to which there are no references; see there.
 
 #![warn(missing_docs)]
 
+mod device;
+mod error;
+mod event;
+mod explain;
+mod mapping;
+mod protected;
 mod uapi;
 
-use bitflags::bitflags;
-use rustix::{
-    fd::{AsRawFd, BorrowedFd, OwnedFd},
-    fs::{Mode, OFlags, open},
-    io::Errno,
-    ioctl::{Getter, Setter, Updater, ioctl},
-    param::page_size,
-};
-use std::{fmt, io};
-use uapi::nosigbus_query;
+pub use device::Device;
+pub use error::{Error, ErrorKind, Result};
+pub use event::Event;
+pub use mapping::{MapOptions, Mapping};
+pub use protected::{AsMapping, Protected};
 
-const PATH: &str = "/dev/nosigbus";
+use bitflags::bitflags;
+use rustix::io::Errno;
+use std::{fmt, io};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 bitflags! {
     /// How a mapping is opted in.
@@ -116,6 +134,15 @@ pub struct Status {
     pub error: Option<RecordedError>,
 }
 
+impl Status {
+    /// How many stand-ins there were, of all kinds: zero if nothing was missing so far.
+    pub fn stand_ins(&self) -> u64 {
+        [self.private_pages, self.shadow_pages]
+            .iter()
+            .fold(self.zero_pages, |sum, count| sum.saturating_add(*count))
+    }
+}
+
 /// An error that an access would have got SIGBUS for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -145,170 +172,11 @@ impl fmt::Display for RecordedError {
     }
 }
 
-/// `/dev/nosigbus`. It acts on the address space of whoever calls, and can be dropped while
-/// mappings are opted in.
-#[derive(Debug)]
-pub struct Device(OwnedFd);
+impl std::error::Error for RecordedError {}
 
-impl Device {
-    /// Opens the device.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::NotFound`] if the module is not loaded.
-    pub fn open() -> io::Result<Self> {
-        match open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(fd) => Ok(Self(fd)),
-            Err(errno) => {
-                let error = io::Error::from(errno);
-                let to_do = match errno {
-                    Errno::NOENT | Errno::NXIO | Errno::NODEV => {
-                        ": is the module loaded? (as root: modprobe nosigbus, or insmod nosigbus.ko)"
-                    }
-                    _ => "",
-                };
-                Err(io::Error::new(
-                    error.kind(),
-                    format!("{PATH}: {error}{to_do}"),
-                ))
-            }
-        }
+/// Keeps the text, and the kind as far as it has one.
+impl From<RecordedError> for io::Error {
+    fn from(error: RecordedError) -> Self {
+        Self::new(io::Error::from_raw_os_error(error.errno).kind(), error)
     }
-
-    /// What the module can do.
-    pub fn query(&self) -> io::Result<Query> {
-        // SAFETY: NOSIGBUS_QUERY fills in a `struct nosigbus_query`, and nothing else.
-        let query = unsafe { ioctl(&self.0, Getter::<{ uapi::QUERY }, nosigbus_query>::new()) }?;
-        Ok(Query {
-            version: query.version,
-            features: Features::from_bits_retain(query.features),
-            enable_flags: Flags::from_bits_retain(query.enable_flags),
-        })
-    }
-
-    /// Opts in the mappings in a range: whole ones without a hole, all of them or, if that fails,
-    /// none. The length is rounded up to whole pages, as mmap does with it.
-    ///
-    /// The eventfd is signalled at the first stand-in, and at the first one after each
-    /// [`status`](Self::status). It can be closed.
-    pub fn enable(&self, range: *const [u8], eventfd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        self.enable_with(range, Flags::empty(), eventfd)
-    }
-
-    /// Opts in as [`enable`](Self::enable) does, and has I/O errors inside the file recorded: where
-    /// the file system cannot read a page or refuses a write to one, the access gets a stand-in,
-    /// and [`status`](Self::status) tells of the error. Ask before unmapping.
-    ///
-    /// # Safety
-    ///
-    /// As long as the mappings are opted in, no code may rely for memory safety on their pages
-    /// keeping their content, nor on stores reaching the file and other mappings of it. A page can
-    /// be dropped from memory and read as zeros when it cannot be read again.
-    pub unsafe fn enable_recording(
-        &self,
-        range: *const [u8],
-        eventfd: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
-        self.enable_with(range, Flags::RECORD_ERRORS, eventfd)
-    }
-
-    fn enable_with(
-        &self,
-        range: *const [u8],
-        mut flags: Flags,
-        eventfd: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
-        flags.set(Flags::EVENTFD, eventfd.is_some());
-        let (addr, len) = pages_of(range);
-        let request = uapi::nosigbus_enable {
-            addr,
-            len,
-            flags: flags.bits() as u32,
-            eventfd: eventfd.map_or(0, |fd| fd.as_raw_fd()),
-            reserved: [0; 3],
-        };
-        // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`. What it does to memory: see
-        // "What is unsafe" above.
-        Ok(unsafe { ioctl(&self.0, Setter::<{ uapi::ENABLE }, _>::new(request)) }?)
-    }
-
-    /// Opts out the mappings in a range, as [`enable`](Self::enable) opts them in. Stand-ins are
-    /// dropped, with what was written to them, private pages excepted; SIGBUS is back.
-    ///
-    /// # Safety
-    ///
-    /// No code may rely for memory safety on the content of stand-ins in the range: after an error
-    /// that was recorded, the file's own page shows in their place.
-    pub unsafe fn disable(&self, range: *const [u8]) -> io::Result<()> {
-        let (addr, len) = pages_of(range);
-        let request = uapi::nosigbus_disable {
-            addr,
-            len,
-            reserved: [0; 2],
-        };
-        // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`. What it does to memory is
-        // the caller's to answer for.
-        Ok(unsafe { ioctl(&self.0, Setter::<{ uapi::DISABLE }, _>::new(request)) }?)
-    }
-
-    /// What has become of the mapping that has a byte at `addr`. The next stand-in signals the
-    /// eventfd again.
-    pub fn status(&self, addr: *const u8) -> io::Result<Status> {
-        self.status_with(addr, 0)
-    }
-
-    /// Tells as [`status`](Self::status) does, and then forgets the error, and drops what stands in
-    /// for pages of the file because of errors, with what was written to it: the next access to
-    /// each of them asks the file system again. Private pages stay.
-    ///
-    /// # Safety
-    ///
-    /// No code may rely for memory safety on the content of these stand-ins, of any part or copy
-    /// of the mapping.
-    pub unsafe fn clear_error(&self, addr: *const u8) -> io::Result<Status> {
-        self.status_with(addr, uapi::NOSIGBUS_CLEAR_ERROR)
-    }
-
-    fn status_with(&self, addr: *const u8, request: u32) -> io::Result<Status> {
-        let mut status = uapi::nosigbus_status {
-            addr: addr.addr() as u64,
-            request,
-            flags: 0,
-            zero_pages: 0,
-            private_pages: 0,
-            shadow_pages: 0,
-            shadow_pages_held: 0,
-            given_back: 0,
-            errors: 0,
-            error_offset: 0,
-            error: 0,
-            error_flags: 0,
-            reserved: [0; 6],
-        };
-        // SAFETY: NOSIGBUS_STATUS reads and fills in a `struct nosigbus_status`. What it does to
-        // memory if `request` says so is the caller's caller's to answer for.
-        unsafe { ioctl(&self.0, Updater::<{ uapi::STATUS }, _>::new(&mut status)) }?;
-        Ok(Status {
-            flags: Flags::from_bits_retain(status.flags.into()),
-            zero_pages: status.zero_pages,
-            private_pages: status.private_pages,
-            shadow_pages: status.shadow_pages,
-            shadow_pages_held: status.shadow_pages_held,
-            given_back: status.given_back,
-            errors: status.errors,
-            error: (status.error != 0).then_some(RecordedError {
-                errno: status.error as i32,
-                offset: status.error_offset,
-                deduced: status.error_flags & uapi::NOSIGBUS_ERROR_DEDUCED != 0,
-            }),
-        })
-    }
-}
-
-/// Address and length of a range for the module, which takes whole pages only. What does not fit
-/// stays as it is, and is refused.
-fn pages_of(range: *const [u8]) -> (u64, u64) {
-    let len = range.len();
-    let len = len.checked_next_multiple_of(page_size()).unwrap_or(len);
-    (range.cast::<u8>().addr() as u64, len as u64)
 }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Counts the lines of a file by way of memmap2. If it is shortened meanwhile, those that are left.
+//!
+//! usage: existing FILE
+
+use memmap2::Mmap;
+use nosigbus::Device;
+use std::{env, fs::File, io, process::ExitCode};
+
+fn run() -> io::Result<()> {
+    let path = env::args_os()
+        .nth(1)
+        .ok_or_else(|| io::Error::other("usage: existing FILE"))?;
+    // SAFETY: As in any program that uses memmap2: nobody writes to the file.
+    let map = unsafe { Mmap::map(&File::open(path)?) }?;
+    let map = Device::open()?.protect(map)?;
+
+    let lines = map.iter().filter(|&&byte| byte == b'\n').count();
+    println!("{lines} lines");
+    if map.status()?.stand_ins() > 0 {
+        println!("and somebody has cut the file off");
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("existing: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

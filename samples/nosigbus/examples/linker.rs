@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Writes a file through a mapping, as a linker does, and says if the disk is full.
+//!
+//! usage: linker FILE BYTES
+
+use nosigbus::{Device, MapOptions};
+use std::{env, error::Error, fs::File, process::ExitCode};
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let mut args = env::args_os().skip(1);
+    let (Some(path), Some(len)) = (args.next(), args.next()) else {
+        return Err("usage: linker FILE BYTES".into());
+    };
+    let len: usize = len.to_str().ok_or("BYTES is a number")?.parse()?;
+
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
+    file.set_len(len as u64)?;
+    let output = MapOptions::new(len)
+        .write(true)
+        .record_errors(true)
+        .map(&Device::open()?, &file)?;
+    for offset in (0..len).step_by(4096) {
+        output.write_at(offset, &[b'x'; 4096][..4096.min(len - offset)])?;
+    }
+
+    let status = output.close()?;
+    if let Some(error) = status.error {
+        return Err(error.into());
+    }
+    if status.shadow_pages_held > 0 {
+        return Err("somebody has cut the file off".into());
+    }
+    // What fails only when it is written back.
+    file.sync_all()?;
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("linker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

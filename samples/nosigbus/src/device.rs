@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The device: its commands, for addresses.
+
+use crate::{
+    AsMapping, Error, ErrorKind, Features, Flags, MapOptions, Mapping, Protected, Query,
+    RecordedError, Result, Status, explain, uapi,
+};
+use rustix::{
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fs::{Mode, OFlags, open},
+    io::Errno,
+    ioctl::{Getter, Setter, Updater, ioctl},
+    param::page_size,
+};
+use std::{fs, sync::Arc};
+
+const PATH: &str = "/dev/nosigbus";
+
+/// `/dev/nosigbus`. Open it once; clones share it. It acts on the address space of whoever calls,
+/// and can be dropped while mappings are opted in.
+///
+/// [`map`](Self::map) and [`protect`](Self::protect) are what most programs need. The other
+/// methods take addresses.
+#[derive(Clone, Debug)]
+pub struct Device(Arc<OwnedFd>);
+
+impl Device {
+    /// Opens the device.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotLoaded`] if the module is not loaded, [`ErrorKind::Denied`] if the device
+    /// may not be opened.
+    pub fn open() -> Result<Self> {
+        match open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => Ok(Self(Arc::new(fd))),
+            Err(errno) => {
+                let (kind, advice) = match errno {
+                    Errno::NOENT | Errno::NXIO | Errno::NODEV => (
+                        ErrorKind::NotLoaded,
+                        "the nosigbus module is not loaded: insmod nosigbus.ko (as root)",
+                    ),
+                    Errno::ACCESS | Errno::PERM => (
+                        ErrorKind::Denied,
+                        "every user may open it as the module makes it; see its mode (chmod 666 \
+                         /dev/nosigbus) and what this process is confined by",
+                    ),
+                    _ => (ErrorKind::Other, ""),
+                };
+                Err(Error::new(kind, PATH, errno, advice))
+            }
+        }
+    }
+
+    /// What the module can do.
+    pub fn query(&self) -> Result<Query> {
+        // SAFETY: NOSIGBUS_QUERY fills in a `struct nosigbus_query`, and nothing else.
+        let query = unsafe {
+            ioctl(
+                &self.0,
+                Getter::<{ uapi::QUERY }, uapi::nosigbus_query>::new(),
+            )
+        }
+        .map_err(|errno| match errno {
+            Errno::NOTTY => too_old("NOSIGBUS_QUERY"),
+            _ => Error::other("NOSIGBUS_QUERY", errno),
+        })?;
+        Ok(Query {
+            version: query.version,
+            features: Features::from_bits_retain(query.features),
+            enable_flags: Flags::from_bits_retain(query.enable_flags),
+        })
+    }
+
+    /// Maps the first `len` bytes of a file, shared and read-only, and opts the mapping in.
+    /// [`MapOptions`] maps in other ways.
+    pub fn map(&self, file: impl AsFd, len: usize) -> Result<Mapping> {
+        MapOptions::new(len).map(self, file)
+    }
+
+    /// Opts in a mapping that somebody else has made: one of the `memmap2` crate (feature
+    /// `memmap2`), or of any type that is [`AsMapping`]. Give a reference if you only want it
+    /// opted in, or the mapping itself to have both in one.
+    ///
+    /// This says nothing about what is in memory: if a `&[u8]` was sound to make of a mapping
+    /// before, it is now, and if it was not because others change the file, it is not now.
+    /// [`Mapping`] is for that.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "memmap2")]
+    /// # fn f(file: std::fs::File) -> std::io::Result<()> {
+    /// // SAFETY: Nobody writes to the file (but it may be shortened).
+    /// let map = unsafe { memmap2::Mmap::map(&file) }?;
+    /// let map = nosigbus::Device::open()?.protect(map)?;
+    /// println!("{} lines", map.iter().filter(|&&byte| byte == b'\n').count());
+    /// if map.status()?.stand_ins() > 0 {
+    ///     println!("but somebody has cut the file off");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn protect<M: AsMapping>(&self, mapping: M) -> Result<Protected<M>> {
+        self.protect_inner(mapping, None)
+    }
+
+    /// Opts in as [`protect`](Self::protect) does, and has an eventfd signalled: an
+    /// [`Event`](crate::Event), or any other.
+    pub fn protect_with_event<M: AsMapping>(
+        &self,
+        mapping: M,
+        event: impl AsFd,
+    ) -> Result<Protected<M>> {
+        self.protect_inner(mapping, Some(event.as_fd()))
+    }
+
+    fn protect_inner<M: AsMapping>(
+        &self,
+        mapping: M,
+        event: Option<BorrowedFd<'_>>,
+    ) -> Result<Protected<M>> {
+        self.enable_explained(mapping.as_mapping(), Flags::empty(), event)?;
+        Ok(Protected::new(mapping, self.clone()))
+    }
+
+    /// Opts in the mappings in a range: whole ones without a hole, all of them or, if that fails,
+    /// none. The length is rounded up to whole pages, as mmap does with it.
+    ///
+    /// The eventfd is signalled at the first stand-in, and at the first one after each
+    /// [`status`](Self::status). It can be closed.
+    ///
+    /// Allocates no memory.
+    pub fn enable(&self, range: *const [u8], eventfd: Option<BorrowedFd<'_>>) -> Result<()> {
+        self.enable_with(range, Flags::empty(), eventfd)
+    }
+
+    /// Opts in as [`enable`](Self::enable) does, and has I/O errors inside the file recorded: where
+    /// the file system cannot read a page or refuses a write to one, the access gets a stand-in,
+    /// and [`status`](Self::status) tells of the error. Ask before unmapping.
+    ///
+    /// # Safety
+    ///
+    /// As long as the mappings are opted in, no code may rely for memory safety on their pages
+    /// keeping their content, nor on stores reaching the file and other mappings of it. A page can
+    /// be dropped from memory and read as zeros when it cannot be read again.
+    pub unsafe fn enable_recording(
+        &self,
+        range: *const [u8],
+        eventfd: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        self.enable_with(range, Flags::RECORD_ERRORS, eventfd)
+    }
+
+    /// As [`enable_with`](Self::enable_with); an error says more, for which memory is allocated.
+    pub(crate) fn enable_explained(
+        &self,
+        range: *const [u8],
+        flags: Flags,
+        eventfd: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        let result = self.enable_with(range, flags, eventfd);
+        result.map_err(|error| match (error.kind(), eventfd) {
+            (ErrorKind::Unsupported, _) => {
+                let (addr, len) = pages_of(range);
+                error.with_advice(explain::unsupported(addr, len))
+            }
+            (ErrorKind::InvalidRange, Some(fd)) if !is_eventfd(fd) => not_an_eventfd(Errno::INVAL),
+            _ => error,
+        })
+    }
+
+    /// With RECORD_ERRORS, it is the caller who has to see to what
+    /// [`enable_recording`](Self::enable_recording) says.
+    fn enable_with(
+        &self,
+        range: *const [u8],
+        mut flags: Flags,
+        eventfd: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        flags.set(Flags::EVENTFD, eventfd.is_some());
+        let (addr, len) = pages_of(range);
+        let request = uapi::nosigbus_enable {
+            addr,
+            len,
+            flags: flags.bits() as u32,
+            eventfd: eventfd.map_or(0, |fd| fd.as_raw_fd()),
+            reserved: [0; 3],
+        };
+        // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`. What it does to memory: see
+        // "What is unsafe" in the crate's documentation.
+        unsafe { ioctl(&self.0, Setter::<{ uapi::ENABLE }, _>::new(request)) }.map_err(|errno| {
+            match errno {
+                Errno::BADF => not_an_eventfd(errno),
+                _ => range_error("NOSIGBUS_ENABLE", errno, addr, len),
+            }
+        })
+    }
+
+    /// Opts out the mappings in a range, as [`enable`](Self::enable) opts them in. Stand-ins are
+    /// dropped, with what was written to them, private pages excepted; SIGBUS is back.
+    ///
+    /// # Safety
+    ///
+    /// No code may rely for memory safety on the content of stand-ins in the range: after an error
+    /// that was recorded, the file's own page shows in their place.
+    pub unsafe fn disable(&self, range: *const [u8]) -> Result<()> {
+        let (addr, len) = pages_of(range);
+        let request = uapi::nosigbus_disable {
+            addr,
+            len,
+            reserved: [0; 2],
+        };
+        // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`. What it does to memory is
+        // the caller's to answer for.
+        unsafe { ioctl(&self.0, Setter::<{ uapi::DISABLE }, _>::new(request)) }
+            .map_err(|errno| range_error("NOSIGBUS_DISABLE", errno, addr, len))
+    }
+
+    /// What has become of the mapping that has a byte at `addr`. The next stand-in signals the
+    /// eventfd again.
+    pub fn status(&self, addr: *const u8) -> Result<Status> {
+        self.status_with(addr, 0)
+    }
+
+    /// Tells as [`status`](Self::status) does, and then forgets the error, and drops what stands in
+    /// for pages of the file because of errors, with what was written to it: the next access to
+    /// each of them asks the file system again. Private pages stay.
+    ///
+    /// # Safety
+    ///
+    /// No code may rely for memory safety on the content of these stand-ins, of any part or copy
+    /// of the mapping.
+    pub unsafe fn clear_error(&self, addr: *const u8) -> Result<Status> {
+        self.status_with(addr, uapi::NOSIGBUS_CLEAR_ERROR)
+    }
+
+    fn status_with(&self, addr: *const u8, request: u32) -> Result<Status> {
+        let mut status = uapi::nosigbus_status {
+            addr: addr.addr() as u64,
+            request,
+            flags: 0,
+            zero_pages: 0,
+            private_pages: 0,
+            shadow_pages: 0,
+            shadow_pages_held: 0,
+            given_back: 0,
+            errors: 0,
+            error_offset: 0,
+            error: 0,
+            error_flags: 0,
+            reserved: [0; 6],
+        };
+        // SAFETY: NOSIGBUS_STATUS reads and fills in a `struct nosigbus_status`. What it does to
+        // memory if `request` says so is the caller's caller's to answer for.
+        unsafe { ioctl(&self.0, Updater::<{ uapi::STATUS }, _>::new(&mut status)) }.map_err(
+            |errno| {
+                let (kind, advice) = match errno {
+                    Errno::NOMEM => (ErrorKind::NoMemory, "nothing is mapped at this address"),
+                    Errno::NOENT => (
+                        ErrorKind::NotOptedIn,
+                        "what is mapped at this address is not opted in",
+                    ),
+                    Errno::INTR => (
+                        ErrorKind::Other,
+                        "other threads met one error after the other: ask again",
+                    ),
+                    Errno::NOTTY => return too_old("NOSIGBUS_STATUS"),
+                    _ => (ErrorKind::Other, ""),
+                };
+                Error::new(kind, "NOSIGBUS_STATUS", errno, advice)
+            },
+        )?;
+        Ok(Status {
+            flags: Flags::from_bits_retain(status.flags.into()),
+            zero_pages: status.zero_pages,
+            private_pages: status.private_pages,
+            shadow_pages: status.shadow_pages,
+            shadow_pages_held: status.shadow_pages_held,
+            given_back: status.given_back,
+            errors: status.errors,
+            error: (status.error != 0).then_some(RecordedError {
+                errno: status.error as i32,
+                offset: status.error_offset,
+                deduced: status.error_flags & uapi::NOSIGBUS_ERROR_DEDUCED != 0,
+            }),
+        })
+    }
+}
+
+/// Address and length of a range for the module, which takes whole pages only. What does not fit
+/// stays as it is, and is refused.
+fn pages_of(range: *const [u8]) -> (u64, u64) {
+    let len = range.len();
+    let len = len.checked_next_multiple_of(page_size()).unwrap_or(len);
+    (range.cast::<u8>().addr() as u64, len as u64)
+}
+
+/// Where it cannot be seen, it is given the benefit of the doubt.
+fn is_eventfd(fd: BorrowedFd<'_>) -> bool {
+    fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+        .map_or(true, |target| target.as_os_str() == "anon_inode:[eventfd]")
+}
+
+fn not_an_eventfd(errno: Errno) -> Error {
+    Error::new(
+        ErrorKind::NotAnEventfd,
+        "NOSIGBUS_ENABLE",
+        errno,
+        "what was given as an eventfd is none: use nosigbus::Event",
+    )
+}
+
+fn too_old(action: &'static str) -> Error {
+    Error::new(
+        ErrorKind::TooOld,
+        action,
+        Errno::NOTTY,
+        "the module that is loaded does not know this: load the one that comes with this crate",
+    )
+}
+
+/// What an errno of NOSIGBUS_ENABLE and NOSIGBUS_DISABLE says of the range.
+fn range_error(action: &'static str, errno: Errno, addr: u64, len: u64) -> Error {
+    let (kind, advice) = match errno {
+        Errno::INVAL if len == 0 => (ErrorKind::InvalidRange, "the range is empty"),
+        Errno::INVAL if addr % page_size() as u64 != 0 => (
+            ErrorKind::InvalidRange,
+            "the range does not begin with a page: give what mmap has returned",
+        ),
+        Errno::INVAL => (
+            ErrorKind::InvalidRange,
+            "the range covers part of a mapping only (the kernel makes one of adjacent mappings \
+             that continue each other in the file): give the whole",
+        ),
+        Errno::NOMEM => (
+            ErrorKind::NoMemory,
+            "nothing is mapped in part of the range, or memory is short",
+        ),
+        Errno::OPNOTSUPP => (ErrorKind::Unsupported, explain::UNSUPPORTED),
+        Errno::BUSY => (
+            ErrorKind::AlreadyOptedIn,
+            "a mapping in the range is opted in already",
+        ),
+        Errno::NOENT => (
+            ErrorKind::NotOptedIn,
+            "a mapping in the range is not opted in",
+        ),
+        Errno::NOTTY => return too_old(action),
+        _ => (ErrorKind::Other, ""),
+    };
+    Error::new(kind, action, errno, advice)
+}

@@ -1,0 +1,798 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The crate with the module: tests/crate.sh runs this in a guest. SMALL_TMPFS is the directory of
+//! an empty tmpfs with space for 16 pages.
+
+use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
+use nosigbus::{
+    AsMapping, Device, Error, ErrorKind, Event, Features, Flags, MapOptions, Mapping, Status,
+};
+use rustix::{
+    buffer::spare_capacity,
+    event::{EventfdFlags, Timespec, epoll, eventfd},
+    fd::OwnedFd,
+    fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open},
+    io::Errno,
+    mm::{MapFlags, MlockAllFlags, ProtFlags, mlockall, mmap, mmap_anonymous, munlockall, munmap},
+    param::page_size,
+    pipe::pipe,
+};
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    os::{fd::AsRawFd, unix::fs::FileExt},
+    path::PathBuf,
+    ptr, slice,
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+};
+
+const PAGES: usize = 4;
+
+/// They go from thread to thread.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<(Device, Error, Event, Mapping)>();
+};
+
+fn memfd(name: &str, bytes: &[u8]) -> File {
+    let file = File::from(memfd_create(name, MemfdFlags::ALLOW_SEALING).unwrap());
+    file.write_all_at(bytes, 0).unwrap();
+    file
+}
+
+fn pages(count: usize) -> usize {
+    count * page_size()
+}
+
+fn device() -> Device {
+    Device::open().unwrap()
+}
+
+fn read(mapping: &Mapping, offset: usize, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0xaa; len];
+    mapping.read_at(offset, &mut bytes).unwrap();
+    bytes
+}
+
+fn refused<T>(result: Result<T, Error>, kind: ErrorKind, text: &str) -> Error {
+    let Err(error) = result else {
+        panic!("not refused ({kind:?})");
+    };
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(text), "{error}");
+    error
+}
+
+fn content_of(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// What /proc/self/maps has of a memfd.
+fn maps_of(name: &str) -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let path = format!("/memfd:{name} ");
+    maps.lines()
+        .filter(|line| line.contains(&path))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Any address and length.
+struct Range(*const [u8]);
+
+impl AsMapping for Range {
+    fn as_mapping(&self) -> *const [u8] {
+        self.0
+    }
+}
+
+#[test]
+fn query_knows_this_version() {
+    let query = device().query().unwrap();
+    assert_eq!(query.version, 1);
+    assert!(query.features.contains(
+        Features::PRIVATE | Features::SHARED_READ | Features::SHARED_WRITE | Features::STATUS
+    ));
+    assert!(
+        query
+            .enable_flags
+            .contains(Flags::RECORD_ERRORS | Flags::EVENTFD)
+    );
+}
+
+#[test]
+fn shared_read_only_reads_zeros_past_eof() {
+    let file = memfd("empty", &[]);
+    let mapping = device().map(&file, pages(PAGES)).unwrap();
+    assert_eq!(mapping.len(), pages(PAGES));
+    assert_eq!(read(&mapping, 0, pages(PAGES)), vec![0; pages(PAGES)]);
+    let status = mapping.status().unwrap();
+    assert_eq!(status.zero_pages, PAGES as u64);
+    assert_eq!(status.stand_ins(), PAGES as u64);
+    assert_eq!((status.shadow_pages, status.private_pages), (0, 0));
+    assert_eq!(status.flags, Flags::empty());
+    assert_eq!(status.error, None);
+    refused(
+        mapping.write_at(0, b"x"),
+        ErrorKind::ReadOnly,
+        "MapOptions::write(true)",
+    );
+    assert_eq!(file.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn shared_writable_keeps_what_is_written_past_eof() {
+    let file = memfd("empty", &[]);
+    let options = MapOptions::new(pages(PAGES)).write(true);
+    let mapping = options.map(&device(), &file).unwrap();
+    mapping.write_at(pages(1), &vec![7; pages(1)]).unwrap();
+    assert_eq!(read(&mapping, pages(1), pages(1)), vec![7; pages(1)]);
+    assert_eq!(mapping.status().unwrap().shadow_pages_held, 1);
+    assert_eq!(file.metadata().unwrap().len(), 0);
+
+    // It grows: its own pages are back, and what is written goes into it.
+    file.write_all_at(&vec![8; pages(PAGES)], 0).unwrap();
+    assert_eq!(read(&mapping, 0, pages(PAGES)), vec![8; pages(PAGES)]);
+    let status = mapping.status().unwrap();
+    assert_eq!((status.shadow_pages_held, status.given_back), (0, 1));
+    mapping.write_at(3, b"abc").unwrap();
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"\x08\x08\x08abc\x08\x08");
+}
+
+#[test]
+fn private_writes_stay_in_the_process() {
+    let file = memfd("one page", &vec![1; pages(1)]);
+    let options = MapOptions::new(pages(PAGES)).write(true).private(true);
+    let mapping = options.map(&device(), &file).unwrap();
+    mapping.write_at(0, &[2; 100]).unwrap();
+    mapping.write_at(pages(2), &vec![3; pages(1)]).unwrap();
+    assert_eq!(read(&mapping, 0, 101)[99..], [2, 1]);
+    assert_eq!(
+        read(&mapping, pages(2), pages(2))[pages(1) - 1..][..2],
+        [3, 0]
+    );
+    let status = mapping.status().unwrap();
+    assert_eq!((status.private_pages, status.zero_pages), (1, 1));
+    assert_eq!(status.shadow_pages, 0);
+    assert_eq!(content_of(&file), vec![1; pages(1)]);
+}
+
+#[test]
+fn private_read_only_needs_no_write_access() {
+    let file = memfd("empty", &[]);
+    let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+    for write in [false, true] {
+        let options = MapOptions::new(10).write(write).private(true);
+        let mapping = options.map(&device(), &file).unwrap();
+        assert_eq!(read(&mapping, 0, 10), [0; 10]);
+    }
+    let shared = MapOptions::new(10).write(true).map(&device(), &file);
+    let error = refused(shared, ErrorKind::CannotMap, "for reading and writing");
+    assert_eq!(error.errno(), Some(Errno::ACCESS.raw_os_error()));
+}
+
+#[test]
+fn shrinking_leaves_zeros_and_what_is_left() {
+    let file = memfd("shrinks", &vec![5; pages(PAGES)]);
+    let mapping = device().map(&file, pages(PAGES)).unwrap();
+    assert_eq!(read(&mapping, 0, pages(PAGES)), vec![5; pages(PAGES)]);
+    assert_eq!(mapping.status().unwrap().stand_ins(), 0);
+
+    file.set_len(pages(1) as u64 + 10).unwrap();
+    let mut expected = vec![5; pages(1) + 10];
+    expected.resize(pages(PAGES), 0);
+    assert_eq!(read(&mapping, 0, pages(PAGES)), expected);
+    assert_eq!(mapping.status().unwrap().zero_pages, 2);
+
+    file.write_all_at(&vec![6; pages(PAGES)], 0).unwrap();
+    assert_eq!(read(&mapping, 0, pages(PAGES)), vec![6; pages(PAGES)]);
+}
+
+#[test]
+fn offset_and_odd_length() {
+    let mut bytes = vec![1; pages(1)];
+    bytes.extend([2; 77]);
+    let file = memfd("offset", &bytes);
+    let mapping = MapOptions::new(100)
+        .offset(pages(1) as u64)
+        .map(&device(), &file)
+        .unwrap();
+    assert_eq!(mapping.len(), 100);
+    assert_eq!(read(&mapping, 0, 100), [vec![2; 77], vec![0; 23]].concat());
+}
+
+#[test]
+fn it_needs_neither_device_nor_file_any_more() {
+    let mapping = {
+        let (device, file, event) = (device(), memfd("gone", &[9; 9]), Event::new().unwrap());
+        MapOptions::new(pages(2))
+            .event(&event)
+            .map(&device, file)
+            .unwrap()
+    };
+    assert_eq!(read(&mapping, 8, 2), [9, 0]);
+    assert_eq!(read(&mapping, pages(1), 1), [0]);
+    assert_eq!(mapping.status().unwrap().flags, Flags::EVENTFD);
+}
+
+#[test]
+fn drop_and_close_unmap() {
+    let file = memfd("unmapped", &[1; 10]);
+    let mapping = device().map(&file, pages(1) + 1).unwrap();
+    assert_eq!(maps_of("unmapped").len(), 1);
+    drop(mapping);
+    assert_eq!(maps_of("unmapped").len(), 0);
+
+    let mapping = device().map(&file, pages(1) + 1).unwrap();
+    read(&mapping, pages(1), 1);
+    assert_eq!(mapping.close().unwrap().zero_pages, 1);
+    assert_eq!(maps_of("unmapped").len(), 0);
+}
+
+/// Whether epoll says that a file descriptor is readable.
+fn ready(epoll: &OwnedFd) -> bool {
+    let mut events = Vec::with_capacity(1);
+    epoll::wait(
+        epoll,
+        spare_capacity(&mut events),
+        Some(&Timespec::default()),
+    )
+    .unwrap();
+    !events.is_empty()
+}
+
+#[test]
+fn event_in_epoll() {
+    let event = Event::new().unwrap();
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let data = epoll::EventData::new_u64(1);
+    epoll::add(&epoll, &event, data, epoll::EventFlags::IN).unwrap();
+
+    let file = memfd("epoll", &vec![1; pages(1)]);
+    let options = MapOptions::new(pages(PAGES)).event(&event);
+    let mapping = options.map(&device(), &file).unwrap();
+    read(&mapping, 0, pages(1));
+    assert!(!ready(&epoll) && !event.take().unwrap());
+
+    read(&mapping, pages(1), 1);
+    assert!(ready(&epoll) && event.take().unwrap());
+    // Not again before the status.
+    read(&mapping, pages(2), 1);
+    assert!(!ready(&epoll) && !event.take().unwrap());
+    assert_eq!(mapping.status().unwrap().stand_ins(), 2);
+    read(&mapping, pages(3), 1);
+    assert!(ready(&epoll) && event.take().unwrap());
+    assert!(!ready(&epoll));
+}
+
+#[test]
+fn one_event_for_two_mappings_and_an_eventfd_of_others() {
+    let event = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+    let (file, device) = (memfd("two", &[]), device());
+    let options = MapOptions::new(pages(1)).event(&event);
+    for mapping in [
+        options.clone().map(&device, &file),
+        options.map(&device, &file),
+    ] {
+        read(&mapping.unwrap(), 0, 1);
+    }
+    let mut counter = [0; 8];
+    rustix::io::read(&event, &mut counter).unwrap();
+    assert_eq!(u64::from_ne_bytes(counter), 2);
+}
+
+#[test]
+fn what_is_no_eventfd_is_refused() {
+    let file = memfd("no event", &[]);
+    let options = MapOptions::new(pages(1)).event(&file);
+    refused(
+        options.map(&device(), &file),
+        ErrorKind::NotAnEventfd,
+        "use nosigbus::Event",
+    );
+    assert_eq!(maps_of("no event").len(), 0);
+    let path = open("/dev/null", OFlags::PATH, Mode::empty()).unwrap();
+    let options = MapOptions::new(pages(1)).event(&path);
+    refused(
+        options.map(&device(), &file),
+        ErrorKind::NotAnEventfd,
+        "use nosigbus::Event",
+    );
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let directory = PathBuf::from(env::var_os("SMALL_TMPFS").expect("SMALL_TMPFS is set"));
+    let (space, size) = (16, 24);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(directory.join("output"))
+        .unwrap();
+    file.set_len(pages(size) as u64).unwrap();
+    let event = Event::new().unwrap();
+    let output = MapOptions::new(pages(size))
+        .write(true)
+        .record_errors(true)
+        .event(&event)
+        .map(&device(), &file)
+        .unwrap();
+    for page in 0..size {
+        output
+            .write_at(pages(page), &vec![page as u8 + 1; pages(1)])
+            .unwrap();
+    }
+    assert!(event.take().unwrap());
+    let status = output.status().unwrap();
+    let error = status.error.expect("ENOSPC is recorded");
+    assert_eq!(error.errno, Errno::NOSPC.raw_os_error());
+    assert_eq!(error.offset, pages(space) as u64);
+    assert_eq!(status.shadow_pages_held, (size - space) as u64);
+    assert_eq!(status.flags, Flags::RECORD_ERRORS | Flags::EVENTFD);
+    assert!(error.to_string().starts_with("ENOSPC: "), "{error}");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::StorageFull);
+    // They hold what was written, and the file does not.
+    assert_eq!(read(&output, pages(size) - 1, 1), [size as u8]);
+    let mut last = [1];
+    file.read_exact_at(&mut last, pages(size) as u64 - 1)
+        .unwrap();
+    assert_eq!(last, [0]);
+
+    // Space is made by cutting the file off where all was well; then it is tried again.
+    file.set_len(pages(8) as u64).unwrap();
+    file.set_len(pages(12) as u64).unwrap();
+    assert!(output.clear_error().unwrap().error.is_some());
+    output.write_at(pages(11), &vec![99; pages(1)]).unwrap();
+    assert_eq!(content_of(&file)[pages(11)..], vec![99; pages(1)]);
+    let status = output.close().unwrap();
+    assert_eq!(status.error, None);
+    fs::remove_file(directory.join("output")).unwrap();
+}
+
+/// Against a copy in ordinary memory, at all places in a word, and across pages.
+#[test]
+fn copies_are_exact() {
+    let len = pages(2) + 100;
+    let mut model = (0..len).map(|i| (i % 251) as u8).collect::<Vec<_>>();
+    let file = memfd("copies", &model);
+    let mapping = MapOptions::new(len)
+        .write(true)
+        .map(&device(), &file)
+        .unwrap();
+    let starts = [0, pages(1) - 20, len - 60];
+    for (round, offset) in starts.into_iter().flat_map(|s| s..s + 19).enumerate() {
+        for size in 0..42 {
+            assert_eq!(read(&mapping, offset, size), model[offset..][..size]);
+            let bytes = (0..size).map(|i| (i * 7 + round) as u8).collect::<Vec<_>>();
+            mapping.write_at(offset, &bytes).unwrap();
+            model[offset..][..size].copy_from_slice(&bytes);
+        }
+    }
+    assert_eq!(read(&mapping, 0, len), model);
+    assert_eq!(content_of(&file), model);
+    assert_eq!(read(&mapping, len, 0), []);
+    mapping.write_at(len, &[]).unwrap();
+}
+
+#[test]
+fn out_of_bounds() {
+    let file = memfd("bounds", &[]);
+    let mapping = MapOptions::new(100)
+        .write(true)
+        .map(&device(), &file)
+        .unwrap();
+    let mut bytes = [0xaa; 16];
+    for offset in [85, 100, 101, pages(1), usize::MAX - 15, usize::MAX] {
+        let read = mapping.read_at(offset, &mut bytes);
+        refused(
+            read,
+            ErrorKind::OutOfBounds,
+            "of a mapping: it has 100 bytes",
+        );
+        refused(
+            mapping.write_at(offset, &bytes),
+            ErrorKind::OutOfBounds,
+            "writing 16 bytes at",
+        );
+    }
+    refused(
+        mapping.read_at(101, &mut []),
+        ErrorKind::OutOfBounds,
+        "reading 0 bytes at 101",
+    );
+    assert_eq!(bytes, [0xaa; 16]);
+    assert_eq!(mapping.status().unwrap().stand_ins(), 0);
+    let error = mapping.read_at(100, &mut bytes).unwrap_err();
+    assert_eq!(error.errno(), None);
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn bad_lengths_and_offsets() {
+    let (file, device) = (memfd("lengths", &[]), device());
+    let page = page_size() as u64;
+    for (len, offset, text) in [
+        (0, 0, "give a length"),
+        (1, 1, "multiple of the page size"),
+        (1, page + 8, "multiple of the page size"),
+        (usize::MAX, 0, "check where these numbers come from"),
+        (
+            isize::MAX as usize,
+            0,
+            "check where these numbers come from",
+        ),
+        (
+            pages(1),
+            u64::MAX - page + 1,
+            "check where these numbers come from",
+        ),
+        (
+            pages(2),
+            i64::MAX as u64 - page + 1,
+            "check where these numbers come from",
+        ),
+    ] {
+        let map = MapOptions::new(len).offset(offset).map(&device, &file);
+        refused(map, ErrorKind::InvalidRange, text);
+    }
+    // More than there are addresses.
+    refused(
+        device.map(&file, 1 << 60),
+        ErrorKind::CannotMap,
+        "the address space is used up",
+    );
+    // At the end of what a file can have.
+    let offset = i64::MAX as u64 - 2 * page + 1;
+    let mapping = MapOptions::new(pages(1))
+        .offset(offset)
+        .map(&device, &file)
+        .unwrap();
+    assert_eq!(read(&mapping, 0, 8), [0; 8]);
+}
+
+#[test]
+fn files_that_are_not_ordinary() {
+    let device = device();
+    let directory = File::open("/").unwrap();
+    refused(
+        device.map(directory, 1),
+        ErrorKind::Unsupported,
+        "this is a directory",
+    );
+    let zero = File::open("/dev/zero").unwrap();
+    refused(
+        device.map(zero, 1),
+        ErrorKind::Unsupported,
+        "this is a device",
+    );
+    refused(
+        device.map(pipe().unwrap().0, 1),
+        ErrorKind::Unsupported,
+        "this is a pipe",
+    );
+    let socket = std::os::unix::net::UnixStream::pair().unwrap().0;
+    refused(
+        device.map(socket, 1),
+        ErrorKind::Unsupported,
+        "this is a socket",
+    );
+    let huge = memfd_create("huge", MemfdFlags::HUGETLB).unwrap();
+    refused(device.map(huge, 1), ErrorKind::Unsupported, "huge pages");
+    let proc = File::open("/proc/self/maps").unwrap();
+    let error = device.map(proc, 1).unwrap_err();
+    assert!(
+        [ErrorKind::CannotMap, ErrorKind::Unsupported].contains(&error.kind()),
+        "{error}"
+    );
+    let error = io::Error::from(device.map(File::open("/dev/null").unwrap(), 1).unwrap_err());
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    assert!(error.get_ref().is_some_and(|inner| inner.is::<Error>()));
+}
+
+#[test]
+fn a_sealed_file_is_mapped_read_only() {
+    let file = memfd("sealed", &[1]);
+    fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
+    let options = MapOptions::new(pages(2));
+    let write = options.clone().write(true).map(&device(), &file);
+    refused(write, ErrorKind::CannotMap, "F_SEAL_WRITE");
+    let mapping = options.map(&device(), &file).unwrap();
+    assert_eq!(read(&mapping, 0, 2), [1, 0]);
+}
+
+#[test]
+fn protect_memmap2() {
+    let (file, device) = (memfd("memmap2", &vec![1; pages(2)]), device());
+    let lost = |status: Result<Status, Error>| status.unwrap().stand_ins();
+
+    // SAFETY: Nothing is taken for constant that is not.
+    let shared = unsafe { Mmap::map(&file) }.unwrap();
+    let shared = device.protect(shared).unwrap();
+    // SAFETY: As above.
+    let mut private = unsafe { MmapOptions::new().map_copy(&file) }.unwrap();
+    let event = Event::new().unwrap();
+    device.protect_with_event(&private, &event).unwrap();
+    let raw = device.protect(MmapRaw::map_raw(&file).unwrap()).unwrap();
+    // SAFETY: As above.
+    let odd = unsafe { MmapOptions::new().offset(100).len(pages(1)).map_mut(&file) }.unwrap();
+    let mut odd = device.protect(odd).unwrap();
+
+    file.set_len(pages(1) as u64).unwrap();
+    assert_eq!((shared[0], shared[pages(1)]), (1, 0));
+    assert_eq!(lost(shared.status()), 1);
+    assert!(!event.take().unwrap());
+    private[pages(1)] = 3;
+    assert_eq!(private[pages(1)..][..2], [3, 0]);
+    assert!(event.take().unwrap());
+    assert_eq!(device.status(private.as_ptr()).unwrap().private_pages, 1);
+    // SAFETY: In the mapping.
+    assert_eq!(unsafe { raw.as_ptr().add(pages(1)).read_volatile() }, 0);
+    assert_eq!(lost(raw.status()), 1);
+    odd[pages(1) - 1] = 4;
+    assert_eq!(odd[pages(1) - 100 - 1..][..2], [1, 0]);
+    assert_eq!(lost(odd.status()), 1);
+    assert_eq!(shared.into_inner().len(), pages(2));
+
+    // The mapping of an empty file, which is a page.
+    // SAFETY: As above.
+    let nothing = unsafe { Mmap::map(&memfd("nothing", &[])) }.unwrap();
+    let nothing = device.protect(nothing).unwrap();
+    assert_eq!((nothing.len(), lost(nothing.status())), (0, 0));
+}
+
+#[test]
+fn protect_says_why_not() {
+    let device = device();
+    let memory = MmapMut::map_anon(pages(1)).unwrap();
+    let error = refused(
+        device.protect(&memory),
+        ErrorKind::Unsupported,
+        "ordinary files can be opted in; this one is of anonymous memory",
+    );
+    assert_eq!(error.errno(), Some(Errno::OPNOTSUPP.raw_os_error()));
+    let range = ptr::slice_from_raw_parts(memory.as_ptr(), pages(1));
+    refused(
+        device.enable(range, None),
+        ErrorKind::Unsupported,
+        "only mappings of ordinary",
+    );
+
+    // SAFETY: Where the kernel chooses.
+    let shared =
+        unsafe { mmap_anonymous(ptr::null_mut(), pages(1), ProtFlags::READ, MapFlags::SHARED) };
+    let shared = Range(ptr::slice_from_raw_parts(shared.unwrap().cast(), 1));
+    refused(
+        device.protect(shared),
+        ErrorKind::Unsupported,
+        "of shared anonymous memory",
+    );
+
+    let file = memfd("refused", &vec![1; pages(3)]);
+    let map = || MmapRaw::map_raw(&file).unwrap();
+    let twice = device.protect(map()).unwrap();
+    refused(
+        device.protect(&*twice),
+        ErrorKind::AlreadyOptedIn,
+        "opted in already",
+    );
+    let locked = map();
+    locked.lock().unwrap();
+    refused(
+        device.protect(&locked),
+        ErrorKind::Unsupported,
+        "munlock it first",
+    );
+    locked.unlock().unwrap();
+    device.protect(&locked).unwrap();
+
+    let plain = map();
+    let start = plain.as_ptr();
+    let part = |from: usize, len| Range(ptr::slice_from_raw_parts(start.wrapping_add(from), len));
+    refused(
+        device.protect(part(0, pages(1))),
+        ErrorKind::InvalidRange,
+        "part of a mapping",
+    );
+    refused(
+        device.protect(part(8, pages(1))),
+        ErrorKind::InvalidRange,
+        "begin with a page",
+    );
+    refused(device.protect(part(0, 0)), ErrorKind::InvalidRange, "empty");
+    refused(device.status(start), ErrorKind::NotOptedIn, "not opted in");
+    // SAFETY: Nobody relies on it.
+    let disable = unsafe { device.disable(part(0, pages(3)).0) };
+    refused(disable, ErrorKind::NotOptedIn, "not opted in");
+    refused(
+        device.status(ptr::null()),
+        ErrorKind::NoMemory,
+        "nothing is mapped",
+    );
+    let page = ptr::without_provenance(page_size());
+    let hole = Range(ptr::slice_from_raw_parts(page, pages(1)));
+    refused(
+        device.protect(hole),
+        ErrorKind::NoMemory,
+        "nothing is mapped",
+    );
+}
+
+/// Locks all that is mapped from now on, in the process of this test.
+#[test]
+fn mapping_says_why_not() {
+    let file = memfd("locked", &vec![1; pages(1)]);
+    mlockall(MlockAllFlags::FUTURE).unwrap();
+    let map = device().map(&file, pages(2));
+    munlockall().unwrap();
+    refused(
+        map,
+        ErrorKind::Unsupported,
+        "locked in memory: munlock it first",
+    );
+    assert_eq!(maps_of("locked").len(), 0);
+    device().map(&file, pages(2)).unwrap();
+}
+
+/// Makes sure that a mapping of one page comes to lie below a plain one which continues it in the
+/// file, so that the kernel makes one of them.
+#[test]
+fn a_neighbour_is_no_obstacle() {
+    let file = memfd("neighbour", &vec![1; pages(2)]);
+    let page = page_size();
+    let anonymous = |len| {
+        // SAFETY: Where the kernel chooses.
+        let addr =
+            unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE) };
+        addr.unwrap().cast::<u8>()
+    };
+    let place = anonymous(pages(2));
+    // SAFETY: Over the second page of what was just made.
+    unsafe {
+        let (flags, addr) = (MapFlags::SHARED | MapFlags::FIXED, place.add(page));
+        mmap(
+            addr.cast(),
+            page,
+            ProtFlags::READ,
+            flags,
+            &file,
+            page as u64,
+        )
+        .unwrap();
+        munmap(place.cast(), page).unwrap();
+    }
+    // Fills the gaps above, until it is the place's turn, and gives that one back.
+    while anonymous(page) != place {}
+    // SAFETY: Nobody uses it.
+    unsafe { munmap(place.cast(), page) }.unwrap();
+
+    // SAFETY: Where the kernel chooses.
+    let plain = unsafe {
+        mmap(
+            ptr::null_mut(),
+            page,
+            ProtFlags::READ,
+            MapFlags::SHARED,
+            &file,
+            0,
+        )
+    };
+    assert_eq!(plain.unwrap().cast::<u8>(), place);
+    assert_eq!(
+        maps_of("neighbour").len(),
+        1,
+        "the kernel has made one of them"
+    );
+    // SAFETY: Nobody uses it.
+    unsafe { munmap(place.cast(), page) }.unwrap();
+
+    let mapping = device().map(&file, page).unwrap();
+    assert_ne!(mapping.as_ptr(), place);
+    file.set_len(0).unwrap();
+    assert_eq!(read(&mapping, 0, page), vec![0; page]);
+    drop(mapping);
+    assert_eq!(maps_of("neighbour").len(), 1);
+}
+
+/// Each writes to a byte of its own, of one word.
+#[test]
+fn threads_do_not_lose_each_others_bytes() {
+    const THREADS: usize = 3;
+    let file = memfd("threads", &[0; 8]);
+    let mapping = MapOptions::new(8)
+        .write(true)
+        .map(&device(), &file)
+        .unwrap();
+    let all_there = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (mapping, all_there) = (&mapping, &all_there);
+            scope.spawn(move || {
+                all_there.wait();
+                for round in 0..100_000 {
+                    let byte = [round as u8];
+                    mapping.write_at(1 + thread, &byte).unwrap();
+                    let mut found = [0];
+                    mapping.read_at(1 + thread, &mut found).unwrap();
+                    assert_eq!(found, byte);
+                }
+            });
+        }
+    });
+    let last = 99_999_u32 as u8;
+    assert_eq!(content_of(&file), [0, last, last, last, 0, 0, 0, 0]);
+}
+
+#[test]
+fn threads_copy_while_the_file_changes_size() {
+    let file = memfd("changes", &vec![1; pages(16)]);
+    let shared = MapOptions::new(pages(16))
+        .write(true)
+        .map(&device(), &file)
+        .unwrap();
+    let read_only = device().map(&file, pages(16)).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for start in 0..2 {
+            let (shared, read_only, done) = (&shared, &read_only, &done);
+            scope.spawn(move || {
+                let mut copies = 0;
+                while !done.load(Relaxed) || copies < 20 {
+                    shared.write_at(start, &vec![1; pages(15)]).unwrap();
+                    let bytes = read(read_only, 0, pages(16));
+                    assert!(bytes.iter().all(|&byte| byte <= 1));
+                    shared.status().unwrap();
+                    copies += 1;
+                }
+            });
+        }
+        for round in 0..2000 {
+            file.set_len(pages(round * 7 % 17) as u64).unwrap();
+        }
+        done.store(true, Relaxed);
+    });
+    // Whatever was written to stand-ins, there is none left of a file that has all of its pages.
+    file.write_all_at(&vec![2; pages(16)], 0).unwrap();
+    assert_eq!(read(&shared, 0, pages(16)), vec![2; pages(16)]);
+    let status = shared.close().unwrap();
+    assert_eq!(status.shadow_pages_held, 0);
+    assert!(read_only.close().unwrap().zero_pages > 0);
+}
+
+/// Two that continue each other, at the same time, many times.
+#[test]
+fn threads_map_neighbours() {
+    let (file, device) = (memfd("continued", &vec![1; pages(2)]), device());
+    thread::scope(|scope| {
+        for page in 0..2 {
+            let (file, device) = (&file, &device);
+            scope.spawn(move || {
+                for _ in 0..300 {
+                    let options = MapOptions::new(pages(1)).offset(pages(page) as u64);
+                    let mapping = options.map(device, file).unwrap();
+                    assert_eq!(read(&mapping, 0, 8), [1; 8]);
+                }
+            });
+        }
+    });
+    assert_eq!(maps_of("continued").len(), 0);
+}
+
+/// Not for its own sake: whoever goes by the address sees the same.
+#[test]
+fn the_address_is_that_of_the_first_byte() {
+    let file = memfd("address", b"address");
+    let mapping = device().map(&file, 7).unwrap();
+    // SAFETY: Nobody writes to it.
+    let bytes = unsafe { slice::from_raw_parts(mapping.as_ptr(), mapping.len()) };
+    assert_eq!(bytes, b"address");
+}

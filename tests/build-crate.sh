@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Builds what tests/crate.sh runs, into build/crate: the tests of the crate nosigbus
+# and its examples, and the C sample, against the header where it has been installed.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+out=$REPO/build/crate
+rm -rf "$out"
+mkdir -p "$out"
+"$REPO/tests/build-samples.sh" build --release -p nosigbus --all-features --examples
+cp "$REPO"/build/samples/release/examples/{compositor,existing,linker} "$out"
+
+step "Crate: its tests"
+cd "$REPO/samples"
+# shellcheck disable=SC2016 # for the shell inside
+logged crate "$REPO/tests/toolchain.sh" run env "CARGO_TARGET_DIR=$REPO/build/samples" \
+	sh -c '"$@" >"$0"' "$out/cargo.json" cargo test --no-run --release -p nosigbus \
+	--all-features --test module --message-format=json-render-diagnostics ||
+	die "the tests of the crate did not build" "mend what the compiler complains of"
+program=$(sed -n 's/.*"name":"module".*"executable":"\([^"]*\)".*/\1/p' "$out/cargo.json")
+[[ -x $program ]] || die "cargo names no executable" "see $out/cargo.json"
+cp "$program" "$out/module"
+rm "$out/cargo.json"
+
+step "C sample"
+make -s -C "$REPO" headers_install "INSTALL_HDR_PATH=$out/usr"
+logged c-sample "$REPO/tests/toolchain.sh" run gcc-14 -std=c11 -Wall -Wextra -pedantic -Werror -O2 \
+	-I "$out/usr/include" -o "$out/protect" "$REPO/samples/c/protect.c" ||
+	die "the C sample did not build" "mend what the compiler complains of"

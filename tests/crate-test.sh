@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The crate nosigbus as those get it who depend on it: it builds with each set of
+# features, its documentation has no warnings and its examples compile, and it could
+# be published. In the toolchain root; asks the registry, uploads nothing. Prints TAP;
+# exits 1 if anything failed.
+#
+# usage: crate-test.sh
+
+# shellcheck disable=SC2317 # check calls the functions
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+target=$REPO/build/crate-test
+package=nosigbus-$(sed -n 's/^version = "\(.*\)"/\1/p' "$REPO/samples/Cargo.toml")
+number=0
+failed=0
+cd "$REPO/samples"
+
+comment() {
+	sed 's/^/# /'
+}
+
+# check NAME COMMAND...: a test that is one command.
+check() {
+	local name=$1 output ok=ok
+	shift
+	number=$((number + 1))
+	output=$("$@" 2>&1) || ok='not ok'
+	if [[ $ok != ok ]]; then
+		failed=1
+		comment <<<"$output"
+	fi
+	echo "$ok $number $name"
+}
+
+in_root() { # VARIABLE=VALUE... COMMAND...
+	"$REPO/tests/toolchain.sh" run env "CARGO_TARGET_DIR=$target" "$@"
+}
+
+builds() { # CARGO-OPTION...
+	in_root RUSTFLAGS=-Dwarnings cargo build -p nosigbus "$@"
+}
+
+documents() { # CARGO-OPTION...
+	in_root RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps -p nosigbus "$@"
+}
+
+# Those in the documentation and in README.md, without a device.
+doc_tests() {
+	local output
+	output=$(in_root cargo test --doc -p nosigbus --all-features 2>&1) || {
+		echo "$output"
+		return 1
+	}
+	grep -qE '^test result: ok\. [1-9][0-9]* passed; 0 failed; 0 ignored' <<<"$output" || {
+		echo "$output"
+		return 1
+	}
+}
+
+# Uncommitted changes are no reason to refuse: this is what one tests before a commit.
+publishes() {
+	in_root cargo publish --dry-run --allow-dirty -p nosigbus --all-features
+}
+
+# In the package as files, not links, and none that is not meant to be there.
+package_has() {
+	local expected packed
+	expected=$(cd "$REPO/samples/nosigbus" && find . -type f -o -type l | sed "s,^\./,$package/," | sort)
+	packed=$(tar -tvzf "$target/package/$package.crate" | awk '/^-/ { print $NF }' |
+		grep -vE '/(Cargo\.lock|Cargo\.toml\.orig|\.cargo_vcs_info\.json)$' | sort)
+	diff <(echo "$expected") <(echo "$packed") &&
+		tar -xOzf "$target/package/$package.crate" "$package/nosigbus.h" |
+		cmp - "$REPO/include/uapi/linux/nosigbus.h"
+}
+
+# Where bindgen is missing, one is told what to install.
+without_bindgen_says_so() {
+	local output
+	mkdir -p "$target/bin"
+	ln -sf /usr/bin/{cc,gcc,ld,rustc} "$target/bin"
+	! output=$(in_root "CARGO_TARGET_DIR=$target/without" "PATH=$target/bin" \
+		/usr/bin/cargo check -p nosigbus 2>&1) || return 1
+	grep -F 'cannot run bindgen (Debian package bindgen)' <<<"$output" || {
+		echo "$output"
+		return 1
+	}
+}
+
+echo "TAP version 13"
+echo "1..10"
+check "builds without features" builds --no-default-features
+check "builds with memmap2" builds --features memmap2
+check "builds with all features, all targets" builds --all-features --all-targets
+check "documentation without features" documents
+check "documentation with all features" documents --all-features
+check "the examples in the documentation compile" doc_tests
+check "cargo package" in_root cargo package --allow-dirty -p nosigbus
+check "cargo publish --dry-run" publishes
+check "the package has all files and the header" package_has
+check "without bindgen it says what to install" without_bindgen_says_so
+exit "$failed"

@@ -1,0 +1,149 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Runs the tests of the crate nosigbus in a guest (tests/boot.sh), as root, each in a
+# process of its own, and the crate's examples and the C sample.
+#
+# usage: crate.sh BINDIR RESULTDIR
+#
+# BINDIR is what tests/build-crate.sh leaves. The result (TAP) goes to
+# RESULTDIR/crate.tap; tests/report.py reads it. Fails itself if there is nothing to
+# run, or a file system could not be set up.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
+
+mkdir -p "$2"
+tap=$2/crate.tap
+work=$(mktemp -d)
+chmod 755 "$work"
+# Not over 9p each time that it is run.
+cp "$1"/{module,compositor,existing,linker,protect} "$work"
+small=$work/small
+mkdir "$small"
+ulimit -c 0
+
+PAGE=$(getconf PAGE_SIZE)
+BUS=$((128 + 7))
+
+fail() {
+	echo "crate.sh: $*" >&2
+	exit 1
+}
+
+small_tmpfs() {
+	! mountpoint -q "$small" || umount "$small"
+	mount -t tmpfs -o "size=$((16 * PAGE)),huge=never" tmpfs "$small"
+}
+
+# without_device COMMAND...: as if the module were not loaded.
+without_device() {
+	# shellcheck disable=SC2016 # for the shell inside
+	unshare -m bash -c 'mount -t tmpfs tmpfs /dev && exec "$@"' hidden "$@"
+}
+
+# One test of libtest's.
+of_module() {
+	run 0 env "SMALL_TMPFS=$small" RUST_BACKTRACE=1 "$work/module" --exact "$1"
+	says 'test result: ok\. 1 passed; 0 failed'
+}
+
+# The examples.
+
+compositor_reads_to_the_end() {
+	local frame=$((640 * 480 * 4)) pages
+	pages=$(((frame / 2 + PAGE - 1) / PAGE))
+	run 0 "$work/compositor"
+	expect "it says: $output" test "$output" = "file: $frame bytes; frame: $frame bytes drawn
+file: $((frame / 2)) bytes; frame: $((frame / 2)) bytes drawn
+the client has cut its pool off: $pages stand-ins so far
+file: 0 bytes; frame: 0 bytes drawn
+the client has cut its pool off: $((3 * pages)) stand-ins so far
+file: $frame bytes; frame: 0 bytes drawn"
+}
+
+linker_writes_all() {
+	run 0 "$work/linker" "$work/output" 10000
+	run 0 cmp "$work/output" <(head -c 10000 /dev/zero | tr '\0' x)
+}
+
+linker_says_that_the_disk_is_full() {
+	small_tmpfs
+	run 1 "$work/linker" "$small/output" $((17 * PAGE))
+	says "linker: ENOSPC: No space left on device \(os error 28\), at byte $((16 * PAGE)) of the file"
+}
+
+existing_counts_lines() {
+	seq 2000 >"$work/lines"
+	run 0 "$work/existing" "$work/lines"
+	expect "it says: $output" test "$output" = '2000 lines'
+	: >"$work/lines"
+	run 0 "$work/existing" "$work/lines"
+	expect "it says: $output" test "$output" = '0 lines'
+}
+
+# The C sample.
+
+c_reads_to_the_end() {
+	head -c $((3 * PAGE)) /dev/zero | tr '\0' x >"$work/file"
+	run 0 "$work/protect" "$work/file" 100
+	expect "it says: $output" test "$output" = "$((3 * PAGE)) bytes read, 100 of them not zero
+the zero page has stood in 2 times"
+	expect "the file is not as long" test "$(stat -c %s "$work/file")" = 100
+}
+
+# Where the opt-in does nothing, the sample is what it says: killed.
+c_without_opting_in_is_killed() {
+	head -c $((3 * PAGE)) /dev/zero >"$work/file"
+	run $BUS strace -qq -o "$work/strace" -e trace=ioctl -e inject=ioctl:retval=0 \
+		"$work/protect" "$work/file" 100
+}
+
+c_says_what_is_wrong() {
+	run 1 "$work/protect"
+	says 'usage: protect FILE BYTES'
+	run 1 "$work/protect" "$work/file" many
+	says 'usage: protect FILE BYTES'
+	run 1 "$work/protect" "$work/no-such-file" 0
+	says 'no-such-file: No such file'
+	run 1 without_device "$work/protect" "$work/file" 0
+	says 'the nosigbus module is not loaded: insmod nosigbus.ko'
+}
+
+# Errors that need another machine than this.
+
+without_the_module_it_says_so() {
+	run 1 without_device "$work/compositor"
+	says '/dev/nosigbus: No such file or directory \(os error 2\): the nosigbus module is not loaded: insmod nosigbus.ko'
+}
+
+without_permission_it_says_so() {
+	chmod 600 /dev/nosigbus
+	run 1 setpriv --reuid 65534 --clear-groups "$work/compositor"
+	chmod 666 /dev/nosigbus
+	says '/dev/nosigbus: Permission denied \(os error 13\): every user may open it'
+	run 0 setpriv --reuid 65534 --clear-groups "$work/compositor"
+}
+
+mapfile -t tests < <("$work/module" --list --format terse | sed -n 's/: test$//p')
+((${#tests[@]} > 0)) || fail "there are no tests in $1/module"
+cases=(
+	compositor_reads_to_the_end linker_writes_all linker_says_that_the_disk_is_full
+	existing_counts_lines c_reads_to_the_end c_without_opting_in_is_killed
+	c_says_what_is_wrong without_the_module_it_says_so without_permission_it_says_so
+)
+
+small_tmpfs
+{
+	printf 'TAP version 13\n1..%d\n' $((${#tests[@]} + ${#cases[@]}))
+	for name in "${tests[@]}"; do
+		tap_case "$name" of_module "$name"
+	done
+	for name in "${cases[@]}"; do
+		tap_case "$name" "$name"
+	done
+} >"$tap"
+tap_summary crate
+
+umount "$small"
+rm -rf "$work"
