@@ -4,7 +4,7 @@
 
 use crate::{channel, client::Trick, picture};
 use anyhow::{Context, Result, ensure};
-use nosigbus::Device;
+use nosigbus::{AsMapping, Device};
 use rustix::{
     fd::{AsFd, OwnedFd},
     mm::{MapFlags, ProtFlags, mmap, munmap},
@@ -45,6 +45,12 @@ impl Buffer {
     }
 }
 
+impl AsMapping for Buffer {
+    fn as_mapping(&self) -> *const [u8] {
+        ptr::slice_from_raw_parts(self.addr.cast(), picture::BYTES)
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: Nothing refers to the mapping any more. It is there, so this cannot fail.
@@ -57,10 +63,7 @@ pub fn run(channel: impl AsFd, opt_in: bool, png: Option<&Path>) -> Result<()> {
     let file = channel::recv_fd(&channel)?;
     let buffer = Buffer::map(&file)?;
     if opt_in {
-        let mapping = ptr::slice_from_raw_parts(buffer.addr.cast(), picture::BYTES);
-        Device::open()?
-            .enable(mapping, None)
-            .context("NOSIGBUS_ENABLE")?;
+        Device::open()?.protect(&buffer)?;
     }
 
     let (mut frames, mut incomplete) = (0, 0);

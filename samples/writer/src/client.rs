@@ -5,11 +5,7 @@
 
 use crate::{mapping::Mapping, temporary::Temporary};
 use anyhow::{Context, Result, bail, ensure};
-use nosigbus::Device;
-use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
-    fd::{AsFd, OwnedFd},
-};
+use nosigbus::{Device, Event, MapOptions};
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 const WIDTH: usize = 640;
@@ -34,34 +30,46 @@ fn lines(frame: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..HEIGHT).map(move |y| (y, buffer + y * STRIDE))
 }
 
-/// What tells the client of pages that its file does not have.
-struct Watch {
-    device: Device,
-    event: OwnedFd,
+/// The pool, mapped.
+enum Memory {
+    Plain(Mapping),
+    /// Errors are recorded, and the event tells of them.
+    Recorded(nosigbus::Mapping, Event),
 }
 
-impl Watch {
-    fn new(mapping: &Mapping) -> Result<Self> {
-        let device = Device::open()?;
-        let event = eventfd(0, EventfdFlags::CLOEXEC).context("eventfd")?;
-        // SAFETY: The mapping holds nothing but pixels, and is only written to.
-        unsafe { device.enable_recording(mapping.range(), Some(event.as_fd())) }
-            .context("NOSIGBUS_ENABLE")?;
-        Ok(Self { device, event })
+impl Memory {
+    fn plain(pool: &File) -> Result<Self> {
+        Ok(Self::Plain(Mapping::new(pool, POOL)?))
     }
 
-    /// Whether what was drawn is in the file. A client with an event loop has the eventfd in it,
-    /// and makes no system call for this.
-    fn check(&self, mapping: &Mapping) -> Result<()> {
-        let mut fds = [PollFd::new(&self.event, PollFlags::IN)];
-        if poll(&mut fds, Some(&Timespec::default())).context("poll")? == 0 {
+    fn recorded(pool: &File) -> Result<Self> {
+        let event = Event::new()?;
+        let mapping = MapOptions::new(POOL)
+            .write(true)
+            .record_errors(true)
+            .event(&event)
+            .map(&Device::open()?, pool)?;
+        Ok(Self::Recorded(mapping, event))
+    }
+
+    fn store(&mut self, bytes: &[u8], offset: usize) -> Result<()> {
+        match self {
+            Self::Plain(mapping) => mapping.store(bytes, offset),
+            Self::Recorded(mapping, _) => mapping.write_at(offset, bytes)?,
+        }
+        Ok(())
+    }
+
+    /// Whether what was drawn is in the file, as far as can be known. A client with an event loop
+    /// has the event in it, and makes no system call for this.
+    fn check(&self) -> Result<()> {
+        let Self::Recorded(mapping, event) = self else {
+            return Ok(());
+        };
+        if !event.take()? {
             return Ok(());
         }
-        let status = self
-            .device
-            .status(mapping.range().cast())
-            .context("NOSIGBUS_STATUS")?;
-        match status.error {
+        match mapping.status()?.error {
             Some(error) => bail!("the eventfd is signalled: {error}"),
             None => bail!("the eventfd is signalled: somebody has cut the file off"),
         }
@@ -85,18 +93,18 @@ fn compose(pool: &File, frame: usize) -> Result<()> {
 /// Draws frames into a pool in `directory`.
 pub fn run(recorded: bool, frames: usize, directory: &Path) -> Result<()> {
     let pool = create_pool(directory)?;
-    let mut mapping = Mapping::new(&pool, POOL)?;
-    let watch = recorded.then(|| Watch::new(&mapping)).transpose()?;
+    let mut memory = match recorded {
+        true => Memory::recorded(&pool)?,
+        false => Memory::plain(&pool)?,
+    };
 
     for frame in 0..frames {
         for (y, offset) in lines(frame) {
-            mapping.store(&line(frame, y), offset);
+            memory.store(&line(frame, y), offset)?;
         }
-        if let Some(watch) = &watch {
-            watch
-                .check(&mapping)
-                .with_context(|| format!("frame {frame} is not handed over"))?;
-        }
+        memory
+            .check()
+            .with_context(|| format!("frame {frame} is not handed over"))?;
         compose(&pool, frame).with_context(|| format!("frame {frame}"))?;
         println!("frame {frame}: drawn and shown");
     }

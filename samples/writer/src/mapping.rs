@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A file mapped shared and writable, from its start.
+//! A file mapped shared and writable, from its start, and not opted in.
 
 use anyhow::{Context, Result};
 use rustix::{
@@ -32,10 +32,6 @@ impl Mapping {
             addr: addr.cast(),
             len,
         })
-    }
-
-    pub fn range(&self) -> *const [u8] {
-        ptr::slice_from_raw_parts(self.addr, self.len)
     }
 
     pub fn store(&mut self, bytes: &[u8], offset: usize) {

@@ -8,7 +8,7 @@ use crate::{
     temporary::Temporary,
 };
 use anyhow::{Context, Result, bail};
-use nosigbus::Device;
+use nosigbus::{Device, MapOptions, Status};
 use rustix::param::page_size;
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
@@ -45,11 +45,18 @@ impl Output for Mapping {
     }
 }
 
+impl Output for nosigbus::Mapping {
+    fn write(&mut self, bytes: &[u8], offset: usize) -> Result<()> {
+        Ok(self.write_at(offset, bytes)?)
+    }
+
+    fn read(&self, bytes: &mut [u8], offset: usize) -> Result<()> {
+        Ok(self.read_at(offset, bytes)?)
+    }
+}
+
 /// Whether all that was stored through the mapping has gone into the file.
-fn check(device: &Device, mapping: &Mapping, size: usize) -> Result<()> {
-    let status = device
-        .status(mapping.range().cast())
-        .context("NOSIGBUS_STATUS")?;
+fn check(status: &Status, size: usize) -> Result<()> {
     let missing = format!(
         "{} of {} pages are missing",
         status.shadow_pages_held,
@@ -62,29 +69,28 @@ fn check(device: &Device, mapping: &Mapping, size: usize) -> Result<()> {
     }
 }
 
-fn write_mapped(file: &File, size: usize, seed: u64, device: Option<&Device>) -> Result<()> {
+fn write_plain(file: &File, size: usize, seed: u64) -> Result<()> {
     file.set_len(size as u64).context("ftruncate")?;
-    let mut mapping = Mapping::new(file, size)?;
-    if let Some(device) = device {
-        // SAFETY: The file is this program's own, the mapping the only one of it, and all that is
-        // read from it are numbers to calculate with.
-        unsafe { device.enable_recording(mapping.range(), None) }.context("NOSIGBUS_ENABLE")?;
-    }
-    image::write(&mut mapping, size, seed)?;
-    // While it is mapped: with the mapping goes what is known of it.
-    device.map_or(Ok(()), |device| check(device, &mapping, size))
+    image::write(&mut Mapping::new(file, size)?, size, seed)
+}
+
+fn write_recorded(file: &File, size: usize, seed: u64) -> Result<()> {
+    file.set_len(size as u64).context("ftruncate")?;
+    let mut output = MapOptions::new(size)
+        .write(true)
+        .record_errors(true)
+        .map(&Device::open()?, file)?;
+    image::write(&mut output, size, seed)?;
+    check(&output.close()?, size)
 }
 
 /// Writes `size` bytes to `path`, all or nothing.
 pub fn run(how: How, size: usize, seed: u64, path: &Path) -> Result<()> {
-    let device = match how {
-        How::Recorded => Some(Device::open()?),
-        How::Write | How::Plain => None,
-    };
     let mut output = Temporary::create(path)?;
     match how {
         How::Write => image::write(&mut output.file, size, seed)?,
-        How::Plain | How::Recorded => write_mapped(&output.file, size, seed, device.as_ref())?,
+        How::Plain => write_plain(&output.file, size, seed)?,
+        How::Recorded => write_recorded(&output.file, size, seed)?,
     }
     // Errors that come only now are not of an access, and this is who tells of them.
     output.file.sync_all().context("fsync")?;
