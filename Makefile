@@ -49,7 +49,7 @@ lint:
 build/stock/nosigbus.ko build/debug/nosigbus.ko: build/%/nosigbus.ko: FORCE
 	@tests/build-module.sh $*
 
-build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer &: FORCE
+build/$(RELEASE)/nosigbus build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer &: FORCE: FORCE
 	@tests/build-samples.sh
 
 # Every message of rst2man is an error.

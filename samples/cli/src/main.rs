@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The command `nosigbus`: runs a program with every mapping of a file that it makes opted in, and
+//! shows the opted-in mappings of a process.
+
+// Rust's own main ignores SIGPIPE, opens what is closed of the first three file descriptors, and
+// has no way to undo that: the program to run is to get it all as it was.
+#![no_main]
+
+mod elf;
+mod run;
+
+use lexopt::prelude::*;
+use std::{
+    ffi::{OsString, c_char, c_int},
+    io::Write,
+};
+
+const USAGE: &str = "\
+usage: nosigbus run [--record-errors] [--stats] [--if-available] [--] PROGRAM [ARGUMENT...]
+
+run: runs PROGRAM with every mapping of a file that it makes opted in, so that
+an access past end-of-file does not kill it by SIGBUS. What PROGRAM runs in turn
+is run so as well.
+  --record-errors  I/O errors inside of files get no SIGBUS either
+  --stats          says at exit, on stderr, which files had lost pages
+  --if-available   runs PROGRAM all the same if it cannot be protected";
+
+/// Of this command itself, where it does not become another program.
+const FAILED: c_int = 1;
+
+enum Command {
+    Run(run::Options),
+    Print(String),
+}
+
+fn parse_args() -> Result<Command, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_env();
+    match parser.next()? {
+        Some(Value(name)) if name == "run" => parse_run(parser),
+        Some(Long("help") | Short('h')) => Ok(Command::Print(USAGE.into())),
+        Some(Long("version") | Short('V')) => Ok(Command::Print(format!(
+            "nosigbus {}",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        Some(arg) => Err(arg.unexpected()),
+        None => Err("a command is missing".into()),
+    }
+}
+
+fn parse_run(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut options = run::Options::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("record-errors") => options.record_errors = true,
+            Long("stats") => options.stats = true,
+            Long("if-available") => options.if_available = true,
+            Long("help") | Short('h') => return Ok(Command::Print(USAGE.into())),
+            // All that follows is the program's.
+            Value(program) => {
+                options.program = program;
+                options.args = parser.raw_args()?.collect::<Vec<OsString>>();
+                return Ok(Command::Run(options));
+            }
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Err("run: a PROGRAM is missing".into())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
+    let failed = |error: &dyn std::fmt::Display| {
+        let _ = writeln!(std::io::stderr(), "nosigbus: {error}");
+        FAILED
+    };
+    match parse_args() {
+        Ok(Command::Run(options)) => match run::run(&options) {
+            Ok(never) => match never {},
+            Err(run::Error { what, status }) => {
+                failed(&what);
+                status
+            }
+        },
+        Ok(Command::Print(text)) => match writeln!(std::io::stdout(), "{text}") {
+            Ok(()) => 0,
+            Err(error) => failed(&error),
+        },
+        Err(error) => failed(&format!("{error}\n{USAGE}")),
+    }
+}

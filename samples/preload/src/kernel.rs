@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the kernel is asked, without libc in between: no errno is touched, no thread is cancelled,
+//! and nothing comes back to the functions that this library interposes.
+
+use libc::{MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE};
+use rustix::{
+    fd::{BorrowedFd, IntoRawFd, OwnedFd},
+    io::Errno,
+    ioctl::{Opcode, Setter, Updater, ioctl, opcode},
+};
+use std::ops::Range;
+use syscalls::{Sysno, syscall};
+
+#[allow(
+    dead_code,
+    non_camel_case_types,
+    non_upper_case_globals,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/kernel.rs"));
+}
+pub use generated::*;
+
+const MAGIC: u8 = NOSIGBUS_IOC_MAGIC as u8;
+const ENABLE: Opcode = opcode::write::<nosigbus_enable>(MAGIC, 1);
+const DISABLE: Opcode = opcode::write::<nosigbus_disable>(MAGIC, 2);
+const STATUS: Opcode = opcode::read_write::<nosigbus_status>(MAGIC, 3);
+const PROCMAP_QUERY: Opcode = opcode::read_write::<procmap_query>(b'f', 17);
+
+/// An address, or an errno.
+pub type Result<T = usize> = std::result::Result<T, i32>;
+
+fn result(result: std::result::Result<usize, syscalls::Errno>) -> Result {
+    result.map_err(|errno| errno.into_raw())
+}
+
+/// The arguments of mmap.
+#[derive(Clone, Copy)]
+pub struct Mmap {
+    pub addr: usize,
+    pub len: usize,
+    pub prot: i32,
+    pub flags: i32,
+    pub fd: i32,
+    pub offset: i64,
+}
+
+impl Mmap {
+    /// # Safety
+    ///
+    /// That of mmap.
+    pub unsafe fn call(&self) -> Result {
+        let Self {
+            addr,
+            len,
+            prot,
+            flags,
+            fd,
+            offset,
+        } = *self;
+        // SAFETY: The caller's.
+        result(unsafe { syscall!(Sysno::mmap, addr, len, prot, flags, fd, offset) })
+    }
+}
+
+/// The arguments of mremap.
+#[derive(Clone, Copy)]
+pub struct Mremap {
+    pub old: usize,
+    pub old_len: usize,
+    pub len: usize,
+    pub flags: i32,
+    pub addr: usize,
+}
+
+impl Mremap {
+    /// # Safety
+    ///
+    /// That of mremap.
+    pub unsafe fn call(&self) -> Result {
+        let Self {
+            old,
+            old_len,
+            len,
+            flags,
+            addr,
+        } = *self;
+        // SAFETY: The caller's.
+        result(unsafe { syscall!(Sysno::mremap, old, old_len, len, flags, addr) })
+    }
+}
+
+/// # Safety
+///
+/// That of munmap.
+pub unsafe fn munmap(addr: usize, len: usize) -> Result {
+    // SAFETY: The caller's.
+    result(unsafe { syscall!(Sysno::munmap, addr, len) })
+}
+
+/// # Safety
+///
+/// That of mprotect.
+pub unsafe fn mprotect(addr: usize, len: usize, prot: i32) -> Result {
+    // SAFETY: The caller's.
+    result(unsafe { syscall!(Sysno::mprotect, addr, len, prot) })
+}
+
+/// # Safety
+///
+/// That of pkey_mprotect.
+pub unsafe fn pkey_mprotect(addr: usize, len: usize, prot: i32, key: i32) -> Result {
+    // SAFETY: The caller's.
+    result(unsafe { syscall!(Sysno::pkey_mprotect, addr, len, prot, key) })
+}
+
+/// Keeps a page that nothing is mapped at from being mapped.
+pub fn block(addr: usize, len: usize) -> Result {
+    let block = Mmap {
+        addr,
+        len,
+        prot: PROT_NONE,
+        flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+        fd: -1,
+        offset: 0,
+    };
+    // SAFETY: A new mapping, which replaces none.
+    unsafe { block.call() }
+}
+
+pub fn exit_group(status: i32) -> ! {
+    loop {
+        // SAFETY: Ends the process.
+        let _ = unsafe { syscall!(Sysno::exit_group, status) };
+    }
+}
+
+/// Not by way of close(), in which a thread can be cancelled.
+pub fn close(fd: OwnedFd) {
+    // SAFETY: It was owned, and is not any more.
+    unsafe { rustix::io::close(fd.into_raw_fd()) };
+}
+
+pub fn page_size() -> usize {
+    // SAFETY: Reads what the kernel has passed to the program.
+    unsafe { libc::getauxval(libc::AT_PAGESZ) as usize }
+}
+
+/// From `addr` on, `len` bytes rounded up to whole pages, as mmap does it.
+pub fn pages(addr: usize, len: usize) -> Range<usize> {
+    let mask = page_size() - 1;
+    addr..addr.saturating_add(len.saturating_add(mask) & !mask)
+}
+
+pub fn enable(device: BorrowedFd<'_>, range: &Range<usize>, flags: u32) -> Result<()> {
+    let request = nosigbus_enable {
+        addr: range.start as u64,
+        len: (range.end - range.start) as u64,
+        flags,
+        ..Default::default()
+    };
+    // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`.
+    unsafe { ioctl(device, Setter::<ENABLE, _>::new(request)) }.map_err(Errno::raw_os_error)
+}
+
+/// # Safety
+///
+/// Nothing may rely on what stands in for pages in the range.
+pub unsafe fn disable(device: BorrowedFd<'_>, range: &Range<usize>) -> Result<()> {
+    let request = nosigbus_disable {
+        addr: range.start as u64,
+        len: (range.end - range.start) as u64,
+        ..Default::default()
+    };
+    // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`; the rest is the caller's.
+    unsafe { ioctl(device, Setter::<DISABLE, _>::new(request)) }.map_err(Errno::raw_os_error)
+}
+
+/// What has become of the mapping that has the byte at an address.
+pub fn status(device: BorrowedFd<'_>, addr: usize) -> Result<nosigbus_status> {
+    let mut status = nosigbus_status {
+        addr: addr as u64,
+        ..Default::default()
+    };
+    // SAFETY: NOSIGBUS_STATUS reads and fills in a `struct nosigbus_status`.
+    unsafe { ioctl(device, Updater::<STATUS, _>::new(&mut status)) }
+        .map_err(Errno::raw_os_error)?;
+    Ok(status)
+}
+
+/// # Safety
+///
+/// What the query says about a buffer for the name has to be so.
+pub unsafe fn query_map(maps: BorrowedFd<'_>, query: &mut procmap_query) -> Result<()> {
+    query.size = size_of::<procmap_query>() as u64;
+    // SAFETY: PROCMAP_QUERY reads and fills in a `struct procmap_query` of that size.
+    unsafe { ioctl(maps, Updater::<PROCMAP_QUERY, _>::new(query)) }.map_err(Errno::raw_os_error)
+}

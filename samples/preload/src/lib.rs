@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Opts in every mapping of a file that a program makes. `nosigbus run` has it loaded (LD_PRELOAD).
+//!
+//! What is interposed here is called by anything at any time: by allocators, in signal handlers,
+//! between fork and exec, before constructors have run. So nothing here allocates, waits or panics,
+//! and what is shared between threads are single atomic words. The program gets the results of the
+//! plain calls; errno changes where a plain call would have changed it. What cannot be opted in is
+//! left alone.
+
+mod device;
+mod kernel;
+mod options;
+mod protect;
+mod remap;
+mod stats;
+mod vmas;
+
+use kernel::{Mmap, Mremap, Result};
+use libc::{
+    MAP_ANONYMOUS, MAP_FIXED, MREMAP_DONTUNMAP, MREMAP_FIXED, c_char, c_int, c_void, off_t, size_t,
+};
+
+/// Has the program find the device open, in case it locks itself away from it, and the options read,
+/// before it can change its environment.
+extern "C" fn start(_: c_int, _: *const *const c_char, _: *const *const c_char) {
+    options::read();
+    device::get();
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = start;
+
+/// As libc returns it: -1 and errno.
+fn returned(result: Result) -> isize {
+    match result {
+        Ok(value) => value as isize,
+        Err(errno) => {
+            // SAFETY: This thread's own.
+            unsafe { *libc::__errno_location() = errno };
+            -1
+        }
+    }
+}
+
+fn mapped(result: Result) -> *mut c_void {
+    returned(result) as *mut c_void
+}
+
+fn opt_in(addr: usize, len: usize) {
+    if let Some(device) = device::get() {
+        let _ = kernel::enable(device, &kernel::pages(addr, len), options::enable_flags());
+    }
+}
+
+/// # Safety
+///
+/// That of mmap(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mmap(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    let args = Mmap {
+        addr: addr as usize,
+        len,
+        prot,
+        flags,
+        fd,
+        offset,
+    };
+    // SAFETY: The caller's.
+    let call = || unsafe { args.call() };
+    let result = if flags & MAP_FIXED != 0 {
+        stats::replacing(&kernel::pages(args.addr, len), call)
+    } else {
+        call()
+    };
+    match result {
+        Ok(addr) if flags & MAP_ANONYMOUS == 0 => opt_in(addr, len),
+        _ => {}
+    }
+    mapped(result)
+}
+
+/// # Safety
+///
+/// That of mmap(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mmap64(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    // SAFETY: The caller's.
+    unsafe { mmap(addr, len, prot, flags, fd, offset) }
+}
+
+/// Variadic in C, which is the same as this on the architectures that Linux has Rust for: the fifth
+/// argument is in a register, whether the caller has one or not.
+///
+/// # Safety
+///
+/// That of mremap(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mremap(
+    old: *mut c_void,
+    old_len: size_t,
+    len: size_t,
+    flags: c_int,
+    addr: *mut c_void,
+) -> *mut c_void {
+    let fixed = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) != 0;
+    let args = Mremap {
+        old: old as usize,
+        old_len,
+        len,
+        flags,
+        addr: if fixed { addr as usize } else { 0 },
+    };
+    // SAFETY: The caller's.
+    let call = || unsafe { remap::mremap(args) };
+    mapped(if flags & MREMAP_FIXED != 0 {
+        stats::replacing(&kernel::pages(args.addr, len), call)
+    } else {
+        call()
+    })
+}
+
+/// # Safety
+///
+/// That of munmap(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
+    let addr = addr as usize;
+    // SAFETY: The caller's.
+    let call = || unsafe { kernel::munmap(addr, len) };
+    returned(stats::replacing(&kernel::pages(addr, len), call)) as c_int
+}
+
+/// # Safety
+///
+/// That of mprotect(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: size_t, prot: c_int) -> c_int {
+    // SAFETY: The caller's.
+    let call = |addr, len| unsafe { kernel::mprotect(addr, len, prot) };
+    // SAFETY: The caller's.
+    returned(unsafe { protect::mprotect(addr as usize, len, prot, call) }) as c_int
+}
+
+/// # Safety
+///
+/// That of pkey_mprotect(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pkey_mprotect(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    key: c_int,
+) -> c_int {
+    // SAFETY: The caller's.
+    let call = |addr, len| unsafe { kernel::pkey_mprotect(addr, len, prot, key) };
+    // SAFETY: The caller's.
+    returned(unsafe { protect::mprotect(addr as usize, len, prot, call) }) as c_int
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! mprotect of opted-in mappings. One that is shared and was not writable when it opted in cannot be
+//! made writable: EACCES. It has to be exchanged for one that opts in when it is writable.
+
+use crate::{
+    device,
+    kernel::{Mremap, NOSIGBUS_EVENTFD, Result, disable, enable, munmap, pages, status},
+    options, stats,
+    vmas::Vmas,
+};
+use libc::{EACCES, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_WRITE};
+use std::ops::Range;
+
+/// mprotect or pkey_mprotect, which `call` is, of an address and a length.
+///
+/// # Safety
+///
+/// That of mprotect.
+pub unsafe fn mprotect(
+    addr: usize,
+    len: usize,
+    prot: i32,
+    call: impl Fn(usize, usize) -> Result,
+) -> Result {
+    let result = call(addr, len);
+    if result != Err(EACCES) || prot & PROT_WRITE == 0 {
+        return result;
+    }
+    let Some(vmas) = Vmas::open() else {
+        return result;
+    };
+    // One VMA after the other, up to the first that fails, as the kernel does it.
+    let mut rest = pages(addr, len);
+    while !rest.is_empty() {
+        let part = match vmas.at_or_behind(rest.start, false) {
+            Some(vma) if vma.range.start <= rest.start => rest.start..rest.end.min(vma.range.end),
+            // A hole, which the kernel has an errno for.
+            _ => return call(rest.start, rest.len()),
+        };
+        match call(part.start, part.len()) {
+            // SAFETY: The caller's.
+            Err(EACCES) if unsafe { exchange(&part, &call) }.is_some() => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => {}
+        }
+        rest.start = part.end;
+    }
+    Ok(0)
+}
+
+/// Exchanges a VMA, or part of one, for a copy that is writable, at one blow: whatever other threads
+/// do there, they find the one or the other, and no SIGBUS. `None`, and nothing has changed, if it
+/// is not an opted-in mapping of this library, or its file may not be written to.
+///
+/// # Safety
+///
+/// That of mprotect.
+unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -> Option<()> {
+    let device = device::get()?;
+    let status = status(device, part.start).ok()?;
+    if status.flags & NOSIGBUS_EVENTFD != 0 {
+        return None;
+    }
+    let duplicate = Mremap {
+        old: part.start,
+        old_len: 0,
+        len: part.len(),
+        flags: MREMAP_MAYMOVE,
+        addr: 0,
+    };
+    // SAFETY: A second mapping of the same pages, where the kernel chooses. A private one is
+    // refused, and needs none.
+    let copy = unsafe { duplicate.call() }.ok()?;
+    let range = copy..copy + part.len();
+    let writable = || {
+        // SAFETY: Nobody knows of the copy. Nothing is lost with its stand-ins, which are zeros.
+        unsafe { disable(device, &range) }.ok()?;
+        call(copy, part.len()).ok()?;
+        // SAFETY: The copy goes where the program has this very mapping.
+        let replace = Mremap {
+            old: copy,
+            old_len: part.len(),
+            len: part.len(),
+            flags: MREMAP_MAYMOVE | MREMAP_FIXED,
+            addr: part.start,
+        };
+        enable(device, &range, options::enable_flags()).ok()?;
+        // SAFETY: As above.
+        stats::replacing(part, || unsafe { replace.call() }).ok()
+    };
+    let done = writable();
+    if done.is_none() {
+        // SAFETY: Made above, and nobody else knows of it.
+        let _ = unsafe { munmap(copy, part.len()) };
+    }
+    done.map(|_| ())
+}
