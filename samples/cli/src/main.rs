@@ -9,6 +9,7 @@
 
 mod elf;
 mod run;
+mod status;
 
 use lexopt::prelude::*;
 use std::{
@@ -18,19 +19,23 @@ use std::{
 
 const USAGE: &str = "\
 usage: nosigbus run [--record-errors] [--stats] [--if-available] [--] PROGRAM [ARGUMENT...]
+       nosigbus status PID
 
 run: runs PROGRAM with every mapping of a file that it makes opted in, so that
 an access past end-of-file does not kill it by SIGBUS. What PROGRAM runs in turn
 is run so as well.
   --record-errors  I/O errors inside of files get no SIGBUS either
   --stats          says at exit, on stderr, which files had lost pages
-  --if-available   runs PROGRAM all the same if it cannot be protected";
+  --if-available   runs PROGRAM all the same if it cannot be protected
+
+status: shows the opted-in mappings of a process.";
 
 /// Of this command itself, where it does not become another program.
 const FAILED: c_int = 1;
 
 enum Command {
     Run(run::Options),
+    Status(u32),
     Print(String),
 }
 
@@ -38,6 +43,7 @@ fn parse_args() -> Result<Command, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     match parser.next()? {
         Some(Value(name)) if name == "run" => parse_run(parser),
+        Some(Value(name)) if name == "status" => parse_status(parser),
         Some(Long("help") | Short('h')) => Ok(Command::Print(USAGE.into())),
         Some(Long("version") | Short('V')) => Ok(Command::Print(format!(
             "nosigbus {}",
@@ -68,11 +74,28 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     Err("run: a PROGRAM is missing".into())
 }
 
+fn parse_status(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut pid = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Command::Print(USAGE.into())),
+            Value(value) if pid.is_none() => pid = Some(value.parse()?),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    pid.map(Command::Status)
+        .ok_or("status: a PID is missing".into())
+}
+
 #[unsafe(no_mangle)]
 pub extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
     let failed = |error: &dyn std::fmt::Display| {
         let _ = writeln!(std::io::stderr(), "nosigbus: {error}");
         FAILED
+    };
+    let printed = |text: &str| match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => 0,
+        Err(error) => failed(&error),
     };
     match parse_args() {
         Ok(Command::Run(options)) => match run::run(&options) {
@@ -82,10 +105,11 @@ pub extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
                 status
             }
         },
-        Ok(Command::Print(text)) => match writeln!(std::io::stdout(), "{text}") {
-            Ok(()) => 0,
-            Err(error) => failed(&error),
+        Ok(Command::Status(pid)) => match status::table(pid) {
+            Ok(table) => printed(&table),
+            Err(error) => failed(&format!("{error:#}")),
         },
+        Ok(Command::Print(text)) => printed(&format!("{text}\n")),
         Err(error) => failed(&format!("{error}\n{USAGE}")),
     }
 }

@@ -27,15 +27,10 @@ static DEVICE: AtomicU64 = AtomicU64::new(u32::MAX as u64);
 /// What fstat says of the device; 0 if it was never open.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Moves a file descriptor out of the program's way, if that is possible.
-pub fn out_of_the_way(low: OwnedFd) -> OwnedFd {
-    for number in NUMBERS {
-        if let Ok(high) = fcntl_dupfd_cloexec(&low, number) {
-            close(low);
-            return high;
-        }
-    }
-    low
+/// Duplicates a file descriptor to where it is out of the program's way.
+pub fn duplicate(fd: impl AsFd) -> Option<OwnedFd> {
+    let mut numbers = NUMBERS.iter();
+    numbers.find_map(|&number| fcntl_dupfd_cloexec(&fd, number).ok())
 }
 
 /// The number of the device, if `fd` is one.
@@ -69,7 +64,13 @@ pub fn get() -> Option<BorrowedFd<'static>> {
         close(fd);
         return None;
     };
-    let fd = out_of_the_way(fd);
+    let fd = match duplicate(&fd) {
+        Some(high) => {
+            close(fd);
+            high
+        }
+        None => fd,
+    };
     NUMBER.store(number, Relaxed);
     let new = ((seen >> 32) + 1) << 32 | fd.as_raw_fd() as u64;
     let now = match DEVICE.compare_exchange(seen, new, Relaxed, Relaxed) {

@@ -9,11 +9,15 @@
 //! left alone.
 
 mod device;
+mod end;
+mod fdinfo;
 mod kernel;
+mod names;
 mod options;
 mod protect;
 mod remap;
 mod stats;
+mod text;
 mod vmas;
 
 use kernel::{Mmap, Mremap, Result};
@@ -26,6 +30,8 @@ use libc::{
 extern "C" fn start(_: c_int, _: *const *const c_char, _: *const *const c_char) {
     options::read();
     device::get();
+    stats::start();
+    end::start();
 }
 
 #[used]
@@ -50,7 +56,10 @@ fn mapped(result: Result) -> *mut c_void {
 
 fn opt_in(addr: usize, len: usize) {
     if let Some(device) = device::get() {
-        let _ = kernel::enable(device, &kernel::pages(addr, len), options::enable_flags());
+        let range = kernel::pages(addr, len);
+        if kernel::enable(device, &range, options::enable_flags()).is_ok() {
+            stats::opted_in();
+        }
     }
 }
 
@@ -77,7 +86,7 @@ pub unsafe extern "C" fn mmap(
     // SAFETY: The caller's.
     let call = || unsafe { args.call() };
     let result = if flags & MAP_FIXED != 0 {
-        stats::replacing(&kernel::pages(args.addr, len), call)
+        stats::unmapping(&kernel::pages(args.addr, len), call)
     } else {
         call()
     };
@@ -129,7 +138,7 @@ pub unsafe extern "C" fn mremap(
     // SAFETY: The caller's.
     let call = || unsafe { remap::mremap(args) };
     mapped(if flags & MREMAP_FIXED != 0 {
-        stats::replacing(&kernel::pages(args.addr, len), call)
+        stats::unmapping(&kernel::pages(args.addr, len), call)
     } else {
         call()
     })
@@ -143,7 +152,7 @@ pub unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
     let addr = addr as usize;
     // SAFETY: The caller's.
     let call = || unsafe { kernel::munmap(addr, len) };
-    returned(stats::replacing(&kernel::pages(addr, len), call)) as c_int
+    returned(stats::unmapping(&kernel::pages(addr, len), call)) as c_int
 }
 
 /// # Safety

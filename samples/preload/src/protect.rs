@@ -33,11 +33,11 @@ pub unsafe fn mprotect(
     // One VMA after the other, up to the first that fails, as the kernel does it.
     let mut rest = pages(addr, len);
     while !rest.is_empty() {
-        let part = match vmas.at_or_behind(rest.start, false) {
-            Some(vma) if vma.range.start <= rest.start => rest.start..rest.end.min(vma.range.end),
+        let Some(vma) = vmas.at(rest.start) else {
             // A hole, which the kernel has an errno for.
-            _ => return call(rest.start, rest.len()),
+            return call(rest.start, rest.len());
         };
+        let part = rest.start..rest.end.min(vma.range.end);
         match call(part.start, part.len()) {
             // SAFETY: The caller's.
             Err(EACCES) if unsafe { exchange(&part, &call) }.is_some() => {}
@@ -87,7 +87,7 @@ unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -
         };
         enable(device, &range, options::enable_flags()).ok()?;
         // SAFETY: As above.
-        stats::replacing(part, || unsafe { replace.call() }).ok()
+        stats::unmapping(part, || unsafe { replace.call() }).ok()
     };
     let done = writable();
     if done.is_none() {
