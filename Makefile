@@ -52,6 +52,11 @@ build/stock/nosigbus.ko build/debug/nosigbus.ko: build/%/nosigbus.ko: FORCE
 build/$(RELEASE)/nosigbus build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer &: FORCE: FORCE
 	@tests/build-samples.sh
 
+# What tests/programs.sh runs.
+build/programs: FORCE
+	@mkdir -p $@
+	@tests/toolchain.sh run $(MAKE) -s -C tests/programs CC=gcc-14 OUT='$(CURDIR)/$@'
+
 # Every message of rst2man is an error.
 build/man/nosigbus.4: Documentation/nosigbus.4.rst
 	@mkdir -p $(@D)

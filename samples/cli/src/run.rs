@@ -7,7 +7,7 @@ use std::{
     convert::Infallible,
     env,
     ffi::{CString, OsStr, OsString, c_char, c_int},
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, Write},
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
@@ -191,7 +191,7 @@ fn library() -> Result<PathBuf, String> {
         directory.join(LIBRARY),
         directory.join("../lib").join(LIBRARY),
     ];
-    let Some(library) = candidates.iter().find(|path| File::open(path).is_ok()) else {
+    let Some(library) = candidates.iter().find_map(|path| path.canonicalize().ok()) else {
         return Err(format!(
             "{LIBRARY} is not in {0}, nor in {0}/../lib: install it there",
             directory.display()
@@ -205,7 +205,7 @@ fn library() -> Result<PathBuf, String> {
             library.display()
         ));
     }
-    Ok(library.clone())
+    Ok(library)
 }
 
 /// Sets the environment of the program.

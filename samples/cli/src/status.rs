@@ -199,12 +199,12 @@ fn laid_out(rows: &[[String; 8]]) -> String {
     let widths: Vec<usize> = (0..8).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let line: String = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:width$}  "))
-            .collect();
-        let _ = writeln!(text, "{}", line.trim_end());
+        let mut line = String::new();
+        for (cell, &width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text
 }

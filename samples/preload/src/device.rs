@@ -72,7 +72,7 @@ pub fn get() -> Option<BorrowedFd<'static>> {
         None => fd,
     };
     NUMBER.store(number, Relaxed);
-    let new = ((seen >> 32) + 1) << 32 | fd.as_raw_fd() as u64;
+    let new = (((seen >> 32) + 1) << 32) | fd.as_raw_fd() as u64;
     let now = match DEVICE.compare_exchange(seen, new, Relaxed, Relaxed) {
         Ok(_) => {
             // It stays open.

@@ -12,6 +12,7 @@ mod device;
 mod end;
 mod fdinfo;
 mod kernel;
+mod map;
 mod names;
 mod options;
 mod protect;
@@ -21,9 +22,7 @@ mod text;
 mod vmas;
 
 use kernel::{Mmap, Mremap, Result};
-use libc::{
-    MAP_ANONYMOUS, MAP_FIXED, MREMAP_DONTUNMAP, MREMAP_FIXED, c_char, c_int, c_void, off_t, size_t,
-};
+use libc::{MREMAP_DONTUNMAP, MREMAP_FIXED, c_char, c_int, c_void, off_t, size_t};
 
 /// Has the program find the device open, in case it locks itself away from it, and the options read,
 /// before it can change its environment.
@@ -54,15 +53,6 @@ fn mapped(result: Result) -> *mut c_void {
     returned(result) as *mut c_void
 }
 
-fn opt_in(addr: usize, len: usize) {
-    if let Some(device) = device::get() {
-        let range = kernel::pages(addr, len);
-        if kernel::enable(device, &range, options::enable_flags()).is_ok() {
-            stats::opted_in();
-        }
-    }
-}
-
 /// # Safety
 ///
 /// That of mmap(2).
@@ -84,17 +74,7 @@ pub unsafe extern "C" fn mmap(
         offset,
     };
     // SAFETY: The caller's.
-    let call = || unsafe { args.call() };
-    let result = if flags & MAP_FIXED != 0 {
-        stats::unmapping(&kernel::pages(args.addr, len), call)
-    } else {
-        call()
-    };
-    match result {
-        Ok(addr) if flags & MAP_ANONYMOUS == 0 => opt_in(addr, len),
-        _ => {}
-    }
-    mapped(result)
+    mapped(unsafe { map::mmap(args) })
 }
 
 /// # Safety

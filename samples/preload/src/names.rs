@@ -47,8 +47,8 @@ fn known(file: FileId) -> Option<&'static [u8]> {
     let names = NAMES
         .iter()
         .filter(|slot| slot.state.load(Acquire) == READY);
-    // SAFETY: It is ready.
     names
+        // SAFETY: It is ready.
         .map(|slot| unsafe { &*slot.name.get() })
         .find(|name| name.file == file)
         .and_then(|name| name.path.get(..name.len))

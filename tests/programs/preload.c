@@ -1,0 +1,751 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A program that does what the preload library of "nosigbus run" has to cope with,
+ * one thing at a time, in the directory that it is started in.
+ *
+ * usage: preload CASE [ARGUMENT]
+ *
+ * Exits with 1 and says why if the outcome is not that of a plain program; SIGBUS
+ * kills it, as it does plain programs that access mappings past end-of-file.
+ */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <linux/nosigbus.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
+#define SENTINEL	12345
+
+static size_t page;
+static const char *argument;
+
+#define must(condition) do {							\
+	if (!(condition)) {							\
+		fprintf(stderr, "line %d: %s (errno %d)\n", __LINE__,		\
+			#condition, errno);					\
+		exit(1);							\
+	}									\
+} while (0)
+
+/* A new file of so many pages, each full of its number, from 1 on. */
+static int file_of(int pages)
+{
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
+	char content[page];
+
+	must(fd >= 0);
+	for (int i = 0; i < pages; i++) {
+		memset(content, i + 1, page);
+		must(pwrite(fd, content, page, i * page) == (ssize_t)page);
+	}
+	return fd;
+}
+
+static char *map_at(void *addr, int fd, int pages, int prot, int flags)
+{
+	char *map = mmap(addr, pages * page, prot, flags, fd, 0);
+
+	must(map != MAP_FAILED);
+	return map;
+}
+
+static char *map_file(int fd, int pages, int prot)
+{
+	return map_at(NULL, fd, pages, prot, MAP_SHARED);
+}
+
+static char load(const char *addr)
+{
+	return *(const volatile char *)addr;
+}
+
+static void store(char *addr, char value)
+{
+	*(volatile char *)addr = value;
+}
+
+/* Asks the module. Its device is not the library's. */
+static int opted_in(const void *addr)
+{
+	struct nosigbus_status status = { .addr = (uintptr_t)addr };
+	int dev = open("/dev/nosigbus", O_RDWR | O_CLOEXEC);
+	int failed;
+
+	must(dev >= 0);
+	failed = ioctl(dev, NOSIGBUS_STATUS, &status);
+	close(dev);
+	return !failed;
+}
+
+/* The number that the library's device has; -1 if there is none. */
+static int device_fd(void)
+{
+	struct stat st, device;
+
+	must(!stat("/dev/nosigbus", &device));
+	for (int fd = 0; fd < 1024; fd++)
+		if (!fstat(fd, &st) && S_ISCHR(st.st_mode) && st.st_rdev == device.st_rdev)
+			return fd;
+	return -1;
+}
+
+static void reads_past_eof(void)
+{
+	int fd = file_of(2);
+	char *map = map_file(fd, 2, PROT_READ);
+
+	must(load(map + page) == 2);
+	must(!ftruncate(fd, 0));
+	must(load(map + page) == 0);
+}
+
+/* All functions and classes. */
+static void maps_in_all_ways(void)
+{
+	__typeof__(mmap) *next = dlsym(RTLD_DEFAULT, "mmap");
+	const int flags[] = { MAP_PRIVATE, MAP_SHARED, MAP_SHARED };
+	const int prot[] = { PROT_READ | PROT_WRITE, PROT_READ, PROT_READ | PROT_WRITE };
+
+	must(next);
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		int fd = file_of(2);
+		void *maps[] = {
+			mmap(NULL, 2 * page, prot[i], flags[i], fd, 0),
+			mmap64(NULL, 2 * page, prot[i], flags[i], fd, 0),
+			next(NULL, 2 * page, prot[i], flags[i], fd, 0),
+			/* A length that does not end with a page. */
+			mmap(NULL, page + 1, prot[i], flags[i], fd, 0),
+			/* All of it past EOF from the start. */
+			mmap(NULL, 4 * page, prot[i], flags[i], fd, 2 * page),
+		};
+
+		must(!ftruncate(fd, 0));
+		for (size_t k = 0; k < ARRAY_SIZE(maps); k++) {
+			must(maps[k] != MAP_FAILED);
+			must(load((char *)maps[k] + page) == 0);
+			if (prot[i] & PROT_WRITE) {
+				store((char *)maps[k] + page, 7);
+				must(load((char *)maps[k] + page) == 7);
+			}
+		}
+	}
+}
+
+static void *map_in_library(int fd, size_t len)
+{
+	void *library = dlopen(argument, RTLD_NOW | RTLD_LOCAL);
+	void *(*map)(int fd, size_t len);
+
+	must(library);
+	map = dlsym(library, "map_a_file");
+	must(map);
+	return map(fd, len);
+}
+
+static void library_maps(void)
+{
+	int fd = file_of(2);
+	char *map = map_in_library(fd, 2 * page);
+
+	must(map != MAP_FAILED);
+	must(!ftruncate(fd, 0));
+	must(load(map) == 0);
+}
+
+static void keeps_errno(void)
+{
+	int fd = file_of(2), zero = open("/dev/zero", O_RDWR);
+	int none = open("/dev/null", O_WRONLY);
+	char *map, *device;
+
+	errno = SENTINEL;
+	map = map_file(fd, 2, PROT_READ);
+	must(errno == SENTINEL && opted_in(map));
+	errno = SENTINEL;
+	/* Cannot be opted in. */
+	device = map_file(zero, 1, PROT_READ);
+	must(errno == SENTINEL);
+	must(!opted_in(device));
+	errno = SENTINEL;
+	must(!mprotect(map, page, PROT_NONE) && errno == SENTINEL);
+	must(mremap(map, 2 * page, page, 0) == map && errno == SENTINEL);
+	must(!munmap(map, page) && errno == SENTINEL);
+	map_at(NULL, -1, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS);
+	/* Of a file that is given all the same. */
+	map = map_at(NULL, fd, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS);
+	must(errno == SENTINEL && load(map) == 0);
+
+	must(mmap(NULL, page, PROT_READ, MAP_SHARED, 1023, 0) == MAP_FAILED && errno == EBADF);
+	must(mmap(NULL, page, PROT_READ, MAP_SHARED, -1, 0) == MAP_FAILED && errno == EBADF);
+	must(mmap(NULL, 0, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED && errno == EINVAL);
+	must(mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 1) == MAP_FAILED && errno == EINVAL);
+	must(mmap(NULL, page, PROT_READ, MAP_SHARED, none, 0) == MAP_FAILED && errno == EACCES);
+	must(munmap(map + 1, page) == -1 && errno == EINVAL);
+	must(mprotect(map + 1, page, PROT_READ) == -1 && errno == EINVAL);
+	must(mremap(map, page, page, 1 << 20) == MAP_FAILED && errno == EINVAL);
+	must(mremap(NULL, page, 2 * page, MREMAP_MAYMOVE) == MAP_FAILED && errno == EFAULT);
+}
+
+/* Where the device cannot be opened, all is plain. */
+static void plain_without_device(void)
+{
+	int fd = file_of(1);
+	char *map;
+
+	must(open("/dev/nosigbus", O_RDWR) == -1);
+	errno = SENTINEL;
+	map = map_file(fd, 1, PROT_READ);
+	must(errno == SENTINEL);
+	must(load(map) == 1);
+	must(!munmap(map, page));
+	must(errno == SENTINEL);
+}
+
+static void forks(void)
+{
+	int fd = file_of(2), status;
+	char *inherited = map_file(fd, 2, PROT_READ | PROT_WRITE);
+
+	must(!ftruncate(fd, page));
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = fork();
+
+		must(pid >= 0);
+		if (!pid) {
+			int own = file_of(1);
+			char *map = map_file(own, 1, PROT_READ);
+
+			must(!ftruncate(own, 0));
+			must(load(map) == 0);
+			store(inherited + page, load(inherited + page) + 1);
+			_exit(0);
+		}
+		must(waitpid(pid, &status, 0) == pid && status == 0);
+	}
+	must(load(inherited + page) == 3);
+}
+
+static atomic_int stop;
+
+static void *map_and_unmap(void *unused)
+{
+	for (int i = 0; i < 100; i++) {
+		int fd = file_of(1);
+		char *map = map_file(fd, 1, PROT_READ);
+
+		must(!ftruncate(fd, 0));
+		must(load(map) == 0);
+		must(!munmap(map, page));
+		close(fd);
+	}
+	return unused;
+}
+
+static void in_handler(int signal)
+{
+	static int fd = -1;
+	int saved = errno;
+	char *map;
+
+	if (fd < 0)
+		fd = file_of(0);
+	map = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED || load(map) || munmap(map, page))
+		_exit(2);
+	errno = saved;
+	(void)signal;
+}
+
+/* Threads that map, and a signal handler that does so, in whatever they are doing. */
+static void threads_and_signals(void)
+{
+	struct itimerval timer = { { 0, 2000 }, { 0, 2000 } };
+	pthread_t threads[6];
+
+	must(signal(SIGALRM, in_handler) != SIG_ERR);
+	must(!setitimer(ITIMER_REAL, &timer, NULL));
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_create(&threads[i], NULL, map_and_unmap, NULL));
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_join(threads[i], NULL));
+}
+
+static sigjmp_buf again;
+static volatile sig_atomic_t handled;
+
+static void on_sigbus(int signal, siginfo_t *info, void *context)
+{
+	handled++;
+	siglongjmp(again, 1);
+	(void)signal;
+	(void)info;
+	(void)context;
+}
+
+/*
+ * In a file system without space (the argument says whether its errors are
+ * recorded), and past EOF of a mapping that is locked and so cannot be opted in.
+ */
+static void own_handler(void)
+{
+	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	int fd = file_of(1), sparse = file_of(0);
+	char *map = map_file(fd, 1, PROT_READ), *locked, *full;
+
+	must(!sigaction(SIGBUS, &action, NULL));
+	must(!ftruncate(fd, 0));
+	must(load(map) == 0 && !handled);
+
+	fd = file_of(1);
+	locked = map_at(NULL, fd, 1, PROT_READ, MAP_SHARED | MAP_LOCKED);
+	must(!opted_in(locked));
+	must(!ftruncate(fd, 0));
+	if (!sigsetjmp(again, 1))
+		load(locked);
+	must(handled == 1);
+
+	must(!ftruncate(sparse, 4096 * page));
+	full = map_file(sparse, 4096, PROT_READ | PROT_WRITE);
+	if (!sigsetjmp(again, 1))
+		for (int i = 0; i < 4096; i++)
+			store(full + i * page, 1);
+	must(handled == (strcmp(argument, "recorded") ? 2 : 1));
+}
+
+static void closes_all(void)
+{
+	int device = device_fd(), fd = file_of(1), number;
+	struct stat before, after;
+	char *map = map_file(fd, 1, PROT_READ);
+
+	must(device >= 0);
+	must(fcntl(device, F_GETFD) == FD_CLOEXEC);
+	must(!close_range(3, ~0U, 0));
+	must(device_fd() == -1);
+	/* Files of ours at the number that it had, and at all that it might get. */
+	fd = file_of(1);
+	must(fd == 3);
+	must(dup2(fd, device) == device && !fstat(device, &before));
+
+	number = file_of(1);
+	must(number == 4);
+	map = map_file(number, 1, PROT_READ);
+	must(opted_in(map));
+	must(!fstat(device, &after) && before.st_ino == after.st_ino);
+	must(device_fd() > device);
+	/* The numbers go on as they would have. */
+	must(file_of(1) == 5);
+	must(!ftruncate(number, 0));
+	must(load(map) == 0);
+}
+
+/* A limit that leaves no room for high numbers, and one that leaves none at all. */
+static void few_descriptors(void)
+{
+	struct rlimit limit = { 20, 20 };
+	int fd;
+	char *map;
+
+	must(!close_range(3, ~0U, 0));
+	must(!setrlimit(RLIMIT_NOFILE, &limit));
+	fd = file_of(1);
+	for (int i = fd + 1; i < 20; i++)
+		must(dup2(fd, i) == i);
+	must(open("/dev/null", O_RDONLY) == -1 && errno == EMFILE);
+	errno = SENTINEL;
+	map = map_file(fd, 1, PROT_READ);
+	must(errno == SENTINEL && load(map) == 1);
+	/* One of them is for opted_in(). */
+	close(18);
+	close(19);
+	map = map_file(fd, 1, PROT_READ);
+	must(opted_in(map));
+}
+
+/* A place for so many pages with nothing behind. */
+static char *room_for(int pages)
+{
+	char *room = map_at(NULL, -1, pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+
+	must(!munmap(room, pages * page));
+	return room;
+}
+
+static void grows(void)
+{
+	for (int prot = PROT_READ; prot <= (PROT_READ | PROT_WRITE); prot += PROT_WRITE) {
+		int fd = file_of(4);
+		char *room = room_for(8), *map, *moved;
+
+		map = map_at(room, fd, 2, prot, MAP_SHARED | MAP_FIXED);
+		errno = SENTINEL;
+		/* It may not be moved: as if there was no room. */
+		must(mremap(map, 2 * page, 4 * page, 0) == MAP_FAILED && errno == ENOMEM);
+		must(load(map + page) == 2);
+		errno = SENTINEL;
+		moved = mremap(map, 2 * page, 4 * page, MREMAP_MAYMOVE);
+		must(moved != MAP_FAILED && errno == SENTINEL);
+		must(load(moved) == 1 && load(moved + 3 * page) == 4);
+		must(moved != map);
+		/* Nothing is left where it was, nor behind. */
+		must(msync(room, page, MS_ASYNC) == -1 && errno == ENOMEM);
+		must(msync(room + 2 * page, page, MS_ASYNC) == -1 && errno == ENOMEM);
+		must(!ftruncate(fd, 0));
+		must(load(moved + 3 * page) == 0);
+		/* By hand, and what cannot be had. */
+		room = room_for(6);
+		map = mremap(moved, 4 * page, 6 * page, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+		must(map == room && load(map + 5 * page) == 0);
+		errno = SENTINEL;
+		must(mremap(map, 6 * page, (size_t)1 << 46, MREMAP_MAYMOVE) != MAP_FAILED ||
+		     errno == ENOMEM);
+	}
+	/* An anonymous one does as ever. */
+	{
+		char *room = room_for(4);
+		char *map = map_at(room, -1, 1, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+
+		must(mremap(map, page, 2 * page, 0) == map);
+	}
+}
+
+static void *read_all_the_time(void *map)
+{
+	/* Five pages, of which at least the last is past EOF. */
+	while (!atomic_load(&stop))
+		for (int i = 0; i < 5; i++)
+			load((char *)map + i * page);
+	return NULL;
+}
+
+static void becomes_writable(void)
+{
+	int fd = file_of(5), closed = file_of(3), two = file_of(2);
+	char path[64], *map, *room;
+	pthread_t reader;
+
+	/* Part of a mapping, while another thread reads it past EOF. */
+	map = map_file(fd, 5, PROT_READ);
+	must(opted_in(map));
+	must(!ftruncate(fd, 2 * page));
+	must(!pthread_create(&reader, NULL, read_all_the_time, map));
+	errno = SENTINEL;
+	for (int i = 0; i < 200; i++) {
+		must(!mprotect(map + page, 3 * page, PROT_READ | PROT_WRITE));
+		/* As it was. */
+		must(map_at(map, fd, 5, PROT_READ, MAP_SHARED | MAP_FIXED) == map);
+	}
+	must(errno == SENTINEL);
+	must(!mprotect(map + page, 3 * page, PROT_READ | PROT_WRITE));
+	store(map + page, 8);
+	must(pread(fd, path, 1, page) == 1 && path[0] == 8);
+	store(map + 3 * page, 9);
+	must(load(map + 3 * page) == 9 && load(map + 4 * page) == 0);
+	for (int i = 0; i < 5; i++)
+		must(opted_in(map + i * page));
+	atomic_store(&stop, 1);
+	must(!pthread_join(reader, NULL));
+
+	/* Several at once, one of which has no need. */
+	room = room_for(5);
+	map = map_at(room, two, 2, PROT_READ, MAP_SHARED | MAP_FIXED);
+	map_at(room + 2 * page, closed, 3, PROT_READ, MAP_PRIVATE | MAP_FIXED);
+	must(!ftruncate(two, 0) && !ftruncate(closed, 0));
+	must(!mprotect(map, 5 * page, PROT_READ | PROT_WRITE));
+	store(map, 1);
+	store(map + 4 * page, 2);
+	must(load(map) == 1 && load(map + 4 * page) == 2);
+
+	/* One that may not become writable, with any function. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file_of(1));
+	fd = open(path, O_RDONLY);
+	must(fd >= 0);
+	map = map_file(fd, 1, PROT_READ);
+	must(mprotect(map, page, PROT_READ | PROT_WRITE) == -1 && errno == EACCES);
+	must(pkey_mprotect(map, page, PROT_READ | PROT_WRITE, -1) == -1 && errno == EACCES);
+	must(opted_in(map) && load(map) == 1);
+
+	map = map_file(file_of(1), 1, PROT_READ);
+	must(!pkey_mprotect(map, page, PROT_READ | PROT_WRITE, -1));
+	store(map, 3);
+
+	/* A hole behind it. */
+	room = room_for(2);
+	map = map_at(room, two, 1, PROT_READ, MAP_SHARED | MAP_FIXED);
+	must(mprotect(map, 2 * page, PROT_READ | PROT_WRITE) == -1 && errno == ENOMEM);
+}
+
+static char *early;
+
+static void before_constructors(void)
+{
+	int fd = memfd_create("early", 0);
+
+	early = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ, MAP_SHARED, fd, 0);
+}
+
+[[gnu::section(".preinit_array"), gnu::used]]
+static void (*preinit)(void) = before_constructors;
+
+static void maps_early(void)
+{
+	must(early && early != MAP_FAILED);
+	must(load(early) == 0);
+}
+
+/* An allocator that maps files, which everything in the program uses. */
+static atomic_int own_allocator;
+static _Thread_local int allocating;
+__typeof__(malloc) __libc_malloc;
+
+void *malloc(size_t size)
+{
+	void *map;
+	int fd;
+
+	if (!own_allocator || allocating)
+		return __libc_malloc(size);
+	allocating = 1;
+	fd = memfd_create("heap", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, size))
+		_exit(3);
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	close(fd);
+	allocating = 0;
+	return map == MAP_FAILED ? NULL : map;
+}
+
+static void allocator_maps(void)
+{
+	own_allocator = 1;
+	for (int i = 0; i < 100; i++) {
+		char *memory = malloc(100);
+
+		must(memory && opted_in(memory));
+		memory[99] = 1;
+	}
+	own_allocator = 0;
+}
+
+/* The argument says how many. */
+static void maps_anonymous(void)
+{
+	for (int i = atoi(argument); i > 0; i--) {
+		char *map = map_at(NULL, -1, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS);
+
+		must(!mprotect(map, page, PROT_NONE));
+		must(!munmap(map, page));
+	}
+}
+
+/* What --stats is asked about. Each maps the files that it names; all are empty then. */
+
+static char *lost(const char *name, int pages, int prot, int flags)
+{
+	int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	char *map;
+
+	must(fd >= 0);
+	map = map_at(NULL, fd, pages, prot, flags);
+	must(!close(fd));
+	return map;
+}
+
+static void stats_of_each_kind(void)
+{
+	char *map = lost("read", 4, PROT_READ, MAP_SHARED);
+
+	for (int i = 0; i < 3; i++)
+		load(map + i * page);
+	/* In parts. */
+	must(!munmap(map + page, page));
+	map = lost("written", 2, PROT_READ | PROT_WRITE, MAP_SHARED);
+	store(map, 1);
+	map = lost("private", 2, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	store(map, 1);
+	load(map + page);
+	lost("untouched", 1, PROT_READ, MAP_SHARED);
+}
+
+static void stats_of_unmapped(void)
+{
+	char *map = lost("unmapped", 4, PROT_READ, MAP_SHARED);
+
+	load(map);
+	must(!munmap(map, 2 * page));
+	load(map + 2 * page);
+	must(!munmap(map + 2 * page, 2 * page));
+	must(!unlink("unmapped"));
+
+	map = lost("replaced", 1, PROT_READ, MAP_SHARED);
+	load(map);
+	map_at(map, -1, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+
+	map = lost("remapped", 1, PROT_READ, MAP_SHARED);
+	load(map);
+	must(mremap(map_at(NULL, -1, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS), page, page,
+		    MREMAP_MAYMOVE | MREMAP_FIXED, map) == map);
+
+	map = lost("exchanged", 1, PROT_READ, MAP_SHARED);
+	load(map);
+	must(!mprotect(map, page, PROT_READ | PROT_WRITE));
+}
+
+static void stats_of_children(void)
+{
+	char *map = lost("parent", 1, PROT_READ, MAP_SHARED);
+	pid_t pid;
+
+	load(map);
+	must(!munmap(map, page));
+	map = lost("inherited", 1, PROT_READ, MAP_SHARED);
+	load(map);
+	pid = fork();
+	must(pid >= 0);
+	if (!pid) {
+		load(lost("child", 1, PROT_READ, MAP_SHARED));
+		exit(0);
+	}
+	must(waitpid(pid, NULL, 0) == pid);
+	/* It has nothing to tell. */
+	pid = fork();
+	must(pid >= 0);
+	if (!pid)
+		exit(0);
+	must(waitpid(pid, NULL, 0) == pid);
+}
+
+static void *unmap_all_the_time(void *unused)
+{
+	for (int i = 0; i < 40; i++) {
+		char name[32], *map;
+
+		snprintf(name, sizeof(name), "thread-%d", gettid());
+		map = lost(name, 1, PROT_READ, MAP_SHARED);
+		load(map);
+		must(!munmap(map, page));
+	}
+	return unused;
+}
+
+static void stats_of_threads(void)
+{
+	pthread_t threads[4];
+
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_create(&threads[i], NULL, unmap_all_the_time, NULL));
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_join(threads[i], NULL));
+}
+
+static void stats_at_end(void)
+{
+	char name[] = "true", *argv[2] = { name };
+
+	load(lost("end", 1, PROT_READ, MAP_SHARED));
+	if (!strcmp(argument, "exit"))
+		exit(3);
+	if (!strcmp(argument, "_exit"))
+		_exit(3);
+	if (!strcmp(argument, "_Exit"))
+		_Exit(3);
+	if (!strcmp(argument, "quick_exit"))
+		quick_exit(3);
+	if (!strcmp(argument, "closed")) {
+		close(STDERR_FILENO);
+		exit(3);
+	}
+	if (!strcmp(argument, "close_all")) {
+		must(!close_range(3, ~0U, 0));
+		/* At all numbers, which it is not to write to. */
+		for (int fd = 3; fd < 500; fd++)
+			must(openat(AT_FDCWD, "victim", O_RDWR | O_CREAT, 0600) == fd);
+		load(lost("later", 1, PROT_READ, MAP_SHARED));
+		exit(3);
+	}
+	if (!strcmp(argument, "thread"))
+		pthread_exit(NULL);
+	if (!strcmp(argument, "execv"))
+		execv("/bin/true", argv);
+	if (!strcmp(argument, "execve"))
+		execve("/bin/true", argv, environ);
+	if (!strcmp(argument, "execvp"))
+		execvp("true", argv);
+	if (!strcmp(argument, "execvpe"))
+		execvpe("true", argv, environ);
+	if (!strcmp(argument, "fexecve"))
+		fexecve(open("/bin/true", O_RDONLY | O_CLOEXEC), argv, environ);
+	must(!"left");
+}
+
+/* Maps a lost file, says so, and waits for the end of its input. */
+static void waits(void)
+{
+	char *map = lost("shown", 4, PROT_READ | PROT_WRITE, MAP_SHARED), byte;
+
+	store(map, 1);
+	store(map + page, 1);
+	puts("mapped");
+	fflush(stdout);
+	must(read(STDIN_FILENO, &byte, 1) == 0);
+}
+
+static const struct {
+	const char *name;
+	void (*function)(void);
+} cases[] = {
+	{ "reads_past_eof", reads_past_eof },
+	{ "maps_in_all_ways", maps_in_all_ways },
+	{ "library_maps", library_maps },
+	{ "keeps_errno", keeps_errno },
+	{ "plain_without_device", plain_without_device },
+	{ "forks", forks },
+	{ "threads_and_signals", threads_and_signals },
+	{ "own_handler", own_handler },
+	{ "closes_all", closes_all },
+	{ "few_descriptors", few_descriptors },
+	{ "grows", grows },
+	{ "becomes_writable", becomes_writable },
+	{ "maps_early", maps_early },
+	{ "allocator_maps", allocator_maps },
+	{ "maps_anonymous", maps_anonymous },
+	{ "stats_of_each_kind", stats_of_each_kind },
+	{ "stats_of_unmapped", stats_of_unmapped },
+	{ "stats_of_children", stats_of_children },
+	{ "stats_of_threads", stats_of_threads },
+	{ "stats_at_end", stats_at_end },
+	{ "waits", waits },
+};
+
+int main(int argc, char *argv[])
+{
+	page = sysconf(_SC_PAGESIZE);
+	argument = argc > 2 ? argv[2] : "";
+	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(cases); i++) {
+		if (!strcmp(cases[i].name, argv[1])) {
+			cases[i].function();
+			return 0;
+		}
+	}
+	fprintf(stderr, "usage: preload CASE [ARGUMENT]\n");
+	return 1;
+}
