@@ -5,7 +5,7 @@
 # make test       every test, in the stock and in the debug kernel
 # make model      the model of faults and size changes, all interleavings (spin)
 # make lint       rustfmt, clippy, shellcheck, checkpatch
-# make man        the man page, build/man/nosigbus.4; man_install installs it
+# make man        the man pages, in build/man; man_install installs them
 # make clean      removes what was built here
 # make distclean  also removes the cache (toolchain, kernels)
 #
@@ -26,11 +26,13 @@ headers_install:
 	install -D -m 644 include/uapi/linux/nosigbus.h \
 		'$(or $(INSTALL_HDR_PATH),$(DESTDIR)/usr)/include/linux/nosigbus.h'
 
-man: build/man/nosigbus.4
+man: build/man/nosigbus.1 build/man/nosigbus.4
 
 man_install: man
-	install -D -m 644 build/man/nosigbus.4 \
-		'$(DESTDIR)$(or $(prefix),/usr)/share/man/man4/nosigbus.4'
+	for section in 1 4; do \
+		install -D -m 644 build/man/nosigbus.$$section \
+			'$(DESTDIR)$(or $(prefix),/usr)/share/man/man'$$section/nosigbus.$$section || exit; \
+	done
 
 run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-demo
 	@tests/boot.sh -- build/$(RELEASE)/nosigbus-demo --png build/demo.png
@@ -49,7 +51,7 @@ lint:
 build/stock/nosigbus.ko build/debug/nosigbus.ko: build/%/nosigbus.ko: FORCE
 	@tests/build-module.sh $*
 
-build/$(RELEASE)/nosigbus build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer &: FORCE: FORCE
+build/$(RELEASE)/nosigbus build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer &: FORCE
 	@tests/build-samples.sh
 
 # What tests/programs.sh runs.
@@ -58,7 +60,7 @@ build/programs: FORCE
 	@tests/toolchain.sh run $(MAKE) -s -C tests/programs CC=gcc-14 OUT='$(CURDIR)/$@'
 
 # Every message of rst2man is an error.
-build/man/nosigbus.4: Documentation/nosigbus.4.rst
+build/man/%: Documentation/%.rst
 	@mkdir -p $(@D)
 	@tests/toolchain.sh run rst2man --verbose --strict $< $@
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The man page: its format, that it says what the uAPI header says, and that its
-# example does in the stock kernel what it shows, as a 64-bit and as a 32-bit
-# program. Prints TAP; exits 1 if anything failed.
+# The man pages: their format, and of nosigbus(4) that it says what the uAPI header
+# says, and that its example does in the stock kernel what it shows, as a 64-bit and
+# as a 32-bit program. Prints TAP; exits 1 if anything failed.
 #
 # usage: man-test.sh [format]
 #
@@ -43,15 +43,15 @@ check() {
 }
 
 # Has rst2man say everything that it could, and takes anything for an error.
-converts() {
-	rm -f build/man/nosigbus.4
-	make -s man
+converts() { # SECTION
+	rm -f "build/man/nosigbus.$1"
+	make -s "build/man/nosigbus.$1"
 }
 
 # rst2man starts every paragraph with .sp, also the first one below a heading.
-has_no_flaw() {
+has_no_flaw() { # SECTION
 	local output status=0
-	output=$(inside mandoc -Tlint -Wwarning build/man/nosigbus.4) || status=$?
+	output=$(inside mandoc -Tlint -Wwarning "build/man/nosigbus.$1") || status=$?
 	# 2: nothing worse than a warning.
 	output=$(grep -vE ': WARNING: skipping paragraph macro: sp after S[HS]$' <<<"$output") || true
 	if [[ -n $output ]] || ((status != 0 && status != 2)); then
@@ -84,14 +84,16 @@ as_shown() { # BITS
 
 echo "TAP version 13"
 if [[ ${1-} == format ]]; then
-	echo "1..2"
+	echo "1..4"
 else
-	echo "1..10"
+	echo "1..12"
 fi
 rm -rf "$work"
 mkdir -p "$work"
-check "rst2man has no complaint" converts
-check "mandoc has no complaint" has_no_flaw
+for section in 4 1; do
+	check "rst2man has no complaint of nosigbus($section)" converts $section
+	check "mandoc has no complaint of nosigbus($section)" has_no_flaw $section
+done
 if [[ ${1-} != format ]]; then
 	check "has all names of the header, and no others" agrees names
 	check "explains all fields" agrees structs

@@ -185,6 +185,12 @@ static void keeps_errno(void)
 	must(errno == SENTINEL);
 	must(!opted_in(device));
 	errno = SENTINEL;
+	must(map_at(device, zero, 1, PROT_READ, MAP_SHARED | MAP_FIXED) == device);
+	must(errno == SENTINEL);
+	must(map_at(device, fd, 1, PROT_READ, MAP_SHARED | MAP_FIXED) == device);
+	must(errno == SENTINEL && load(device) == 1);
+	must(opted_in(device));
+	errno = SENTINEL;
 	must(!mprotect(map, page, PROT_NONE) && errno == SENTINEL);
 	must(mremap(map, 2 * page, page, 0) == map && errno == SENTINEL);
 	must(!munmap(map, page) && errno == SENTINEL);
@@ -247,7 +253,7 @@ static atomic_int stop;
 
 static void *map_and_unmap(void *unused)
 {
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 50; i++) {
 		int fd = file_of(1);
 		char *map = map_file(fd, 1, PROT_READ);
 
@@ -278,7 +284,7 @@ static void in_handler(int signal)
 static void threads_and_signals(void)
 {
 	struct itimerval timer = { { 0, 2000 }, { 0, 2000 } };
-	pthread_t threads[6];
+	pthread_t threads[4];
 
 	must(signal(SIGALRM, in_handler) != SIG_ERR);
 	must(!setitimer(ITIMER_REAL, &timer, NULL));
@@ -449,7 +455,7 @@ static void becomes_writable(void)
 	must(!ftruncate(fd, 2 * page));
 	must(!pthread_create(&reader, NULL, read_all_the_time, map));
 	errno = SENTINEL;
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 60; i++) {
 		must(!mprotect(map + page, 3 * page, PROT_READ | PROT_WRITE));
 		/* As it was. */
 		must(map_at(map, fd, 5, PROT_READ, MAP_SHARED | MAP_FIXED) == map);
@@ -486,6 +492,13 @@ static void becomes_writable(void)
 
 	map = map_file(file_of(1), 1, PROT_READ);
 	must(!pkey_mprotect(map, page, PROT_READ | PROT_WRITE, -1));
+	store(map, 3);
+
+	/* One whose copy cannot be opted in, because it is locked. */
+	map = map_file(file_of(1), 1, PROT_READ);
+	must(opted_in(map) && !mlockall(MCL_FUTURE));
+	must(!mprotect(map, page, PROT_READ | PROT_WRITE));
+	must(!munlockall());
 	store(map, 3);
 
 	/* A hole behind it. */

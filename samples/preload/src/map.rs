@@ -8,6 +8,10 @@ use crate::{
     options, stats,
 };
 use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MREMAP_FIXED, MREMAP_MAYMOVE};
+use rustix::{
+    fd::BorrowedFd,
+    fs::{FileType, fstat},
+};
 use std::ops::Range;
 
 /// mmap.
@@ -53,6 +57,10 @@ pub unsafe fn mmap(args: Mmap) -> Result {
 ///
 /// That of mmap.
 unsafe fn replace(args: &Mmap) -> Option<()> {
+    // What a device does when it is mapped twice is its own affair.
+    if !is_regular(args.fd) {
+        return None;
+    }
     let elsewhere = Mmap {
         addr: 0,
         flags: args.flags & !MAP_FIXED,
@@ -75,6 +83,12 @@ unsafe fn replace(args: &Mmap) -> Option<()> {
     // SAFETY: Made above, and nobody else knows of it.
     let _ = unsafe { munmap(made, range.len()) };
     None
+}
+
+fn is_regular(fd: i32) -> bool {
+    // SAFETY: Used at once, and only by the kernel. -1 alone is not allowed.
+    let stat = (fd >= 0).then(|| fstat(unsafe { BorrowedFd::borrow_raw(fd) }));
+    matches!(stat, Some(Ok(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
 }
 
 fn opt_in(range: &Range<usize>) -> bool {

@@ -85,7 +85,8 @@ unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -
             flags: MREMAP_MAYMOVE | MREMAP_FIXED,
             addr: part.start,
         };
-        enable(device, &range, options::enable_flags()).ok()?;
+        // What cannot be opted in, because it is locked by now, is left plain.
+        let _ = enable(device, &range, options::enable_flags());
         // SAFETY: As above.
         stats::unmapping(part, || unsafe { replace.call() }).ok()
     };

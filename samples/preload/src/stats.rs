@@ -21,7 +21,8 @@ use rustix::{
 use std::{
     cell::UnsafeCell,
     ffi::{CStr, c_char},
-    fmt::Write,
+    fmt::{self, Write},
+    io::IoSlice,
     ops::Range,
     sync::atomic::{
         AtomicI32, AtomicU32, AtomicU64, AtomicUsize,
@@ -126,6 +127,12 @@ pub fn unmapping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     if !options::stats() || count_opted_in() == 0 {
         return call();
     }
+    keeping(range, call)
+}
+
+/// Apart, for its stack.
+#[inline(never)]
+fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     let mut before = [Entry::NONE; GONE_AT_ONCE];
     let mut len = 0;
     find_those_to_keep(range, |entry| {
@@ -193,7 +200,7 @@ pub fn end() {
         let (count, with_stand_ins) = (count_opted_in(), tell());
         // Not for a child that was forked and does nothing of interest.
         if count != 0 || STARTED.load(Relaxed) == pid() {
-            say(|text| {
+            say(b"", |text| {
                 write!(
                     text,
                     "mappings of files: {count} opted in, {with_stand_ins} had lost pages"
@@ -232,20 +239,19 @@ fn tell() -> usize {
     fdinfo::for_each(&mut tell);
     let lost = NEXT.load(Relaxed).saturating_sub(GONE);
     if lost != 0 {
-        say(|text| write!(text, "{lost} more, which are not mapped any more"));
+        say(b"", |text| {
+            write!(text, "{lost} more, which are not mapped any more")
+        });
     }
     count + lost
 }
 
 fn tell_of(entry: &Entry) {
-    say(|text| {
-        match names::of(entry.identity.file) {
-            Some(path) => text.push(path),
-            None => {
-                let (major, minor, inode) = entry.identity.file;
-                write!(text, "file {major:02x}:{minor:02x}:{inode}")?;
-            }
-        }
+    let (major, minor, inode) = entry.identity.file;
+    let mut unknown = Text::<64>::new();
+    let _ = write!(unknown, "file {major:02x}:{minor:02x}:{inode}");
+    let path = names::of(entry.identity.file).unwrap_or(unknown.bytes());
+    say(path, |text| {
         write!(text, " ({} bytes mapped): ", entry.identity.len)?;
         let kinds = [
             (entry.zero_pages, "zero"),
@@ -279,17 +285,23 @@ fn tell_of(entry: &Entry) {
     });
 }
 
-/// Says a line, in one piece.
-fn say(line: impl FnOnce(&mut Text<{ libc::PATH_MAX as usize + 512 }>) -> std::fmt::Result) {
-    let mut text = Text::new();
+/// Says a line, in one piece: the path of a file, if it is about one, and the text. It may be in a
+/// signal handler, on a small stack.
+fn say(path: &[u8], line: impl FnOnce(&mut Text<384>) -> fmt::Result) {
     // SAFETY: Set by libc before anything else, to a string.
     let name = unsafe { CStr::from_ptr(program_invocation_short_name) };
-    let _ = write!(text, "nosigbus: {} ", pid());
-    text.push(b"(");
-    text.push(name.to_bytes());
-    text.push(b"): ");
+    let mut start = Text::<32>::new();
+    let _ = write!(start, "nosigbus: {} (", pid());
+    let mut text = Text::new();
     let _ = line(&mut text);
-    text.push(b"\n");
+    let parts = [
+        start.bytes(),
+        name.to_bytes(),
+        b"): ",
+        path,
+        text.bytes(),
+        b"\n",
+    ];
 
     // SAFETY: Used at once, and only by the kernel.
     let fd = |number| unsafe { BorrowedFd::borrow_raw(number) };
@@ -301,5 +313,5 @@ fn say(line: impl FnOnce(&mut Text<{ libc::PATH_MAX as usize + 512 }>) -> std::f
     } else {
         fd(STDERR)
     };
-    let _ = rustix::io::write(output, text.bytes());
+    let _ = rustix::io::writev(output, &parts.map(IoSlice::new));
 }
