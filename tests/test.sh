@@ -15,7 +15,7 @@ rm -rf "$results"
 mkdir -p "$results"
 stock=$(tests/kernel.sh stock)
 make -s build/stock/nosigbus.ko
-make -s build/samples/release/nosigbus-{demo,writer}
+make -s build/samples/release/nosigbus{,-demo,-writer} build/crate build/programs
 
 step "Selftests: building them"
 for bits in '' 32; do
@@ -50,7 +50,7 @@ on_host() {
 in_guest() {
 	local name=$2 status=0 log
 	mkdir -p "$results/$name"
-	BOOT_ENV=FUZZ_CALLS BOOT_TIMEOUT=2400 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
+	BOOT_ENV=FUZZ_CALLS BOOT_TIMEOUT=3600 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
 	for log in "$results/$name"/*.tap; do
 		logs+=("$name $(basename "$log" .tap)=$log")
 	done
@@ -77,10 +77,24 @@ in_kernel_32() {
 		"$results/${1}32" "${@:2}"
 }
 
+# What people use, in the stock kernel.
+in_user_space() {
+	step "User space: the crate, the command nosigbus, programs under it"
+	# shellcheck disable=SC2016 # for the shell in the guest
+	in_guest stock user-space bash -c '
+		status=0
+		tests/crate.sh build/crate "$1" || status=$?
+		tests/programs.sh "$1" || status=$?
+		exit $status
+	' guest "$results/user-space"
+}
+
 stock_lane() {
 	on_host kdir "Build trees: what plain make says of good and bad ones" tests/kdir-test.sh "$stock"
 	on_host header "Header: in C, in C++, installed" tests/header-test.sh
 	on_host man "Man page: format, the header's names, the example" tests/man-test.sh
+	on_host crate-test "Crate: builds, documentation, publishing" tests/crate-test.sh
+	in_user_space
 	FUZZ_CALLS=100000 in_kernel stock
 	FUZZ_CALLS=100000 in_kernel_32 stock
 
