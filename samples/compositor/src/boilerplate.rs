@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What wayland-server wants to have implemented for each interface.
+
+/// For interfaces whose requests need no answer here, or have none.
+macro_rules! ignore_requests {
+    ($($interface:ty),* $(,)?) => {$(
+        impl wayland_server::Dispatch<$interface, ()> for $crate::state::State {
+            fn request(
+                _: &mut Self,
+                _: &wayland_server::Client,
+                _: &$interface,
+                _: <$interface as wayland_server::Resource>::Request,
+                (): &(),
+                _: &wayland_server::DisplayHandle,
+                _: &mut wayland_server::DataInit<'_, Self>,
+            ) {
+            }
+        }
+    )*};
+}
+
+/// For interfaces that clients are offered, and whose objects need no data.
+macro_rules! offer {
+    ($($interface:ty),* $(,)?) => {$(
+        impl wayland_server::GlobalDispatch<$interface, ()> for $crate::state::State {
+            fn bind(
+                _: &mut Self,
+                _: &wayland_server::DisplayHandle,
+                _: &wayland_server::Client,
+                resource: wayland_server::New<$interface>,
+                (): &(),
+                init: &mut wayland_server::DataInit<'_, Self>,
+            ) {
+                init.init(resource, ());
+            }
+        }
+    )*};
+}
+
+pub(crate) use {ignore_requests, offer};

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! wlr-screencopy: writes the screen into buffers of clients.
+
+use crate::{
+    boilerplate::offer,
+    pool::{Buffer, Shape},
+    screen::{HEIGHT, STRIDE, WIDTH},
+    state::State,
+};
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use wayland_protocols_wlr::screencopy::v1::server::{
+    zwlr_screencopy_frame_v1::{self as frame, ZwlrScreencopyFrameV1},
+    zwlr_screencopy_manager_v1::{self as manager, ZwlrScreencopyManagerV1},
+};
+use wayland_server::{
+    Client, DataInit, Dispatch, DisplayHandle, Resource, protocol::wl_shm::Format,
+};
+
+const SHAPE: Shape = Shape {
+    width: WIDTH,
+    height: HEIGHT,
+    stride: STRIDE,
+    format: Format::Xrgb8888,
+};
+
+#[derive(Default)]
+pub struct Frame {
+    used: AtomicBool,
+}
+
+offer!(ZwlrScreencopyManagerV1);
+
+impl Dispatch<ZwlrScreencopyManagerV1, ()> for State {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        _: &ZwlrScreencopyManagerV1,
+        request: manager::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        match request {
+            manager::Request::CaptureOutput { frame, .. } => {
+                let frame = init.init(frame, Frame::default());
+                frame.buffer(SHAPE.format, WIDTH as u32, HEIGHT as u32, STRIDE as u32);
+            }
+            manager::Request::CaptureOutputRegion { frame, .. } => {
+                // All of the screen or nothing.
+                init.init(frame, Frame::default()).failed();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Dispatch<ZwlrScreencopyFrameV1, Frame> for State {
+    fn request(
+        state: &mut Self,
+        _: &Client,
+        resource: &ZwlrScreencopyFrameV1,
+        request: frame::Request,
+        frame: &Frame,
+        _: &DisplayHandle,
+        _: &mut DataInit<'_, Self>,
+    ) {
+        let frame::Request::Copy { buffer } = request else {
+            return;
+        };
+        if frame.used.swap(true, Ordering::Relaxed) {
+            resource.post_error(frame::Error::AlreadyUsed, "one copy of a frame");
+            return;
+        }
+        let buffer: &Arc<Buffer> = buffer.data().expect("all buffers are made here");
+        if buffer.shape != SHAPE {
+            resource.post_error(
+                frame::Error::InvalidBuffer,
+                "not as the buffer event has it",
+            );
+            return;
+        }
+        match buffer.write(state.screen.lines()) {
+            Ok(true) => {
+                let time = clock_gettime(ClockId::Monotonic);
+                let seconds = time.tv_sec as u64;
+                resource.flags(frame::Flags::empty());
+                resource.ready((seconds >> 32) as u32, seconds as u32, time.tv_nsec as u32);
+            }
+            Ok(false) => resource.failed(),
+            Err(error) => {
+                eprintln!("nosigbus-compositor: no capture: {error}");
+                resource.failed();
+            }
+        }
+    }
+}

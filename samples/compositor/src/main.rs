@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A Wayland compositor that shows windows in a picture in memory. It reads its clients' files,
+//! and writes to them for screen capture, through mappings, and has no SIGBUS handler. Plain, a
+//! client kills it by shrinking a file. With --protect it lives, and the client is disconnected.
+
+mod boilerplate;
+mod capture;
+mod guard;
+mod mapping;
+mod output;
+mod pool;
+mod screen;
+mod shell;
+mod shm;
+mod state;
+mod surface;
+
+use anyhow::{Context, Result};
+use guard::Guard;
+use lexopt::prelude::*;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, OwnedFd},
+    io::Errno,
+};
+use screen::Pictures;
+use state::State;
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use wayland_server::{Display, ListeningSocket};
+
+/// From one frame to the next.
+const INTERVAL: Duration = Duration::from_millis(40);
+
+const USAGE: &str = "\
+usage: nosigbus-compositor [--protect] [--socket NAME] [--pictures DIRECTORY]
+
+Runs until it is killed. Clients connect to NAME (nosigbus-0) in
+XDG_RUNTIME_DIR, which they are told in WAYLAND_DISPLAY.
+  --protect   opts the mappings of clients' files in (needs the nosigbus
+              module); without it, a client that shrinks its file kills it
+  --pictures  leaves every fifth frame in DIRECTORY, as 000005.png and so on";
+
+struct Args {
+    protect: bool,
+    socket: String,
+    pictures: Option<Pictures>,
+}
+
+fn parse_args() -> Result<Args> {
+    let mut args = Args {
+        protect: false,
+        socket: "nosigbus-0".into(),
+        pictures: None,
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("protect") => args.protect = true,
+            Long("socket") => args.socket = parser.value()?.parse()?,
+            Long("pictures") => args.pictures = Some(Pictures::new(parser.value()?.into())),
+            Long("help") | Short('h') => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    Ok(args)
+}
+
+struct Compositor {
+    display: Display<State>,
+    listener: ListeningSocket,
+    /// Readable when a client has something to say.
+    clients: OwnedFd,
+    guard: Option<Arc<Guard>>,
+    state: State,
+}
+
+impl Compositor {
+    fn new(args: Args) -> Result<Self> {
+        let guard = args.protect.then(Guard::new).transpose()?.map(Arc::new);
+        let mut display = Display::new()?;
+        let clients = display.backend().poll_fd().try_clone_to_owned()?;
+        let listener = ListeningSocket::bind(&args.socket)
+            .with_context(|| format!("no socket {} in XDG_RUNTIME_DIR", args.socket))?;
+        let state = State::new(&display.handle(), guard.clone(), args.pictures);
+        Ok(Self {
+            display,
+            listener,
+            clients,
+            guard,
+            state,
+        })
+    }
+
+    /// Waits until there is something to do, or `timeout` is over.
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        let mut fds = vec![PollFd::new(&self.clients, PollFlags::IN)];
+        if let Some(guard) = &self.guard {
+            fds.push(PollFd::from_borrowed_fd(guard.as_fd(), PollFlags::IN));
+        }
+        match poll(&mut fds, Some(&Timespec::try_from(timeout)?)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("poll"),
+        }
+    }
+
+    /// Lets new clients in. That there are too many is no reason to end.
+    fn accept(&mut self) -> Result<()> {
+        while let Some(stream) = self.listener.accept().context("a new client")? {
+            self.display
+                .handle()
+                .insert_client(stream, Arc::new(()))
+                .context("a new client")?;
+        }
+        Ok(())
+    }
+
+    /// Disconnects the clients whose files were shorter than they had said.
+    fn disconnect_offenders(&mut self) -> Result<()> {
+        let Some(guard) = &self.guard else {
+            return Ok(());
+        };
+        if !guard.was_signalled()? {
+            return Ok(());
+        }
+        for offender in self.state.tell_offenders() {
+            // Closes the connection, with the error that was posted as its last message.
+            let _ = self
+                .display
+                .backend()
+                .dispatch_single_client(&mut self.state, offender);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut next_frame = Instant::now();
+        loop {
+            self.wait(next_frame.saturating_duration_since(Instant::now()))?;
+            self.display.dispatch_clients(&mut self.state)?;
+            if Instant::now() >= next_frame {
+                self.accept().unwrap_or_else(complain);
+                self.state.show_frame();
+                next_frame = Instant::now() + INTERVAL;
+            }
+            self.disconnect_offenders()?;
+            self.display.flush_clients()?;
+        }
+    }
+}
+
+/// For errors that are no reason to end.
+fn complain(error: anyhow::Error) {
+    eprintln!("nosigbus-compositor: {error:#}");
+}
+
+fn run() -> Result<()> {
+    let args = parse_args().context(USAGE)?;
+    Compositor::new(args)?.run()
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error);
+            ExitCode::FAILURE
+        }
+    }
+}

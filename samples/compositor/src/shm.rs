@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! wl_shm: what clients say of their pools and buffers is checked before it is believed.
+
+use crate::{
+    pool::{self, Buffer, Pool, Shape},
+    state::State,
+};
+use std::sync::Arc;
+use wayland_server::{
+    Client, DataInit, Dispatch, DisplayHandle, GlobalDispatch, New, Resource, WEnum,
+    protocol::{
+        wl_buffer::{self, WlBuffer},
+        wl_shm::{self, WlShm},
+        wl_shm_pool::{self, WlShmPool},
+    },
+};
+
+const FORMATS: [wl_shm::Format; 2] = [wl_shm::Format::Argb8888, wl_shm::Format::Xrgb8888];
+pub const PIXEL: usize = 4;
+
+impl GlobalDispatch<WlShm, ()> for State {
+    fn bind(
+        _: &mut Self,
+        _: &DisplayHandle,
+        _: &Client,
+        shm: New<WlShm>,
+        (): &(),
+        init: &mut DataInit<'_, Self>,
+    ) {
+        let shm = init.init(shm, ());
+        for format in FORMATS {
+            shm.format(format);
+        }
+    }
+}
+
+impl Dispatch<WlShm, ()> for State {
+    fn request(
+        state: &mut Self,
+        _: &Client,
+        shm: &WlShm,
+        request: wl_shm::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        let wl_shm::Request::CreatePool { id, fd, size } = request else {
+            return;
+        };
+        let Some(len) = positive(size) else {
+            shm.post_error(
+                wl_shm::Error::InvalidStride,
+                format!("a pool of {size} bytes"),
+            );
+            return;
+        };
+        match Pool::new(shm, fd, len, state.guard.clone()) {
+            Ok(pool) => {
+                let pool = Arc::new(pool);
+                state.pools.push(Arc::downgrade(&pool));
+                init.init(id, pool);
+            }
+            Err(error) => pool::refuse(shm, &error),
+        }
+    }
+}
+
+impl Dispatch<WlShmPool, Arc<Pool>> for State {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        resource: &WlShmPool,
+        request: wl_shm_pool::Request,
+        pool: &Arc<Pool>,
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        match request {
+            wl_shm_pool::Request::CreateBuffer {
+                id,
+                offset,
+                width,
+                height,
+                stride,
+                format,
+            } => match place(pool.len(), offset, [width, height, stride], format) {
+                Ok((offset, shape)) => {
+                    let pool = pool.clone();
+                    let buffer = Buffer {
+                        pool,
+                        offset,
+                        shape,
+                    };
+                    init.init(id, Arc::new(buffer));
+                }
+                Err((code, message)) => resource.post_error(code, message),
+            },
+            wl_shm_pool::Request::Resize { size } => match positive(size) {
+                Some(len) if len >= pool.len() => {
+                    if let Err(error) = pool.grow(len) {
+                        pool.refuse(&error);
+                    }
+                }
+                _ => resource.post_error(
+                    wl_shm::Error::InvalidFd,
+                    format!("a pool of {} bytes cannot become one of {size}", pool.len()),
+                ),
+            },
+            _ => {}
+        }
+    }
+}
+
+impl Dispatch<WlBuffer, Arc<Buffer>> for State {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        _: &WlBuffer,
+        _: wl_buffer::Request,
+        _: &Arc<Buffer>,
+        _: &DisplayHandle,
+        _: &mut DataInit<'_, Self>,
+    ) {
+        // There is but the request to destroy it.
+    }
+}
+
+fn positive(number: i32) -> Option<usize> {
+    usize::try_from(number).ok().filter(|number| *number > 0)
+}
+
+/// Where a buffer is in a pool of `len` bytes, if it is in there.
+fn place(
+    len: usize,
+    offset: i32,
+    [width, height, stride]: [i32; 3],
+    format: WEnum<wl_shm::Format>,
+) -> Result<(usize, Shape), (wl_shm::Error, String)> {
+    let format = match format {
+        WEnum::Value(format) if FORMATS.contains(&format) => format,
+        _ => {
+            let message = format!("format {:#x}", u32::from(format));
+            return Err((wl_shm::Error::InvalidFormat, message));
+        }
+    };
+    let inside = || {
+        let shape = Shape {
+            width: positive(width)?,
+            height: positive(height)?,
+            stride: positive(stride)?,
+            format,
+        };
+        let start = usize::try_from(offset).ok()?;
+        let end = shape.stride.checked_mul(shape.height)?.checked_add(start)?;
+        (shape.width.checked_mul(PIXEL)? <= shape.stride && end <= len).then_some((start, shape))
+    };
+    inside().ok_or_else(|| {
+        let message = format!(
+            "{width} x {height} pixels, {stride} bytes a line, from byte {offset}, in a pool of {len}"
+        );
+        (wl_shm::Error::InvalidStride, message)
+    })
+}

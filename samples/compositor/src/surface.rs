@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! wl_compositor: surfaces, and what is attached to them.
+
+use crate::{
+    boilerplate::{ignore_requests, offer},
+    pool::Buffer,
+    state::State,
+};
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+};
+use wayland_server::{
+    Client, DataInit, Dispatch, DisplayHandle, Resource,
+    protocol::{
+        wl_buffer::WlBuffer,
+        wl_callback::WlCallback,
+        wl_compositor::{self, WlCompositor},
+        wl_region::WlRegion,
+        wl_surface::{self, WlSurface},
+    },
+};
+
+/// What is shown of a client's buffer, which it may have destroyed.
+struct Attached {
+    resource: WlBuffer,
+    buffer: Arc<Buffer>,
+}
+
+#[derive(Default)]
+struct Content {
+    /// Attached since the last commit: a buffer, or none.
+    attached: Option<Option<Attached>>,
+    shown: Option<Attached>,
+    requested: Vec<WlCallback>,
+    /// To be done with the next frame.
+    callbacks: Vec<WlCallback>,
+}
+
+#[derive(Default)]
+pub struct Surface(Mutex<Content>);
+
+impl Surface {
+    pub fn of(resource: &WlSurface) -> &Self {
+        resource.data().expect("all surfaces are made here")
+    }
+
+    fn commit(&self) {
+        let mut content = self.0.lock().unwrap();
+        let requested = mem::take(&mut content.requested);
+        content.callbacks.extend(requested);
+        let Some(attached) = content.attached.take() else {
+            return;
+        };
+        let previous = mem::replace(&mut content.shown, attached);
+        // Buffers are read while they are shown, so a client has them back only now.
+        if let Some(previous) = previous {
+            let again = content.shown.as_ref();
+            if again.is_none_or(|shown| shown.resource != previous.resource) {
+                previous.resource.release();
+            }
+        }
+    }
+
+    /// What is shown, if anything is.
+    pub fn buffer(&self) -> Option<Arc<Buffer>> {
+        let content = self.0.lock().unwrap();
+        content.shown.as_ref().map(|shown| shown.buffer.clone())
+    }
+
+    /// Tells the client that its commits are in the frame of this time.
+    pub fn frame_done(&self, milliseconds: u32) {
+        for callback in self.0.lock().unwrap().callbacks.drain(..) {
+            callback.done(milliseconds);
+        }
+    }
+}
+
+impl Dispatch<WlCompositor, ()> for State {
+    fn request(
+        _: &mut Self,
+        _: &Client,
+        _: &WlCompositor,
+        request: wl_compositor::Request,
+        (): &(),
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        match request {
+            wl_compositor::Request::CreateSurface { id } => {
+                init.init(id, Surface::default());
+            }
+            wl_compositor::Request::CreateRegion { id } => {
+                init.init(id, ());
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Dispatch<WlSurface, Surface> for State {
+    fn request(
+        state: &mut Self,
+        _: &Client,
+        resource: &WlSurface,
+        request: wl_surface::Request,
+        surface: &Surface,
+        _: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        match request {
+            wl_surface::Request::Attach { buffer, .. } => {
+                let attached = buffer.map(|resource| Attached {
+                    buffer: Arc::clone(resource.data().expect("all buffers are made here")),
+                    resource,
+                });
+                surface.0.lock().unwrap().attached = Some(attached);
+            }
+            wl_surface::Request::Frame { callback } => {
+                let callback = init.init(callback, ());
+                surface.0.lock().unwrap().requested.push(callback);
+            }
+            wl_surface::Request::Commit => {
+                surface.commit();
+                state.configure(resource);
+            }
+            // Whole frames are drawn, so that nothing has to be known of what has changed.
+            _ => {}
+        }
+    }
+}
+
+offer!(WlCompositor);
+ignore_requests!(WlCallback, WlRegion);

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Wayland clients: one that keeps to the rules, and some that do to their files what kills a
+//! compositor that reads them.
+
+mod capture;
+mod invalid;
+mod picture;
+mod pool;
+mod session;
+mod tricks;
+mod window;
+
+use anyhow::{Context, Result, bail, ensure};
+use lexopt::prelude::*;
+use pool::{Color, Place};
+use session::{Ended, Session};
+use std::{
+    ffi::OsString,
+    io::{Write, stdout},
+    process::ExitCode,
+};
+
+const USAGE: &str = "\
+usage: nosigbus-hostile [OPTION...] MODE [ARGUMENT...]
+
+A client of the Wayland compositor that WAYLAND_DISPLAY names. Says \"shown\" when
+its window is, and at the end what has become of it.
+
+It keeps to the rules:
+  paint              shows a window of one colour, and goes on drawing for ever
+  capture FILE       has the compositor write what it shows to FILE, as PNG
+                     (wlr-screencopy)
+It does not:
+  shrink             shrinks its file to nothing while it is shown
+  regrow             shrinks it and makes it longer again, all the time
+  while COMMAND...   does so while COMMAND runs
+  oversize           has a pool that is larger than its file
+  sparse             has a file of which no page is there (in a --directory that
+                     is full)
+  destroy            destroys buffer and pool while it is shown, then shrinks
+  capture-shrinking  shrinks the file that a capture is written to, and makes it
+                     longer again, all the time
+  invalid CASE       makes a request that is wrong; \"invalid list\" lists them
+It is no client:
+  pixels FILE...     says how many pixels of each PNG are of the colour
+
+  --color RRGGBB     what it draws (cc2222; paint: 22aa44)
+  --size WxH         of the window (240x200), if the compositor wants no other
+  --directory DIR    ordinary files in DIR are used, instead of memfds
+  --hold N           for how many frames it waits before its trick (0)
+  --frames N         for how many frames it goes on after its trick (100)";
+
+pub struct Options {
+    color: Color,
+    size: (i32, i32),
+    place: Place,
+    hold: u32,
+    frames: u32,
+}
+
+fn parse_color(text: &str) -> Result<Color> {
+    let number = u32::from_str_radix(text, 16)
+        .ok()
+        .filter(|_| text.len() == 6);
+    let [_, red, green, blue] = number
+        .with_context(|| format!("{text} is no colour: six hexadecimal digits, please"))?
+        .to_be_bytes();
+    Ok([red, green, blue])
+}
+
+fn parse_size(text: &str) -> Result<(i32, i32)> {
+    let size = text.split_once('x').context("WIDTHxHEIGHT, please")?;
+    let (width, height) = (size.0.parse()?, size.1.parse()?);
+    ensure!(
+        (1..=8192).contains(&width) && (1..=8192).contains(&height),
+        "a size of 1x1 to 8192x8192, please"
+    );
+    Ok((width, height))
+}
+
+struct Args {
+    options: Options,
+    mode: String,
+    arguments: Vec<OsString>,
+}
+
+fn parse_args() -> Result<Args> {
+    let (mut color, mut size, mut place) = (None, (240, 200), Place::Memory);
+    let (mut hold, mut frames) = (0, 100);
+    let mut parser = lexopt::Parser::from_env();
+    let mode = loop {
+        match parser.next()?.context("a mode is missing")? {
+            Long("color") => color = Some(parse_color(&parser.value()?.string()?)?),
+            Long("size") => size = parse_size(&parser.value()?.string()?)?,
+            Long("directory") => place = Place::Directory(parser.value()?.into()),
+            Long("hold") => hold = parser.value()?.parse()?,
+            Long("frames") => frames = parser.value()?.parse()?,
+            Long("help") | Short('h') => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
+            Value(mode) => break mode.string()?,
+            arg => return Err(arg.unexpected().into()),
+        }
+    };
+    let fallback = if mode == "paint" {
+        [0x22, 0xaa, 0x44]
+    } else {
+        [0xcc, 0x22, 0x22]
+    };
+    Ok(Args {
+        options: Options {
+            color: color.unwrap_or(fallback),
+            size,
+            place,
+            hold,
+            frames,
+        },
+        mode,
+        arguments: parser.raw_args()?.collect(),
+    })
+}
+
+/// Tells whoever waits for it.
+fn say(what: &str) {
+    println!("{what}");
+    // Into a pipe or a file as well; if nobody reads it, nobody has to be told.
+    let _ = stdout().flush();
+}
+
+fn client(mode: &str, options: &Options, arguments: &[OsString]) -> Result<()> {
+    let mut session = Session::connect()?;
+    let session = &mut session;
+    match (mode, arguments) {
+        ("paint", []) => window::paint(session, &options.place, options.color, options.size),
+        ("capture", [path]) => capture::capture(session, options, path.as_ref()),
+        ("shrink", []) => tricks::shrink(session, options),
+        ("regrow", []) => tricks::regrow(session, options),
+        ("while", command) => tricks::regrow_while(session, options, command),
+        ("oversize", []) => tricks::oversize(session, options),
+        ("sparse", []) => tricks::sparse(session, options),
+        ("destroy", []) => tricks::destroy(session, options),
+        ("capture-shrinking", []) => capture::capture_shrinking(session, options),
+        ("invalid", [case]) => invalid::run(session, options, &case.to_string_lossy()),
+        _ => bail!("not a mode, or not its arguments: {mode}\n{USAGE}"),
+    }
+}
+
+fn run() -> Result<()> {
+    let Args {
+        options,
+        mode,
+        arguments,
+    } = parse_args().context(USAGE)?;
+    match mode.as_str() {
+        "pixels" => {
+            for path in &arguments {
+                say(&picture::count(path.as_ref(), options.color)?.to_string());
+            }
+            return Ok(());
+        }
+        "invalid" if arguments == ["list"] => {
+            invalid::cases().for_each(say);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let rules = matches!(mode.as_str(), "paint" | "capture");
+    match client(&mode, &options, &arguments) {
+        Ok(()) if rules => Ok(()),
+        Ok(()) => {
+            say("the compositor has nothing to say");
+            Ok(())
+        }
+        // That is what it has asked for.
+        Err(error) if !rules && error.is::<Ended>() => {
+            say(&error.to_string());
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nosigbus-hostile: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A window of one colour, or what a hostile client makes of it.
+
+use crate::{
+    pool::{self, Color, Place, Pool},
+    session::Session,
+};
+use anyhow::Result;
+use std::fs::File;
+use wayland_client::protocol::{
+    wl_buffer::WlBuffer, wl_compositor::WlCompositor, wl_surface::WlSurface,
+};
+use wayland_protocols::xdg::shell::client::xdg_wm_base::XdgWmBase;
+
+pub struct Window {
+    surface: WlSurface,
+    /// The one that the compositor asks for, or the one that was given.
+    pub size: (i32, i32),
+}
+
+impl Window {
+    pub fn open(session: &mut Session, title: &str, size: (i32, i32)) -> Result<Self> {
+        let handle = &session.handle;
+        let compositor: WlCompositor = session.globals.bind(handle, 1..=4, ())?;
+        let base: XdgWmBase = session.globals.bind(handle, 1..=1, ())?;
+        let surface = compositor.create_surface(handle, ());
+        let toplevel = base
+            .get_xdg_surface(&surface, handle, ())
+            .get_toplevel(handle, ());
+        toplevel.set_title(title.into());
+        // By which Weston's kiosk shell knows the output to show it on.
+        toplevel.set_app_id(title.into());
+        surface.commit();
+        session.wait(|heard| heard.configured)?;
+        Ok(Self {
+            surface,
+            size: session.heard.size.unwrap_or(size),
+        })
+    }
+
+    /// A file with the picture of the window, and room for as many.
+    pub fn draw(&self, place: &Place, color: Color, buffers: i32) -> Result<File> {
+        let file = place.create()?;
+        let bytes = pool::bytes(self.size);
+        for number in 0..buffers {
+            pool::draw(&file, color, bytes, number * bytes)?;
+        }
+        Ok(file)
+    }
+
+    /// Has the compositor show a buffer, and waits until it says that it does.
+    pub fn show(&self, session: &mut Session, buffer: &WlBuffer) -> Result<()> {
+        self.surface.attach(Some(buffer), 0, 0);
+        self.refresh(session)
+    }
+
+    /// Has the compositor show again what it shows.
+    pub fn refresh(&self, session: &mut Session) -> Result<()> {
+        let (width, height) = self.size;
+        self.surface.damage(0, 0, width, height);
+        self.surface.frame(&session.handle, ());
+        self.surface.commit();
+        let frame = session.heard.frames + 1;
+        session.wait(|heard| heard.frames >= frame)
+    }
+}
+
+/// Keeps to the rules: draws two buffers, and has them shown in turn, for ever. The second is in a
+/// part of the pool that comes later.
+pub fn paint(session: &mut Session, place: &Place, color: Color, size: (i32, i32)) -> Result<()> {
+    let window = Window::open(session, "paint", size)?;
+    let bytes = pool::bytes(window.size);
+    let pool = Pool::new(session, window.draw(place, color, 1)?, bytes)?;
+    let first = pool.buffer(session, 0, window.size);
+    window.show(session, &first)?;
+
+    pool::draw(&pool.file, color, bytes, bytes)?;
+    pool.proxy.resize(2 * bytes);
+    let second = pool.buffer(session, 1, window.size);
+    crate::say("shown");
+    session.heard.busy[0] = true;
+    for (number, buffer) in [&second, &first].into_iter().enumerate().cycle() {
+        let number = 1 - number;
+        session.wait(|heard| !heard.busy[number])?;
+        session.heard.busy[number] = true;
+        window.show(session, buffer)?;
+    }
+    Ok(())
+}
