@@ -1,0 +1,414 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Runs Wayland compositors in a guest (tests/boot.sh), as root, with clients that
+# keep to the rules and one that does not: nosigbus-compositor, plain and with
+# --protect, and Weston, natively and under nosigbus run.
+#
+# usage: wayland.sh BINDIR RESULTDIR
+#
+# BINDIR has the samples. The result (TAP) goes to RESULTDIR/wayland.tap;
+# tests/report.py reads it. Pictures of what was seen are left in build/pictures.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+mkdir -p "$2"
+tap=$2/wayland.tap
+pictures=${here%/*}/build/pictures
+mkdir -p "$pictures"
+rm -f "$pictures"/{compositor,weston}-*.png
+work=$(mktemp -d)
+# Not over 9p each time that they are run.
+cp "$1"/{nosigbus,libnosigbus_preload.so,nosigbus-compositor,nosigbus-hostile} "$work"
+PATH=$work:$PATH
+ulimit -c 0
+export XDG_RUNTIME_DIR=$work/run WAYLAND_DISPLAY=wayland-test
+socket=$XDG_RUNTIME_DIR/$WAYLAND_DISPLAY
+mkdir -m 700 "$XDG_RUNTIME_DIR"
+
+fail() {
+	echo "wayland.sh: $*" >&2
+	exit 1
+}
+
+must() {
+	local output
+	output=$("$@" 2>&1) || fail "cannot set up the tests: $*: $output"
+}
+
+# await COMMAND...: whether it succeeds soon enough.
+await() {
+	local end=$((SECONDS + PATIENCE))
+	until "$@" &>/dev/null; do
+		((SECONDS < end)) || return 1
+		sleep 0.05
+	done
+}
+
+BUS=$((128 + 7))
+TERMINATED=$((128 + 15))
+# How long something may take, in seconds: the guest may be slow.
+PATIENCE=30
+# The windows of the ordinary client, whose pixels are counted, and of the hostile one.
+COLOR=22aa44
+WIDTH=300 HEIGHT=260
+HOSTILE_WIDTH=100 HOSTILE_HEIGHT=80
+PIXELS=$((WIDTH * HEIGHT))
+# Where windows can overlap, so many are seen at least.
+UNCOVERED=$((PIXELS - HOSTILE_WIDTH * HOSTILE_HEIGHT))
+# wl_shm's invalid_fd.
+TOLD='told: error 2: '
+mappings=/sys/kernel/debug/nosigbus/mappings
+frames=$work/frames shots=$work/shots
+# File systems with files that are no memfds, and without space for the hostile one's.
+ext4=$work/ext4 full=$work/full
+
+set_up() {
+	mkdir "$frames" "$shots" "$ext4" "$full"
+	modprobe -q loop || true
+	echo 4 >/proc/sys/vm/nr_hugepages
+	must truncate -s 16M "$work/image"
+	must mkfs.ext4 -q -F "$work/image"
+	must mount -o loop "$work/image" "$ext4"
+	must mount -t tmpfs -o size=16k tmpfs "$full"
+}
+
+take_down() {
+	must umount "$ext4" "$full"
+	rm -rf "$work"
+}
+
+# start NAME COMMAND...: in the background, as process $NAME, which is one of these; it
+# writes $work/NAME.log.
+# shellcheck disable=SC2034 # used by their names
+compositor='' weston='' shm='' paint='' hostile=''
+start() {
+	local name=$1
+	shift
+	"$@" &>"$work/$name.log" &
+	printf -v "$name" '%d' $!
+}
+
+said() { # NAME PATTERN
+	grep -q -- "$2" "$work/$1.log"
+}
+
+alive() { # NAME
+	expect "$1 has ended: $(tail -n 3 "$work/$1.log")" kill -0 "${!1}"
+}
+
+has_ended() { # NAME
+	! kill -0 "${!1}"
+}
+
+# ends NAME STATUS: by itself, in that way.
+ends() {
+	local status=0
+	if ! await has_ended "$1"; then
+		complain "$1 does not end: $(tail -n 3 "$work/$1.log")"
+		kill -KILL "${!1}" || true
+	fi
+	wait "${!1}" || status=$?
+	((status == $2)) || complain "$1: status $status, not $2: $(tail -n 3 "$work/$1.log")"
+}
+
+# stop NAME STATUS: it goes on until it is told to end.
+stop() {
+	kill "${!1}" 2>/dev/null || true
+	ends "$@"
+}
+
+# Those that keep to the rules: Weston's own, and then, so that it is above them, one
+# whose pixels are counted.
+start_clients() {
+	start shm env WAYLAND_DEBUG=client weston-simple-shm
+	await said shm 'wl_buffer.*release' || complain "weston-simple-shm is not shown"
+	start paint nosigbus-hostile --color $COLOR --size ${WIDTH}x$HEIGHT paint
+	await said paint shown || complain "not shown: $(<"$work/paint.log")"
+}
+
+clients_are_alive() {
+	alive shm
+	alive paint
+}
+
+stop_clients() {
+	stop shm $TERMINATED
+	stop paint $TERMINATED
+}
+
+# start_hostile ARGUMENT...
+start_hostile() {
+	start hostile nosigbus-hostile --size ${HOSTILE_WIDTH}x$HOSTILE_HEIGHT "$@"
+}
+
+count() { # FILE...
+	nosigbus-hostile --color $COLOR pixels "$@"
+}
+
+# has_pixels FILE AT-LEAST: of the ordinary client.
+has_pixels() {
+	local pixels
+	pixels=$(count "$1") || pixels=0
+	((pixels >= $2 && pixels <= PIXELS)) ||
+		complain "$1 has $pixels pixels of the ordinary client, not $2 to $PIXELS"
+}
+
+# What the hostile client does, with a name for it.
+modes=(
+	'shrink: shrink' 'regrow: regrow' 'oversize: oversize' 'destroy: destroy'
+	"ext4: --directory $ext4 shrink" "full: --directory $full sparse"
+)
+# And in the compositor of samples/compositor:
+compositor_modes=(
+	"${modes[@]}" 'screenshot: while nosigbus-hostile capture /dev/null'
+	'capture: capture-shrinking' "capture-full: --directory $full capture /dev/null"
+)
+# And in Weston:
+weston_modes=("${modes[@]}" 'screenshot: while weston-screenshooter')
+
+# each_mode WHAT FUNCTION MODE...: a test for each mode, $picture being its name.
+each_mode() {
+	local what=$1 function=$2 mode arguments
+	shift 2
+	for mode; do
+		picture=${mode%%: *}
+		read -ra arguments <<<"${mode#*: }"
+		tap_case "$what, $picture" "$function" "${arguments[@]}"
+	done
+}
+
+# The compositor of samples/compositor.
+
+# start_compositor ARGUMENT...
+start_compositor() {
+	rm -f "$socket" "$frames"/*
+	start compositor nosigbus-compositor --socket "$WAYLAND_DISPLAY" --pictures "$frames" "$@"
+	await test -S "$socket" || complain "no socket: $(<"$work/compositor.log")"
+}
+
+frames_there() { # HOW-MANY
+	local files=("$frames"/*.png)
+	((${#files[@]} > $1))
+}
+
+# keep_last_frame NAME: as a picture.
+keep_last_frame() {
+	local files=("$frames"/*.png)
+	cp "${files[-1]}" "$pictures/$1.png"
+}
+
+# The plain one dies from all of them.
+is_killed() { # ARGUMENT...
+	start_compositor
+	start paint nosigbus-hostile --color $COLOR --size ${WIDTH}x$HEIGHT paint
+	await said paint shown || complain "not shown: $(<"$work/paint.log")"
+	start_hostile --hold 10 "$@"
+	# bash has something to say of that as well.
+	ends compositor $BUS 2>/dev/null
+	# The ordinary client has lost its windows with it.
+	ends paint 1
+	wait "$hostile" || true
+	keep_last_frame "compositor-plain-$picture"
+}
+
+# The protected one tells the client, and all frames show the others as they are.
+lives() { # ARGUMENT...
+	local seen wrong
+	# Those written from now on have the ordinary client's window.
+	rm -f "$frames"/*.png
+	start_hostile "$@"
+	await has_ended hostile || complain "the hostile client goes on"
+	wait "$hostile" || true
+	said hostile "$TOLD" || complain "not told: $(<"$work/hostile.log")"
+	seen=("$frames"/*.png)
+	await frames_there $((${#seen[@]} + 1)) || complain "no more frames"
+	alive compositor
+	clients_are_alive
+	wrong=$(count "$frames"/*.png | grep -vx $PIXELS) || true
+	[[ -z $wrong ]] || complain "pixels of the ordinary client in some frames: $wrong"
+	keep_last_frame "compositor-protected-$picture"
+}
+
+protected_starts() {
+	start_compositor --protect
+	start_clients
+	resources=$(resources)
+}
+
+protected_ends() {
+	stop_clients
+	stop compositor $TERMINATED
+}
+
+# What the ordinary clients have is all that it has.
+nothing_is_left() {
+	await is_as_before ||
+		complain "mappings and descriptors were $resources, and are $(resources)"
+}
+
+is_as_before() {
+	[[ $(resources) == "$resources" ]]
+}
+
+resources() {
+	grep -c /memfd: "/proc/$compositor/maps"
+	find "/proc/$compositor/fd" -type l | wc -l
+}
+
+captures_are_right() {
+	local place
+	for place in '' "--directory $ext4"; do
+		# shellcheck disable=SC2086 # two words or none
+		run 0 nosigbus-hostile $place capture "$pictures/compositor-capture.png"
+		has_pixels "$pictures/compositor-capture.png" $PIXELS
+	done
+}
+
+invalid_is_refused() {
+	local case code cases
+	cases=$(nosigbus-hostile invalid list)
+	for case in $cases; do
+		case $case in
+		format) code=0 ;;
+		file* | resize-*) code=2 ;;
+		*) code=1 ;;
+		esac
+		run 0 nosigbus-hostile invalid "$case"
+		says "told: error $code: "
+	done
+	alive compositor
+	clients_are_alive
+}
+
+without_the_device_says_so() {
+	# shellcheck disable=SC2016 # for the shell inside
+	run 1 unshare -m bash -c 'mount -t tmpfs tmpfs /dev && exec "$@"' hidden \
+		nosigbus-compositor --socket no-device --protect
+	says '/dev/nosigbus: No such file or directory .*insmod'
+}
+
+# Weston. It reads, and writes captures, by way of libwayland, which has a SIGBUS handler.
+# start_weston COMMAND...: which has to run it.
+start_weston() {
+	rm -f "$socket"
+	start weston "$@" weston --backend=headless --renderer=pixman --width=640 --height=480 \
+		--shell=desktop --config="$here/weston.ini" --debug --socket="$WAYLAND_DISPLAY"
+	await test -S "$socket" || complain "no socket: $(<"$work/weston.log")"
+	start_clients
+}
+
+# screenshot NAME: of the whole screen, as a picture.
+screenshot() {
+	rm -f "$shots"/*
+	XDG_PICTURES_DIR=$shots run 0 weston-screenshooter
+	take_shot "$1"
+}
+
+take_shot() { # NAME
+	expect "no screenshot" mv "$shots"/*.png "$pictures/$1.png"
+}
+
+# Told natively: by the handler's work, a client that does this is disconnected.
+weston_tells() { # ARGUMENT...
+	rm -f "$shots"/*
+	XDG_PICTURES_DIR=$shots start_hostile --frames 20 "$@"
+	await has_ended hostile || complain "the hostile client goes on"
+	wait "$hostile" || true
+	if [[ $* == destroy ]]; then
+		# What is destroyed is not shown any more.
+		said hostile 'nothing to say' || complain "told: $(<"$work/hostile.log")"
+	else
+		said hostile "$TOLD" || complain "not told: $(<"$work/hostile.log")"
+	fi
+	if [[ $1 == while ]]; then
+		take_shot "weston-native-$picture"
+		has_pixels "$pictures/weston-native-$picture.png" $UNCOVERED
+	else
+		screenshot "weston-native-$picture"
+		has_pixels "$pictures/weston-native-$picture.png" $PIXELS
+	fi
+	alive weston
+	clients_are_alive
+}
+
+# Under nosigbus run, there is nothing to tell: the client's window has zeros.
+weston_goes_on() { # ARGUMENT...
+	rm -f "$shots"/*
+	XDG_PICTURES_DIR=$shots start_hostile --frames 1000000 "$@"
+	if [[ $picture == full ]]; then
+		# That is no truncation, and left to libwayland's handler.
+		await has_ended hostile || complain "the hostile client goes on"
+		said hostile "$TOLD" || complain "not told: $(<"$work/hostile.log")"
+		screenshot "weston-run-$picture"
+	elif [[ $1 == while ]]; then
+		await has_ended hostile || complain "the hostile client goes on"
+		said hostile 'nothing to say' || complain "told: $(<"$work/hostile.log")"
+		take_shot "weston-run-$picture"
+	else
+		[[ $1 == destroy ]] || await has_stand_ins || complain "no stand-ins"
+		screenshot "weston-run-$picture"
+		alive hostile
+		kill "$hostile" || true
+	fi
+	wait "$hostile" || true
+	has_pixels "$pictures/weston-run-$picture.png" $UNCOVERED
+	alive weston
+	clients_are_alive
+}
+
+weston_ends() {
+	stop_clients
+	stop weston 0
+}
+
+# Whether Weston has met pages that a client's file does not have.
+has_stand_ins() {
+	grep "^pid=$weston .*class=shared-write" $mappings | grep -q ' shadow_pages=[1-9]'
+}
+
+# captures_into_nothing STATUS PATTERN: the screenshooter passes a file without a page, as
+# its fallocate does nothing. How that ends for it.
+captures_into_nothing() {
+	run "$1" env XDG_PICTURES_DIR="$shots" strace -qq -o "$work/strace" \
+		-e trace=fallocate,ftruncate -e inject=fallocate,ftruncate:retval=0 weston-screenshooter
+	says "$2"
+	expect "nothing was injected" grep INJECTED "$work/strace"
+	alive weston
+	clients_are_alive
+	screenshot "weston-after-captures"
+	has_pixels "$pictures/weston-after-captures.png" $PIXELS
+}
+
+all() {
+	each_mode 'compositor, plain' is_killed "${compositor_modes[@]}"
+	tap_case 'compositor, without the device' without_the_device_says_so
+
+	tap_case 'compositor, protected, with ordinary clients' protected_starts
+	each_mode 'compositor, protected' lives "${compositor_modes[@]}"
+	tap_case 'compositor, protected, invalid requests' invalid_is_refused
+	tap_case 'compositor, protected, captures' captures_are_right
+	tap_case 'compositor, protected, nothing is left' nothing_is_left
+	tap_case 'compositor, protected, ends' protected_ends
+
+	tap_case 'Weston, natively, with ordinary clients' start_weston env
+	each_mode 'Weston, natively' weston_tells "${weston_modes[@]}"
+	tap_case 'Weston, natively, capture' captures_into_nothing 0 'error 2: '
+	tap_case 'Weston, natively, ends' weston_ends
+
+	tap_case 'Weston, nosigbus run, with ordinary clients' start_weston nosigbus run
+	each_mode 'Weston, nosigbus run' weston_goes_on "${weston_modes[@]}"
+	tap_case 'Weston, nosigbus run, capture' captures_into_nothing $BUS ''
+	tap_case 'Weston, nosigbus run, ends' weston_ends
+}
+
+set_up
+{
+	printf 'TAP version 13\n'
+	all
+	printf '1..%d\n' "$number"
+} >"$tap"
+tap_summary wayland
+take_down
