@@ -14,6 +14,7 @@
 KDIR ?= /lib/modules/$(shell uname -r)/build
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nosigbus
 RELEASE := samples/release
+PROGRAMS := nosigbus nosigbus-compositor nosigbus-hostile nosigbus-writer
 
 modules:
 	@tests/check-kdir.sh '$(KDIR)'
@@ -34,8 +35,8 @@ man_install: man
 			'$(DESTDIR)$(or $(prefix),/usr)/share/man/man'$$section/nosigbus.$$section || exit; \
 	done
 
-run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-demo
-	@tests/boot.sh -- build/$(RELEASE)/nosigbus-demo --png build/demo.png
+run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-compositor
+	@tests/boot.sh -- samples/demo.sh build/$(RELEASE) build
 
 test:
 	@tests/test.sh
@@ -51,7 +52,7 @@ lint:
 build/stock/nosigbus.ko build/debug/nosigbus.ko: build/%/nosigbus.ko: FORCE
 	@tests/build-module.sh $*
 
-build/$(RELEASE)/nosigbus build/$(RELEASE)/nosigbus-demo build/$(RELEASE)/nosigbus-writer &: FORCE
+$(PROGRAMS:%=build/$(RELEASE)/%) &: FORCE
 	@tests/build-samples.sh
 
 # What tests/programs.sh runs.

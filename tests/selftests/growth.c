@@ -900,7 +900,7 @@ TEST_F(growth, sparse_to_1_tib)
 }
 
 /*
- * samples/demo: a client cuts the file off, gives it back its size and draws. It
+ * A client cuts the file off, gives it back its size and draws. It
  * is for the module alone that every frame is seen: nobody drops pages.
  */
 TEST_F(growth, frames_are_seen_without_madvise)
