@@ -15,7 +15,7 @@ rm -rf "$results"
 mkdir -p "$results"
 stock=$(tests/kernel.sh stock)
 make -s build/stock/nosigbus.ko
-make -s build/samples/release/nosigbus{,-demo,-writer} build/crate build/programs
+make -s build/samples/release/nosigbus{,-compositor,-hostile,-writer} build/crate build/programs
 
 step "Selftests: building them"
 for bits in '' 32; do
@@ -79,12 +79,13 @@ in_kernel_32() {
 
 # What people use, in the stock kernel.
 in_user_space() {
-	step "User space: the crate, the command nosigbus, programs under it"
+	step "User space: the crate, the command nosigbus, compositors"
 	# shellcheck disable=SC2016 # for the shell in the guest
 	in_guest stock user-space bash -c '
 		status=0
 		tests/crate.sh build/crate "$1" || status=$?
 		tests/programs.sh "$1" || status=$?
+		tests/wayland.sh build/samples/release "$1" || status=$?
 		exit $status
 	' guest "$results/user-space"
 }
@@ -100,7 +101,7 @@ stock_lane() {
 
 	step "Demo: in the stock kernel"
 	local status=0
-	tests/boot.sh -- build/samples/release/nosigbus-demo --png build/demo.png || status=$?
+	tests/boot.sh -- samples/demo.sh build/samples/release build || status=$?
 	one_test demo demo "$status"
 }
 
