@@ -5,6 +5,7 @@
 # make test       every test, in the stock and in the debug kernel
 # make model      the model of faults and size changes, all interleavings (spin)
 # make lint       rustfmt, clippy, shellcheck, checkpatch
+# make tools      the command nosigbus and its library; tools_install installs them
 # make man        the man pages, in build/man; man_install installs them
 # make clean      removes what was built here
 # make distclean  also removes the cache (toolchain, kernels)
@@ -34,6 +35,14 @@ man_install: man
 		install -D -m 644 build/man/nosigbus.$$section \
 			'$(DESTDIR)$(or $(prefix),/usr)/share/man/man'$$section/nosigbus.$$section || exit; \
 	done
+
+tools: build/$(RELEASE)/nosigbus
+
+# For a system as new as the one that they are built in, Debian 13.
+tools_install: tools
+	install -D -m 755 build/$(RELEASE)/nosigbus '$(DESTDIR)$(or $(prefix),/usr/local)/bin/nosigbus'
+	install -D -m 644 build/$(RELEASE)/libnosigbus_preload.so \
+		'$(DESTDIR)$(or $(prefix),/usr/local)/lib/libnosigbus_preload.so'
 
 run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-compositor
 	@tests/boot.sh -- samples/demo.sh build/$(RELEASE) build
@@ -80,4 +89,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install run test model lint clean distclean FORCE
+.PHONY: modules modules_install headers_install man man_install tools tools_install run test model lint clean distclean FORCE

@@ -50,7 +50,7 @@ await() {
 BUS=$((128 + 7))
 TERMINATED=$((128 + 15))
 # How long something may take, in seconds: the guest may be slow.
-PATIENCE=30
+PATIENCE=120
 # The windows of the ordinary client, whose pixels are counted, and of the hostile one.
 COLOR=22aa44
 WIDTH=300 HEIGHT=260
@@ -212,11 +212,13 @@ is_killed() { # ARGUMENT...
 	ends paint 1
 	wait "$hostile" || true
 	keep_last_frame "compositor-plain-$picture"
+	# It was right to the end.
+	has_pixels "$pictures/compositor-plain-$picture.png" $PIXELS
 }
 
 # The protected one tells the client, and all frames show the others as they are.
 lives() { # ARGUMENT...
-	local seen wrong
+	local seen pixels wrong
 	# Those written from now on have the ordinary client's window.
 	rm -f "$frames"/*.png
 	start_hostile "$@"
@@ -227,8 +229,11 @@ lives() { # ARGUMENT...
 	await frames_there $((${#seen[@]} + 1)) || complain "no more frames"
 	alive compositor
 	clients_are_alive
-	wrong=$(count "$frames"/*.png | grep -vx $PIXELS) || true
+	seen=("$frames"/*.png)
+	pixels=$(count "${seen[@]}") || complain "not all frames can be read"
+	wrong=$(grep -vx $PIXELS <<<"$pixels") || true
 	[[ -z $wrong ]] || complain "pixels of the ordinary client in some frames: $wrong"
+	(($(wc -l <<<"$pixels") == ${#seen[@]})) || complain "not all frames were counted"
 	keep_last_frame "compositor-protected-$picture"
 }
 
@@ -336,7 +341,10 @@ weston_tells() { # ARGUMENT...
 
 # Under nosigbus run, there is nothing to tell: the client's window has zeros.
 weston_goes_on() { # ARGUMENT...
+	local met=''
 	rm -f "$shots"/*
+	# Those of the client before.
+	await has_no_stand_ins || complain "stand-ins, before there is the client"
 	XDG_PICTURES_DIR=$shots start_hostile --frames 1000000 "$@"
 	if [[ $picture == full ]]; then
 		# That is no truncation, and left to libwayland's handler.
@@ -344,11 +352,16 @@ weston_goes_on() { # ARGUMENT...
 		said hostile "$TOLD" || complain "not told: $(<"$work/hostile.log")"
 		screenshot "weston-run-$picture"
 	elif [[ $1 == while ]]; then
-		await has_ended hostile || complain "the hostile client goes on"
+		await saw_stand_ins_until_the_end || complain "the hostile client goes on"
+		[[ -n $met ]] || complain "no stand-ins"
 		said hostile 'nothing to say' || complain "told: $(<"$work/hostile.log")"
 		take_shot "weston-run-$picture"
 	else
-		[[ $1 == destroy ]] || await has_stand_ins || complain "no stand-ins"
+		if [[ $1 == destroy ]]; then
+			await said hostile shown || complain "not shown: $(<"$work/hostile.log")"
+		else
+			await has_stand_ins || complain "no stand-ins"
+		fi
 		screenshot "weston-run-$picture"
 		alive hostile
 		kill "$hostile" || true
@@ -367,6 +380,16 @@ weston_ends() {
 # Whether Weston has met pages that a client's file does not have.
 has_stand_ins() {
 	grep "^pid=$weston .*class=shared-write" $mappings | grep -q ' shadow_pages=[1-9]'
+}
+
+has_no_stand_ins() {
+	! has_stand_ins
+}
+
+# Sets $met if there are any meanwhile.
+saw_stand_ins_until_the_end() {
+	! has_stand_ins || met=yes
+	has_ended hostile
 }
 
 # captures_into_nothing STATUS PATTERN: the screenshooter passes a file without a page, as
@@ -405,10 +428,11 @@ all() {
 }
 
 set_up
+all >"$work/cases"
+# What reads it wants to know first how many there are.
 {
-	printf 'TAP version 13\n'
-	all
-	printf '1..%d\n' "$number"
+	printf 'TAP version 13\n1..%d\n' "$number"
+	cat "$work/cases"
 } >"$tap"
 tap_summary wayland
 take_down
