@@ -20,7 +20,8 @@
 //!    that would with it held ([`nofs::NoFs`]).
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
 //!    stand-ins are dropped and while mappings come and go. Not taken with 5 held.
-//!    Where it is held for read, page tables may be allocated, and nodes of [`shadow_pages`].
+//!    Where it is held for read, page tables may be allocated, pages, and nodes of
+//!    [`shadow_pages`].
 //! 7. `i_mmap_rwsem` of the file's address space, for read, taken by core mm inside
 //!    `Inode::unmap_pages` and `LockedVma::zap_stand_ins`.
 //! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].

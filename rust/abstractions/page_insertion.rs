@@ -28,9 +28,10 @@ use kernel::{
 
 /// Maps the shared zero page, read-only, at the address of a fault.
 ///
-/// Fails with `EBUSY` (something else was there first), `ENOMEM` (no memory for a page table) or
-/// `EINVAL`: core mm does not want the zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in
-/// one that may become writable and is shared.
+/// Fails with `EBUSY` (something else was there first), `ENOMEM` (no memory for a page table, or
+/// another thread has had it freed meanwhile: see [`inserted_result`]) or `EINVAL`: core mm does not
+/// want the zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in one that may become writable
+/// and is shared.
 ///
 /// # Safety
 ///
@@ -96,12 +97,18 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
     }
 }
 
-/// What `->fault` is to return when a page has been inserted, or has not.
+/// What `->fault` is to return when a page has been inserted, or has not. Sleeps.
 pub(super) fn inserted_result(inserted: Result) -> vm_fault_t {
     match inserted {
         Ok(()) => vm_fault_reason_VM_FAULT_NOPAGE,
         // Something else was first.
         Err(error) if error == EBUSY => vm_fault_reason_VM_FAULT_NOPAGE,
+        // Core mm says so as well if the page table that it has just found, or made, is gone
+        // (`pte_alloc_map_lock()`), because madvise(2) has emptied it for another thread. If there
+        // is a page for us, there was one for the page table.
+        Err(error) if error == ENOMEM && PageRef::zeroed().is_ok() => {
+            vm_fault_reason_VM_FAULT_NOPAGE
+        }
         Err(error) if error == ENOMEM => vm_fault_reason_VM_FAULT_OOM,
         Err(_) => vm_fault_reason_VM_FAULT_SIGBUS,
     }
