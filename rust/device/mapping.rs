@@ -90,8 +90,11 @@ impl Mapping {
         &self.stand_ins
     }
 
-    /// The page index that no stand-in is below.
+    /// The page index that no stand-in is below. Sleeps.
     pub(super) fn lowest_stand_in(&self) -> u64 {
+        // Not while an error is being cleared, since that takes what is past EOF by now from one of
+        // these to the other.
+        let _inserting = self.file().inserting();
         // Those for errors are inside the file.
         self.file()
             .lowest_stand_in()
