@@ -7,6 +7,7 @@
 #include <linux/eventfd.h>
 #include <linux/highmem.h>
 #include <linux/module.h>
+#include <linux/oom.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -75,6 +76,11 @@ bool nosigbus_is_private(const struct inode *inode)
 bool nosigbus_is_anon_file(const struct inode *inode)
 {
 	return IS_ANON_FILE(inode);
+}
+
+bool nosigbus_mm_is_unstable(struct mm_struct *mm)
+{
+	return check_stable_address_space(mm);
 }
 
 struct page *nosigbus_zero_page(unsigned long addr)

@@ -26,6 +26,7 @@ loff_t nosigbus_i_size_read(const struct inode *inode);
 bool nosigbus_is_dax(const struct inode *inode);
 bool nosigbus_is_private(const struct inode *inode);
 bool nosigbus_is_anon_file(const struct inode *inode);
+bool nosigbus_mm_is_unstable(struct mm_struct *mm);
 struct page *nosigbus_zero_page(unsigned long addr);
 void nosigbus_get_page(struct page *page);
 void nosigbus_put_page(struct page *page);

@@ -22,6 +22,7 @@ use kernel::{
         vm_fault_t, //
     },
     error::to_result,
+    mm::virt::flags,
     page::Page,
     prelude::*, //
 };
@@ -31,7 +32,8 @@ use kernel::{
 /// Fails with `EBUSY` (something else was there first), `ENOMEM` (no memory for a page table, or
 /// another thread has had it freed meanwhile: see [`inserted_result`]) or `EINVAL`: core mm does not
 /// want the zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in one that may become writable
-/// and is shared.
+/// and is shared. Fails with `EFAULT` if private copies are gone, because the OOM killer has taken
+/// them from a process that it has killed: who still reads its memory must not find zeros there.
 ///
 /// # Safety
 ///
@@ -40,6 +42,16 @@ use kernel::{
 pub(super) unsafe fn insert_zero_page(vmf: *mut vm_fault) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
+    // As core mm's own faults do (`finish_fault()`). A copy that has been taken was missed by this
+    // fault after that was made known (`__oom_reap_task_mm()`).
+    // SAFETY: The VMA is valid and locked, as the caller promises.
+    unsafe {
+        if (*vma).__bindgen_anon_2.vm_flags & flags::SHARED == 0
+            && bindings::nosigbus_mm_is_unstable((*vma).vm_mm)
+        {
+            return Err(EFAULT);
+        }
+    }
     // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its flags,
     // and does not need the mmap lock. The zero page is never freed.
     to_result(unsafe {
