@@ -2,6 +2,8 @@
 
 //! `/dev/nosigbus`: the ioctls, and the fault handler of opted-in mappings.
 
+#![forbid(unsafe_code)]
+
 mod disable;
 mod enable;
 mod mapping;

@@ -2,6 +2,8 @@
 
 //! What to do, as functions of plain values: no pointers, no locks, no `unsafe`.
 
+#![forbid(unsafe_code)]
+
 pub(crate) mod eligibility;
 pub(crate) mod errors;
 pub(crate) mod fault;
