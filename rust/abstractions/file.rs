@@ -158,9 +158,9 @@ pub(crate) struct MappedFile<'a> {
 }
 
 impl<'a> MappedFile<'a> {
-    /// The file of a VMA that the mmap lock keeps; `None` for anonymous memory.
+    /// The file of a VMA; `None` for anonymous memory.
     pub(crate) fn of(vma: &'a VmaRef) -> Option<Self> {
-        // SAFETY: The VMA is valid.
+        // SAFETY: The VMA is valid, and locked for as long as there is a `VmaRef`.
         let file = NonNull::new(unsafe { (*vma.as_ptr()).vm_file })?;
         // SAFETY: The VMA holds a reference on its file, and cannot go while it is borrowed.
         Some(unsafe { Self::from_raw(file) })
@@ -359,7 +359,7 @@ impl MappedFile<'_> {
 
     /// The device of the file system, its major and minor number, as in /proc/PID/maps.
     pub(crate) fn device(&self) -> (u32, u32) {
-        // SAFETY: The inode is valid, by the type invariants, and so is its superblock.
+        // SAFETY: The file keeps both of its inodes, and so the superblock.
         unsafe {
             let device = bindings::nosigbus_inode_dev(self.user_inode().as_ptr());
             (
@@ -371,7 +371,7 @@ impl MappedFile<'_> {
 
     /// The number of the inode, as in /proc/PID/maps.
     pub(crate) fn inode_number(&self) -> u64 {
-        // SAFETY: The inode is valid, by the type invariants.
+        // SAFETY: The file keeps both of its inodes.
         unsafe { (*self.user_inode().as_ptr()).i_ino }
     }
 

@@ -22,7 +22,8 @@ use kernel::bindings::{
 ///
 /// # Safety
 ///
-/// `mm` must be valid, and its mmap lock held for write, so that no page table goes.
+/// `mm` must be valid, and its mmap lock held for write, so that no directory goes. (What the
+/// entries of the lowest one refer to may, and is not looked at.)
 pub(super) unsafe fn for_each_huge_page(
     mm: *mut mm_struct,
     range: Range<usize>,
@@ -35,7 +36,7 @@ pub(super) unsafe fn for_each_huge_page(
             None => PUD_SIZE,
             Some(pmd) => {
                 let next = (addr | (PMD_SIZE - 1)).saturating_add(1).min(range.end);
-                // SAFETY: The entry is there, as the page table that it is in is.
+                // SAFETY: The entry is there, as the directory that it is in is.
                 if unsafe { bindings::nosigbus_pmd_is_huge(pmd) } {
                     each(addr..next);
                 }
@@ -52,8 +53,9 @@ pub(super) unsafe fn for_each_huge_page(
 ///
 /// As for [`for_each_huge_page`].
 unsafe fn pmd(mm: *mut mm_struct, addr: usize) -> Option<*mut pmd_t> {
-    // SAFETY: Each entry is one of a page table that is there, since the entry above is not empty;
-    // upper levels have no huge pages of files but with DAX, which is refused.
+    // SAFETY: Each entry is one of a directory that is there, since the entry above is not empty, and
+    // stays, as the caller promises; upper levels have no huge pages of files but with DAX, which
+    // is refused.
     unsafe {
         let pgd = bindings::nosigbus_pgd_offset(mm, addr);
         if bindings::nosigbus_pgd_none(pgd) {

@@ -645,18 +645,19 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         self.wrapped.added = self.vma.mark_mixed();
         // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.
         let wrapped = KBox::into_raw(self.wrapped);
-        // SAFETY: The mmap lock and the VMA lock are held for write, so nobody looks at `vm_ops`
-        // now. `wrapped` is valid until `close`.
+        // SAFETY: The mmap lock and the VMA lock are held for write, so nobody calls any of `vm_ops`
+        // now. Who comes by the file's VMAs, without these locks, looks only whether there are any
+        // (`vma_is_anonymous()`), and for a special entry, as stand-ins have, at one that is no
+        // other than it was (`find_normal_page`). `wrapped` is valid until `close`.
         unsafe { (*self.vma.as_ptr()).vm_ops = (*wrapped).ops.get() };
     }
 }
 
-/// The handler that a VMA's faults go to, if it is a `T`. The mmap lock, held for read or write,
-/// keeps the VMA.
+/// The handler that a VMA's faults go to, if it is a `T`.
 pub(crate) fn handler_of<T: FaultHandler>(vma: &VmaRef) -> Option<&T> {
     let vma = vma.as_ptr();
-    // SAFETY: The VMA is valid, and the mmap lock keeps it from going and its operations from
-    // changing.
+    // SAFETY: There is a `VmaRef` only while the mmap lock or the VMA lock is held, for read at
+    // least, which keeps the VMA from going and its operations from changing.
     unsafe { is_wrapped::<T>(vma).then(|| &(*Wrapped::<T>::of(vma)).handler) }
 }
 
@@ -664,7 +665,7 @@ pub(crate) fn handler_of<T: FaultHandler>(vma: &VmaRef) -> Option<&T> {
 ///
 /// # Safety
 ///
-/// `vma` must be valid, and its mm's mmap lock held.
+/// `vma` must be valid, and its lock or its mm's mmap lock held.
 unsafe fn is_wrapped<T: FaultHandler>(vma: *mut vm_area_struct) -> bool {
     // SAFETY: As the caller promises; a VMA's operations are null or valid.
     let fault = unsafe { (*vma).vm_ops.as_ref() }.and_then(|ops| ops.fault);
@@ -719,8 +720,9 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         self.vma.zap_stand_ins(lowest(self.handler()));
 
         // SAFETY: The VMA is counted, so `this` is valid until `put`. The mmap lock and the VMA
-        // lock are held for write, so nobody looks at `vm_ops` now, nor uses the table through
-        // this VMA afterwards.
+        // lock are held for write, so nobody calls any of `vm_ops` now, nor uses the table through
+        // this VMA afterwards. Who comes by the file's VMAs (see `install`) has done so under the
+        // page-table lock, and there are no special entries since `zap_stand_ins`.
         unsafe {
             (*self.vma.as_ptr()).vm_ops = (*this).native;
             self.vma.unmark_mixed((*this).added);

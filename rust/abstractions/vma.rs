@@ -172,8 +172,8 @@ impl LockedVma<'_> {
             };
         } else if let Some(file) = self.file() {
             // Core mm offers modules no way to spare private copies in one VMA only; this does it
-            // in all mappings of that part of the file, which nobody has pages of, unless the file
-            // is growing just now.
+            // in all mappings of that part of the file. Past EOF nobody has pages of it, unless it is
+            // growing just now; inside, which is where errors are, they will fault in again.
             // SAFETY: By the type invariants.
             let first = unsafe { (*self.as_ptr()).vm_pgoff } as u64;
             let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
