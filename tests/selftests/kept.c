@@ -771,6 +771,49 @@ TEST_F_TIMEOUT(clear, of_a_mapping_that_moves, HARNESS_SECONDS)
 	munmap(other.addr, s->len);
 }
 
+/* It and its file are there for as long as it is asked about; what it was told of is told. */
+TEST_F_TIMEOUT(clear, of_a_mapping_that_goes, HARNESS_SECONDS)
+{
+	struct subject *s = &self->s;
+	struct nosigbus_status status;
+	pthread_t thread;
+
+	EXPECT_EQ(write_byte(page_at(s, 20), 'C'), 0);
+	START_TO_CLEAR(thread);
+	/* The file has no name. */
+	ASSERT_EQ(munmap(s->addr, s->len), 0);
+	ASSERT_EQ(close(s->fd), 0);
+	s->fd = -1;
+	EXPECT_EQ(status_of(s->device, s->addr, 0, &status), -ENOMEM);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(protect(self, i, false), 0);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(self->ret, 0);
+	EXPECT_EQ(self->status->error, ENOSPC);
+	EXPECT_EQ(self->status->error_offset, 20 * s->page);
+}
+
+TEST_F_TIMEOUT(clear, of_a_mapping_that_opts_out, HARNESS_SECONDS)
+{
+	struct subject *s = &self->s;
+	struct nosigbus_status status;
+	pthread_t thread;
+
+	EXPECT_EQ(write_byte(page_at(s, 20), 'C'), 0);
+	START_TO_CLEAR(thread);
+	ASSERT_EQ(disable(s->device, s->addr, s->len), 0);
+	EXPECT_EQ(status_of(s->device, s->addr, 0, &status), -ENOENT);
+	EXPECT_EQ(read_byte(page_at(s, 20)), -SIGBUS);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(protect(self, i, false), 0);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(self->ret, 0);
+	EXPECT_EQ(self->status->error, ENOSPC);
+	EXPECT_EQ(read_byte(page_at(s, 20)), -SIGBUS);
+	ASSERT_EQ(give_space(s, PAGES), 0);
+	EXPECT_EQ(read_byte(page_at(s, 20)), 0);
+}
+
 /*
  * One thread writes to a page that the file system refuses, while another has made
  * space and writes to it as well. Whether the page is kept or is the file's, it has

@@ -3,6 +3,9 @@
 
 #include "nosigbus_test.h"
 
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 FIXTURE(module) {
@@ -164,6 +167,126 @@ TEST_F(module, not_held_by_refused_requests)
 	ASSERT_EQ(close(self->device), 0);
 	ASSERT_EQ(unload(), 0);
 	ASSERT_EQ(load(), 0);
+}
+
+#define UNLOADS		10
+
+/* What the processes of a race share. */
+struct unloading {
+	atomic_bool stop;
+	atomic_int opted_in;
+	/* KUnit's tests, which loading runs, count who holds the module: nobody else is to. */
+	atomic_bool loading;
+	atomic_int inside;
+};
+
+/*
+ * Opts a mapping of its own in whenever there is a device, with stand-ins, changes the
+ * size of the file, which the other one maps as well, and gives the device back before
+ * the mapping. 0, or what went wrong.
+ */
+static int opt_in_and_end(struct unloading *u, int fd, size_t len, bool exits)
+{
+	while (!atomic_load(&u->stop)) {
+		int device = -1;
+		char *addr;
+
+		atomic_fetch_add(&u->inside, 1);
+		if (!atomic_load(&u->loading)) {
+			device = open_device();
+			/* Not loaded, or on its way. */
+			if (device < 0 && errno != ENOENT && errno != ENODEV && errno != ENXIO)
+				return 1;
+		}
+		if (device < 0) {
+			atomic_fetch_sub(&u->inside, 1);
+			sched_yield();
+			continue;
+		}
+		addr = map_file(SHARED_WRITE, fd, len);
+		if (addr == MAP_FAILED || enable(device, addr, len))
+			return 2;
+		close(device);
+		if (write_byte(addr, 1) || read_byte(addr + len - 1))
+			return 3;
+		if (ftruncate(fd, len) || ftruncate(fd, 0))
+			return 4;
+		atomic_fetch_add(&u->opted_in, 1);
+		if (exits)
+			return 0;
+		munmap(addr, len);
+		atomic_fetch_sub(&u->inside, 1);
+		usleep(1000);
+	}
+	return 0;
+}
+
+static int exit_for_ever(struct unloading *u, int fd, size_t len)
+{
+	int status = 0;
+
+	while (!atomic_load(&u->stop) && !status) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(opt_in_and_end(u, fd, len, true));
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			return 5;
+		/* Unless it has ended because of stop. */
+		if (!atomic_load(&u->stop))
+			atomic_fetch_sub(&u->inside, 1);
+		usleep(1000);
+	}
+	return status;
+}
+
+/*
+ * The last who gives the module back is in its code yet, in munmap or in exit. That it
+ * is there to return to is what the kernel's log says.
+ */
+TEST_F_TIMEOUT(module, unloaded_when_the_last_mapping_has_just_gone, 600)
+{
+	struct unloading *u = mmap(NULL, sizeof(*u), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	size_t len = 4 * self->page;
+	pid_t pids[2];
+	int unloads = 0;
+
+	ASSERT_NE(u, MAP_FAILED);
+	ASSERT_EQ(close(self->device), 0);
+	for (int i = 0; i < 2; i++) {
+		pids[i] = fork();
+		ASSERT_GE(pids[i], 0);
+		if (!pids[i]) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			_exit(i ? exit_for_ever(u, self->fd, len) :
+				opt_in_and_end(u, self->fd, len, false));
+		}
+	}
+	while (unloads < UNLOADS) {
+		int opted_in = atomic_load(&u->opted_in), ret;
+
+		while (atomic_load(&u->opted_in) == opted_in)
+			sched_yield();
+		ret = unload();
+		if (ret == -EWOULDBLOCK)
+			continue;
+		ASSERT_EQ(ret, 0);
+		unloads++;
+		atomic_store(&u->loading, true);
+		while (atomic_load(&u->inside))
+			sched_yield();
+		ASSERT_EQ(load(), 0);
+		atomic_store(&u->loading, false);
+	}
+	atomic_store(&u->stop, true);
+	for (int i = 0; i < 2; i++) {
+		int status;
+
+		ASSERT_EQ(waitpid(pids[i], &status, 0), pids[i]);
+		EXPECT_EQ(status, 0);
+	}
+	TH_LOG("%d mappings, %d unloads", u->opted_in, unloads);
 }
 
 TEST_HARNESS_MAIN

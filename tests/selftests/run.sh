@@ -165,7 +165,7 @@ done
 for program; do
 	case $program in
 	disable | eventfd | growth | mapping | shadow | status | untouched) few=("${memfd[@]}") ;;
-	abi) few=(-v shared_write) ;;
+	abi | concurrency) few=(-v shared_write) ;;
 	errors) few=(-F privileged) ;;
 	race) few=(-v memfd) ;;
 	views) few=(-F debugfs) ;;
