@@ -4,15 +4,20 @@
 
 use crate::{
     device,
-    kernel::{Mmap, Mremap, Result, enable, munmap, pages},
+    kernel::{Mmap, Mremap, Result, enable, munmap, page_size, pages},
     options, stats,
 };
-use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MREMAP_FIXED, MREMAP_MAYMOVE};
+use libc::{
+    EINVAL, ENODEV, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE,
+    MREMAP_FIXED, MREMAP_MAYMOVE, PROT_NONE,
+};
 use rustix::{
     fd::BorrowedFd,
-    fs::{FileType, fstat},
+    fs::{FileType, fstat, fstatfs},
 };
 use std::ops::Range;
+
+const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 
 /// mmap.
 ///
@@ -28,7 +33,11 @@ pub unsafe fn mmap(args: Mmap) -> Result {
         let result = call();
         match result {
             Ok(addr) if of_file => {
-                opt_in(&pages(addr, args.len));
+                let range = pages(addr, args.len);
+                if opt_in(&range) == Err(EINVAL) && is_ordinary(args.fd) {
+                    // SAFETY: In exchange for what was made just now.
+                    return unsafe { exchange_for_opted_in(&args, &range) };
+                }
             }
             _ => {}
         }
@@ -43,59 +52,187 @@ pub unsafe fn mmap(args: Mmap) -> Result {
         }
         let result = call();
         if of_file && result.is_ok() {
-            opt_in(&range);
+            let _ = opt_in(&range);
         }
         result
     })
 }
 
+/// Exchanges a new mapping, which the kernel has made one with a neighbour that another thread is
+/// about to opt in, for one that is opted in.
+///
+/// # Safety
+///
+/// That of mmap, and nobody uses the range.
+unsafe fn exchange_for_opted_in(args: &Mmap, range: &Range<usize>) -> Result {
+    // SAFETY: The caller's.
+    let Some(made) = (unsafe { Made::with_guards(args) }) else {
+        return Ok(range.start);
+    };
+    // SAFETY: The caller's. Where the kernel has no memory for this, the program has no mapping.
+    unsafe { made.move_to(range.start) }
+}
+
 /// Does what mmap with MAP_FIXED does, with a mapping that is opted in by the time that it is there:
-/// other threads may access at any time what it replaces. `None`, and nothing has changed, if that
-/// fails, for whatever cause.
+/// other threads may access at any time what it replaces. `None` if that fails, for whatever cause.
+///
+/// Nothing has changed then, but in one case: mremap has unmapped what was there, and has no memory
+/// to go on. Then plain MAP_FIXED has its turn, as with every other failure, and replaces what
+/// another thread may have mapped there in between: the kernel offers no way to tell.
 ///
 /// # Safety
 ///
 /// That of mmap.
 unsafe fn replace(args: &Mmap) -> Option<()> {
     // What a device does when it is mapped twice is its own affair.
-    if !is_regular(args.fd) {
+    if !is_ordinary(args.fd) {
         return None;
     }
-    let elsewhere = Mmap {
-        addr: 0,
-        flags: args.flags & !MAP_FIXED,
-        ..*args
-    };
-    // SAFETY: A new mapping, where the kernel chooses.
-    let made = unsafe { elsewhere.call() }.ok()?;
-    let range = pages(made, args.len);
-    let to_its_place = Mremap {
-        old: made,
-        old_len: range.len(),
-        len: range.len(),
-        flags: MREMAP_MAYMOVE | MREMAP_FIXED,
-        addr: args.addr,
-    };
+    // SAFETY: The caller's.
+    let made = unsafe { Made::anywhere(args) }?;
     // SAFETY: To where the caller has it replace what is there.
-    if opt_in(&range) && unsafe { to_its_place.call() }.is_ok() {
-        return Some(());
-    }
-    // SAFETY: Made above, and nobody else knows of it.
-    let _ = unsafe { munmap(made, range.len()) };
-    None
+    unsafe { made.move_to(args.addr) }.ok().map(|_| ())
 }
 
-fn is_regular(fd: i32) -> bool {
+/// An opted-in mapping that nobody knows of.
+struct Made {
+    range: Range<usize>,
+    guarded: bool,
+}
+
+impl Made {
+    /// Where the kernel chooses.
+    ///
+    /// # Safety
+    ///
+    /// That of mmap.
+    unsafe fn anywhere(args: &Mmap) -> Option<Self> {
+        let elsewhere = Mmap {
+            addr: 0,
+            flags: args.flags & !MAP_FIXED,
+            ..*args
+        };
+        // SAFETY: A new mapping.
+        let range = pages(unsafe { elsewhere.call() }.ok()?, args.len);
+        let opted_in = opt_in(&range);
+        let made = Self {
+            range,
+            guarded: false,
+        };
+        match opted_in {
+            Ok(()) => return Some(made),
+            // SAFETY: Nobody knows of it.
+            Err(_) => unsafe { made.unmap() },
+        }
+        // SAFETY: The caller's.
+        (opted_in == Err(EINVAL)).then(|| unsafe { Self::with_guards(args) })?
+    }
+
+    /// With an inaccessible page on each side: it has no neighbour that the kernel could make one
+    /// mapping with.
+    ///
+    /// # Safety
+    ///
+    /// That of mmap.
+    unsafe fn with_guards(args: &Mmap) -> Option<Self> {
+        let len = pages(0, args.len).len();
+        let guards = Mmap {
+            addr: 0,
+            len: len.checked_add(2 * page_size())?,
+            prot: PROT_NONE,
+            flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+            fd: -1,
+            offset: 0,
+        };
+        // SAFETY: A new mapping.
+        let start = unsafe { guards.call() }.ok()? + page_size();
+        let made = Self {
+            range: start..start + len,
+            guarded: true,
+        };
+        let inside = Mmap {
+            addr: start,
+            flags: args.flags & !MAP_FIXED_NOREPLACE | MAP_FIXED,
+            ..*args
+        };
+        // SAFETY: Inside of that, which nobody else knows of.
+        let mapped = unsafe { inside.call() };
+        if mapped.is_err() {
+            // What is between the guards may be another thread's by now, or still ours; it stays.
+            // SAFETY: Made above.
+            unsafe { made.unmap_guards() };
+            return None;
+        }
+        if opt_in(&made.range).is_err() {
+            // SAFETY: Nobody knows of it.
+            unsafe { made.unmap() };
+            return None;
+        }
+        Some(made)
+    }
+
+    /// Moves it to an address, in place of what is there.
+    ///
+    /// # Safety
+    ///
+    /// That of mremap.
+    unsafe fn move_to(self, addr: usize) -> Result {
+        let to_its_place = Mremap {
+            old: self.range.start,
+            old_len: self.range.len(),
+            len: self.range.len(),
+            flags: MREMAP_MAYMOVE | MREMAP_FIXED,
+            addr,
+        };
+        // SAFETY: The caller's.
+        let result = unsafe { to_its_place.call() };
+        // SAFETY: Nobody knows of it, nor of the guards. Where it was may be another thread's.
+        unsafe {
+            match result {
+                Ok(_) => self.unmap_guards(),
+                Err(_) => self.unmap(),
+            }
+        }
+        result
+    }
+
+    /// # Safety
+    ///
+    /// It is still where it was made.
+    unsafe fn unmap(&self) {
+        let guard = if self.guarded { page_size() } else { 0 };
+        // SAFETY: The caller's.
+        let _ = unsafe { munmap(self.range.start - guard, self.range.len() + 2 * guard) };
+    }
+
+    /// # Safety
+    ///
+    /// Once.
+    unsafe fn unmap_guards(&self) {
+        if self.guarded {
+            // SAFETY: The caller's.
+            unsafe {
+                let _ = munmap(self.range.start - page_size(), page_size());
+                let _ = munmap(self.range.end, page_size());
+            }
+        }
+    }
+}
+
+/// A file of whole pages, such as can be opted in. The length of what hugetlbfs maps is not the one
+/// that was asked for.
+fn is_ordinary(fd: i32) -> bool {
+    if fd < 0 {
+        return false;
+    }
     // SAFETY: Used at once, and only by the kernel. -1 alone is not allowed.
-    let stat = (fd >= 0).then(|| fstat(unsafe { BorrowedFd::borrow_raw(fd) }));
-    matches!(stat, Some(Ok(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+        && fstatfs(fd).is_ok_and(|statfs| statfs.f_type as u32 != HUGETLBFS_MAGIC)
 }
 
-fn opt_in(range: &Range<usize>) -> bool {
-    let done =
-        device::get().is_some_and(|device| enable(device, range, options::enable_flags()).is_ok());
-    if done {
-        stats::opted_in();
-    }
-    done
+fn opt_in(range: &Range<usize>) -> Result<()> {
+    enable(device::get().ok_or(ENODEV)?, range, options::enable_flags())?;
+    stats::opted_in();
+    Ok(())
 }

@@ -15,7 +15,7 @@ use rustix::{
 };
 use std::{mem::ManuallyDrop, ops::Range};
 
-/// /proc/self/maps.
+/// /proc/thread-self/maps. That of the main thread is empty once it has exited.
 pub struct Vmas(ManuallyDrop<OwnedFd>);
 
 /// A VMA.
@@ -27,7 +27,7 @@ pub struct Vma {
 impl Vmas {
     pub fn open() -> Option<Self> {
         let fd = open(
-            c"/proc/self/maps",
+            c"/proc/thread-self/maps",
             OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         );
