@@ -3,13 +3,15 @@
 //! What the kernel is asked, without libc in between: no errno is touched, no thread is cancelled,
 //! and nothing comes back to the functions that this library interposes.
 
-use libc::{MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE};
+use libc::{
+    MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, SIG_SETMASK,
+};
 use rustix::{
     fd::{BorrowedFd, IntoRawFd, OwnedFd},
     io::Errno,
     ioctl::{Opcode, Setter, Updater, ioctl, opcode},
 };
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 use syscalls::{Sysno, syscall};
 
 #[allow(
@@ -142,6 +144,36 @@ pub fn exit_group(status: i32) -> ! {
 pub fn close(fd: OwnedFd) {
     // SAFETY: It was owned, and is not any more.
     unsafe { rustix::io::close(fd.into_raw_fd()) };
+}
+
+/// Sets which signals are blocked. Returns which were.
+pub fn replace_signal_mask(signals: u64) -> u64 {
+    let mut old = 0_u64;
+    // SAFETY: Reads the one and writes the other.
+    let _ = unsafe {
+        syscall!(
+            Sysno::rt_sigprocmask,
+            SIG_SETMASK,
+            &raw const signals,
+            &raw mut old,
+            size_of::<u64>()
+        )
+    };
+    old
+}
+
+pub fn gettid() -> usize {
+    // SAFETY: Has no arguments.
+    unsafe { syscall!(Sysno::gettid) }.unwrap_or_default()
+}
+
+pub fn sleep(time: Duration) {
+    let time = libc::timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    // SAFETY: Reads the time.
+    let _ = unsafe { syscall!(Sysno::nanosleep, &raw const time, 0) };
 }
 
 pub fn page_size() -> usize {

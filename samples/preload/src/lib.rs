@@ -3,8 +3,9 @@
 //! Opts in every mapping of a file that a program makes. `nosigbus run` has it loaded (LD_PRELOAD).
 //!
 //! What is interposed here is called by anything at any time: by allocators, in signal handlers,
-//! between fork and exec, before constructors have run. So nothing here allocates, waits or panics,
-//! and what is shared between threads are single atomic words. The program gets the results of the
+//! between fork and exec, before constructors have run. So nothing here allocates or panics, and
+//! what is shared between threads are single atomic words. Where these are not enough, there is a
+//! lock that can be taken anywhere. The program gets the results of the
 //! plain calls; errno changes where a plain call would have changed it. What cannot be opted in is
 //! left alone.
 
@@ -12,6 +13,7 @@ mod device;
 mod end;
 mod fdinfo;
 mod kernel;
+mod lock;
 mod map;
 mod names;
 mod options;

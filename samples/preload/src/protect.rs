@@ -6,11 +6,14 @@
 use crate::{
     device,
     kernel::{Mremap, NOSIGBUS_EVENTFD, Result, disable, enable, munmap, pages, status},
+    lock::Lock,
     options, stats,
     vmas::Vmas,
 };
 use libc::{EACCES, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_WRITE};
 use std::ops::Range;
+
+static LOCK: Lock = Lock::new();
 
 /// mprotect or pkey_mprotect, which `call` is, of an address and a length.
 ///
@@ -57,6 +60,12 @@ pub unsafe fn mprotect(
 ///
 /// That of mprotect.
 unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -> Option<()> {
+    // One at a time: a second copy would not have what was written to the first. Who has had to wait
+    // may find it done.
+    let held = LOCK.get();
+    if held.is_some() && call(part.start, part.len()).is_ok() {
+        return Some(());
+    }
     let device = device::get()?;
     let status = status(device, part.start).ok()?;
     if status.flags & NOSIGBUS_EVENTFD != 0 {

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A lock for what is more than a word. While a thread has it no signal handler runs there, which
+//! might want it as well, or wait for a thread that does. Who has waited for too long goes on
+//! without it.
+
+use crate::kernel::{gettid, replace_signal_mask, sleep};
+use rustix::process::getpid;
+use std::{
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+    time::Duration,
+};
+
+const NAP: Duration = Duration::from_micros(50);
+/// More than a second altogether.
+const NAPS: u32 = 20_000;
+
+/// The process, and below it the thread, that has it; 0 if nobody does.
+pub struct Lock(AtomicU64);
+
+pub struct Held<'a> {
+    lock: &'a Lock,
+    owner: u64,
+    signals: u64,
+}
+
+impl Lock {
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub fn get(&self) -> Option<Held<'_>> {
+        let signals = replace_signal_mask(u64::MAX);
+        let pid = (getpid().as_raw_nonzero().get() as u64) << 32;
+        let owner = pid | gettid() as u64;
+        for _ in 0..NAPS {
+            let seen = self.0.load(Relaxed);
+            // After fork, the thread that had it is in the parent alone.
+            let free = seen >> 32 != pid >> 32;
+            if free
+                && self
+                    .0
+                    .compare_exchange(seen, owner, Acquire, Relaxed)
+                    .is_ok()
+            {
+                return Some(Held {
+                    lock: self,
+                    owner,
+                    signals,
+                });
+            }
+            sleep(NAP);
+        }
+        replace_signal_mask(signals);
+        None
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let _ = self
+            .lock
+            .0
+            .compare_exchange(self.owner, 0, Release, Relaxed);
+        replace_signal_mask(self.signals);
+    }
+}
