@@ -65,6 +65,14 @@ impl Entry {
         self.zero_pages | self.private_pages | self.shadow_pages != 0
     }
 
+    /// Whether it may be what has become of another: numbers do not get smaller.
+    pub fn may_have_been(&self, other: &Self) -> bool {
+        self.identity == other.identity
+            && self.zero_pages >= other.zero_pages
+            && self.private_pages >= other.private_pages
+            && self.shadow_pages >= other.shadow_pages
+    }
+
     fn parse(line: &[u8]) -> Option<Self> {
         let mut entry = Self::NONE;
         for word in line

@@ -2,7 +2,7 @@
 
 //! The paths of files, for when no mapping of theirs is left to ask for it.
 
-use crate::{fdinfo::FileId, vmas::Vmas};
+use crate::{fdinfo::FileId, lock::Held, vmas::Vmas};
 use std::{
     cell::UnsafeCell,
     sync::atomic::{
@@ -22,13 +22,14 @@ struct Name {
     path: [u8; LONGEST],
 }
 
-/// Written to once, by who has got its index, and read when it is ready.
+/// Written to by who holds the lock, and read when it is ready.
 struct Slot {
     state: AtomicU32,
     name: UnsafeCell<Name>,
 }
 
-// SAFETY: Who writes to the name is alone with it until the slot is ready, and nobody does after that.
+// SAFETY: Who holds the lock is alone with the name until the slot is ready, and nobody writes to it
+// after that.
 unsafe impl Sync for Slot {}
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -43,49 +44,42 @@ static NAMES: [Slot; SLOTS] = [const {
     }
 }; SLOTS];
 
-fn known(file: FileId) -> Option<&'static [u8]> {
+/// A path of the file: this one, or the last that was kept.
+fn known(file: FileId, path: Option<&[u8]>) -> Option<&'static [u8]> {
     let names = NAMES
         .iter()
         .filter(|slot| slot.state.load(Acquire) == READY);
     names
         // SAFETY: It is ready.
         .map(|slot| unsafe { &*slot.name.get() })
-        .find(|name| name.file == file)
-        .and_then(|name| name.path.get(..name.len))
+        .filter(|name| name.file == file)
+        .filter_map(|name| name.path.get(..name.len))
+        .rfind(|&known| path.is_none_or(|path| known == path))
 }
 
-/// Keeps the path of the file that has a mapping at `addr`.
-pub fn keep(vmas: &Vmas, addr: usize, file: FileId) {
-    if known(file).is_some() {
-        return;
-    }
-    // It does not come to wrap around.
+/// Keeps the path of the file that has a mapping at `addr`. It may have had another, and so may
+/// another file, whose inode it was.
+pub fn keep(_: &Held<'_>, vmas: &Vmas, addr: usize, file: FileId) -> Option<&'static [u8]> {
     let next = NEXT.load(Relaxed);
-    let Some(slot) = NAMES.get(next) else {
-        return;
-    };
-    if NEXT
-        .compare_exchange(next, next + 1, Relaxed, Relaxed)
-        .is_err()
-    {
-        // Another thread keeps one.
-        return keep(vmas, addr, file);
-    }
-    // SAFETY: The index was this thread's to take, so it is alone with the slot.
+    let slot = NAMES.get(next)?;
+    // SAFETY: Not ready, and this thread holds the lock.
     let name = unsafe { &mut *slot.name.get() };
-    if let Some(len) = vmas.name_at(addr, &mut name.path) {
-        (name.file, name.len) = (file, len);
-        slot.state.store(READY, Release);
-    }
-}
-
-/// The path of a file that is mapped or whose path was kept.
-pub fn of(file: FileId) -> Option<&'static [u8]> {
-    if let Some(path) = known(file) {
+    let len = vmas.name_at(addr, &mut name.path)?;
+    if let Some(path) = known(file, name.path.get(..len)) {
         return Some(path);
     }
-    let vmas = Vmas::open()?;
-    let vma = vmas.of_files(0..usize::MAX).find(|vma| vma.file == file)?;
-    keep(&vmas, vma.range.start, file);
-    known(file)
+    (name.file, name.len) = (file, len);
+    NEXT.store(next + 1, Relaxed);
+    slot.state.store(READY, Release);
+    known(file, None)
+}
+
+/// The path of a file that is mapped, or the one that was kept last.
+pub fn of(held: Option<&Held<'_>>, file: FileId) -> Option<&'static [u8]> {
+    let mapped = || {
+        let vmas = Vmas::open()?;
+        let vma = vmas.of_files(0..usize::MAX).find(|vma| vma.file == file)?;
+        keep(held?, &vmas, vma.range.start, file)
+    };
+    mapped().or_else(|| known(file, None))
 }

@@ -9,13 +9,16 @@
 use crate::{
     device,
     fdinfo::{self, Entry, FileId},
-    kernel, names, options,
+    kernel,
+    lock::Lock,
+    names, options,
     text::Text,
-    vmas::Vmas,
+    vmas::{Vma, Vmas},
 };
 use rustix::{
     fd::{BorrowedFd, IntoRawFd},
     fs::fstat,
+    io::{Errno, ReadWriteFlags, pwritev2, writev},
     process::getpid,
 };
 use std::{
@@ -30,34 +33,72 @@ use std::{
     },
 };
 
-/// How many mappings that are gone can be told of one by one, and how many of those that one system
-/// call makes go.
+/// How many mappings that are gone can be told of one by one.
 const GONE: usize = 1024;
-const GONE_AT_ONCE: usize = 24;
 
 const READY: u32 = 1;
 const STDERR: i32 = 2;
+/// RWF_NOSIGNAL.
+const NO_SIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
 
 unsafe extern "C" {
     static program_invocation_short_name: *const c_char;
 }
 
-/// A mapping that is gone. Written to once, by who has got its index, and read when it is ready.
-struct Slot {
-    state: AtomicU32,
-    entry: UnsafeCell<Entry>,
+/// A mapping, and the path that its file had.
+#[derive(Clone, Copy)]
+struct Known {
+    entry: Entry,
+    path: Option<&'static [u8]>,
 }
 
-// SAFETY: Who writes to the entry is alone with it until the slot is ready, and nobody does after that.
+impl Known {
+    const NONE: Self = Self {
+        entry: Entry::NONE,
+        path: None,
+    };
+}
+
+/// A mapping that is gone. Written to by who holds the lock, and read when it is ready.
+struct Slot {
+    state: AtomicU32,
+    known: UnsafeCell<Known>,
+}
+
+// SAFETY: Who holds the lock is alone with what is known until the slot is ready, and nobody writes
+// to it after that.
 unsafe impl Sync for Slot {}
 
+/// Held while mappings go, so that no two threads take the same one for theirs.
+static LOCK: Lock = Lock::new();
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static SLOTS: [Slot; GONE] = [const {
     Slot {
         state: AtomicU32::new(0),
-        entry: UnsafeCell::new(Entry::NONE),
+        known: UnsafeCell::new(Known::NONE),
     }
 }; GONE];
+/// How many are gone of which nothing else is known.
+static MORE: AtomicUsize = AtomicUsize::new(0);
+
+/// What one system call may make go.
+struct Before {
+    known: [Known; GONE],
+    len: usize,
+    /// How many there was no space for.
+    more: usize,
+}
+
+struct Locked<T>(UnsafeCell<T>);
+
+// SAFETY: Used by who holds the lock.
+unsafe impl<T> Sync for Locked<T> {}
+
+static BEFORE: Locked<Before> = Locked(UnsafeCell::new(Before {
+    known: [Known::NONE; GONE],
+    len: 0,
+    more: 0,
+}));
 
 /// The process, and below it how many mappings it has opted in: a child begins anew.
 static OPTED_IN: AtomicU64 = AtomicU64::new(0);
@@ -130,67 +171,97 @@ pub fn unmapping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     keeping(range, call)
 }
 
-/// Apart, for its stack.
-#[inline(never)]
 fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
-    let mut before = [Entry::NONE; GONE_AT_ONCE];
-    let mut len = 0;
-    find_those_to_keep(range, |entry| {
-        if let Some(space) = before.get_mut(len) {
-            *space = *entry;
-            len += 1;
-        }
-    });
-    let result = call();
-    let before = before.get_mut(..len).unwrap_or_default();
-    if !before.is_empty() {
-        keep_those_gone(before);
+    let (Some(vmas), Some(device)) = (Vmas::open(), device::get()) else {
+        return call();
+    };
+    let had_stand_ins = |vma: &Vma| {
+        kernel::status(device, vma.range.start)
+            .is_ok_and(|status| status.zero_pages | status.private_pages | status.shadow_pages != 0)
+    };
+    if !vmas.of_files(range.clone()).any(|vma| had_stand_ins(&vma)) {
+        return call();
     }
+    let Some(held) = LOCK.get() else {
+        MORE.fetch_add(1, Relaxed);
+        return call();
+    };
+    // SAFETY: This thread holds the lock.
+    let before = unsafe { &mut *BEFORE.0.get() };
+    (before.len, before.more) = (0, 0);
+    for vma in vmas.of_files(range.clone()).filter(had_stand_ins) {
+        before.add(
+            vma.file,
+            names::keep(&held, &vmas, vma.range.start, vma.file),
+        );
+    }
+    let result = call();
+    before.keep_those_gone();
     result
 }
 
-/// Calls `f` for those of this process that have had stand-ins and whose file has a mapping in the
-/// range. It is the whole of such a mapping, or part of it, or another one of that file.
-fn find_those_to_keep(range: &Range<usize>, mut f: impl FnMut(&Entry)) {
-    let (Some(vmas), Some(device), pid) = (Vmas::open(), device::get(), pid()) else {
-        return;
-    };
-    let mut last: Option<FileId> = None;
-    for vma in vmas.of_files(range.clone()) {
-        let file = Some(vma.file);
-        let had_stand_ins = kernel::status(device, vma.range.start).is_ok_and(|status| {
-            status.zero_pages | status.private_pages | status.shadow_pages != 0
-        });
-        if had_stand_ins && last != file {
-            names::keep(&vmas, vma.range.start, vma.file);
-            fdinfo::for_each(|entry| {
-                if entry.identity.pid == u64::from(pid)
-                    && Some(entry.identity.file) == file
-                    && entry.has_stand_ins()
-                {
-                    f(entry);
-                }
-            });
-            last = file;
-        }
+impl Before {
+    fn known(&mut self) -> &mut [Known] {
+        self.known.get_mut(..self.len).unwrap_or_default()
     }
-}
 
-/// Keeps the numbers of those that are not there any more.
-fn keep_those_gone(before: &mut [Entry]) {
-    fdinfo::for_each(|entry| {
-        let there = |other: &&mut Entry| other.identity == entry.identity;
-        if let Some(still_there) = before.iter_mut().find(there) {
-            *still_there = Entry::NONE;
+    fn has(&mut self, file: FileId) -> bool {
+        let mut known = self.known().iter();
+        known.any(|known| known.entry.identity.file == file)
+    }
+
+    /// Adds those of this process that have had stand-ins and whose file it is, which has a mapping
+    /// that may go. It is the whole of such a mapping, or part of it, or another one of that file.
+    fn add(&mut self, file: FileId, path: Option<&'static [u8]>) {
+        if self.has(file) {
+            return;
         }
-    });
-    for entry in before.iter().filter(|entry| entry.has_stand_ins()) {
-        let index = NEXT.fetch_add(1, Relaxed);
-        if let Some(slot) = SLOTS.get(index) {
-            // SAFETY: The index was this thread's to take, so it is alone with the slot.
-            unsafe { *slot.entry.get() = *entry };
+        let pid = u64::from(pid());
+        fdinfo::for_each(|&entry| {
+            if entry.identity.pid == pid && entry.identity.file == file && entry.has_stand_ins() {
+                if let Some(space) = self.known.get_mut(self.len) {
+                    *space = Known { entry, path };
+                    self.len += 1;
+                } else {
+                    self.more += 1;
+                }
+            }
+        });
+    }
+
+    /// Keeps the numbers of those that are not there any more.
+    fn keep_those_gone(&mut self) {
+        let pid = u64::from(pid());
+        fdinfo::for_each(|entry| {
+            let there = |other: &&mut Known| {
+                other.entry.has_stand_ins() && entry.may_have_been(&other.entry)
+            };
+            if let Some(still_there) = self.known().iter_mut().find(there) {
+                still_there.entry = Entry {
+                    identity: still_there.entry.identity,
+                    ..Entry::NONE
+                };
+            } else if entry.identity.pid == pid
+                && entry.has_stand_ins()
+                && self.has(entry.identity.file)
+            {
+                self.more = self.more.saturating_sub(1);
+            }
+        });
+        for &mut known in self.known() {
+            if !known.entry.has_stand_ins() {
+                continue;
+            }
+            let Some(slot) = SLOTS.get(NEXT.load(Relaxed)) else {
+                MORE.fetch_add(1, Relaxed);
+                continue;
+            };
+            // SAFETY: Not ready, and this thread holds the lock.
+            unsafe { *slot.known.get() = known };
+            NEXT.fetch_add(1, Relaxed);
             slot.state.store(READY, Release);
         }
+        MORE.fetch_add(self.more, Relaxed);
     }
 }
 
@@ -223,10 +294,12 @@ fn tell() -> usize {
         return 0;
     }
     let (pid, mut count) = (u64::from(pid()), 0);
-    let mut tell = |entry: &Entry| {
+    let mut tell = |entry: &Entry, path: Option<&[u8]>| {
         if entry.identity.pid == pid && entry.has_stand_ins() {
             count += 1;
-            tell_of(entry);
+            // What it says may have to wait, without the lock.
+            let path = path.or_else(|| names::of(LOCK.get().as_ref(), entry.identity.file));
+            tell_of(entry, path);
         }
     };
     for slot in SLOTS
@@ -234,23 +307,24 @@ fn tell() -> usize {
         .filter(|slot| slot.state.load(Acquire) == READY)
     {
         // SAFETY: It is ready.
-        tell(unsafe { &*slot.entry.get() });
+        let known = unsafe { &*slot.known.get() };
+        tell(&known.entry, known.path);
     }
-    fdinfo::for_each(&mut tell);
-    let lost = NEXT.load(Relaxed).saturating_sub(GONE);
-    if lost != 0 {
+    fdinfo::for_each(|entry| tell(entry, None));
+    let more = MORE.load(Relaxed);
+    if more != 0 {
         say(b"", |text| {
-            write!(text, "{lost} more, which are not mapped any more")
+            write!(text, "{more} more, which are not mapped any more")
         });
     }
-    count + lost
+    count + more
 }
 
-fn tell_of(entry: &Entry) {
+fn tell_of(entry: &Entry, path: Option<&[u8]>) {
     let (major, minor, inode) = entry.identity.file;
     let mut unknown = Text::<64>::new();
     let _ = write!(unknown, "file {major:02x}:{minor:02x}:{inode}");
-    let path = names::of(entry.identity.file).unwrap_or(unknown.bytes());
+    let path = path.unwrap_or(unknown.bytes());
     say(path, |text| {
         write!(text, " ({} bytes mapped): ", entry.identity.len)?;
         let kinds = [
@@ -313,5 +387,10 @@ fn say(path: &[u8], line: impl FnOnce(&mut Text<384>) -> fmt::Result) {
     } else {
         fd(STDERR)
     };
-    let _ = rustix::io::writev(output, &parts.map(IoSlice::new));
+    let parts = parts.map(IoSlice::new);
+    // At the current position, and without SIGPIPE, which would be the program's death where nobody
+    // reads. What knows no flags is no pipe or socket.
+    if pwritev2(output, &parts, u64::MAX, NO_SIGNAL) == Err(Errno::OPNOTSUPP) {
+        let _ = writev(output, &parts);
+    }
 }
