@@ -132,6 +132,32 @@ stats_of_threads_are_complete() {
 	expect "$told of 160 are told of" test "$told" = 160
 }
 
+stats_of_one_file_count_each_mapping() {
+	local told
+	stats 0 stats_of_one_file
+	says 'mappings of files: 80 opted in, 80 had lost pages'
+	told=$(grep -c "/one ([0-9]* bytes mapped): 1 zero page" <<<"$output") || true
+	expect "$told of 80 are told of" test "$told" = 80
+}
+
+stats_of_many_at_once_are_complete() {
+	local told
+	stats 0 stats_of_many_at_once
+	says 'mappings of files: 40 opted in, 40 had lost pages'
+	for told in even odd; do
+		found=$(grep -c "$dir/$told ($PAGE bytes mapped): 1 zero page" <<<"$output") || true
+		expect "$found of 20 are told of" test "$found" = 20
+	done
+}
+
+stats_have_the_path_of_the_time() {
+	stats 0 stats_of_renamed
+	lines "(preload): $dir/first ($PAGE bytes mapped): 1 zero page" \
+		"(preload): $dir/second ($((2 * PAGE)) bytes mapped): 1 zero page" \
+		"(preload): $dir/third ($((3 * PAGE)) bytes mapped): 1 zero page" \
+		"(preload): mappings of files: 3 opted in, 3 had lost pages"
+}
+
 stats_come_with_each_end() {
 	local how
 	for how in exit _exit _Exit quick_exit closed; do
@@ -146,6 +172,19 @@ stats_come_with_each_end() {
 		says "\(preload\): $dir/end \($PAGE bytes mapped\): 1 zero page"
 		says '\([0-9a-z]+\): mappings of files: 0 opted in, 0 had lost pages'
 	done
+}
+
+# What reads it is gone.
+stats_to_a_closed_pipe_kill_nobody() {
+	rm -f gone
+	mkfifo gone
+	exec {both}<>gone
+	exec {closed}>gone
+	exec {both}<&-
+	# shellcheck disable=SC2016 # for the shell inside
+	run 3 bash -c 'fd=$1; shift; exec "$@" 2>&"$fd"' closed "$closed" \
+		"$nosigbus" run --stats "$preload" stats_at_end exit
+	exec {closed}>&-
 }
 
 stats_hit_no_file_of_the_program() {
@@ -322,7 +361,7 @@ without_module_says_so() {
 # shrunk PROGRAM: one from Debian is killed, and with nosigbus run it is not.
 shrunk() {
 	local how
-	for how in '' "$nosigbus run --"; do
+	for how in '' "$nosigbus run --stats --"; do
 		rm -rf "$work/case"
 		mkdir "$work/case"
 		cd "$work/case"
@@ -335,12 +374,13 @@ shrunk() {
 
 programs=(rg ag b3sum sqlite3 git)
 lives=(reads_past_eof maps_in_all_ways "library_maps $work/bin/library.so" maps_early)
-keeps=(keeps_errno threads_and_signals forks closes_all few_descriptors grows becomes_writable allocator_maps)
+keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_main maps_huge_pages forks closes_all few_descriptors grows becomes_writable threads_make_writable allocator_maps)
 cases=(
 	own_handler_is_called without_device_all_is_plain anonymous_costs_nothing
 	stats_tell_kinds stats_tell_of_what_was_unmapped stats_of_children_are_their_own
-	stats_of_threads_are_complete stats_come_with_each_end stats_hit_no_file_of_the_program
-	stats_tell_of_errors nothing_is_said_unasked
+	stats_of_threads_are_complete stats_of_one_file_count_each_mapping
+	stats_of_many_at_once_are_complete stats_have_the_path_of_the_time stats_come_with_each_end stats_hit_no_file_of_the_program
+	stats_to_a_closed_pipe_kill_nobody stats_tell_of_errors nothing_is_said_unasked
 	status_shows_mappings status_says_what_is_wrong
 	exit_statuses_are_the_programs exec_failures_are_those_of_a_shell usage_errors_say_so
 	unreachable_programs_are_told preload_is_added_to_others without_module_says_so

@@ -225,6 +225,94 @@ static void plain_without_device(void)
 	must(errno == SENTINEL);
 }
 
+static int shared_fd;
+
+static void *map_one_page(void *offset)
+{
+	for (int i = 0; i < 300; i++) {
+		char *map = mmap(NULL, page, PROT_READ, MAP_SHARED, shared_fd, (uintptr_t)offset);
+
+		must(map != MAP_FAILED && opted_in(map));
+		/* In its own place. */
+		must(mmap(map, page, PROT_READ, MAP_SHARED | MAP_FIXED, shared_fd,
+			  (uintptr_t)offset) == map);
+		must(opted_in(map));
+		must(!munmap(map, page));
+	}
+	return NULL;
+}
+
+/* Parts of a file that continue each other, which the kernel makes one mapping of. */
+static void threads_map_neighbours(void)
+{
+	pthread_t threads[2];
+
+	shared_fd = file_of(2);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_create(&threads[i], NULL, map_one_page, (void *)(i * page)));
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_join(threads[i], NULL));
+}
+
+/* How many mappings have this in their line of the list of all. */
+static int count_mappings(const char *what)
+{
+	FILE *maps = fopen("/proc/thread-self/maps", "re");
+	char line[4500];
+	int count = 0;
+
+	must(maps);
+	while (fgets(line, sizeof(line), maps))
+		count += !!strstr(line, what);
+	fclose(maps);
+	return count;
+}
+
+/* Huge pages cannot be opted in, and are mapped where they are wanted alone. */
+static void maps_huge_pages(void)
+{
+	const int flags = MAP_SHARED | MAP_NORESERVE;
+	int fd = memfd_create("of-huge-pages", MFD_HUGETLB | MFD_CLOEXEC);
+	char *map;
+
+	must(fd >= 0);
+	map = map_at(NULL, fd, 1, PROT_READ, flags);
+	must(count_mappings("of-huge-pages") == 1);
+	must(map_at(map, fd, 1, PROT_READ, flags | MAP_FIXED) == map);
+	must(count_mappings("of-huge-pages") == 1);
+}
+
+static pthread_t main_thread;
+
+static void *outlive_main(void *unused)
+{
+	int fd = file_of(1);
+	char *map = map_file(fd, 1, PROT_READ);
+
+	must(!pthread_join(main_thread, NULL));
+	/* Until the kernel has it exit as well. */
+	for (char state = 0; state != 'Z';) {
+		FILE *stat = fopen("/proc/self/stat", "re");
+
+		must(stat && fscanf(stat, "%*d (%*[^)]) %c", &state) == 1);
+		fclose(stat);
+	}
+	must(!mprotect(map, page, PROT_READ | PROT_WRITE));
+	store(map, 3);
+	must(opted_in(map));
+	exit(0);
+	return unused;
+}
+
+static void thread_outlives_main(void)
+{
+	pthread_t thread;
+
+	main_thread = pthread_self();
+	must(!pthread_create(&thread, NULL, outlive_main, NULL));
+	pthread_exit(NULL);
+}
+
 static void forks(void)
 {
 	int fd = file_of(2), status;
@@ -507,6 +595,40 @@ static void becomes_writable(void)
 	must(mprotect(map, 2 * page, PROT_READ | PROT_WRITE) == -1 && errno == ENOMEM);
 }
 
+static pthread_barrier_t turn;
+static char *to_write;
+
+static void *write_a_byte(void *index)
+{
+	for (int i = 0; i < 200; i++) {
+		pthread_barrier_wait(&turn);
+		must(!mprotect(to_write, page, PROT_READ | PROT_WRITE));
+		store(to_write + (uintptr_t)index, 1);
+		pthread_barrier_wait(&turn);
+	}
+	return NULL;
+}
+
+/* Threads that make the same mapping writable: what each writes past EOF stays. */
+static void threads_make_writable(void)
+{
+	int fd = file_of(0);
+	pthread_t threads[2];
+
+	must(!pthread_barrier_init(&turn, NULL, 3));
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_create(&threads[i], NULL, write_a_byte, (void *)i));
+	for (int i = 0; i < 200; i++) {
+		to_write = map_file(fd, 1, PROT_READ);
+		pthread_barrier_wait(&turn);
+		pthread_barrier_wait(&turn);
+		must(load(to_write) == 1 && load(to_write + 1) == 1);
+		must(!munmap(to_write, page));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_join(threads[i], NULL));
+}
+
 static char *early;
 
 static void before_constructors(void)
@@ -670,6 +792,71 @@ static void stats_of_threads(void)
 		must(!pthread_join(threads[i], NULL));
 }
 
+static pthread_barrier_t barrier;
+
+static void *unmap_at_once(void *maps)
+{
+	for (int i = 0; i < 40; i++) {
+		pthread_barrier_wait(&barrier);
+		must(!munmap(((char **)maps)[0], ((char **)maps)[1] - ((char **)maps)[0]));
+		pthread_barrier_wait(&barrier);
+	}
+	return NULL;
+}
+
+/* Two mappings of one file that two threads unmap at once. */
+static void stats_of_one_file(void)
+{
+	/* Where it is, and its end. */
+	char *maps[2][2];
+	pthread_t threads[2];
+
+	must(!pthread_barrier_init(&barrier, NULL, 3));
+	for (int k = 0; k < 2; k++)
+		must(!pthread_create(&threads[k], NULL, unmap_at_once, maps[k]));
+	for (int i = 0; i < 40; i++) {
+		for (int k = 0; k < 2; k++) {
+			maps[k][0] = lost("one", k + 1, PROT_READ, MAP_SHARED);
+			maps[k][1] = maps[k][0] + (k + 1) * page;
+			load(maps[k][0]);
+		}
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+	}
+	for (int k = 0; k < 2; k++)
+		must(!pthread_join(threads[k], NULL));
+}
+
+/* Many mappings of two files by turns, which go at once. */
+static void stats_of_many_at_once(void)
+{
+	char *room = room_for(40);
+
+	for (int i = 0; i < 40; i++) {
+		int fd = open(i % 2 ? "odd" : "even", O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+		must(fd >= 0);
+		load(map_at(room + i * page, fd, 1, PROT_READ, MAP_SHARED | MAP_FIXED));
+		must(!close(fd));
+	}
+	must(!munmap(room, 40 * page));
+}
+
+/* An inode that has one path after the other. */
+static void stats_of_renamed(void)
+{
+	char *map = lost("first", 1, PROT_READ, MAP_SHARED);
+
+	load(map);
+	must(!munmap(map, page));
+	must(!rename("first", "second"));
+	map = lost("second", 2, PROT_READ, MAP_SHARED);
+	load(map);
+	must(!munmap(map, 2 * page));
+	must(!rename("second", "third"));
+	load(lost("third", 3, PROT_READ, MAP_SHARED));
+}
+
 static void stats_at_end(void)
 {
 	char name[] = "true", *argv[2] = { name };
@@ -731,6 +918,9 @@ static const struct {
 	{ "library_maps", library_maps },
 	{ "keeps_errno", keeps_errno },
 	{ "plain_without_device", plain_without_device },
+	{ "threads_map_neighbours", threads_map_neighbours },
+	{ "maps_huge_pages", maps_huge_pages },
+	{ "thread_outlives_main", thread_outlives_main },
 	{ "forks", forks },
 	{ "threads_and_signals", threads_and_signals },
 	{ "own_handler", own_handler },
@@ -738,6 +928,7 @@ static const struct {
 	{ "few_descriptors", few_descriptors },
 	{ "grows", grows },
 	{ "becomes_writable", becomes_writable },
+	{ "threads_make_writable", threads_make_writable },
 	{ "maps_early", maps_early },
 	{ "allocator_maps", allocator_maps },
 	{ "maps_anonymous", maps_anonymous },
@@ -745,6 +936,9 @@ static const struct {
 	{ "stats_of_unmapped", stats_of_unmapped },
 	{ "stats_of_children", stats_of_children },
 	{ "stats_of_threads", stats_of_threads },
+	{ "stats_of_one_file", stats_of_one_file },
+	{ "stats_of_many_at_once", stats_of_many_at_once },
+	{ "stats_of_renamed", stats_of_renamed },
 	{ "stats_at_end", stats_at_end },
 	{ "waits", waits },
 };

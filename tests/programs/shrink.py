@@ -14,6 +14,7 @@ and words on stderr otherwise.
 import array
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,12 +133,12 @@ def ag():
 
 
 def b3sum():
-    """Of zeros, so that stand-ins have the same checksum."""
+    """Of zeros, so that stand-ins have the same checksum. It takes long enough to be stopped."""
     with open("zeros", "wb") as zeros:
-        zeros.truncate(16 << 20)
+        zeros.truncate(128 << 20)
     expected = subprocess.run(["b3sum", "--no-mmap", "zeros"], check=True,
                               capture_output=True).stdout.decode()
-    program = Program("b3sum", "zeros")
+    program = Program("b3sum", "--num-threads", "1", "zeros")
     program.shrink_stopped("zeros", 4096)
     status, output = program.rest()
     must(status == 0 and output == expected, "status", status, output, said())
@@ -192,3 +193,5 @@ def git():
 if __name__ == "__main__":
     name, prefix = sys.argv[1], sys.argv[2:]
     {f.__name__: f for f in (rg, ag, b3sum, sqlite3, git)}[name]()
+    must("--stats" not in prefix or re.search(", [1-9][0-9]* had lost pages", said()),
+         "no page was lost:", said())
