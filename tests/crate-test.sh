@@ -12,29 +12,12 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=check.sh
+. "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 
 target=$REPO/build/crate-test
 package=nosigbus-$(sed -n 's/^version = "\(.*\)"/\1/p' "$REPO/samples/Cargo.toml")
-number=0
-failed=0
 cd "$REPO/samples"
-
-comment() {
-	sed 's/^/# /'
-}
-
-# check NAME COMMAND...: a test that is one command.
-check() {
-	local name=$1 output ok=ok
-	shift
-	number=$((number + 1))
-	output=$("$@" 2>&1) || ok='not ok'
-	if [[ $ok != ok ]]; then
-		failed=1
-		comment <<<"$output"
-	fi
-	echo "$ok $number $name"
-}
 
 in_root() { # VARIABLE=VALUE... COMMAND...
 	"$REPO/tests/toolchain.sh" run env "CARGO_TARGET_DIR=$target" "$@"

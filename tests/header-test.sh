@@ -3,37 +3,22 @@
 #
 # What a program makes of the uAPI header: it compiles by itself, as the strictest
 # C and as C++, 32-bit and 64-bit, and is where "make headers_install" says. Prints
-# TAP.
+# TAP; exits 1 if anything failed.
 #
 # usage: header-test.sh
 
+# shellcheck disable=SC2317 # check calls the functions
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=check.sh
+. "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 # Outside of the tree, and visible inside the toolchain root.
 mkdir -p "$CACHE/tmp"
 work=$(mktemp -d "$CACHE/tmp/header.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-number=0
-
-comment() {
-	sed 's/^/# /'
-}
-
-# check NAME COMMAND...: a test that is the command's exit status.
-check() {
-	local ok=ok output
-	number=$((number + 1))
-	output=$("${@:2}" 2>&1) || ok='not ok'
-	[[ $ok == ok ]] || comment <<<"$output"
-	echo "$ok $number $1"
-}
-
-inside() {
-	"$REPO/tests/toolchain.sh" run "$@"
-}
 
 strict=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only)
 header=(-I "$REPO/include/uapi" "$work/header.c")
@@ -112,3 +97,4 @@ check "a program outside of the tree, 64-bit" build program64 -m64
 check "a program outside of the tree, 32-bit" build program32 -m32
 check "a C89 program outside of the tree" build program89 -std=c89 -Wpedantic -D_DEFAULT_SOURCE
 check "it has the same numbers" says program64
+exit "$failed"

@@ -13,34 +13,13 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=check.sh
+. "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 
 cd "$REPO"
 page=Documentation/nosigbus.4.rst
 header=include/uapi/linux/nosigbus.h
 work=build/man-test
-number=0
-failed=0
-
-inside() {
-	"$REPO/tests/toolchain.sh" run "$@"
-}
-
-comment() {
-	sed 's/^/# /'
-}
-
-# check NAME COMMAND...: a test that is one command.
-check() {
-	local name=$1 output ok=ok
-	shift
-	number=$((number + 1))
-	output=$("$@" 2>&1) || ok='not ok'
-	if [[ $ok != ok ]]; then
-		failed=1
-		comment <<<"$output"
-	fi
-	echo "$ok $number $name"
-}
 
 # Has rst2man say everything that it could, and takes anything for an error.
 converts() { # SECTION

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Shared by the tests of this machine, after lib.sh (source it, do not run it): each
+# is one command, whose output is shown if it fails. tap.sh is for those in a guest.
+
+# shellcheck disable=SC2034 # for those who source this
+number=0 failed=0
+
+inside() {
+	"$REPO/tests/toolchain.sh" run "$@"
+}
+
+comment() {
+	sed 's/^/# /'
+}
+
+# check NAME COMMAND...: a test that is the command's exit status.
+check() {
+	local name=$1 output ok=ok
+	shift
+	number=$((number + 1))
+	output=$("$@" 2>&1) || ok='not ok'
+	if [[ $ok != ok ]]; then
+		failed=1
+		comment <<<"$output"
+	fi
+	echo "$ok $number $name"
+}
