@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cd "$REPO"
-failed=0
+failed=()
 stock=$(tests/kernel.sh stock)
 mapfile -t files < <(git ls-files --cached --others --exclude-standard)
 
@@ -27,8 +27,7 @@ of() {
 
 check() { # TEXT COMMAND...
 	step "Lint: $1"
-	shift
-	"$@" || failed=1
+	"${@:2}" || failed+=("$1")
 }
 
 inside() {
@@ -58,7 +57,7 @@ check "checkpatch, tests" "${checkpatch[@]}" --ignore VOLATILE,NAKED_SSCANF,COMP
 	--file "${user_c[@]}"
 check "man page" tests/man-test.sh format
 
-if ((failed)); then
-	die "lint found something" "mend it; rustfmt without --check formats the files"
+if ((${#failed[@]})); then
+	die "lint found something, in:$(printf ' [%s]' "${failed[@]}")" "mend it; rustfmt without --check formats the files"
 fi
 echo "lint: clean" >&2

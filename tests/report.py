@@ -5,9 +5,10 @@
 usage: report.py KERNEL_SOURCE LABEL=LOG...
 
 A LOG is the TAP output of a selftest, or a kernel log with the KTAP of the
-KUnit tests that ran at insmod. What failed is shown in full. The last line
-reads "N passed, N failed, N skipped"; exits 1 if anything failed or if a log
-has no test in it.
+KUnit tests that ran at insmod. A line for each log, then what failed, in full:
+who sees only the end of a long output finds it there. The last line reads
+"N passed, N failed, N skipped"; exits 1 if anything failed or if a log has no
+test in it.
 """
 
 import os
@@ -32,7 +33,7 @@ def test_lines(path: str) -> list[str]:
 
 
 def main() -> int:
-    """Prints a line for each log and the total; returns the exit status."""
+    """Prints the counts, the failures and the total; returns the exit status."""
     source, *logs = sys.argv[1:]
     sys.path.insert(0, os.path.join(source, "tools/testing/kunit"))
     # The kernel's parser, from the source that is being tested against.
@@ -43,12 +44,13 @@ def main() -> int:
     )
 
     passed = failed = skipped = 0
+    failures = []
     for argument in logs:
         label, path = argument.split("=", 1)
         try:
             lines = test_lines(path)
         except OSError as error:
-            print(f"{label}: no result: {error}")
+            failures.append((f"{label}: no result: {error}", []))
             failed += 1
             continue
         counts = kunit_parser.parse_run_tests(lines, null_printer).counts
@@ -58,14 +60,17 @@ def main() -> int:
         if not bad and not (planned and counts.total()):
             bad = 1
         if bad:
-            print(f"{label}: {path}:")
-            print("\n".join(lines))
-            kunit_parser.parse_run_tests(lines, stdout)
+            failures.append((f"{label}: {path}:", lines))
         print(f"{label}: {counts.passed} passed, {bad} failed, {counts.skipped} skipped")
         passed += counts.passed
         failed += bad
         skipped += counts.skipped
 
+    for heading, lines in failures:
+        print(f"\n{heading}")
+        print("\n".join(lines))
+        if lines:
+            kunit_parser.parse_run_tests(lines, stdout)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 

@@ -29,11 +29,16 @@ done
 
 logs=()
 
-# one_test NAME LABEL STATUS: a test that is one exit status, as TAP and for the report.
+# one_test NAME LABEL STATUS [WHY]: a test that is one exit status, as TAP and for the
+# report, after WHY as its diagnostics.
 one_test() {
 	local ok='not ok'
 	(($3 != 0)) || ok=ok
-	printf 'TAP version 13\n1..1\n%s 1 %s (status %d)\n' "$ok" "$2" "$3" >"$results/$1.tap"
+	{
+		printf 'TAP version 13\n1..1\n'
+		[[ -z ${4-} ]] || printf '# %s\n' "${4//$'\n'/$'\n'# }"
+		printf '%s 1 %s (status %d)\n' "$ok" "$2" "$3"
+	} >"$results/$1.tap"
 	logs+=("$2=$results/$1.tap")
 }
 
@@ -48,13 +53,15 @@ on_host() {
 # in $results/NAME; boot.sh itself fails if COMMAND did, if the guest did not come to an
 # end or if the kernel complained, and that is a test as well.
 in_guest() {
-	local name=$2 status=0 log
+	local name=$2 status=0 log why=
 	mkdir -p "$results/$name"
 	BOOT_ENV=FUZZ_CALLS BOOT_TIMEOUT=3600 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
+	# The next guest overwrites the log.
+	((status == 0)) || why=$(tests/klog-check.sh "build/boot/console-$1.log") || true
 	for log in "$results/$name"/*.tap; do
 		logs+=("$name $(basename "$log" .tap)=$log")
 	done
-	one_test "$name-boot" "$name clean end and clean kernel log" "$status"
+	one_test "$name-boot" "$name clean end and clean kernel log" "$status" "$why"
 }
 
 # in_kernel KERNEL [RUN-ARGUMENT...]: the selftests and the samples.
