@@ -95,7 +95,11 @@ cache_entry() {
 		flock "$lock"
 	fi
 	if [[ ! -d $dir ]]; then
-		rm -rf "$dir.part"
+		# What was ended while it installed packages has /proc, /sys and /dev mounted
+		# in there: nothing behind those may be removed.
+		awk -v under="$dir.part/" 'index($2, under) == 1 { print $2 }' /proc/self/mounts |
+			sort -r | xargs -r umount
+		rm -rf --one-file-system "$dir.part"
 		mkdir "$dir.part"
 		"$@" "$dir.part"
 		mv -T "$dir.part" "$dir"
