@@ -57,6 +57,10 @@ stock) memory=2G append= ;;
 debug) memory=4G append=slab_debug=U ;;
 *) usage ;;
 esac
+# A host that has no time for the guest for half a minute is no lockup of the guest, and
+# no unstable clock; a real lockup lasts longer than these seconds.
+append+=" watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120"
+append+=" sysctl.kernel.hung_task_timeout_secs=300 tsc=reliable"
 interactive=
 if (($# == 0)); then
 	interactive=yes
