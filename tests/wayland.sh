@@ -319,7 +319,7 @@ take_shot() { # NAME
 # Told natively: by the handler's work, a client that does this is disconnected.
 weston_tells() { # ARGUMENT...
 	rm -f "$shots"/*
-	XDG_PICTURES_DIR=$shots start_hostile --frames 20 "$@"
+	XDG_PICTURES_DIR=$shots start_hostile --frames 100 "$@"
 	await has_ended hostile || complain "the hostile client goes on"
 	wait "$hostile" || true
 	if [[ $* == destroy ]]; then
@@ -341,7 +341,6 @@ weston_tells() { # ARGUMENT...
 
 # Under nosigbus run, there is nothing to tell: the client's window has zeros.
 weston_goes_on() { # ARGUMENT...
-	local met=''
 	rm -f "$shots"/*
 	# Those of the client before.
 	await has_no_stand_ins || complain "stand-ins, before there is the client"
@@ -351,18 +350,22 @@ weston_goes_on() { # ARGUMENT...
 		await has_ended hostile || complain "the hostile client goes on"
 		said hostile "$TOLD" || complain "not told: $(<"$work/hostile.log")"
 		screenshot "weston-run-$picture"
-	elif [[ $1 == while ]]; then
-		await saw_stand_ins_until_the_end || complain "the hostile client goes on"
-		[[ -n $met ]] || complain "no stand-ins"
-		said hostile 'nothing to say' || complain "told: $(<"$work/hostile.log")"
-		take_shot "weston-run-$picture"
 	else
-		if [[ $1 == destroy ]]; then
+		case $1 in
+		destroy)
 			await said hostile shown || complain "not shown: $(<"$work/hostile.log")"
-		else
+			screenshot "weston-run-$picture"
+			;;
+		while)
+			await said hostile 'exit status: 0' || complain "no screenshot: $(<"$work/hostile.log")"
+			take_shot "weston-run-$picture"
 			await has_stand_ins || complain "no stand-ins"
-		fi
-		screenshot "weston-run-$picture"
+			;;
+		*)
+			await has_stand_ins || complain "no stand-ins"
+			screenshot "weston-run-$picture"
+			;;
+		esac
 		alive hostile
 		kill "$hostile" || true
 	fi
@@ -384,12 +387,6 @@ has_stand_ins() {
 
 has_no_stand_ins() {
 	! has_stand_ins
-}
-
-# Sets $met if there are any meanwhile.
-saw_stand_ins_until_the_end() {
-	! has_stand_ins || met=yes
-	has_ended hostile
 }
 
 # captures_into_nothing STATUS PATTERN: the screenshooter passes a file without a page, as

@@ -34,7 +34,7 @@ It keeps to the rules:
 It does not:
   shrink             shrinks its file to nothing while it is shown
   regrow             shrinks it and makes it longer again, all the time
-  while COMMAND...   does so while COMMAND runs
+  while COMMAND...   does so while COMMAND runs, and then goes on
   oversize           has a pool that is larger than its file
   sparse             has a file of which no page is there (in a --directory that
                      is full)

@@ -59,7 +59,7 @@ pub fn regrow(session: &mut Session, options: &Options) -> Result<()> {
     shown.go_on(session, options.frames)
 }
 
-/// The same while a command runs, say one that takes a picture of the screen.
+/// The same, first of all while a command runs, say one that takes a picture of the screen.
 pub fn regrow_while(session: &mut Session, options: &Options, command: &[OsString]) -> Result<()> {
     let (program, arguments) = command.split_first().context("a command is missing")?;
     let name = program.to_string_lossy();
@@ -72,7 +72,8 @@ pub fn regrow_while(session: &mut Session, options: &Options, command: &[OsStrin
         result = shown.window.show(session, &shown.buffer);
     }
     crate::say(&format!("{name}: {}", child.wait()?));
-    result
+    result?;
+    shown.go_on(session, options.frames)
 }
 
 /// The file never had the pages: it is half as long as the pool.
