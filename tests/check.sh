@@ -7,10 +7,6 @@
 # shellcheck disable=SC2034 # for those who source this
 number=0 failed=0
 
-inside() {
-	"$REPO/tests/toolchain.sh" run "$@"
-}
-
 comment() {
 	sed 's/^/# /'
 }

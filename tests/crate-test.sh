@@ -20,7 +20,7 @@ package=nosigbus-$(sed -n 's/^version = "\(.*\)"/\1/p' "$REPO/samples/Cargo.toml
 cd "$REPO/samples"
 
 in_root() { # VARIABLE=VALUE... COMMAND...
-	"$REPO/tests/toolchain.sh" run env "CARGO_TARGET_DIR=$target" "$@"
+	inside env "CARGO_TARGET_DIR=$target" "$@"
 }
 
 builds() { # CARGO-OPTION...

@@ -45,10 +45,6 @@ NOT_NEEDED=(
 	'linux-source-*/tools/testing/selftests/*/*'
 )
 
-inside() {
-	"$REPO/tests/toolchain.sh" run "$@"
-}
-
 at_least() {
 	[[ $(printf '%s\n' "$1" "$2" | sort -V | sed -n 1p) == "$1" ]]
 }

@@ -41,6 +41,11 @@ die() {
 	exit 1
 }
 
+# inside COMMAND...: in the toolchain root.
+inside() {
+	"$REPO/tests/toolchain.sh" run "$@"
+}
+
 # Shows how far the log of a long command has come: on a terminal in one line,
 # every second; elsewhere a line every 20 seconds.
 progress() {

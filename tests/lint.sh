@@ -30,10 +30,6 @@ check() { # TEXT COMMAND...
 	"${@:2}" || failed+=("$1")
 }
 
-inside() {
-	"$REPO/tests/toolchain.sh" run "$@"
-}
-
 mapfile -t rust < <(of 'rust/*.rs')
 mapfile -t shell < <(of '*.sh' '.ci/run')
 mapfile -t kernel_c < <(of 'rust/*.[ch]' 'include/*.h')
