@@ -5,10 +5,10 @@
 usage: report.py KERNEL_SOURCE LABEL=LOG...
 
 A LOG is the TAP output of a selftest, or a kernel log with the KTAP of the
-KUnit tests that ran at insmod. A line for each log, then what failed, in full:
-who sees only the end of a long output finds it there. The last line reads
-"N passed, N failed, N skipped"; exits 1 if anything failed or if a log has no
-test in it.
+KUnit tests that ran at insmod. A line for each log, then those in which
+something failed, in full, then only what failed: who sees just the end of a
+long output finds it there. The last line reads "N passed, N failed, N
+skipped"; exits 1 if anything failed or if a log has no test in it.
 """
 
 import os
@@ -16,6 +16,7 @@ import re
 import sys
 
 PLAN = re.compile(r"1\.\.[0-9]+$")
+NOT_OK = re.compile(r"(\[[^]]*\] )?\s*not ok ")
 
 # What the kernel prints first of all when it loads the module: tests in a
 # kernel log before that are the kernel's own.
@@ -66,11 +67,15 @@ def main() -> int:
         failed += bad
         skipped += counts.skipped
 
+    # The longest first, so that the end shows something of several.
+    failures.sort(key=lambda failure: len(failure[1]), reverse=True)
     for heading, lines in failures:
         print(f"\n{heading}")
         print("\n".join(lines))
         if lines:
             kunit_parser.parse_run_tests(lines, stdout)
+    for heading, lines in failures:
+        print(heading, *(line for line in lines if NOT_OK.match(line)), sep="\n")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 
