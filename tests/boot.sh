@@ -209,7 +209,6 @@ run_command() {
 	# ends; setpriv, so that QEMU does not outlive this script.
 	setpriv --pdeathsig TERM timeout --foreground -k 5 "${BOOT_TIMEOUT:-1200}" "${qemu[@]}" 0<>"$work/stdin" 2>"$work/qemu.log" | cat ||
 		rc=${PIPESTATUS[0]}
-	sed -i 's/\r$//' "$log"
 }
 
 # Emulated CPUs do not always see in order what others write to the kernel's text: now
@@ -220,11 +219,10 @@ died_of_emulation() {
 		! grep -q 'nosigbus: loading out-of-tree module' "$log"
 }
 
-rc=0
 if [[ -n $interactive ]]; then
 	note "a shell in the guest; leave it with: exit"
+	rc=0
 	"${qemu[@]}" 2>"$work/qemu.log" || rc=$?
-	sed -i 's/\r$//' "$log"
 else
 	run_command
 	for again in 1 2; do
@@ -234,6 +232,7 @@ else
 	done
 fi
 
+sed -i 's/\r$//' "$log"
 CURRENT_LOG=$log
 if ! "$REPO/tests/klog-check.sh" "$log" >&2; then
 	exit 99
