@@ -34,82 +34,9 @@ if (($# == 0)); then
 	rm -f "$results"/*.tap
 fi
 
-# The programs make their files below this directory, also as an unprivileged
-# user. Each file system has its name there.
-NOSIGBUS_FS=$(mktemp -d)
-export NOSIGBUS_FS
-images=$NOSIGBUS_FS/images
-# A directory of the host, over 9p.
-p9=$(mktemp -d "$results/../9p.XXXXXX")
-mounted=()
-
-fail() {
-	echo "run.sh: $*" >&2
-	exit 1
-}
-
-must() {
-	local output
-	output=$("$@" 2>&1) || fail "cannot set up the file systems: $*: $output"
-}
-
-needs_module() { # MODULE...: those that the kernel has as modules, and are not there yet
-	local module
-	for module; do
-		modprobe -q "$module" || true
-	done
-}
-
-# mounted_at NAME MOUNT-ARGUMENT...: a file system that everybody may write to.
-mounted_at() {
-	local dir=$NOSIGBUS_FS/$1
-	shift
-	mkdir -p "$dir"
-	must mount "$@" "$dir"
-	mounted=("$dir" "${mounted[@]}")
-	chmod 1777 "$dir" 2>/dev/null || true
-}
-
-# image NAME SIZE MKFS...: a file system in a file, $images/NAME.
-image() {
-	truncate -s "$2" "$images/$1"
-	must "${@:3}" "$images/$1"
-}
-
-take_down() {
-	local dir
-	for dir in "${mounted[@]}"; do
-		umount "$dir" || echo "run.sh: cannot unmount $dir" >&2
-	done
-	dmsetup remove nosigbus 2>/dev/null || true
-	losetup -D
-	rm -rf "$p9"
-}
-trap take_down EXIT
-
-chmod 755 "$NOSIGBUS_FS"
-mkdir "$images"
-needs_module loop dm-mod dm-flakey xfs btrfs erofs overlay nd_e820 nd_pmem quota_v2 kvm_amd kvm_intel
-
-mounted_at tmpfs -t tmpfs tmpfs
-mounted_at tmpfs-huge -t tmpfs -o huge=always tmpfs
-image ext4.img 64M mkfs.ext4 -q -F
-mounted_at ext4 -o loop "$images/ext4.img"
-image xfs.img 300M mkfs.xfs -q -f
-mounted_at xfs -o loop,usrquota "$images/xfs.img"
-image btrfs.img 128M mkfs.btrfs -q -f
-mounted_at btrfs -o loop "$images/btrfs.img"
-
-layers=$NOSIGBUS_FS/ext4/overlay
-mkdir "$layers" "$layers"/{lower,upper,work}
-chmod 1777 "$layers"/{lower,upper}
-mounted_at overlay -t overlay \
-	-o "lowerdir=$layers/lower,upperdir=$layers/upper,workdir=$layers/work" overlay
-
-chmod 1777 "$p9"
-mkdir "$NOSIGBUS_FS/9p"
-must mount --bind "$p9" "$NOSIGBUS_FS/9p"
-mounted=("$NOSIGBUS_FS/9p" "${mounted[@]}")
+# shellcheck source-path=SCRIPTDIR source=file-systems.sh
+. "$here/file-systems.sh"
+needs_module dm-mod dm-flakey erofs nd_e820 nd_pmem quota_v2 kvm_amd kvm_intel
 
 # Two pages and a byte.
 mkdir "$images/erofs"
