@@ -3,6 +3,8 @@
 # make            the module, for the kernel tree KDIR, with your own toolchain
 # make run        everything from nothing: a stock Debian kernel in QEMU, the demo
 # make test       every test, in the stock and in the debug kernel
+# make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=debug,
+#                 with SEED= a given one
 # make model      the model of faults and size changes, all interleavings (spin)
 # make lint       rustfmt, clippy, shellcheck, checkpatch
 # make tools      the command nosigbus and its library; tools_install installs them
@@ -16,6 +18,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nosigbus
 RELEASE := samples/release
 PROGRAMS := nosigbus nosigbus-compositor nosigbus-hostile nosigbus-writer
+STRESS_KERNEL ?= debug
 
 modules:
 	@tests/check-kdir.sh '$(KDIR)'
@@ -49,6 +52,9 @@ run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-compositor
 
 test:
 	@tests/test.sh
+
+stress: build/$(STRESS_KERNEL)/nosigbus.ko
+	@tests/stress.sh $(STRESS_KERNEL) build/results/stress
 
 model:
 	@tests/toolchain.sh run tests/model/run.sh build/results/model.tap
@@ -89,4 +95,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install tools tools_install run test model lint clean distclean FORCE
+.PHONY: modules modules_install headers_install man man_install tools tools_install run test model lint clean distclean FORCE stress

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The stress test: builds it, and runs it in a guest.
+#
+# usage: stress.sh stock|debug RESULTDIR
+#
+# STRESS_SECONDS is how long it is to take (1200), SEED what to repeat. The result is
+# RESULTDIR/stress.tap. Exit statuses as of boot.sh.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+kernel=$1
+results=$2
+cd "$REPO"
+stock=$(tests/kernel.sh stock)
+
+step "Stress: building it"
+mkdir -p build/stress
+# The harness is the one of the stock kernel's own selftests.
+logged stress tests/toolchain.sh run make -C tests/stress CC=gcc-14 "OUT=$REPO/build/stress" \
+	"KSRC=$stock/build" || die "the stress test did not build" "mend what the compiler complains of"
+
+export STRESS_SECONDS=${STRESS_SECONDS:-1200}
+# Setting up, the end of all processes, and the search for leaks take their time as well.
+BOOT_ENV="STRESS_SECONDS STRESS_MEMORY SEED" BOOT_TIMEOUT=$((STRESS_SECONDS + 900)) \
+	tests/boot.sh --kernel "$kernel" -- tests/stress/run.sh build/stress/stress "$results"

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Load and malice: processes with random mappings of files, all doing random things
+ * to them and to the files' sizes, in a memory cgroup that is too small for them, and
+ * killed at random. Each knows what every page may show (worker.c).
+ *
+ * usage: stress CGROUP, as root. STRESS_SECONDS is how long it is to take. SEED repeats
+ * what each process does, though not when it is killed, nor what they do to each
+ * other; it is printed.
+ */
+
+#include "worker.h"
+
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+/* A process that has made no progress for so long is stuck. */
+#define STUCK_SECONDS	300
+/* A process is killed every so many rounds of the loop that looks after them, on average. */
+#define LOOK_SECONDS	0.05
+#define KILL_EVERY	40
+
+/* What a hog maps and wants to have, in pages. */
+#define HOG_PAGES	(256 << 10)
+
+static const enum backing shared_backings[SHARED_FILES] = {
+	MEMFD, TMPFS, TMPFS_HUGE, EXT4, XFS, BTRFS, OVERLAY, MEMFD,
+};
+
+struct life {
+	pid_t pid;
+	int number;
+	bool killed;
+	long last_ops;
+	double since;
+};
+
+static struct worker worker;
+static struct shared *shared;
+static struct file shared_files[SHARED_FILES];
+static struct life lives[PROCESSES];
+static unsigned int seed;
+static long kills, found_dead, started;
+
+static long number_of(const char *variable, long otherwise)
+{
+	const char *value = getenv(variable);
+
+	return value && *value ? strtol(value, NULL, 0) : otherwise;
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static long oom_kills_of(const char *cgroup)
+{
+	const char *word = "oom_kill ";
+	char path[PATH_MAX], line[128];
+	long number = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/memory.events", cgroup);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		size_t len = strlen(word);
+
+		if (!strncmp(line, word, len)) {
+			number = atol(line + len);
+			break;
+		}
+	}
+	if (file)
+		fclose(file);
+	return number;
+}
+
+/* There may be no memory even for that. */
+static int give_up(struct worker *w, const char *what)
+{
+	if (errno != ENOMEM)
+		complain(w, ANSWER, "%s: %s", what, strerror(errno));
+	return errno != ENOMEM;
+}
+
+/*
+ * Writes to page after page of a mapping that is all past EOF, until the memory of
+ * all is used up and the OOM killer comes; looks now and then whether earlier ones
+ * still have what was written.
+ */
+static int eat(struct worker *w)
+{
+	struct file file;
+	enum class class = any(w, 2) ? SHARED_WRITE : PRIVATE;
+	unsigned long *words;
+	char *addr;
+
+	if (!open_file(&file, any(w, 2) ? MEMFD : EXT4, 0xff))
+		return give_up(w, "new file");
+	addr = map_file(class, file.map_fd, HOG_PAGES * page);
+	if (addr == MAP_FAILED)
+		return give_up(w, "mmap");
+	errno = -enable(w->device, addr, HOG_PAGES * page);
+	if (errno)
+		return give_up(w, "ENABLE");
+	for (long i = 0; i < HOG_PAGES && !stopped(w); i++) {
+		long other = any(w, i + 1);
+
+		words = (unsigned long *)(addr + i * page);
+		words[1] = i;
+		words = (unsigned long *)(addr + other * page);
+		if (words[0] || words[1] != (unsigned long)other || words[511]) {
+			complain(w, BYTE, "a hog's page %ld of class %d has %#lx, %#lx", other,
+				 class, words[0], words[1]);
+			return 1;
+		}
+		w->steps++;
+		count(&w->progress->ops[EAT], 1);
+		if (i % 64 == 0) {
+			note_faults(w);
+			/* The CPU is for the others. */
+			usleep(2000);
+		}
+	}
+	return 0;
+}
+
+/* What the process does. */
+static int live(int index, const char *cgroup)
+{
+	struct worker *w = &worker;
+	char path[PATH_MAX];
+	int sig, procs;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() == 1)
+		return 1;
+	w->index = index;
+	w->life = lives[index].number;
+	w->progress = &shared->progress[index];
+	w->seed = seed + 0x9e3779b9U * (index + 1) + 0x85ebca6bU * w->life;
+	w->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	procs = open(path, O_WRONLY | O_CLOEXEC);
+	if (w->eventfd < 0 || procs < 0 || write(procs, "0", 1) != 1) {
+		complain(w, ANSWER, "%s: %s", path, strerror(errno));
+		return 1;
+	}
+	close(procs);
+
+	sig = sigsetjmp(access_failed, 0);
+	if (sig) {
+		complain(w, SIGNAL, "signal %d, code %d, at %p", sig, last_signal.si_code,
+			 last_signal.si_addr);
+		return 1;
+	}
+	return index < WORKERS ? work(w) : eat(w);
+}
+
+static void start(int index, const char *cgroup)
+{
+	struct life *life = &lives[index];
+
+	life->number++;
+	life->killed = false;
+	life->since = seconds();
+	life->pid = fork();
+	if (!life->pid)
+		_exit(live(index, cgroup));
+	if (life->pid < 0) {
+		complain(&worker, DEATH, "fork: %s", strerror(errno));
+		life->pid = 0;
+	}
+	started++;
+}
+
+static long ops_of(int index)
+{
+	long ops = 0;
+
+	for (int i = 0; i < OPS; i++)
+		ops += shared->progress[index].ops[i];
+	return ops;
+}
+
+/* A process has ended; whether something is wrong with that. */
+static void bury(int index, int status)
+{
+	struct life *life = &lives[index];
+
+	life->pid = 0;
+	count(&shared->progress[index].faults, atomic_exchange(&shared->faults_now[index], 0));
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+		/* By whom, the cgroup tells in the end. */
+		found_dead += !life->killed;
+	} else if (status) {
+		worker.index = index;
+		worker.life = life->number;
+		complain(&worker, DEATH, "ended with %#x", status);
+	}
+}
+
+static struct progress total(void)
+{
+	struct progress sum = {};
+	atomic_long *to = (atomic_long *)&sum;
+
+	for (int i = 0; i < PROCESSES; i++) {
+		atomic_long *from = (atomic_long *)&shared->progress[i];
+
+		for (size_t j = 0; j < sizeof(sum) / sizeof(*to); j++)
+			to[j] += from[j];
+	}
+	return sum;
+}
+
+/* All kinds of things, and not just once. */
+static bool enough(const struct progress *sum, long oom_kills)
+{
+	for (int i = 0; i < OPS; i++)
+		if (!sum->ops[i])
+			return false;
+	return oom_kills > 0 && kills > 0 && sum->pages >= 10000 && sum->faults >= 10000 &&
+		sum->stand_ins >= 500 && sum->given_back >= 20 && sum->growths >= 100 &&
+		sum->children > 0 && sum->children_killed > 0 && sum->seals > 0 &&
+		sum->unloads_refused > 0 && sum->failed_resizes * 10 < sum->ops[RESIZE];
+}
+
+/*
+ * Has all of them run for so long, and for a while more if that was not enough; has
+ * killed processes replaced. How long that was.
+ */
+static long run(long duration, const char *cgroup)
+{
+	double begin = seconds(), until = begin + duration, stop_at = 0;
+	int running = 0;
+
+	for (int i = 0; i < PROCESSES; i++)
+		start(i, cgroup);
+	do {
+		double now;
+
+		usleep(LOOK_SECONDS * 1e6);
+		now = seconds();
+		if (now >= until) {
+			struct progress sum = total();
+
+			if (now >= until + STUCK_SECONDS ||
+			    enough(&sum, oom_kills_of(cgroup)))
+				atomic_store(&shared->stop, true);
+		}
+		if (shared->stop && !stop_at)
+			stop_at = now;
+		running = 0;
+		for (int i = 0; i < PROCESSES; i++) {
+			struct life *life = &lives[i];
+			long ops = ops_of(i);
+			int status;
+
+			if (life->pid && waitpid(life->pid, &status, WNOHANG) == life->pid)
+				bury(i, status);
+			if (!life->pid) {
+				if (!shared->stop)
+					start(i, cgroup);
+				running += !!life->pid;
+				continue;
+			}
+			running++;
+			if (ops != life->last_ops) {
+				life->last_ops = ops;
+				life->since = now;
+			}
+			if (now - life->since > STUCK_SECONDS ||
+			    (stop_at && now - stop_at > STUCK_SECONDS)) {
+				worker.index = i;
+				worker.life = life->number;
+				complain(&worker, STUCK, "is stuck after %ld operations", ops);
+				kill(life->pid, SIGKILL);
+				/* One that cannot be killed is not waited for. */
+				if (now - life->since > 2 * STUCK_SECONDS)
+					return now - begin;
+			} else if (!stop_at && i < WORKERS && !any(&worker, KILL_EVERY * WORKERS)) {
+				/* Hogs are for the OOM killer. */
+				kill(life->pid, SIGKILL);
+				life->killed = true;
+				kills++;
+			}
+		}
+	} while (running);
+	return seconds() - begin;
+}
+
+/* 0, or minus errno. */
+static int unload(void)
+{
+	return syscall(SYS_delete_module, "nosigbus", O_NONBLOCK) ? -errno : 0;
+}
+
+static int load(void)
+{
+	const char *path = getenv("NOSIGBUS_KO");
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1, ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* Whether nobody is counted any more as somebody who could write to a shared memfd. */
+static bool can_be_sealed(void)
+{
+	for (int i = 0; i < SHARED_FILES; i++)
+		if (shared_files[i].backing == MEMFD &&
+		    fcntl(shared_files[i].fd, F_ADD_SEALS, F_SEAL_WRITE)) {
+			ksft_print_msg("F_SEAL_WRITE: %s\n", strerror(errno));
+			return false;
+		}
+	return true;
+}
+
+static const char * const tests[WRONGS] = {
+	[SIGNAL] = "no access has raised a signal that it may not",
+	[BYTE] = "no page has shown what it may not",
+	[ANSWER] = "no call has answered what it may not",
+	[MODULE] = "the module could not be unloaded meanwhile",
+	[SEAL] = "no mapping that is gone is counted as writable",
+	[DEATH] = "no process has ended but of SIGKILL",
+	[STUCK] = "no process was stuck",
+};
+
+static void report(const struct progress *sum, long duration, long oom_kills)
+{
+	long ops = 0;
+
+	for (int i = 0; i < OPS; i++) {
+		ksft_print_msg("%s: %ld\n", op_names[i], sum->ops[i]);
+		ops += sum->ops[i];
+	}
+	ksft_print_msg("%ld s: %ld operations, %ld pages looked at, %ld faults, %ld stand-ins, %ld given back\n",
+		       duration, ops, sum->pages, sum->faults, sum->stand_ins, sum->given_back);
+	ksft_print_msg("%ld changes of size, of which %ld growths of own files, %ld failed for want of memory\n",
+		       sum->ops[RESIZE], sum->growths, sum->failed_resizes);
+	ksft_print_msg("%ld processes, %ld killed by kill -9, %ld by the OOM killer; %ld children, %ld of them killed\n",
+		       started, kills, oom_kills, sum->children, sum->children_killed);
+	ksft_print_msg("%ld attempts to unload refused, %ld memfds sealed, %ld calls without memory\n",
+		       sum->unloads_refused, sum->seals, sum->out_of_memory);
+}
+
+int main(int argc, char **argv)
+{
+	long duration = number_of("STRESS_SECONDS", 1200), oom_kills;
+	unsigned int random = 0;
+	struct progress sum;
+	bool sealed;
+	int ret;
+
+	if (argc != 2 || duration <= 0)
+		ksft_exit_fail_msg("usage: stress CGROUP\n");
+	getrandom(&random, sizeof(random), 0);
+	seed = number_of("SEED", random);
+	page = page_size();
+	catch_signals();
+	ksft_print_header();
+	ksft_set_plan(WRONGS + 4);
+	ksft_print_msg("SEED=%#x\n", seed);
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	if (shared == MAP_FAILED)
+		ksft_exit_fail_msg("mmap: %s\n", strerror(errno));
+	/* So that it is not charged to those in the cgroup. */
+	memset(shared, 0, sizeof(*shared));
+	worker.shared = shared;
+	worker.seed = seed;
+	worker.device = open_device();
+	if (worker.device < 0)
+		ksft_exit_fail_msg("/dev/nosigbus: %s\n", strerror(errno));
+	for (int i = 0; i < SHARED_FILES; i++) {
+		if (!open_file(&shared_files[i], shared_backings[i], 1 + i))
+			ksft_exit_fail_msg("new file: %s\n", strerror(errno));
+		shared_files[i].shared = true;
+	}
+	worker.shared_files = shared_files;
+
+	duration = run(duration, argv[1]);
+
+	sum = total();
+	oom_kills = oom_kills_of(argv[1]);
+	report(&sum, duration, oom_kills);
+	if (*shared->complaint)
+		ksft_print_msg("SEED=%#x: %s\n", seed, shared->complaint);
+	for (int i = 0; i < WRONGS; i++)
+		ksft_test_result(!*shared->complaint || shared->wrong != (enum wrong)i, "%s\n",
+				 tests[i]);
+	/* Children are killed as well, and not all of them are found dead. */
+	ksft_test_result(oom_kills > 0 && found_dead <= oom_kills,
+			 "the OOM killer has killed all that nobody else has (%ld of %ld)\n",
+			 found_dead, oom_kills);
+
+	ksft_test_result(enough(&sum, oom_kills), "enough was done to mean something\n");
+
+	sealed = can_be_sealed();
+	ksft_test_result(sealed, "the files that were shared can be sealed against writing\n");
+	close(worker.device);
+	ret = unload();
+	ksft_print_msg("delete_module: %s\n", strerror(-ret));
+	ret = ret ?: load();
+	ksft_test_result(!ret, "the module could be unloaded in the end, and loaded again\n");
+	ksft_finished();
+}

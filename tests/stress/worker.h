@@ -1,0 +1,1054 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A worker of the stress test: random operations on mappings of which it knows what
+ * each page has to show. That of files of its own it knows byte for byte, that of files
+ * that others resize as a set (impossible()).
+ */
+
+#ifndef _NOSIGBUS_STRESS_WORKER_H
+#define _NOSIGBUS_STRESS_WORKER_H
+
+#include "files.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22
+#define MADV_POPULATE_WRITE	23
+#endif
+
+/* Where the kernel puts nothing on its own: it goes down from the stack. */
+#define ARENA		((char *)0x10000000000)
+
+/* Steps of a child, and between two looks at how many faults there have been. */
+#define CHILD_STEPS	60
+#define ROUND		64
+
+static const char * const op_names[OPS] = {
+	[CHECK] = "check", [STORE] = "store", [MAP] = "mmap", [UNMAP] = "munmap",
+	[PROTECT] = "mprotect", [MOVE] = "mremap", [ADVISE] = "madvise", [SYNC] = "msync",
+	[LOCK] = "mlock", [OPT_IN] = "ENABLE", [OPT_OUT] = "DISABLE", [ASK] = "STATUS",
+	[RESIZE] = "resize", [FORK] = "fork", [UNLOAD] = "delete_module", [RETIRE] = "new file",
+	[EAT] = "store of a hog",
+};
+
+static char *address_of(const struct worker *w, const struct piece *p)
+{
+	return w->arena + ((size_t)p->slot * SLOT_PAGES + p->first) * page;
+}
+
+static int index_of(const struct piece *p, int i)
+{
+	return p->pgoff + i;
+}
+
+static int pages_of_file(const struct file *file)
+{
+	return (file->size + page - 1) / page;
+}
+
+/* What is being said of, in a complaint. */
+static const char *describe(const struct piece *p)
+{
+	static const char * const classes[] = { "private", "shared read", "shared write" };
+	static char text[160];
+
+	snprintf(text, sizeof(text), "%s %s mapping of %s file %d on %s, prot %d, flags %x",
+		 p->object ? "opted-in" : "plain", classes[p->class],
+		 p->file->shared ? "shared" : "own", p->file->id, backing_name(p->file->backing),
+		 p->prot, p->object ? p->object->flags : 0);
+	return text;
+}
+
+static bool out_of_memory(struct worker *w, long ret)
+{
+	if (ret == -ENOMEM || ret == -EAGAIN)
+		count(&w->progress->out_of_memory, 1);
+	return ret == -ENOMEM || ret == -EAGAIN;
+}
+
+/* Pieces, and what they have in common. */
+static struct piece *new_piece(struct worker *w)
+{
+	for (int i = 0; i < PIECES; i++)
+		if (!w->pieces[i].used) {
+			memset(&w->pieces[i], 0, sizeof(w->pieces[i]));
+			return &w->pieces[i];
+		}
+	return NULL;
+}
+
+static int free_pieces(const struct worker *w)
+{
+	int n = 0;
+
+	for (int i = 0; i < PIECES; i++)
+		n += !w->pieces[i].used;
+	return n;
+}
+
+static struct piece *any_piece(struct worker *w)
+{
+	int start = any(w, PIECES);
+
+	for (int i = 0; i < PIECES; i++) {
+		struct piece *p = &w->pieces[(start + i) % PIECES];
+
+		if (p->used)
+			return p;
+	}
+	return NULL;
+}
+
+static int empty_slot(struct worker *w)
+{
+	int start = any(w, SLOTS);
+
+	for (int i = 0; i < SLOTS; i++) {
+		int slot = (start + i) % SLOTS;
+		bool empty = true;
+
+		for (int j = 0; j < PIECES; j++)
+			empty &= !w->pieces[j].used || w->pieces[j].slot != slot;
+		if (empty)
+			return slot;
+	}
+	return -1;
+}
+
+static void put_object(struct object *object)
+{
+	if (!object || --object->pieces)
+		return;
+	for (int i = 0; i < INDEXES; i++)
+		free(object->shadows[i]);
+	memset(object, 0, sizeof(*object));
+}
+
+static struct object *new_object(struct worker *w, struct file *file, unsigned int flags)
+{
+	struct object *object = w->objects;
+
+	/* There are no fewer than pieces. */
+	while (object->pieces)
+		object++;
+	*object = (struct object){ .pieces = 1, .file = file, .flags = flags };
+	return object;
+}
+
+static void drop_copy(struct piece *p, int i)
+{
+	free(p->copies[i].bytes);
+	p->copies[i] = (struct copy){};
+}
+
+static void drop_copies(struct piece *p)
+{
+	for (int i = 0; i < p->pages; i++)
+		drop_copy(p, i);
+}
+
+static void forget_piece(struct piece *p)
+{
+	drop_copies(p);
+	put_object(p->object);
+	p->used = false;
+}
+
+/* Two pieces of one; the second begins with its page at. */
+static struct piece *split(struct worker *w, struct piece *p, int at)
+{
+	struct piece *second = new_piece(w);
+
+	*second = *p;
+	second->first += at;
+	second->pgoff += at;
+	second->pages -= at;
+	memmove(second->copies, p->copies + at, second->pages * sizeof(p->copies[0]));
+	memset(second->copies + second->pages, 0, at * sizeof(p->copies[0]));
+	memset(p->copies + at, 0, second->pages * sizeof(p->copies[0]));
+	p->pages = at;
+	if (p->object)
+		p->object->pieces++;
+	return second;
+}
+
+/* The piece that has just these pages of one. */
+static struct piece *cut_out(struct worker *w, struct piece *p, int from, int to)
+{
+	if (to < p->pages)
+		split(w, p, to);
+	return from ? split(w, p, from) : p;
+}
+
+/* STATUS of a piece: counts what there was since it was last asked. */
+static void ask(struct worker *w, struct piece *p)
+{
+	struct object *o = p->object;
+	struct nosigbus_status s;
+	bool fine;
+	int ret = status_of(w->device, address_of(w, p) + any(w, p->pages * page), 0, &s);
+	unsigned int shadows = 0;
+
+	if (!o) {
+		if (ret != -ENOENT)
+			complain(w, ANSWER, "STATUS: %s: %s", strerror(-ret), describe(p));
+		return;
+	}
+	for (int i = 0; i < INDEXES; i++)
+		shadows += !!o->shadows[i];
+	fine = !ret && s.flags == o->flags && s.zero_pages >= o->last.zero_pages &&
+		s.private_pages >= o->last.private_pages &&
+		s.shadow_pages >= o->last.shadow_pages && s.given_back >= o->last.given_back &&
+		s.shadow_pages_held >= shadows && s.shadow_pages_held <= INDEXES &&
+		!s.errors && !s.error;
+	/* Each kind of mapping has its kind of stand-in. */
+	if (p->class == SHARED_WRITE)
+		fine &= !s.zero_pages && !s.private_pages;
+	else
+		fine &= !s.shadow_pages && !s.shadow_pages_held && !s.given_back;
+	if (!fine) {
+		complain(w, ANSWER,
+			 "STATUS: %d, flags %x, zero %llu, private %llu, shadow %llu, held %llu (%u), back %llu, errors %llu (%u): %s",
+			 ret, s.flags, s.zero_pages, s.private_pages, s.shadow_pages,
+			 s.shadow_pages_held, shadows, s.given_back, s.errors, s.error, describe(p));
+		return;
+	}
+	/* A child counts together with its parent, who does so itself. */
+	if (!w->child) {
+		count(&w->progress->stand_ins, stand_ins(&s) - stand_ins(&o->last));
+		count(&w->progress->given_back, s.given_back - o->last.given_back);
+	}
+	o->last = s;
+}
+
+static void unmap_piece(struct worker *w, struct piece *p)
+{
+	if (p->object)
+		ask(w, p);
+	/* Nothing of a VMA has to be allocated to unmap all of it; a merged one is split. */
+	while (munmap(address_of(w, p), p->pages * page))
+		if (!out_of_memory(w, -errno)) {
+			complain(w, ANSWER, "munmap: %s: %s", strerror(errno), describe(p));
+			break;
+		}
+	forget_piece(p);
+}
+
+/* A call may have been done in part: what is where it was is not known any more. */
+static void clear_slot(struct worker *w, int slot)
+{
+	for (int i = 0; i < PIECES; i++)
+		if (w->pieces[i].used && w->pieces[i].slot == slot)
+			forget_piece(&w->pieces[i]);
+	while (munmap(w->arena + (size_t)slot * SLOT_PAGES * page, SLOT_PAGES * page))
+		if (!out_of_memory(w, -errno)) {
+			complain(w, ANSWER, "munmap of a slot: %s", strerror(errno));
+			return;
+		}
+}
+
+static void file_grown(struct worker *w, struct file *file)
+{
+	int end = pages_of_file(file);
+
+	for (struct object *o = w->objects; o < w->objects + OBJECTS; o++)
+		for (int i = 0; o->file == file && i < end && i < INDEXES; i++) {
+			free(o->shadows[i]);
+			o->shadows[i] = NULL;
+		}
+}
+
+static void copies_may_be_dropped(struct worker *w, struct file *file, off_t from)
+{
+	for (struct piece *p = w->pieces; p < w->pieces + PIECES; p++)
+		for (int i = 0; p->used && p->file == file && i < p->pages; i++)
+			if (index_of(p, i) >= (int)(from / page))
+				p->copies[i].maybe = true;
+}
+
+static void forget_mappings(struct worker *w, struct file *file)
+{
+	for (struct piece *p = w->pieces; p < w->pieces + PIECES; p++)
+		if (p->used && p->file == file)
+			unmap_piece(w, p);
+}
+
+/* What a page shows that has no private copy; NULL: SIGBUS. */
+static const unsigned char *underlying(const struct piece *p, int i)
+{
+	static unsigned char zeros[4096];
+	int index = index_of(p, i);
+
+	if (index < pages_of_file(p->file))
+		return p->file->bytes + index * page;
+	if (!p->object)
+		return NULL;
+	return p->class == SHARED_WRITE && p->object->shadows[index] ?
+		p->object->shadows[index] : zeros;
+}
+
+/* Ways to read a page and to write a word; each returns 0, minus the signal or EFAULT. */
+enum way { DIRECTLY, BY_PIPE, BY_PROCESS_VM, BY_PROC_MEM, WAYS };
+
+static long all_or_error(long ret, size_t len)
+{
+	return ret < 0 ? -errno : (size_t)ret == len ? 0 : -EFAULT;
+}
+
+static long read_directly(void *to, const void *from)
+{
+	int sig = sigsetjmp(access_failed, 0);
+
+	if (sig)
+		return -sig;
+	memcpy(to, from, page);
+	return 0;
+}
+
+static long read_page(enum way way, void *to, void *from)
+{
+	struct iovec local = { to, page }, remote = { from, page };
+	int fds[2], fd;
+	long ret;
+
+	switch (way) {
+	case DIRECTLY:
+		return read_directly(to, from);
+	case BY_PIPE:
+		if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
+			return -errno;
+		ret = all_or_error(write(fds[1], from, page), page);
+		if (!ret)
+			ret = all_or_error(read(fds[0], to, page), page);
+		close(fds[0]);
+		close(fds[1]);
+		return ret;
+	case BY_PROCESS_VM:
+		return all_or_error(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), page);
+	default:
+		fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+		ret = pread(fd, to, page, (long)from);
+		/* EIO is its word for EFAULT. */
+		ret = ret < 0 ? (errno == EIO ? -EFAULT : -errno) : all_or_error(ret, page);
+		close(fd);
+		return ret;
+	}
+}
+
+static long write_directly(void *to, unsigned long value)
+{
+	int sig = sigsetjmp(access_failed, 0);
+
+	if (sig)
+		return -sig;
+	*(volatile unsigned long *)to = value;
+	return 0;
+}
+
+static long write_word(enum way way, void *to, unsigned long value)
+{
+	struct iovec local = { &value, sizeof(value) }, remote = { to, sizeof(value) };
+	int fds[2];
+	long ret;
+
+	switch (way) {
+	case DIRECTLY:
+		return write_directly(to, value);
+	case BY_PIPE:
+		if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
+			return -errno;
+		ret = all_or_error(write(fds[1], &value, sizeof(value)), sizeof(value));
+		if (!ret)
+			ret = all_or_error(read(fds[0], to, sizeof(value)), sizeof(value));
+		close(fds[0]);
+		close(fds[1]);
+		return ret;
+	default:
+		return all_or_error(process_vm_writev(getpid(), &local, 1, &remote, 1, 0),
+				    sizeof(value));
+	}
+}
+
+/* Whether a call has failed as one does that the access would have raised the signal in. */
+static bool same_failure(enum way way, long ret, int sig)
+{
+	return ret == (way == DIRECTLY ? -sig : -EFAULT);
+}
+
+static bool same_page(const unsigned char *a, const unsigned char *b)
+{
+	return b && !memcmp(a, b, page);
+}
+
+/* Huge pages of the file that it maps across EOF belong to it. */
+static bool may_be_mapped_past_eof(const struct piece *p)
+{
+	return p->file->backing == TMPFS_HUGE;
+}
+
+static void complain_of_page(struct worker *w, const struct piece *p, int i,
+			     const unsigned char *got, const unsigned char *expected, size_t at)
+{
+	at -= at % sizeof(long);
+	complain(w, BYTE, "page %d (index %d, file size %ld), offset %zu: %016lx, not %016lx: %s",
+		 i, index_of(p, i), (long)p->file->size, at, *(const unsigned long *)(got + at),
+		 expected ? *(const unsigned long *)(expected + at) : 0, describe(p));
+}
+
+static void check_shared(struct worker *w, struct piece *p, int i, enum way way, long ret,
+			 const unsigned char *got)
+{
+	size_t wrong;
+
+	if (ret) {
+		/* A plain mapping may raise SIGBUS at any time. */
+		if (p->object || !same_failure(way, ret, SIGBUS))
+			complain(w, SIGNAL, "reading page %d: %ld (way %d): %s", i, ret, way,
+				 describe(p));
+		return;
+	}
+	wrong = impossible(w, p->file, index_of(p, i), p->class == PRIVATE, got);
+	if (wrong)
+		complain_of_page(w, p, i, got, NULL, wrong - 1);
+}
+
+static void check_page(struct worker *w, struct piece *p, int i)
+{
+	enum way way = chance(w, 70) ? DIRECTLY : any(w, WAYS);
+	const unsigned char *expected;
+	struct copy *copy = &p->copies[i];
+	unsigned char got[4096];
+	size_t at = 0;
+	long ret;
+
+	if (!(p->prot & PROT_READ))
+		way = DIRECTLY;
+	ret = read_page(way, got, address_of(w, p) + i * page);
+	count(&w->progress->pages, 1);
+	if (ret == -ENOMEM || ret == -EMFILE) {
+		out_of_memory(w, ret);
+		return;
+	}
+	if (!(p->prot & PROT_READ)) {
+		if (ret != -SIGSEGV)
+			complain(w, SIGNAL, "reading page %d: %ld, not SIGSEGV: %s", i, ret,
+				 describe(p));
+		return;
+	}
+	if (p->file->shared) {
+		check_shared(w, p, i, way, ret, got);
+		return;
+	}
+
+	expected = underlying(p, i);
+	if (copy->bytes && !ret && same_page(got, copy->bytes)) {
+		if (!same_page(got, expected))
+			copy->maybe = false;
+		return;
+	}
+	if (copy->bytes && !copy->maybe)
+		expected = copy->bytes;
+	else
+		drop_copy(p, i);
+	if (ret) {
+		if (expected || !same_failure(way, ret, SIGBUS))
+			complain(w, SIGNAL,
+				 "reading page %d (index %d, file size %ld): %ld (way %d): %s", i,
+				 index_of(p, i), (long)p->file->size, ret, way, describe(p));
+		return;
+	}
+	if (!expected) {
+		if (!may_be_mapped_past_eof(p))
+			complain(w, SIGNAL, "reading page %d (index %d, file size %ld) works: %s",
+				 i, index_of(p, i), (long)p->file->size, describe(p));
+		return;
+	}
+	if (same_page(got, expected))
+		return;
+	while (got[at] == expected[at])
+		at++;
+	complain_of_page(w, p, i, got, expected, at);
+}
+
+static void check_some(struct worker *w)
+{
+	struct piece *p = any_piece(w);
+	int n, first;
+
+	if (!p)
+		return;
+	n = 1 + any(w, p->pages);
+	first = any(w, p->pages - n + 1);
+	for (int i = first; i < first + n && !stopped(w); i++)
+		check_page(w, p, i);
+}
+
+static void check_all(struct worker *w)
+{
+	for (int i = 0; i < PIECES; i++)
+		for (int j = 0; w->pieces[i].used && j < w->pieces[i].pages; j++)
+			check_page(w, &w->pieces[i], j);
+}
+
+/* How far into the page something may be stored: what is behind EOF is never seen again. */
+static size_t room(const struct piece *p, int i)
+{
+	off_t pos = (off_t)index_of(p, i) * page;
+
+	if (p->class == SHARED_WRITE && !p->file->shared && pos < p->file->size &&
+	    p->file->size - pos < (off_t)page)
+		return p->file->size - pos;
+	return page;
+}
+
+/* Has what a store has done be known. */
+static void has_stored(struct piece *p, int i, size_t at, unsigned long value)
+{
+	int index = index_of(p, i);
+	unsigned char **bytes;
+
+	if (p->class == SHARED_WRITE && index < pages_of_file(p->file)) {
+		memcpy(p->file->bytes + index * page + at, &value, sizeof(value));
+		return;
+	}
+	bytes = p->class == PRIVATE ? &p->copies[i].bytes : &p->object->shadows[index];
+	if (!*bytes) {
+		const unsigned char *before = underlying(p, i);
+
+		*bytes = malloc(page);
+		if (!*bytes)
+			abort();
+		memcpy(*bytes, before, page);
+	}
+	memcpy(*bytes + at, &value, sizeof(value));
+	p->copies[i].maybe = false;
+}
+
+static void store_to(struct worker *w, struct piece *p, int i)
+{
+	enum way way = chance(w, 70) ? DIRECTLY : any(w, BY_PROC_MEM);
+	bool past_eof = index_of(p, i) >= pages_of_file(p->file), signals;
+	unsigned long value;
+	size_t words, at;
+	long ret;
+
+	/* What both have is the parent's to change. */
+	if (w->child && p->class == SHARED_WRITE && !p->file->shared)
+		return;
+	/* Nobody knows whose huge page that is. */
+	if (past_eof && may_be_mapped_past_eof(p))
+		return;
+	words = room(p, i) / sizeof(value);
+	if (!words)
+		return;
+	at = any(w, words) * sizeof(value);
+	/* So that what is there is known. */
+	if (p->copies[i].bytes && p->copies[i].maybe && p->prot & PROT_READ)
+		check_page(w, p, i);
+	if (p->copies[i].bytes && p->copies[i].maybe)
+		return;
+	value = word_for(w, p->file, index_of(p, i), p->class == PRIVATE);
+	ret = write_word(way, address_of(w, p) + i * page + at, value);
+	if (ret == -ENOMEM || ret == -EMFILE) {
+		out_of_memory(w, ret);
+		return;
+	}
+	if (!(p->prot & PROT_WRITE)) {
+		if (!same_failure(way, ret, SIGSEGV))
+			complain(w, SIGNAL, "writing to page %d: %ld, not SIGSEGV (way %d): %s", i,
+				 ret, way, describe(p));
+		return;
+	}
+	if (p->file->shared) {
+		if (ret && (p->object || !same_failure(way, ret, SIGBUS)))
+			complain(w, SIGNAL, "writing to page %d: %ld (way %d): %s", i, ret, way,
+				 describe(p));
+		return;
+	}
+	signals = !p->copies[i].bytes && !underlying(p, i);
+	if (signals ? !same_failure(way, ret, SIGBUS) : ret)
+		complain(w, SIGNAL, "writing to page %d (index %d, file size %ld): %ld (way %d): %s",
+			 i, index_of(p, i), (long)p->file->size, ret, way, describe(p));
+	else if (!signals)
+		has_stored(p, i, at, value);
+}
+
+static void store_some(struct worker *w)
+{
+	struct piece *p = any_piece(w);
+
+	for (int n = p ? 1 + any(w, 4) : 0; n && !stopped(w); n--)
+		store_to(w, p, any(w, p->pages));
+}
+
+/* Whether a plain piece beside it may be one VMA with this one. */
+static bool may_be_merged(const struct worker *w, const struct piece *p)
+{
+	for (const struct piece *o = w->pieces; o < w->pieces + PIECES; o++)
+		if (o != p && o->used && !o->object && o->slot == p->slot &&
+		    (o->first + o->pages == p->first || p->first + p->pages == o->first))
+			return true;
+	return false;
+}
+
+static void opt_in(struct worker *w, struct piece *p)
+{
+	unsigned int flags = chance(w, 60) ? 0 : any(w, 4);
+	int ret = enable_with(w->device, address_of(w, p), p->pages * page, flags,
+			      flags & NOSIGBUS_EVENTFD ? w->eventfd : 0);
+
+	if (p->object ? ret == -EBUSY : (ret == -EINVAL && may_be_merged(w, p)))
+		return;
+	if (out_of_memory(w, ret))
+		return;
+	if (ret || p->object) {
+		complain(w, ANSWER, "ENABLE: %s: %s", strerror(-ret), describe(p));
+		return;
+	}
+	p->object = new_object(w, p->file, flags);
+	/* Made read-only before it opted in, it is for good. */
+	if (p->class == SHARED_WRITE && !(p->prot & PROT_WRITE))
+		p->class = SHARED_READ;
+}
+
+static void opt_out(struct worker *w, struct piece *p)
+{
+	int ret;
+
+	if (p->object)
+		ask(w, p);
+	ret = disable(w->device, address_of(w, p), p->pages * page);
+	if (!p->object ? ret == -ENOENT || (ret == -EINVAL && may_be_merged(w, p)) :
+	    out_of_memory(w, ret))
+		return;
+	if (ret || !p->object) {
+		complain(w, ANSWER, "DISABLE: %s: %s", strerror(-ret), describe(p));
+		return;
+	}
+	put_object(p->object);
+	p->object = NULL;
+}
+
+static void map_some(struct worker *w)
+{
+	struct piece *p = new_piece(w);
+	int slot = empty_slot(w);
+	char *addr;
+
+	if (!p || slot < 0)
+		return;
+	p->file = chance(w, 60) ? &w->own[any(w, OWN_FILES)] : &w->shared_files[any(w, SHARED_FILES)];
+	p->class = any(w, 3);
+	p->prot = class_prot(p->class);
+	p->slot = slot;
+	p->first = 1 + any(w, 4);
+	p->pages = 1 + any(w, MAP_PAGES);
+	p->pgoff = any(w, MAX_PGOFF + 1);
+	if (p->file->backing == OVERLAY_LOWER && p->class == SHARED_WRITE)
+		p->class = PRIVATE;
+	addr = mmap(address_of(w, p), p->pages * page, p->prot,
+		    class_flags(p->class) | MAP_FIXED_NOREPLACE, p->file->map_fd, p->pgoff * page);
+	if (addr == MAP_FAILED && out_of_memory(w, -errno))
+		return;
+	if (addr != address_of(w, p)) {
+		complain(w, ANSWER, "mmap: %s: %s", strerror(errno), describe(p));
+		return;
+	}
+	p->used = true;
+	if (chance(w, 85))
+		opt_in(w, p);
+}
+
+/* Some pages of a piece: *from up to and without *to. */
+static void choose_pages(struct worker *w, const struct piece *p, int *from, int *to)
+{
+	*from = any(w, p->pages);
+	*to = *from + 1 + any(w, p->pages - *from);
+}
+
+static void unmap_some(struct worker *w)
+{
+	struct piece *p = any_piece(w);
+	int from, to;
+
+	if (!p || free_pieces(w) < 2)
+		return;
+	choose_pages(w, p, &from, &to);
+	if (p->object)
+		ask(w, p);
+	if (munmap(address_of(w, p) + from * page, (to - from) * page)) {
+		if (!out_of_memory(w, -errno))
+			complain(w, ANSWER, "munmap: %s: %s", strerror(errno), describe(p));
+		clear_slot(w, p->slot);
+		return;
+	}
+	forget_piece(cut_out(w, p, from, to));
+}
+
+static void protect_some(struct worker *w)
+{
+	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
+	struct piece *p = any_piece(w);
+	int from, to, prot, ret;
+	bool refused;
+
+	if (!p || free_pieces(w) < 2)
+		return;
+	choose_pages(w, p, &from, &to);
+	prot = prots[any(w, 3)];
+	if (chance(w, 50))
+		prot = class_prot(p->class);
+	/* One that is not writable, but could be made so, is of another class then. */
+	if (p->class == SHARED_READ && prot & PROT_WRITE && !p->object)
+		return;
+	refused = p->class == SHARED_READ && prot & PROT_WRITE;
+	ret = mprotect(address_of(w, p) + from * page, (to - from) * page, prot) ? -errno : 0;
+	if (ret && out_of_memory(w, ret)) {
+		clear_slot(w, p->slot);
+	} else if (ret != (refused ? -EACCES : 0)) {
+		complain(w, ANSWER, "mprotect %d: %s: %s", prot, strerror(-ret), describe(p));
+	} else if (!refused && prot != p->prot) {
+		/* Else nothing is split. */
+		cut_out(w, p, from, to)->prot = prot;
+	}
+}
+
+static void move_some(struct worker *w)
+{
+	struct piece *p = any_piece(w), *copy;
+	int slot = empty_slot(w), first = 1 + any(w, 2), kind = any(w, 4), old, new;
+	bool dont_unmap, duplicate;
+	char *target, *got;
+
+	if (!p || slot < 0 || free_pieces(w) < 2)
+		return;
+	old = new = p->pages;
+	dont_unmap = kind == 1;
+	duplicate = kind == 2 && p->class != PRIVATE;
+	/* Merged with its neighbours, a plain one cannot be resized. */
+	if (kind == 3 && p->object)
+		new = 1 + any(w, p->pages + 4);
+	if (new > 2 * MAP_PAGES || p->pgoff + new > INDEXES)
+		return;
+	if (p->object)
+		ask(w, p);
+	target = w->arena + ((size_t)slot * SLOT_PAGES + first) * page;
+	got = mremap(address_of(w, p), duplicate ? 0 : old * page, new * page,
+		     MREMAP_MAYMOVE | MREMAP_FIXED | (dont_unmap ? MREMAP_DONTUNMAP : 0), target);
+	if (got == MAP_FAILED) {
+		if (!out_of_memory(w, -errno))
+			complain(w, ANSWER, "mremap, way %d, %d to %d pages: %s: %s", kind, old,
+				 new, strerror(errno), describe(p));
+		clear_slot(w, p->slot);
+		clear_slot(w, slot);
+		return;
+	}
+	if (duplicate || dont_unmap) {
+		copy = new_piece(w);
+		*copy = *p;
+		if (p->object)
+			p->object->pieces++;
+		/* Private pages move. */
+		memset(p->copies, 0, sizeof(p->copies));
+		p = copy;
+	}
+	for (int i = new; i < old; i++)
+		drop_copy(p, i);
+	p->slot = slot;
+	p->first = first;
+	p->pages = new;
+}
+
+/* Every page of a private mapping that has been written to has become one of its own. */
+static void all_are_copies(struct piece *p, int from, int to)
+{
+	for (int i = from; i < to; i++)
+		if (!p->copies[i].bytes && !p->file->shared) {
+			p->copies[i].bytes = malloc(page);
+			if (!p->copies[i].bytes)
+				abort();
+			memcpy(p->copies[i].bytes, underlying(p, i), page);
+		}
+}
+
+static void advise_some(struct worker *w)
+{
+	static const int advices[] = {
+		MADV_DONTNEED, MADV_DONTNEED, MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED, MADV_NORMAL,
+		MADV_RANDOM, MADV_SEQUENTIAL, MADV_POPULATE_READ, MADV_POPULATE_WRITE,
+		MADV_HUGEPAGE, MADV_NOHUGEPAGE,
+	};
+	int advice = advices[any(w, ARRAY_SIZE(advices))], from, to;
+	struct piece *p = any_piece(w);
+	bool populates = advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE;
+
+	if (!p || free_pieces(w) < 2)
+		return;
+	/* A plain mapping has an error past EOF, and after part of it. */
+	if (populates && (!p->object || !(p->prot & PROT_READ)))
+		return;
+	if (advice == MADV_POPULATE_WRITE) {
+		if (!(p->prot & PROT_WRITE))
+			return;
+		if (w->child && !p->file->shared && p->class == SHARED_WRITE)
+			return;
+		/* Whether there is a copy has to be known. */
+		for (int i = 0; i < p->pages; i++)
+			if (p->copies[i].bytes && p->copies[i].maybe)
+				return;
+	}
+	choose_pages(w, p, &from, &to);
+	/* These set a flag of the VMA, and would split it. */
+	if (advice != MADV_DONTNEED && advice != MADV_COLD && advice != MADV_PAGEOUT && !populates) {
+		from = 0;
+		to = p->pages;
+	}
+	if (madvise(address_of(w, p) + from * page, (to - from) * page, advice)) {
+		/* CONFIG_TRANSPARENT_HUGEPAGE may be without; a page table may not fit. */
+		if (!out_of_memory(w, -errno) && !(errno == EINVAL && advice >= MADV_HUGEPAGE &&
+						   advice <= MADV_NOHUGEPAGE))
+			complain(w, ANSWER, "madvise %d, pages %d to %d: %s: %s", advice, from, to,
+				 strerror(errno), describe(p));
+		clear_slot(w, p->slot);
+		return;
+	}
+	if (advice == MADV_DONTNEED)
+		for (int i = from; i < to; i++)
+			drop_copy(p, i);
+	if (advice == MADV_POPULATE_WRITE && p->class == PRIVATE)
+		all_are_copies(p, from, to);
+}
+
+static void sync_some(struct worker *w)
+{
+	static const int flags[] = { MS_ASYNC, MS_SYNC, MS_INVALIDATE };
+	struct piece *p = any_piece(w);
+
+	if (p && msync(address_of(w, p), p->pages * page, flags[any(w, 3)]))
+		complain(w, ANSWER, "msync: %s: %s", strerror(errno), describe(p));
+}
+
+static void lock_some(struct worker *w)
+{
+	unsigned char resident[2 * MAP_PAGES];
+	struct piece *p = any_piece(w);
+
+	if (!p)
+		return;
+	if (mincore(address_of(w, p), p->pages * page, resident) && !out_of_memory(w, -errno))
+		complain(w, ANSWER, "mincore: %s: %s", strerror(errno), describe(p));
+	/* A plain one would be locked; and private pages are made of all. */
+	if (!p->object || p->class == PRIVATE || !(p->prot & PROT_READ))
+		return;
+	if ((mlock(address_of(w, p), p->pages * page) ||
+	     munlock(address_of(w, p), p->pages * page)) && !out_of_memory(w, -errno))
+		complain(w, ANSWER, "mlock: %s: %s", strerror(errno), describe(p));
+}
+
+static void opt_in_some(struct worker *w)
+{
+	struct piece *p = any_piece(w);
+
+	if (p)
+		opt_in(w, p);
+}
+
+static void opt_out_some(struct worker *w)
+{
+	struct piece *p = any_piece(w);
+
+	if (p)
+		opt_out(w, p);
+}
+
+static void ask_some(struct worker *w)
+{
+	struct piece *p = any_piece(w);
+
+	if (p)
+		ask(w, p);
+}
+
+static void resize_some(struct worker *w)
+{
+	if (chance(w, 40))
+		resize(w, &w->shared_files[any(w, SHARED_FILES)]);
+	else if (!w->child)
+		resize(w, &w->own[any(w, OWN_FILES)]);
+}
+
+/* While something is opted in, by whomever, or the device open, it says EWOULDBLOCK. */
+static void try_to_unload(struct worker *w)
+{
+	if (!syscall(SYS_delete_module, "nosigbus", O_NONBLOCK))
+		complain(w, MODULE, "delete_module has unloaded it");
+	else if (errno != EWOULDBLOCK)
+		complain(w, MODULE, "delete_module: %s", strerror(errno));
+	else
+		count(&w->progress->unloads_refused, 1);
+}
+
+/* With all its mappings gone, a memfd can be sealed against writing: none is counted. */
+static void retire(struct worker *w)
+{
+	struct file *file = &w->own[any(w, OWN_FILES)];
+	int id = file->id;
+
+	if (w->child)
+		return;
+	forget_mappings(w, file);
+	if (file->backing == MEMFD) {
+		if (fcntl(file->fd, F_ADD_SEALS, F_SEAL_WRITE))
+			complain(w, SEAL, "F_SEAL_WRITE: %s", strerror(errno));
+		else
+			count(&w->progress->seals, 1);
+	}
+	close_file(file);
+	for (int try = 0; !open_file(file, any(w, OVERLAY_LOWER + 1), id); try++)
+		if (!out_of_memory(w, -errno) || try == 1000) {
+			complain(w, ANSWER, "new file: %s", strerror(errno));
+			return;
+		}
+}
+
+static void step(struct worker *w);
+
+static void note_faults(struct worker *w)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	if (!w->child)
+		w->shared->faults_now[w->index] = usage.ru_minflt + usage.ru_majflt;
+}
+
+/* A child knows what its parent does, and is alone with its own address space. */
+static void run_child(struct worker *w, bool for_ever)
+{
+	struct rusage usage;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	w->child = true;
+	for (int i = 0; (for_ever || i < CHILD_STEPS) && !stopped(w); i++)
+		step(w);
+	if (!stopped(w))
+		check_all(w);
+	getrusage(RUSAGE_SELF, &usage);
+	count(&w->progress->faults, usage.ru_minflt + usage.ru_majflt);
+	_exit(0);
+}
+
+/* The child writes a word to a page that both have, and the parent sees it. */
+static void fork_one(struct worker *w)
+{
+	bool kills = chance(w, 30);
+	struct piece *p = any_piece(w);
+	unsigned long value = 0;
+	int status, i = 0;
+	size_t at = 0;
+	pid_t pid;
+
+	if (w->child)
+		return;
+	if (p && p->object && p->class == SHARED_WRITE && p->prot == (PROT_READ | PROT_WRITE) &&
+	    !p->file->shared && !may_be_mapped_past_eof(p)) {
+		i = any(w, p->pages);
+		if (room(p, i) >= sizeof(value)) {
+			at = any(w, room(p, i) / sizeof(value)) * sizeof(value);
+			value = word_for(w, p->file, index_of(p, i), false);
+		}
+	}
+	pid = fork();
+	if (pid < 0) {
+		if (!out_of_memory(w, -errno))
+			complain(w, ANSWER, "fork: %s", strerror(errno));
+		return;
+	}
+	if (!pid) {
+		if (value) {
+			if (write_directly(address_of(w, p) + i * page + at, value))
+				complain(w, SIGNAL, "a child's write: %s", describe(p));
+			has_stored(p, i, at, value);
+		}
+		run_child(w, kills);
+	}
+	if (kills) {
+		for (int n = any(w, 200); n; n--)
+			usleep(100);
+		kill(pid, SIGKILL);
+		count(&w->progress->children_killed, 1);
+	}
+	if (waitpid(pid, &status, 0) != pid) {
+		complain(w, DEATH, "waitpid: %s", strerror(errno));
+		return;
+	}
+	count(&w->progress->children, 1);
+	/* The OOM killer is nobody's mistake. */
+	if (status && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) {
+		complain(w, DEATH, "a child ended with %#x", status);
+		return;
+	}
+	if (!value)
+		return;
+	if (status && *(volatile unsigned long *)(address_of(w, p) + i * page + at) != value)
+		return;
+	has_stored(p, i, at, value);
+	check_page(w, p, i);
+}
+
+static void (*const operations[OPS])(struct worker *w) = {
+	[CHECK] = check_some, [STORE] = store_some, [MAP] = map_some, [UNMAP] = unmap_some,
+	[PROTECT] = protect_some, [MOVE] = move_some, [ADVISE] = advise_some, [SYNC] = sync_some,
+	[LOCK] = lock_some, [OPT_IN] = opt_in_some, [OPT_OUT] = opt_out_some, [ASK] = ask_some,
+	[RESIZE] = resize_some, [FORK] = fork_one, [UNLOAD] = try_to_unload, [RETIRE] = retire,
+};
+
+/* Of a thousand. */
+static const int shares[OPS] = {
+	[CHECK] = 270, [STORE] = 200, [MAP] = 60, [UNMAP] = 45, [PROTECT] = 40, [MOVE] = 40,
+	[ADVISE] = 60, [SYNC] = 5, [LOCK] = 15, [OPT_IN] = 40, [OPT_OUT] = 15, [ASK] = 20,
+	[RESIZE] = 173, [FORK] = 8, [UNLOAD] = 4, [RETIRE] = 5,
+};
+
+static void step(struct worker *w)
+{
+	int n = any(w, 1000), op = 0;
+
+	while (n >= shares[op])
+		n -= shares[op++];
+	w->steps++;
+	operations[op](w);
+	if (op != RESIZE)
+		count(&w->progress->ops[op], 1);
+}
+
+static int work(struct worker *w)
+{
+	for (int i = 0; i < OWN_FILES; i++)
+		while (!open_file(&w->own[i], any(w, OVERLAY_LOWER + 1),
+				  1 + SHARED_FILES + w->index * OWN_FILES + i))
+			if (!out_of_memory(w, -errno)) {
+				complain(w, ANSWER, "new file: %s", strerror(errno));
+				return 1;
+			}
+	w->arena = ARENA;
+	while (!stopped(w)) {
+		step(w);
+		if (w->steps % ROUND == 0)
+			note_faults(w);
+	}
+	check_all(w);
+	for (int i = 0; i < PIECES; i++)
+		if (w->pieces[i].used)
+			unmap_piece(w, &w->pieces[i]);
+	note_faults(w);
+	return 0;
+}
+
+#endif /* _NOSIGBUS_STRESS_WORKER_H */
