@@ -2,112 +2,13 @@
 /*
  * A pair of mappings, alike but for one thing: one is plain, the other is opted
  * in. A test does the same to both and says what each has to answer and to show.
- *
- * What a mapping shows is written as a string, one character for each page:
- *	a b c	the content of the file's page 0, 1, 2
- *	A B C	the same, with what put() wrote over it
- *	0	zeros
- *	w	zeros, with what put() wrote over them
- *	!	SIGBUS
- *	-	SIGSEGV
- *	?	anything else
  */
 #ifndef _NOSIGBUS_PAIR_H
 #define _NOSIGBUS_PAIR_H
 
-#include "nosigbus_test.h"
+#include "side.h"
 
 #include <sys/syscall.h>
-
-/* The file has two full pages and TAIL bytes of a third; three more pages are mapped. */
-#define FILE_PAGES	3
-#define PAGES		6
-#define TAIL		100
-
-/* The address space around a mapping that is kept for its test, in pages. */
-#define AREA_PAGES	40
-#define BEFORE		8
-
-/* put() writes WRITTEN at this offset into a page. */
-#define PUT_AT		8
-#define WRITTEN		0x77
-
-static size_t page;
-
-struct side {
-	int fd;
-	size_t size;
-	char *area, *addr;
-};
-
-/* The address of a page of the mapping. */
-static inline char *at(const struct side *m, int index)
-{
-	return m->addr + index * page;
-}
-
-/* Whether the bytes at p, from one offset up to and without another, are all the same. */
-static inline bool all_are(char byte, const char *p, size_t from, size_t to)
-{
-	return from >= to || (p[from] == byte && !memcmp(p + from, p + from + 1, to - from - 1));
-}
-
-/* The character for the page at p, which may be a copy of one in the mapping. */
-static inline char page_shows(const struct side *m, const char *p)
-{
-	size_t index, end = 0;
-	int first = read_byte(p);
-	bool written;
-
-	if (first < 0)
-		return first == -SIGBUS ? '!' : '-';
-	written = p[PUT_AT] == WRITTEN;
-	/* How far the file's content goes in this page. */
-	if (first) {
-		index = first - 'a';
-		if (index >= m->size / page + 1)
-			return '?';
-		end = m->size - index * page < page ? m->size - index * page : page;
-	}
-	if (!all_are(first, p, 0, PUT_AT) ||
-	    !(written || all_are(first, p, PUT_AT, PUT_AT + 1)) ||
-	    !all_are(first, p, PUT_AT + 1, end) ||
-	    !all_are(0, p, end > PUT_AT ? end : PUT_AT + 1, page))
-		return '?';
-	if (!first)
-		return written ? 'w' : '0';
-	return written ? first - 'a' + 'A' : first;
-}
-
-/* What pages at p show. The string is good for one comparison. */
-static inline const char *shows(const struct side *m, const char *p, int pages)
-{
-	static char picture[AREA_PAGES + 1];
-
-	for (int i = 0; i < pages; i++)
-		picture[i] = page_shows(m, p + i * page);
-	picture[pages] = 0;
-	return picture;
-}
-
-/* Writes to each page at p; 'w' where that has worked, else as in shows(). */
-static inline const char *put(char *p, int pages)
-{
-	static char picture[AREA_PAGES + 1];
-
-	for (int i = 0; i < pages; i++) {
-		int ret = write_byte(p + i * page + PUT_AT, WRITTEN);
-
-		picture[i] = !ret ? 'w' : ret == -SIGBUS ? '!' : '-';
-	}
-	picture[pages] = 0;
-	return picture;
-}
-
-static inline long result(long ret)
-{
-	return ret == -1 ? -errno : ret;
-}
 
 FIXTURE(pair) {
 	struct side plain, opted;
@@ -152,29 +53,6 @@ FIXTURE_VARIANT_ADD(pair, ext4_shared_write) {
 	 variant->class == SHARED_READ ? (shared_read) : (shared_write))
 #define IS_WRITABLE()			BY_CLASS(true, false, true)
 #define IF_WRITABLE(yes, no)		BY_CLASS(yes, no, yes)
-
-/* A new file and a mapping of it in the middle of an area; false if that fails. */
-static inline bool make_side(struct side *m, enum backing on, enum class class)
-{
-	char *bytes;
-
-	m->size = (FILE_PAGES - 1) * page + TAIL;
-	m->fd = new_file(on);
-	bytes = malloc(m->size);
-	if (m->fd < 0 || !bytes)
-		return false;
-	for (size_t i = 0; i < m->size; i += page)
-		memset(bytes + i, 'a' + i / page, m->size - i < page ? m->size - i : page);
-	if (pwrite(m->fd, bytes, m->size, 0) != (ssize_t)m->size)
-		return false;
-	free(bytes);
-	m->area = mmap(NULL, AREA_PAGES * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (m->area == MAP_FAILED)
-		return false;
-	m->addr = mmap(m->area + BEFORE * page, PAGES * page, class_prot(class),
-		       class_flags(class) | MAP_FIXED, m->fd, 0);
-	return m->addr != MAP_FAILED;
-}
 
 FIXTURE_SETUP(pair)
 {
@@ -255,54 +133,6 @@ FIXTURE_TEARDOWN(pair)
 		SHOWS("abc!!!", "abc000");					\
 	}									\
 } while (0)
-
-/* How many VMAs the pages of an address range are in; holes do not count. */
-static inline int vmas(const char *addr, int pages)
-{
-	unsigned long from = (unsigned long)addr, to = from + pages * page, start, end;
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[PATH_MAX];
-	int n = 0;
-
-	if (!maps)
-		return -1;
-	while (fgets(line, sizeof(line), maps))
-		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && start < to && end > from)
-			n++;
-	fclose(maps);
-	return n;
-}
-
-/*
- * The entry of /proc/self/smaps for the VMA that starts at addr: the number (kB)
- * of a field, or for "VmFlags" whether flag is among them. -1 without a VMA.
- */
-static inline long smaps_of(const char *addr, const char *field, const char *flag)
-{
-	FILE *file = fopen("/proc/self/smaps", "re");
-	unsigned long start, end;
-	char line[PATH_MAX], padded[16];
-	bool here = false;
-	long value = -1;
-
-	if (!file)
-		return -1;
-	if (flag)
-		snprintf(padded, sizeof(padded), " %s ", flag);
-	while (value < 0 && fgets(line, sizeof(line), file)) {
-		char *colon = strchr(line, ':');
-
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			here = start == (unsigned long)addr;
-		else if (here && colon && colon - line == (long)strlen(field) &&
-			 !strncmp(line, field, strlen(field)))
-			value = flag ? !!strstr(colon, padded) : atol(colon + 1);
-	}
-	fclose(file);
-	return value;
-}
-
-#define HAS_FLAG(addr, flag)	smaps_of(addr, "VmFlags", flag)
 
 /* What a child process sees, and what it can write, if it is forked now. */
 static inline const char *child_shows(const struct side *m, char *board, int pages)
