@@ -99,7 +99,7 @@ for program; do
 	*) few=() ;;
 	esac
 	case $program in
-	kept | module | overcommit | real_errors | record_errors) run "$program" "$bin/$program" && continue ;; # takes root
+	injected | kept | module | overcommit | real_errors | record_errors) run "$program" "$bin/$program" && continue ;; # takes root
 	esac
 	case ${few_only:+$program} in
 	'' | abi | errors | views) run "$program-root" "$bin/$program" ;;
