@@ -119,6 +119,11 @@ debug_lane() {
 	in_kernel debug --root
 	cp build/boot/console-debug.log "$results/kunit.log"
 	logs+=("debug KUnit=$results/kunit.log")
+	step "Stress: a minute in the debug kernel"
+	local status=0
+	STRESS_SECONDS=60 tests/stress.sh debug "$results/stress" >/dev/null || status=$?
+	logs+=("stress=$results/stress/stress.tap")
+	one_test stress-boot "stress: clean end and clean kernel log" "$status"
 	# Those about the uAPI. What a system call does to a mapping does not depend on who
 	# calls it.
 	FUZZ_CALLS=100000 in_kernel_32 debug abi disable errors eventfd fuzz status
