@@ -5,6 +5,7 @@
 # make test       every test, in the stock and in the debug kernel
 # make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=debug,
 #                 with SEED= a given one
+# make kcsan      the race tests in a kernel with KCSAN (a build of its own)
 # make model      the model of faults and size changes, all interleavings (spin)
 # make lint       rustfmt, clippy, shellcheck, checkpatch
 # make tools      the command nosigbus and its library; tools_install installs them
@@ -55,6 +56,8 @@ test:
 
 stress: build/$(STRESS_KERNEL)/nosigbus.ko
 	@tests/stress.sh $(STRESS_KERNEL) build/results/stress
+kcsan:
+	@tests/kcsan.sh
 
 model:
 	@tests/toolchain.sh run tests/model/run.sh build/results/model.tap
@@ -64,7 +67,7 @@ lint:
 
 # The module for a kernel of tests/kernel.sh, and user space: Kbuild and cargo
 # know what has to be built again.
-build/stock/nosigbus.ko build/debug/nosigbus.ko: build/%/nosigbus.ko: FORCE
+build/stock/nosigbus.ko build/debug/nosigbus.ko build/kcsan/nosigbus.ko: build/%/nosigbus.ko: FORCE
 	@tests/build-module.sh $*
 
 $(PROGRAMS:%=build/$(RELEASE)/%) &: FORCE
@@ -95,4 +98,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install tools tools_install run test model lint clean distclean FORCE stress
+.PHONY: modules modules_install headers_install man man_install tools tools_install run test model lint clean distclean FORCE stress kcsan

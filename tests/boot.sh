@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# tests/boot.sh [--kernel stock|debug] [--share DIR] [--no-module] [-- COMMAND...]
+# tests/boot.sh [--kernel stock|debug|kcsan] [--share DIR] [--no-module] [-- COMMAND...]
 #
 # Boots that kernel (stock) under QEMU with the module loaded, runs COMMAND as
 # root in the same directory, and exits with its status; without COMMAND, opens
@@ -15,7 +15,7 @@
 #   98  the guest did not boot, or died before COMMAND ended
 #   99  the kernel's log has a report (see klog-check.sh), whatever COMMAND said
 #
-# BOOT_MEM, BOOT_CPUS: its memory (2G; debug 4G) and CPUs (2). BOOT_ENV: names of
+# BOOT_MEM, BOOT_CPUS: its memory (2G, stock; 4G) and CPUs (2). BOOT_ENV: names of
 # variables to hand on. BOOT_KERNEL_DIR: a kernel other than those of kernel.sh,
 # in the same layout. BOOT_KMEMLEAK=: no memory leak scan (debug, half a minute).
 #
@@ -55,6 +55,9 @@ stock) memory=2G append= ;;
 # Without slab_debug=U, SLUB's per-CPU sheaves keep stale pointers to objects
 # that were handed out, and kmemleak takes some thirty leaked ones as in use.
 debug) memory=4G append=slab_debug=U ;;
+# Emulated CPUs do less in the time that KCSAN waits for another access. They get
+# more of it, and it waits more often.
+kcsan) memory=4G append="kcsan.udelay_task=300 kcsan.udelay_interrupt=60 kcsan.skip_watch=2000" ;;
 *) usage ;;
 esac
 # A host that has no time for the guest for half a minute is no lockup of the guest, and

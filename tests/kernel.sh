@@ -15,6 +15,7 @@
 #       7.3.4, 7.2 (the newest 7.2) or 7.2.12+deb13-amd64
 #   tests/kernel.sh debug   tests/kernel/debug.config, built from the newest
 #       linux-source of trixie-backports, or DEBUG_KERNEL_VERSION= 7.2 or 7.2.11
+#   tests/kernel.sh kcsan   the same with tests/kernel/kcsan.config on top
 #
 # Everything comes through apt, which checks the archive's signatures.
 
@@ -26,7 +27,7 @@ unset MAKEFLAGS MFLAGS MAKELEVEL
 
 OLDEST=7.2
 DEBUG_ARGS=LLVM=-19
-DEBUG_CONFIG=$REPO/tests/kernel/debug.config
+CONFIGS=$REPO/tests/kernel
 
 # What neither kernel needs of linux-source: two thirds of it. Kconfig files and
 # Makefiles stay, as every one of them is read.
@@ -184,8 +185,19 @@ make_stock() { # RELEASE VERSION DIR
 	printf '%s\n' "$release" >"$dir/release"
 }
 
-# Every line of debug.config must have made it into the kernel's .config.
-check_config() { # .config
+# fragment CONFIG...: all their lines about symbols, of several about the same one
+# the last: what Kconfig makes of it, without its warnings.
+fragment() {
+	awk '
+		/^CONFIG_[^=]*=/ { symbol = $0; sub(/=.*/, "", symbol) }
+		/^# CONFIG_.* is not set$/ { symbol = $2 }
+		symbol { line[symbol] = $0; symbol = "" }
+		END { for (symbol in line) print line[symbol] }
+	' "$@" | sort
+}
+
+# Every line of the fragment $2 must have made it into the kernel's .config.
+check_config() { # .config FRAGMENT
 	local line lost=()
 	while read -r line; do
 		case $line in
@@ -197,25 +209,26 @@ check_config() { # .config
 			! grep -q "^${line%% *}=" "$1" || lost+=("${line%% *}=n")
 			;;
 		esac
-	done <"$DEBUG_CONFIG"
+	done <<<"$2"
 	((${#lost[@]} == 0)) || die "Kconfig did not keep ${lost[*]}" \
-		"give tests/kernel/debug.config what these depend on, or take them out"
+		"give tests/kernel/*.config what these depend on, or take them out"
 }
 
-make_debug() { # PACKAGE VERSION DIR
-	local package=$1 version=$2 dir=$3
-	local build=$dir/build make=(inside make -C "$dir/build" "$DEBUG_ARGS" "-j$(nproc)")
-	step "Debug kernel: downloading $package $version (160 MB)"
+make_debug() { # PACKAGE VERSION KIND CONFIG... DIR
+	local package=$1 version=$2 kind=$3 dir=${*: -1}
+	local build=$dir/build make=(inside make -C "$dir/build" "$DEBUG_ARGS" "-j$(nproc)") fragment
+	fragment=$(fragment "${@:4:$#-4}")
+	step "${kind^} kernel: downloading $package $version (160 MB)"
 	download "$dir/debs" "$package=$version"
-	step "Debug kernel: unpacking and configuring"
+	step "${kind^} kernel: unpacking and configuring"
 	unpack_source "$dir/debs/$package"_* "$build"
 	rm -r "$dir/debs"
-	logged debug-config "${make[@]}" tinyconfig || die "make tinyconfig failed"
-	cat "$DEBUG_CONFIG" >>"$build/.config"
-	logged debug-config "${make[@]}" olddefconfig || die "make olddefconfig failed"
-	check_config "$build/.config"
-	step "Debug kernel: building with KASAN, lockdep, kmemleak (10 minutes on 2 cores, about 2700 lines)"
-	logged debug-build "${make[@]}" bzImage modules || die "the debug kernel did not build"
+	logged "$kind-config" "${make[@]}" tinyconfig || die "make tinyconfig failed"
+	printf '%s\n' "$fragment" >>"$build/.config"
+	logged "$kind-config" "${make[@]}" olddefconfig || die "make olddefconfig failed"
+	check_config "$build/.config" "$fragment"
+	step "${kind^} kernel: building it (10 minutes on 2 cores, about 2700 lines)"
+	logged "$kind-build" "${make[@]}" bzImage modules || die "the $kind kernel did not build"
 	# The rest is not needed to build modules: 2 GB.
 	find "$build" -type f \( -name '*.o' -o -name '*.a' -o -name vmlinux.unstripped \) \
 		-not -path "$build/scripts/*" -not -path "$build/tools/*" -delete
@@ -258,10 +271,11 @@ stock() {
 	printf '%s\n' "$dir"
 }
 
+# debug KIND CONFIG...
 debug() {
-	local want=${DEBUG_KERNEL_VERSION-} config link dir package='' version='' candidate
-	config=$(key "$(cat "$DEBUG_CONFIG")" "$DEBUG_ARGS" "recipe 1")
-	link=$KERNELS/debug.${want:-newest}.$config.$TOOLS
+	local kind=$1 want=${DEBUG_KERNEL_VERSION-} config link dir package='' version='' candidate
+	config=$(key "$(cat "${@:2}")" "$DEBUG_ARGS" "recipe 1")
+	link=$KERNELS/$kind.${want:-newest}.$config.$TOOLS
 	dir=$(current "$link")
 	if [[ -z $dir ]]; then
 		update_lists
@@ -280,17 +294,17 @@ debug() {
 				"DEBUG_KERNEL_VERSION= one of: $(releases | tr '\n' ' ' | sed 's/+[^ ]*//g')"
 		fi
 		at_least "$OLDEST" "$version" || die "kernel $version is too old" "the module needs $OLDEST"
-		dir=$KERNELS/debug-${version%%-*}-$(key "$version" "$TOOLS" "$config")
-		cache_entry "$dir" make_debug "$package" "$version"
+		dir=$KERNELS/$kind-${version%%-*}-$(key "$version" "$TOOLS" "$config")
+		cache_entry "$dir" make_debug "$package" "$version" "$@"
 		ln -sfnT "$dir" "$link"
 	fi
 	printf '%s\n' "$dir"
 }
 
 case ${1-} in
-stock | debug) ;;
+stock | debug | kcsan) ;;
 *)
-	printf 'usage: tests/kernel.sh stock|debug\n' >&2
+	printf 'usage: tests/kernel.sh stock|debug|kcsan\n' >&2
 	exit 2
 	;;
 esac
@@ -300,4 +314,8 @@ mkdir -p "$KERNELS"
 # A tree that was prepared by one rustc cannot be used by another.
 TOOLS=$(key "$(dpkg-query --admindir="$ROOT/var/lib/dpkg" -W \
 	rustc bindgen gcc-14 clang-19 pahole)")
-"$1"
+case $1 in
+stock) stock ;;
+debug) debug debug "$CONFIGS/debug.config" ;;
+kcsan) debug kcsan "$CONFIGS"/{debug,kcsan}.config ;;
+esac

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# make kcsan: the tests in which processes and threads race, in a kernel with
+# KCSAN. A race that the module has a part in is a failure. Others are counted:
+# the kernel's own code is not free of what KCSAN_STRICT reports.
+#
+# usage: kcsan.sh [PROGRAM...]    of tests/selftests
+#
+# RACE_SECONDS (10) and FUZZ_CALLS (20000) say how long race and fuzz take.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+cd "$REPO"
+results=build/results/kcsan log=build/boot/console-kcsan.log
+if (($# == 0)); then
+	set -- race
+	[[ ! -e tests/selftests/concurrency.c ]] || set -- "$@" concurrency
+	set -- "$@" growth kept status eventfd record_errors fuzz
+fi
+rm -rf "$results"
+mkdir -p "$results" build/selftests
+stock=$(tests/kernel.sh stock)
+make -s build/kcsan/nosigbus.ko
+
+step "Selftests: building them"
+logged selftests tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
+	"OUT=$REPO/build/selftests" "KSRC=$stock/build" ||
+	die "the selftests did not build" "mend what the compiler complains of"
+
+# What KCSAN is not told of it cannot see.
+for object in nosigbus helpers; do
+	calls=$(tests/toolchain.sh run llvm-objdump-19 -dr "build/kcsan/rust/$object.o" |
+		grep -cE '__tsan_(unaligned_|volatile_)?(read|write)') || true
+	((calls)) || die "rust/$object.o is not instrumented" \
+		"see what Kbuild asks for if CONFIG_KCSAN is set"
+	note "rust/$object.o: KCSAN is told of accesses in $calls places"
+done
+
+step "Selftests: in the kernel with KCSAN"
+status=0
+# shellcheck disable=SC2016 # for the shell in the guest
+RACE_SECONDS=${RACE_SECONDS:-10} FUZZ_CALLS=${FUZZ_CALLS:-20000} \
+	BOOT_ENV='RACE_SECONDS FUZZ_CALLS' BOOT_TIMEOUT=${BOOT_TIMEOUT:-3600} \
+	tests/boot.sh --kernel kcsan -- bash -c '
+		status=0
+		tests/selftests/run.sh --root build/selftests "$@" || status=$?
+		cat /sys/kernel/debug/kcsan >"$1/counters"
+		exit $status
+	' guest "$results" "$@" || status=$?
+
+step "Results"
+reports() { # KIND: titles, with how often each
+	awk -v "take=$1" -f tests/kcsan-reports.awk "$log" |
+		sed -n 's/.*BUG: KCSAN: //p' | LC_ALL=C sort | uniq -c | sort -rn
+}
+# Its own test has passed, or it would not have booted.
+watchpoints=$(sed -n 's/^setup_watchpoints: *//p' "$results/counters")
+((${watchpoints:-0})) || die "KCSAN has watched nothing" "see $results/counters"
+awk -v take=ours -f tests/kcsan-reports.awk "$log" >"$results/ours"
+awk -v take=others -f tests/kcsan-reports.awk "$log" >"$results/others"
+mapfile -t ours < <(reports ours)
+mapfile -t others < <(reports others)
+printf '%s accesses watched\n' "$watchpoints"
+printf '%d reports without the module, %d different ones:\n' \
+	"$(grep -c 'BUG: KCSAN:' "$results/others")" "${#others[@]}"
+printf '%s\n' "${others[@]}"
+printf '%d reports with it, %d different ones:\n' \
+	"$(grep -c 'BUG: KCSAN:' "$results/ours")" "${#ours[@]}"
+printf '%s\n' "${ours[@]}"
+logs=()
+for program in "$results"/*.tap; do
+	logs+=("kcsan $(basename "$program" .tap)=$program")
+done
+tests/toolchain.sh run tests/report.py "$stock/build" "${logs[@]}" || status=1
+exit "$status"
