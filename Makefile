@@ -6,6 +6,7 @@
 # make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=debug,
 #                 with SEED= a given one
 # make kcsan      the race tests in a kernel with KCSAN (a build of its own)
+# make fuzz       trinity against /dev/nosigbus, in the debug kernel
 # make model      the model of faults and size changes, all interleavings (spin)
 # make lint       rustfmt, clippy, shellcheck, checkpatch
 # make tools      the command nosigbus and its library; tools_install installs them
@@ -59,6 +60,9 @@ stress: build/$(STRESS_KERNEL)/nosigbus.ko
 kcsan:
 	@tests/kcsan.sh
 
+fuzz:
+	@tests/fuzz.sh
+
 model:
 	@tests/toolchain.sh run tests/model/run.sh build/results/model.tap
 
@@ -98,4 +102,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install tools tools_install run test model lint clean distclean FORCE stress kcsan
+.PHONY: modules modules_install headers_install man man_install tools tools_install run test model lint clean distclean FORCE stress kcsan fuzz

@@ -39,6 +39,8 @@ PACKAGES=(
 	xfsprogs btrfs-progs erofs-utils dmsetup
 	# to be protected there: a compositor, and programs that map files
 	weston ripgrep b3sum sqlite3 silversearcher-ag
+	# to attack the device there
+	trinity
 )
 
 ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "recipe 1")
