@@ -57,6 +57,7 @@ test:
 
 stress: build/$(STRESS_KERNEL)/nosigbus.ko
 	@tests/stress.sh $(STRESS_KERNEL) build/results/stress
+
 kcsan:
 	@tests/kcsan.sh
 
