@@ -44,7 +44,8 @@ static inline int fill_up(int fd)
 }
 
 /* Does something to the disk of ext4-dm. */
-static inline int device_mapper(unsigned long command, const char *target, const char *params)
+static inline int device_mapper(unsigned long command, const char *target, const char *params,
+				unsigned int flags)
 {
 	struct {
 		struct dm_ioctl ioctl;
@@ -57,7 +58,7 @@ static inline int device_mapper(unsigned long command, const char *target, const
 			.data_start = offsetof(typeof(arg), spec),
 			.target_count = 1,
 			/* What is under way need not be waited for. */
-			.flags = DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG,
+			.flags = DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG | flags,
 			.name = "nosigbus",
 		},
 		.spec = { .length = 65536 },
@@ -81,8 +82,14 @@ static inline int disk_fails(bool fails)
 
 	snprintf(params, sizeof(params), "%s 0%s", disk ?: "", fails ? " 0 60 1 error_reads" : "");
 	/* A table is loaded, and taken on when the device goes on. */
-	return device_mapper(DM_TABLE_LOAD, fails ? "flakey" : "linear", params) ?:
-		device_mapper(DM_DEV_SUSPEND, "", "");
+	return device_mapper(DM_TABLE_LOAD, fails ? "flakey" : "linear", params, 0) ?:
+		device_mapper(DM_DEV_SUSPEND, "", "", 0);
+}
+
+/* Has who reads from the disk of ext4-dm wait for it, or go on. */
+static inline int disk_waits(bool waits)
+{
+	return device_mapper(DM_DEV_SUSPEND, "", "", waits ? DM_SUSPEND_FLAG : 0);
 }
 
 /* Breaks the page at addr, in a child: whoever does that is the first to get the signal. */

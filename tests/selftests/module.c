@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Unloading: refused while a mapping is opted in, fine afterwards. Needs root. */
 
-#include "nosigbus_test.h"
+#include "failing.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
@@ -167,6 +168,83 @@ TEST_F(module, not_held_by_refused_requests)
 	ASSERT_EQ(close(self->device), 0);
 	ASSERT_EQ(unload(), 0);
 	ASSERT_EQ(load(), 0);
+}
+
+struct access {
+	const char *addr;
+	atomic_int tid;
+	int byte;
+};
+
+static void *access_it(void *arg)
+{
+	struct access *a = arg;
+
+	atomic_store(&a->tid, gettid());
+	a->byte = read_byte(a->addr);
+	return NULL;
+}
+
+/* Whether a thread is in a sleep that only what it waits for ends: there, of the disk. */
+static bool waits_for_disk(int tid)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	file = fopen(path, "re");
+	if (file) {
+		if (fscanf(file, "%*d %*s %c", &state) != 1)
+			state = 0;
+		fclose(file);
+	}
+	return state == 'D';
+}
+
+/*
+ * A fault that the file system has put to sleep holds no lock by which the mapping could
+ * be kept from opting out, and is to return through the module.
+ */
+TEST_F_TIMEOUT(module, refused_while_a_fault_waits_for_the_disk, 300)
+{
+	struct access a = {};
+	pthread_t thread;
+	int fd = file_on("ext4-dm"), waited = 0;
+	char *addr;
+
+	ASSERT_GE(fd, 0) TH_LOG("new file: %s", strerror(errno));
+	ASSERT_EQ(fill(fd, 'x', 0, self->page), 0);
+	ASSERT_EQ(fsync(fd), 0);
+	ASSERT_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	addr = map_file(SHARED_READ, fd, self->page);
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, addr, self->page), 0);
+	a.addr = addr;
+
+	ASSERT_EQ(disk_waits(true), 0) TH_LOG("%s", strerror(errno));
+	EXPECT_EQ(pthread_create(&thread, NULL, access_it, &a), 0);
+	for (int i = 0; i < 10000 && waited < 20; i++) {
+		int tid = atomic_load(&a.tid);
+
+		waited = tid && waits_for_disk(tid) ? waited + 1 : 0;
+		usleep(10000);
+	}
+	EXPECT_EQ(waited, 20);
+	EXPECT_EQ(disable(self->device, addr, self->page), 0);
+	EXPECT_EQ(close(self->device), 0);
+	for (int i = 0; i < 10; i++) {
+		EXPECT_EQ(unload(), -EWOULDBLOCK);
+		usleep(10000);
+	}
+	EXPECT_EQ(disk_waits(false), 0);
+	EXPECT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(a.byte, 'x');
+
+	ASSERT_EQ(unload(), 0);
+	EXPECT_EQ(read_byte(addr), 'x');
+	ASSERT_EQ(load(), 0);
+	ASSERT_EQ(munmap(addr, self->page), 0);
+	close(fd);
 }
 
 #define UNLOADS		10
