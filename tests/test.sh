@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Every test, in two lanes at a time: one has what needs no kernel and the stock
-# kernel, the other the debug kernel and the model. The last line reads "N passed, N
-# failed, N skipped".
+# kernel, the other the debug kernel. The last line reads "N passed, N failed, N
+# skipped".
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -110,6 +110,10 @@ stock_lane() {
 	local status=0
 	tests/boot.sh -- samples/demo.sh build/samples/release build || status=$?
 	one_test demo demo "$status"
+
+	step "Model: faults and size changes, all interleavings (some minutes)"
+	make -s model >/dev/null || note "failed, see below"
+	logs+=("model=$results/model.tap")
 }
 
 debug_lane() {
@@ -127,10 +131,6 @@ debug_lane() {
 	# Those about the uAPI. What a system call does to a mapping does not depend on who
 	# calls it.
 	FUZZ_CALLS=100000 in_kernel_32 debug abi disable errors eventfd fuzz status
-
-	step "Model: faults and size changes, all interleavings (some minutes)"
-	make -s model >/dev/null || note "failed, see below"
-	logs+=("model=$results/model.tap")
 }
 
 # lane NAME: runs NAME_lane, says of each line whose it is, and leaves what the report
