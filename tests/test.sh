@@ -49,19 +49,25 @@ on_host() {
 	logs+=("$2=$results/$1.tap")
 }
 
-# in_guest KERNEL NAME COMMAND...: what COMMAND's tests found is in the logs it leaves
-# in $results/NAME; boot.sh itself fails if COMMAND did, if the guest did not come to an
-# end or if the kernel complained, and that is a test as well.
-in_guest() {
-	local name=$2 status=0 log why=
-	mkdir -p "$results/$name"
-	BOOT_ENV=FUZZ_CALLS BOOT_TIMEOUT=3600 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
+# guest_ended KERNEL NAME LABEL STATUS: boot.sh fails if its command did, if the guest did
+# not come to an end or if the kernel complained, and that is a test as well.
+guest_ended() {
+	local why=
 	# The next guest overwrites the log.
-	((status == 0)) || why=$(tests/klog-check.sh "build/boot/console-$1.log") || true
+	(($4 == 0)) || why=$(tests/klog-check.sh "build/boot/console-$1.log") || true
+	one_test "$2-boot" "$3: clean end and clean kernel log" "$4" "$why"
+}
+
+# in_guest KERNEL NAME COMMAND...: what COMMAND's tests found is in the logs it leaves
+# in $results/NAME.
+in_guest() {
+	local name=$2 status=0 log
+	mkdir -p "$results/$name"
+	BOOT_ENV="FUZZ_CALLS OVERCOMMIT_REQUESTS" BOOT_TIMEOUT=3600 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
 	for log in "$results/$name"/*.tap; do
 		logs+=("$name $(basename "$log" .tap)=$log")
 	done
-	one_test "$name-boot" "$name clean end and clean kernel log" "$status" "$why"
+	guest_ended "$1" "$name" "$name" "$status"
 }
 
 # in_kernel KERNEL [RUN-ARGUMENT...]: the selftests and the samples.
@@ -127,7 +133,7 @@ debug_lane() {
 	local status=0
 	STRESS_SECONDS=60 tests/stress.sh debug "$results/stress" >/dev/null || status=$?
 	logs+=("stress=$results/stress/stress.tap")
-	one_test stress-boot "stress: clean end and clean kernel log" "$status"
+	guest_ended debug stress stress "$status"
 	# Those about the uAPI. What a system call does to a mapping does not depend on who
 	# calls it.
 	FUZZ_CALLS=100000 in_kernel_32 debug abi disable errors eventfd fuzz status

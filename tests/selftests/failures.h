@@ -6,16 +6,19 @@
 #ifndef _NOSIGBUS_FAILURES_H
 #define _NOSIGBUS_FAILURES_H
 
-#include "nosigbus_test.h"
+#include "sys_files.h"
 
 #define DEBUGFS		"/sys/kernel/debug/"
 
 /* No operation here takes so many steps that can fail. */
 #define ENDLESS		20000
+/* One that is done again may take a step more, or less. */
+#define LAST_ROUNDS	3
 
 /*
  * An operation that is done again and again: with its first step failing, then with its
- * second, and so on, until it comes through without any having failed.
+ * second, and so on, until it comes through without any having failed, some times in a
+ * row.
  */
 struct failures {
 	/* The function that fails; NULL: all of those that the thread meets, by fail-nth. */
@@ -25,37 +28,11 @@ struct failures {
 	/* The step that is to fail, how far it is from one to the next, and whether it has. */
 	unsigned int nth, stride;
 	bool has_failed;
+	/* Rounds since one has. */
+	unsigned int idle;
 	/* How often one has, and how often the operation then said so. */
 	unsigned int injected, refused;
 };
-
-/* Writes to a file of debugfs or the like; false, and errno, if that fails. */
-static inline bool write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), error;
-	bool written;
-
-	if (fd < 0)
-		return false;
-	written = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	error = errno;
-	close(fd);
-	errno = error;
-	return written;
-}
-
-static inline long number_of(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	long number = -1;
-
-	if (!file)
-		return -1;
-	if (fscanf(file, "%ld", &number) != 1)
-		number = -1;
-	fclose(file);
-	return number;
-}
 
 static inline bool can_inject(void)
 {
@@ -113,7 +90,8 @@ static inline struct failures each_failure_of(const char *function, int error)
 	char path[PATH_MAX], value[32];
 
 	snprintf(path, sizeof(path), DEBUGFS "fail_function/%s/retval", function);
-	snprintf(value, sizeof(value), "%#lx", (unsigned long)-error);
+	/* As the kernel has it, whose words are longer than those of a 32-bit program. */
+	snprintf(value, sizeof(value), "%#llx", (unsigned long long)-(long long)error);
 	f.ready = write_to(DEBUGFS "fail_function/times", "0") &&
 		write_to(DEBUGFS "fail_function/probability", "100") &&
 		write_to(DEBUGFS "fail_function/inject", function) && write_to(path, value);
@@ -123,7 +101,8 @@ static inline struct failures each_failure_of(const char *function, int error)
 /* Whether there is one more to be tried. */
 static inline bool next_failure(struct failures *f)
 {
-	if (!f->ready || f->nth >= ENDLESS || (f->nth && !f->has_failed)) {
+	f->idle = f->has_failed ? 0 : f->idle + !!f->nth;
+	if (!f->ready || f->nth >= ENDLESS || f->idle == LAST_ROUNDS) {
 		close(f->fd);
 		return false;
 	}
@@ -155,7 +134,7 @@ static inline void disarm(struct failures *f)
 	ssize_t len;
 
 	if (f->function) {
-		f->has_failed = !number_of(DEBUGFS "fail_function/times");
+		f->has_failed = !number_in(DEBUGFS "fail_function/times", "");
 		if (!write_to(DEBUGFS "fail_function/times", "0"))
 			abort();
 	} else {

@@ -4,7 +4,7 @@
  * every process shows the file, whatever stood in for its pages before.
  */
 
-#include "nosigbus_test.h"
+#include "sys_files.h"
 
 #include <linux/aio_abi.h>
 #include <linux/falloc.h>
@@ -1178,28 +1178,12 @@ TEST(known_limit_growth_that_fails)
 }
 
 /* A file of a cgroup of ours, which is made if need be: its number, or -1. */
-static long number_in(const char *file)
+static long number_of_cgroup(const char *file)
 {
 	char path[PATH_MAX];
-	long number = -1;
-	FILE *f;
 
 	snprintf(path, sizeof(path), "/sys/fs/cgroup/nosigbus-growth/%s", file);
-	f = fopen(path, "re");
-	if (f && fscanf(f, "%ld", &number) != 1)
-		number = -1;
-	if (f)
-		fclose(f);
-	return number;
-}
-
-static bool write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool written = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	close(fd);
-	return written;
+	return number_in(path, "");
 }
 
 #define MANY		2048
@@ -1215,31 +1199,31 @@ TEST(shadow_pages_are_freed_by_growth)
 		SKIP(return, "takes root, for a cgroup");
 	page = page_size();
 	catch_signals();
-	write_text("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	write_to("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
 	ASSERT_TRUE(!mkdir("/sys/fs/cgroup/nosigbus-growth", 0755) || errno == EEXIST);
-	ASSERT_TRUE(write_text("/sys/fs/cgroup/nosigbus-growth/cgroup.procs", "0"));
+	ASSERT_TRUE(write_to("/sys/fs/cgroup/nosigbus-growth/cgroup.procs", "0"));
 
 	addr = map_file(SHARED_WRITE, fd, MANY * page);
 	ASSERT_NE(addr, MAP_FAILED);
 	ASSERT_EQ(enable(device, addr, MANY * page), 0);
-	before = number_in("memory.current");
+	before = number_of_cgroup("memory.current");
 	ASSERT_GE(before, 0);
 	for (int i = 0; i < MANY; i++)
 		ASSERT_EQ(write_byte(addr + i * page, MARK), 0);
-	with = number_in("memory.current");
+	with = number_of_cgroup("memory.current");
 	/* The kernel accounts in batches: not to the page. */
 	EXPECT_GE(with - before, (long)(MANY * page / 8 * 7));
 
 	/* A file of holes takes no memory. */
 	ASSERT_EQ(ftruncate(fd, MANY * page), 0);
-	without = number_in("memory.current");
+	without = number_of_cgroup("memory.current");
 	EXPECT_LE(without - before, (long)(MANY * page / 8));
 	TH_LOG("%d shadow pages: memory.current %ld, then %ld, then %ld", MANY, before, with,
 	       without);
 	ASSERT_EQ(ftruncate(fd, 0), 0);
 	EXPECT_EQ(pages_of(0, addr, 0, MANY), MANY);
 
-	ASSERT_TRUE(write_text("/sys/fs/cgroup/cgroup.procs", "0"));
+	ASSERT_TRUE(write_to("/sys/fs/cgroup/cgroup.procs", "0"));
 	munmap(addr, MANY * page);
 	/* Fails as long as something is charged to it: no matter, it is found next time. */
 	rmdir("/sys/fs/cgroup/nosigbus-growth");

@@ -2,12 +2,12 @@
 /* Unloading: refused while a mapping is opted in, fine afterwards. Needs root. */
 
 #include "failing.h"
+#include "loading.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 
 FIXTURE(module) {
 	size_t page;
@@ -29,27 +29,11 @@ FIXTURE_SETUP(module)
 	ASSERT_NE(self->addr, MAP_FAILED);
 }
 
-FIXTURE_TEARDOWN(module)
+/* Whatever has become of the test: nothing else is to wait for the disk. */
+FIXTURE_TEARDOWN_PARENT(module)
 {
-}
-
-/* 0, or minus errno. */
-static int unload(void)
-{
-	return syscall(SYS_delete_module, "nosigbus", O_NONBLOCK) ? -errno : 0;
-}
-
-static int load(void)
-{
-	const char *path = getenv("NOSIGBUS_KO");
-	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret;
+	disk_waits(false);
+	close(self->fd);
 }
 
 /* delete_module(2) says EWOULDBLOCK of a module in use; rmmod(8) makes "is in use" of it. */
@@ -222,7 +206,7 @@ TEST_F_TIMEOUT(module, refused_while_a_fault_waits_for_the_disk, 300)
 	a.addr = addr;
 
 	ASSERT_EQ(disk_waits(true), 0) TH_LOG("%s", strerror(errno));
-	EXPECT_EQ(pthread_create(&thread, NULL, access_it, &a), 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, access_it, &a), 0);
 	for (int i = 0; i < 10000 && waited < 20; i++) {
 		int tid = atomic_load(&a.tid);
 

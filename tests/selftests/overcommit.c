@@ -8,7 +8,7 @@
  * more, again and again.
  */
 
-#include "nosigbus_test.h"
+#include "sys_files.h"
 
 #include <grp.h>
 #include <stdatomic.h>
@@ -32,6 +32,8 @@
 #define MEASURED	(40 * KIB)
 
 static size_t page;
+/* The process of the test, whose end is that of its children. */
+static pid_t test;
 
 /* What the processes of a test share. */
 struct shared {
@@ -39,33 +41,6 @@ struct shared {
 	atomic_long requests;
 	atomic_int ready, go;
 };
-
-static bool write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool fine = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	if (fd >= 0)
-		close(fd);
-	return fine;
-}
-
-/* The number behind a word at the start of a line; -1 if there is none. */
-static long number_in(const char *path, const char *word)
-{
-	FILE *file = fopen(path, "r");
-	char line[256];
-	long number = -1;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (!strncmp(line, word, strlen(word))) {
-			number = atol(line + strlen(word));
-			break;
-		}
-	if (file)
-		fclose(file);
-	return number;
-}
 
 /* In KiB. */
 static long charged(void)
@@ -147,6 +122,7 @@ struct scene {
 static const char *set_up(struct scene *scene)
 {
 	page = page_size();
+	test = getpid();
 	catch_signals();
 	scene->shared = mmap(NULL, sizeof(*scene->shared), PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -156,6 +132,8 @@ static const char *set_up(struct scene *scene)
 	memset(scene->shared, 0, sizeof(*scene->shared));
 	if (!write_to("/sys/fs/cgroup/cgroup.subtree_control", "+memory"))
 		return "memory controller";
+	/* One that is left by a test that has not come to its end. */
+	rmdir(CGROUP);
 	if (mkdir(CGROUP, 0755) || !write_to(CGROUP "/memory.max", "64M"))
 		return CGROUP;
 	if (!access(CGROUP "/memory.swap.max", F_OK) &&
@@ -179,11 +157,12 @@ static bool take_down(struct scene *scene)
 /* Nobody, in the cgroup: the device, or minus errno. */
 static int become_nobody(void)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!write_to(CGROUP "/cgroup.procs", "0") || setgroups(0, NULL) || setgid(NOBODY) ||
 	    setuid(NOBODY))
 		return -errno;
-	return open_device();
+	/* A change of user takes that back. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return getppid() == test ? open_device() : -ESRCH;
 }
 
 /* What is touched, in one way. */
@@ -348,7 +327,8 @@ TEST_F_TIMEOUT(huge, the_oom_killer_ends_it_alone, 1200)
 	EXPECT_EQ(oom_kills(), 1);
 	peak = number_in(CGROUP "/memory.peak", "") / KIB;
 	EXPECT_GE(peak, LIMIT / 2);
-	EXPECT_LE(peak, LIMIT);
+	/* Some allocations may go over it. */
+	EXPECT_LE(peak, LIMIT + LIMIT / 64);
 	EXPECT_TRUE(comes_back(before)) TH_LOG("%ld KiB more than before are in use",
 					       in_use() - before);
 
@@ -367,12 +347,16 @@ static bool has_kmemleak(void)
 }
 
 /*
- * What there is less of is what has been charged. Not to the byte: charges and free pages
- * are counted per CPU, slabs are not full, a cache of the kernel may grow meanwhile.
+ * What there is less of is what has been charged, but for this part of it: charges and
+ * free pages are counted per CPU, slabs are not full, a cache of the kernel may grow
+ * meanwhile. Pages are counted more exactly than small objects.
  */
-static bool is_charged(long gone, long charge)
+#define UNSURE_OF_PAGES(charge)		((charge) / 16)
+#define UNSURE_OF_OBJECTS(charge)	((charge) / 4)
+
+static bool is_charged(long gone, long charge, long unsure)
 {
-	return charge >= MEASURED / 2 && labs(gone - charge) < charge / 4;
+	return charge >= MEASURED / 2 && labs(gone - charge) < unsure;
 }
 
 TEST_F_TIMEOUT(huge, what_is_gone_is_charged, 1200)
@@ -396,7 +380,7 @@ TEST_F_TIMEOUT(huge, what_is_gone_is_charged, 1200)
 	gone = in_use_for_long() - before;
 	charge = charged();
 	TH_LOG("%ld KiB are charged, %ld KiB gone", charge, gone);
-	EXPECT_TRUE(is_charged(gone, charge));
+	EXPECT_TRUE(is_charged(gone, charge, UNSURE_OF_PAGES(charge)));
 	atomic_store(&scene->shared->go, 1);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_EQ(status, 0);
@@ -450,8 +434,9 @@ static void map_many(struct scene *scene, enum class class, bool of_many_files, 
 			fd = memfd_create("nosigbus", MFD_CLOEXEC);
 		}
 		addr = fd < 0 ? MAP_FAILED : map_file(class, fd, page);
+		/* A file says it in its own way. */
 		if (addr == MAP_FAILED)
-			_exit(errno != ENOMEM);
+			_exit(errno != ENOMEM && !(fd < 0 && errno == ENFILE));
 		if (enables) {
 			int ret = enable(device, addr, page);
 
@@ -488,7 +473,8 @@ static bool measure(struct scene *scene, enum class class, bool of_many_files, b
 	*gone = in_use_for_long() - before;
 	*charge = charged();
 	atomic_store(&shared->go, 1);
-	if (waitpid(pid, &status, 0) != pid || status || !is_charged(*gone, *charge))
+	if (waitpid(pid, &status, 0) != pid || status ||
+	    !is_charged(*gone, *charge, UNSURE_OF_OBJECTS(*charge)))
 		return false;
 	/* In bytes. */
 	*gone = *gone * KIB / n;
@@ -509,6 +495,10 @@ TEST_F_TIMEOUT(mappings, what_is_gone_is_charged, 1200)
 	EXPECT_TRUE(measure(&self->scene, variant->class, variant->of_many_files, true, &charge,
 			    &gone));
 	TH_LOG("an opted-in one: %ld bytes are charged, %ld gone", charge, gone);
+	/* What opting in takes, without what core does not charge. */
+	charge -= plain_charge;
+	gone -= plain_gone;
+	EXPECT_LT(gone - charge, charge / 8 + 32);
 	EXPECT_TRUE(comes_back(before)) TH_LOG("%ld KiB more than before are in use",
 					       in_use() - before);
 }
@@ -538,7 +528,7 @@ TEST_F_TIMEOUT(mappings, memory_for_them_ends, 3600)
 			killed++;
 		else
 			ASSERT_EQ(status, 0);
-		ASSERT_GT(shared->requests - last, 1000);
+		ASSERT_GT(shared->requests - last, 200);
 	}
 	EXPECT_EQ(oom_kills(), killed);
 	TH_LOG("%ld mappings in %.1f s, by %d processes, of which %ld were killed",
