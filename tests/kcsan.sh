@@ -53,23 +53,23 @@ RACE_SECONDS=${RACE_SECONDS:-10} FUZZ_CALLS=${FUZZ_CALLS:-20000} \
 
 step "Results"
 reports() { # KIND: titles, with how often each
-	awk -v "take=$1" -f tests/kcsan-reports.awk "$log" |
+	tests/klog-check.sh --kcsan "$1" "$log" |
 		sed -n 's/.*BUG: KCSAN: //p' | LC_ALL=C sort | uniq -c | sort -rn
 }
-# Its own test has passed, or it would not have booted.
-watchpoints=$(sed -n 's/^setup_watchpoints: *//p' "$results/counters")
-((${watchpoints:-0})) || die "KCSAN has watched nothing" "see $results/counters"
-awk -v take=ours -f tests/kcsan-reports.awk "$log" >"$results/ours"
-awk -v take=others -f tests/kcsan-reports.awk "$log" >"$results/others"
+tests/klog-check.sh --kcsan ours "$log" >"$results/ours"
+tests/klog-check.sh --kcsan others "$log" >"$results/others"
 mapfile -t ours < <(reports ours)
 mapfile -t others < <(reports others)
-printf '%s accesses watched\n' "$watchpoints"
+# Its own test has passed, or it would not have booted.
+watchpoints=$(sed -n 's/^setup_watchpoints: *//p' "$results/counters") || true
+printf '%s accesses watched\n' "${watchpoints:-no}"
 printf '%d reports without the module, %d different ones:\n' \
 	"$(grep -c 'BUG: KCSAN:' "$results/others")" "${#others[@]}"
 printf '%s\n' "${others[@]}"
 printf '%d reports with it, %d different ones:\n' \
 	"$(grep -c 'BUG: KCSAN:' "$results/ours")" "${#ours[@]}"
 printf '%s\n' "${ours[@]}"
+((${watchpoints:-0})) || die "KCSAN has watched nothing" "see $log"
 logs=()
 for program in "$results"/*.tap; do
 	logs+=("kcsan $(basename "$program" .tap)=$program")

@@ -3,12 +3,18 @@
 #
 # Looks in a kernel log for what a test may not cause, whatever it said itself:
 # tests/klog-check.sh LOG prints each such report and exits 1, or exits 0. KCSAN's
-# reports of races that the module has no part in are no such reports.
+# reports of races that the module has no part in are no such reports;
+# tests/klog-check.sh --kcsan ours|others LOG prints all of those that it has, or has not.
 
 set -euo pipefail
 
-if [[ $# -ne 1 || ! -r ${1-} ]]; then
-	printf 'usage: tests/klog-check.sh LOG\n' >&2
+take=rest
+if [[ $# -eq 3 && $1 == --kcsan ]]; then
+	take=$2
+	shift 2
+fi
+if [[ $# -ne 1 || ! -r ${1-} || ! $take =~ ^(rest|ours|others)$ ]]; then
+	printf 'usage: tests/klog-check.sh [--kcsan ours|others] LOG\n' >&2
 	exit 2
 fi
 
@@ -31,12 +37,18 @@ pattern=$(
 	printf '%s' "${bad[*]}"
 )
 
-rest() {
-	awk -v take=rest -f "$(dirname "$0")/kcsan-reports.awk" "$1"
+part() {
+	awk -v "take=$take" -v "bad=$pattern" -f "$(dirname "$0")/kcsan-reports.awk" "$1"
 }
 
-if rest "$1" | grep -aE "$pattern" >/dev/null; then
+if [[ $take != rest ]]; then
+	part "$1"
+	exit
+fi
+# What cannot be read is not clean.
+part "$1" >/dev/null || exit
+if part "$1" | grep -aE "$pattern" >/dev/null; then
 	printf 'the kernel log has reports (%s):\n' "$1"
-	rest "$1" | grep -aE -B 2 -A 40 "$pattern" | sed -n '1,200s/^/  | /p'
+	part "$1" | grep -aE -B 2 -A 40 "$pattern" | sed -n '1,200s/^/  | /p'
 	exit 1
 fi
