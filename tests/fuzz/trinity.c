@@ -8,13 +8,14 @@
  *   calls there is one more;
  * - some that act on memory or on a file get a mapping or a file of this library's;
  * - now and then there is a new mapping of such a file, the size of one changes,
- *   and the kernel is made to touch a mapping.
+ *   and the kernel is made to touch a mapping: that has to work where it is opted in.
  *
  * What is done depends on trinity's arguments alone, and so on its seed and on
  * what the kernel has answered.
  *
- * NOSIGBUS_FUZZ_FILES has the paths of files, with colons between them, and
- * NOSIGBUS_FUZZ_COUNTS that of the file that struct counts is in.
+ * NOSIGBUS_FUZZ_FILES has the paths of files, with colons between them, the first
+ * on a file system that may be full, and NOSIGBUS_FUZZ_COUNTS that of the file that
+ * struct counts is in.
  */
 #define _GNU_SOURCE
 #include <linux/nosigbus.h>
@@ -22,6 +23,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,13 +33,18 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MAX_FILES	8
 #define PLACES		16
 #define MAX_PAGES	64
 #define PAGE		4096UL
+#define ERRNOS		134
+#define SYSCALLS	512
+#define SEEDS		64
 #define ERRNO(e)	(1ULL << (e))
 
 enum command { QUERY, ENABLE, DISABLE, STATUS, COMMANDS };
@@ -64,12 +71,27 @@ union request {
 	unsigned char bytes[128];
 };
 
-/* Of all processes; tests/fuzz/run.sh reads it as numbers of eight bytes. */
+/*
+ * Of all processes. tests/fuzz/run.sh reads all but the last as numbers of eight
+ * bytes and knows the order.
+ */
 struct counts {
-	uint64_t calls, steered, mapped, resized, touched;
-	uint64_t asked[COMMANDS], answered[COMMANDS];
+	uint64_t calls, steered, mapped, resized;
+	/*
+	 * Accesses to mappings, to those that are opted in, the stand-ins that these
+	 * got, and those that failed for no reason.
+	 */
+	uint64_t touched, touched_opted_in, zero_pages, private_pages, shadow_pages, lost;
+	/* Answers of NOSIGBUS_STATUS that tell of these. */
+	uint64_t told_given_back, told_errors;
 	/* No command of the device, and answers that the header does not have. */
 	uint64_t unknown, undocumented, last_undocumented;
+	/* By errno, of which 0 is success. */
+	uint64_t answers[COMMANDS][ERRNOS];
+	/* Of trinity's own calls, by number. */
+	uint64_t made[SYSCALLS], succeeded[SYSCALLS];
+	/* How many processes have begun with a seed. */
+	uint32_t begun[SEEDS];
 };
 
 /* Mappings of those files, if trinity has left them there. */
@@ -79,15 +101,21 @@ struct place {
 };
 
 static long (*real_syscall)(long number, ...);
+static void (*real_srand)(unsigned int seed);
 static struct counts *counts;
 static int device = -1, event = -1, scratch = -1;
 static int files[MAX_FILES];
 static unsigned int nr_files;
 static struct place places[PLACES];
 
+static void add(uint64_t *counter, uint64_t number)
+{
+	__atomic_fetch_add(counter, number, __ATOMIC_RELAXED);
+}
+
 static void count(uint64_t *counter)
 {
-	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+	add(counter, 1);
 }
 
 static uint64_t any(uint64_t *seed, uint64_t below)
@@ -110,8 +138,9 @@ __attribute__((constructor)) static void prepare(void)
 	int fd;
 
 	real_syscall = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+	real_srand = (void (*)(unsigned int))dlsym(RTLD_NEXT, "srand");
 	fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	counts = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
 	device = open("/dev/nosigbus", O_RDWR | O_CLOEXEC);
 	event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -125,11 +154,24 @@ __attribute__((constructor)) static void prepare(void)
 	for (unsigned int i = 0; i < nr_files; i++)
 		if (files[i] < 0)
 			counts = MAP_FAILED;
-	if (!real_syscall || counts == MAP_FAILED || device < 0 || event < 0 || scratch < 0 ||
-	    ftruncate(scratch, PAGE)) {
+	if (!real_syscall || !real_srand || counts == MAP_FAILED || device < 0 || event < 0 ||
+	    scratch < 0 || ftruncate(scratch, PAGE)) {
 		perror("trinity.so");
 		_exit(2);
 	}
+	memset(counts->begun, 0, sizeof(counts->begun));
+}
+
+/*
+ * The one that trinity calls in each new process. If it is told the seed, it gives
+ * it to the one that follows a process that has ended as well, which would do the
+ * same all over again.
+ */
+void srand(unsigned int seed)
+{
+	uint32_t begun = __atomic_fetch_add(&counts->begun[seed % SEEDS], 1, __ATOMIC_RELAXED);
+
+	real_srand(seed + begun * 0x9e3779b1);
 }
 
 static unsigned long some_address(uint64_t *seed)
@@ -241,15 +283,19 @@ static long ask(uint64_t *seed, long pointer)
 			goto undocumented;
 		return result;
 	}
-	count(&counts->asked[cmd]);
 	if (!result) {
-		count(&counts->answered[cmd]);
+		count(&counts->answers[cmd][0]);
 		if (cmd == ENABLE || cmd == DISABLE)
 			place->opted_in = cmd == ENABLE;
-	} else if (!documented(cmd, errno)) {
-		goto undocumented;
+		if (cmd == STATUS && request.status.given_back)
+			count(&counts->told_given_back);
+		if (cmd == STATUS && request.status.errors)
+			count(&counts->told_errors);
+		return result;
 	}
-	return result;
+	count(&counts->answers[cmd][errno % ERRNOS]);
+	if (documented(cmd, errno))
+		return result;
 
 undocumented:
 	count(&counts->undocumented);
@@ -266,13 +312,48 @@ static void resize(uint64_t *seed)
 		     chance(seed, 30) ? size : size - size % (long)PAGE);
 }
 
+static bool status_of(unsigned long addr, struct nosigbus_status *status)
+{
+	*status = (struct nosigbus_status){ .addr = addr };
+	return !real_syscall(SYS_ioctl, device, NOSIGBUS_STATUS, status);
+}
+
+/* Whether there is no reason for an access to fail that may be with these flags. */
+static bool has_to_work(unsigned long addr, unsigned int flags, unsigned int permission)
+{
+	struct procmap_query vma = {
+		.size = sizeof(vma), .query_addr = addr, .query_flags = permission,
+	};
+	int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	bool permitted = !ioctl(maps, PROCMAP_QUERY, &vma);
+	struct stat may_be_full;
+
+	close(maps);
+	if (!permitted || fstat(files[0], &may_be_full))
+		return false;
+	return flags & NOSIGBUS_RECORD_ERRORS || vma.inode != may_be_full.st_ino ||
+	       vma.dev_minor != minor(may_be_full.st_dev);
+}
+
 /* Has the kernel do it, as trinity is not prepared for a signal here. */
 static void touch(uint64_t *seed)
 {
+	bool writing = chance(seed, 50);
 	unsigned long addr = some_address(seed);
+	struct nosigbus_status before, after;
+	bool opted_in = status_of(addr, &before);
+	bool failed = real_syscall(writing ? SYS_pread64 : SYS_pwrite64, scratch, addr, 8, 0) < 0;
 
 	count(&counts->touched);
-	real_syscall(chance(seed, 50) ? SYS_pread64 : SYS_pwrite64, scratch, addr, 8, 0);
+	if (!opted_in || !status_of(addr, &after))
+		return;
+	count(&counts->touched_opted_in);
+	add(&counts->zero_pages, after.zero_pages - before.zero_pages);
+	add(&counts->private_pages, after.private_pages - before.private_pages);
+	add(&counts->shadow_pages, after.shadow_pages - before.shadow_pages);
+	if (failed && has_to_work(addr, after.flags, writing ? PROCMAP_QUERY_VMA_WRITABLE :
+							       PROCMAP_QUERY_VMA_READABLE))
+		count(&counts->lost);
 }
 
 /* What trinity's call is to act on: one of the mappings, or one of the files. */
@@ -354,6 +435,9 @@ long syscall(long number, ...)
 	if (chance(&seed, 60))
 		steer(&seed, number, args);
 	result = real_syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
+	count(&counts->made[number % SYSCALLS]);
+	if (result != -1)
+		count(&counts->succeeded[number % SYSCALLS]);
 	if (number == SYS_mremap && args[0] != result)
 		remember(&seed, result, args[2]);
 	return result;
