@@ -110,6 +110,7 @@ for syscall in "${syscalls[@]}"; do
 done
 
 echo 'TAP version 13'
+echo 1..6
 start=$SECONDS
 : >"$results/runs"
 while read_counts; before=${count[calls]}; ((before < calls)); do
@@ -150,5 +151,4 @@ check "pages were given back and errors recorded" \
 	$((calls / 10000)) "$calls" told_given_back told_errors
 check "every answer is documented" 0 0 undocumented
 check "every access to an opted-in mapping went through" 0 0 lost
-echo "1..$tests"
 exit "$failed"

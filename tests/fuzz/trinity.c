@@ -339,7 +339,8 @@ static bool has_to_work(unsigned long addr, unsigned int flags, unsigned int per
 static void touch(uint64_t *seed)
 {
 	bool writing = chance(seed, 50);
-	unsigned long addr = some_address(seed);
+	const struct place *place = choose(seed, STATUS);
+	unsigned long addr = place->addr + (place->pages ? any(seed, place->pages) * PAGE : 0);
 	struct nosigbus_status before, after;
 	bool opted_in = status_of(addr, &before);
 	bool failed = real_syscall(writing ? SYS_pread64 : SYS_pwrite64, scratch, addr, 8, 0) < 0;
@@ -422,7 +423,7 @@ long syscall(long number, ...)
 	seed |= 1;
 
 	count(&counts->calls);
-	if (chance(&seed, 5))
+	if (chance(&seed, 5) || !places[any(&seed, PLACES)].pages)
 		map(&seed);
 	if (chance(&seed, 5))
 		resize(&seed);
