@@ -257,6 +257,14 @@ static bool documented(enum command cmd, int error)
 	return error < 64 && commands[cmd].documented & ERRNO(error);
 }
 
+static void hear(const struct nosigbus_status *status)
+{
+	if (status->given_back)
+		count(&counts->told_given_back);
+	if (status->errors)
+		count(&counts->told_errors);
+}
+
 /* trinity's pointer, which may be anything, in place of one in fifteen requests. */
 static long ask(uint64_t *seed, long pointer)
 {
@@ -287,10 +295,8 @@ static long ask(uint64_t *seed, long pointer)
 		count(&counts->answers[cmd][0]);
 		if (cmd == ENABLE || cmd == DISABLE)
 			place->opted_in = cmd == ENABLE;
-		if (cmd == STATUS && request.status.given_back)
-			count(&counts->told_given_back);
-		if (cmd == STATUS && request.status.errors)
-			count(&counts->told_errors);
+		if (cmd == STATUS)
+			hear(&request.status);
 		return result;
 	}
 	count(&counts->answers[cmd][errno % ERRNOS]);
@@ -305,10 +311,12 @@ undocumented:
 
 static void resize(uint64_t *seed)
 {
-	off_t size = any(seed, MAX_PAGES * PAGE);
+	unsigned int which = any(seed, nr_files);
+	/* Mostly smaller than a mapping of it, but where larger ones have no room. */
+	off_t size = any(seed, (which && chance(seed, 70) ? 4 : MAX_PAGES) * PAGE);
 
 	count(&counts->resized);
-	real_syscall(SYS_ftruncate, files[any(seed, nr_files)],
+	real_syscall(SYS_ftruncate, files[which],
 		     chance(seed, 30) ? size : size - size % (long)PAGE);
 }
 
@@ -352,6 +360,7 @@ static void touch(uint64_t *seed)
 	add(&counts->zero_pages, after.zero_pages - before.zero_pages);
 	add(&counts->private_pages, after.private_pages - before.private_pages);
 	add(&counts->shadow_pages, after.shadow_pages - before.shadow_pages);
+	hear(&after);
 	if (failed && has_to_work(addr, after.flags, writing ? PROCMAP_QUERY_VMA_WRITABLE :
 							       PROCMAP_QUERY_VMA_READABLE))
 		count(&counts->lost);
@@ -425,9 +434,9 @@ long syscall(long number, ...)
 	count(&counts->calls);
 	if (chance(&seed, 5) || !places[any(&seed, PLACES)].pages)
 		map(&seed);
-	if (chance(&seed, 5))
-		resize(&seed);
 	if (chance(&seed, 10))
+		resize(&seed);
+	if (chance(&seed, 40))
 		touch(&seed);
 	if (number == SYS_ioctl && chance(&seed, 90))
 		return ask(&seed, args[2]);
