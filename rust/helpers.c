@@ -234,15 +234,18 @@ bool nosigbus_file_has_no_notification(const struct file *file)
 	return FMODE_FSNOTIFY_NONE(file->f_mode);
 }
 
-/* Not for permission events, nor for a hierarchical storage manager. */
+/*
+ * Not for permission events, nor for a hierarchical storage manager. In one store, unlike
+ * file_set_fsnotify_mode(): others look without the lock, and no bit set would mean both.
+ */
 void nosigbus_file_enable_notification(struct file *file)
 {
-	file_set_fsnotify_mode(file, FMODE_NONOTIFY_PERM);
+	WRITE_ONCE(file->f_mode, (file->f_mode & ~FMODE_FSNOTIFY_MASK) | FMODE_NONOTIFY_PERM);
 }
 
 bool nosigbus_file_has_hsm(const struct file *file)
 {
-	return FMODE_FSNOTIFY_HSM(file->f_mode);
+	return FMODE_FSNOTIFY_HSM(READ_ONCE(file->f_mode));
 }
 
 void nosigbus_invalidate_lock_shared(struct address_space *mapping)

@@ -219,7 +219,9 @@ impl MappedFile<'_> {
         // SAFETY: The file is valid, by the type invariants, and so is its mount.
         unsafe {
             let mount = (*file).__bindgen_anon_1.f_path.mnt;
-            if (*mount).mnt_flags as u32 & kernel::bindings::mount_flags_MNT_INTERNAL == 0 {
+            // Other flags may change at any time.
+            let flags = core::ptr::read_volatile(&raw const (*mount).mnt_flags);
+            if flags as u32 & kernel::bindings::mount_flags_MNT_INTERNAL == 0 {
                 return;
             }
             // `f_mode` is changed under this lock.
