@@ -5,7 +5,7 @@
 # KCSAN. A race that the module has a part in is a failure. Others are counted:
 # the kernel's own code is not free of what KCSAN_STRICT reports.
 #
-# usage: kcsan.sh [PROGRAM...]    of tests/selftests
+# usage: kcsan.sh [PROGRAM...]    of tests/selftests, on few file systems
 #
 # RACE_SECONDS (10) and FUZZ_CALLS (20000) say how long race and fuzz take.
 
@@ -16,9 +16,7 @@ set -euo pipefail
 cd "$REPO"
 results=build/results/kcsan log=build/boot/console-kcsan.log
 if (($# == 0)); then
-	set -- race
-	[[ ! -e tests/selftests/concurrency.c ]] || set -- "$@" concurrency
-	set -- "$@" growth kept status eventfd record_errors fuzz
+	set -- race concurrency growth kept status eventfd record_errors fuzz
 fi
 rm -rf "$results"
 mkdir -p "$results" build/selftests
@@ -46,7 +44,7 @@ RACE_SECONDS=${RACE_SECONDS:-10} FUZZ_CALLS=${FUZZ_CALLS:-20000} \
 	BOOT_ENV='RACE_SECONDS FUZZ_CALLS' BOOT_TIMEOUT=${BOOT_TIMEOUT:-3600} \
 	tests/boot.sh --kernel kcsan -- bash -c '
 		status=0
-		tests/selftests/run.sh --root build/selftests "$@" || status=$?
+		tests/selftests/run.sh --root --few build/selftests "$@" || status=$?
 		cat /sys/kernel/debug/kcsan >"$1/counters"
 		exit $status
 	' guest "$results" "$@" || status=$?
