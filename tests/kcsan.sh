@@ -54,9 +54,11 @@ reports() { # KIND: titles, with how often each
 	tests/klog-check.sh --kcsan "$1" "$log" |
 		sed -n 's/.*BUG: KCSAN: //p' | LC_ALL=C sort | uniq -c | sort -rn
 }
-tests/klog-check.sh --kcsan ours "$log" >"$results/ours"
-tests/klog-check.sh --kcsan others "$log" >"$results/others"
+for kind in ours native others; do
+	tests/klog-check.sh --kcsan $kind "$log" >"$results/$kind"
+done
 mapfile -t ours < <(reports ours)
+mapfile -t native < <(reports native)
 mapfile -t others < <(reports others)
 # Its own test has passed, or it would not have booted.
 watchpoints=$(sed -n 's/^setup_watchpoints: *//p' "$results/counters") || true
@@ -64,6 +66,9 @@ printf '%s accesses watched\n' "${watchpoints:-no}"
 printf '%d reports without the module, %d different ones:\n' \
 	"$(grep -c 'BUG: KCSAN:' "$results/others")" "${#others[@]}"
 printf '%s\n' "${others[@]}"
+printf '%d reports of what file systems do for it, %d different ones:\n' \
+	"$(grep -c 'BUG: KCSAN:' "$results/native")" "${#native[@]}"
+printf '%s\n' "${native[@]}"
 printf '%d reports with it, %d different ones:\n' \
 	"$(grep -c 'BUG: KCSAN:' "$results/ours")" "${#ours[@]}"
 printf '%s\n' "${ours[@]}"

@@ -3,8 +3,8 @@
 #
 # Looks in a kernel log for what a test may not cause, whatever it said itself:
 # tests/klog-check.sh LOG prints each such report and exits 1, or exits 0. KCSAN's
-# reports of races that the module has no part in are no such reports;
-# tests/klog-check.sh --kcsan ours|others LOG prints all of those that it has, or has not.
+# reports of races that the module has no part in are no such reports (kcsan-reports.awk);
+# tests/klog-check.sh --kcsan ours|native|others LOG prints all of those that are so.
 
 set -euo pipefail
 
@@ -13,8 +13,8 @@ if [[ $# -eq 3 && $1 == --kcsan ]]; then
 	take=$2
 	shift 2
 fi
-if [[ $# -ne 1 || ! -r ${1-} || ! $take =~ ^(rest|ours|others)$ ]]; then
-	printf 'usage: tests/klog-check.sh [--kcsan ours|others] LOG\n' >&2
+if [[ $# -ne 1 || ! -r ${1-} || ! $take =~ ^(rest|ours|native|others)$ ]]; then
+	printf 'usage: tests/klog-check.sh [--kcsan ours|native|others] LOG\n' >&2
 	exit 2
 fi
 
