@@ -12,8 +12,10 @@
 NOSIGBUS_FS=$(mktemp -d)
 export NOSIGBUS_FS
 images=$NOSIGBUS_FS/images
-# A directory of the host, over 9p.
-p9=$(mktemp -d "$results/../9p.XXXXXX")
+# A directory of the host, over 9p. A guest that has died leaves it behind.
+p9=$results/9p
+rm -rf "$p9"
+mkdir "$p9"
 mounted=()
 
 fail() {
@@ -50,13 +52,26 @@ image() {
 }
 
 take_down() {
-	local dir
+	local dir busy=0
 	for dir in "${mounted[@]}"; do
-		umount "$dir" || echo "${0##*/}: cannot unmount $dir" >&2
+		unmount "$dir" || busy=1
 	done
 	dmsetup remove nosigbus 2>/dev/null || true
 	losetup -D
 	rm -rf "$p9"
+	return $busy
+}
+
+# Some of the kernel's threads close files a little after the process has ended (io_uring).
+unmount() {
+	for _ in {1..20}; do
+		if umount "$1"; then
+			return
+		fi
+		sleep 0.5
+	done
+	echo "${0##*/}: cannot unmount $1" >&2
+	return 1
 }
 trap take_down EXIT
 

@@ -101,7 +101,7 @@ static int miscounted(int fd)
 		return -1;
 	munmap(p, page);
 	/* If it were more. */
-	return fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) ? -errno : 0;
+	return seal_writing(fd);
 }
 
 /* A mapping, what is told of it, and what there was before it. */

@@ -189,6 +189,22 @@ static inline int open_again(enum backing backing, int fd, int flags)
 }
 
 /*
+ * Seals a memfd against writing: 0, or minus errno. EBUSY has to last: it is also what
+ * there is while somebody holds a page for a moment, in order to reclaim memory.
+ */
+static inline int seal_writing(int fd)
+{
+	int ret = -EBUSY;
+
+	for (int try = 0; ret == -EBUSY && try < 300; try++) {
+		if (try)
+			usleep(100000);
+		ret = fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) ? -errno : 0;
+	}
+	return ret;
+}
+
+/*
  * A new, empty file, open for reading and writing; -1 if that fails. *path is its
  * name, to be freed; NULL for a memfd.
  */

@@ -109,5 +109,5 @@ for program; do
 done
 
 trap - EXIT
-take_down
+take_down || fail "file systems are left"
 [[ -z $(losetup -l -n) ]] || fail "loop devices are left"

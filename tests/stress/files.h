@@ -27,12 +27,24 @@ static const char *backing_name(enum backing backing)
 	return backings[backing].name;
 }
 
+static void close_file(struct file *file)
+{
+	close(file->map_fd);
+	close(file->fd);
+	if (file->path)
+		unlink(file->path);
+	free(file->path);
+	free(file->bytes);
+}
+
 static bool open_file(struct file *file, enum backing backing, int id)
 {
-	*file = (struct file){ .backing = backing, .id = id };
+	int error;
+
+	*file = (struct file){ .backing = backing, .id = id, .map_fd = -1 };
 	file->fd = new_named_file(backing, &file->path);
 	if (file->fd < 0)
-		return false;
+		goto failed;
 	/* Not where that would be in the way, as for new_file(). */
 	if (file->path && backing != P9 && backing != OVERLAY_LOWER) {
 		unlink(file->path);
@@ -42,17 +54,60 @@ static bool open_file(struct file *file, enum backing backing, int id)
 	file->map_fd = backing == OVERLAY_LOWER ? open_again(backing, file->fd, O_RDONLY) :
 			dup(file->fd);
 	file->bytes = calloc(FILE_PAGES, page);
-	return file->map_fd >= 0 && file->bytes;
+	if (file->map_fd >= 0 && file->bytes)
+		return true;
+failed:
+	error = errno;
+	close_file(file);
+	errno = error;
+	return false;
 }
 
-static void close_file(struct file *file)
+static struct changes *changes_by(const struct worker *w, const struct file *file)
 {
-	close(file->map_fd);
-	close(file->fd);
-	if (file->path)
-		unlink(file->path);
-	free(file->path);
-	free(file->bytes);
+	/* The ids of shared files come first. */
+	return &w->shared->changes[w->index][file->id - 1];
+}
+
+/* To be called before something is done to a file that others may look at. */
+static void begin(const struct worker *w, const struct file *file)
+{
+	if (file->shared)
+		atomic_fetch_add(&changes_by(w, file)->begun, 1);
+}
+
+/*
+ * And after that. The kernel may not have said anything to the module of what has failed
+ * (Documentation/growth.rst); it does of a change of times.
+ */
+static void end(const struct worker *w, const struct file *file, bool failed)
+{
+	if (file->shared && !(failed && futimens(file->fd, NULL)))
+		atomic_fetch_add(&changes_by(w, file)->done, 1);
+}
+
+/* Ends what a process has begun that is dead. */
+static void end_all(struct shared *shared, int index, const struct file *shared_files)
+{
+	for (int i = 0; i < SHARED_FILES; i++) {
+		struct changes *changes = &shared->changes[index][i];
+
+		if (changes->done != changes->begun && !futimens(shared_files[i].fd, NULL))
+			changes->done = changes->begun;
+	}
+}
+
+/* How much has been done to a shared file; -1 while something is. */
+static long changes_of(const struct worker *w, const struct file *file)
+{
+	long done = 0, begun = 0;
+
+	/* In this order: if it is the same nothing was going on in between. */
+	for (int i = 0; i < WORKERS; i++)
+		done += w->shared->changes[i][file->id - 1].done;
+	for (int i = 0; i < WORKERS; i++)
+		begun += w->shared->changes[i][file->id - 1].begun;
+	return done == begun ? begun : -1;
 }
 
 /*
@@ -400,13 +455,13 @@ static bool choose_place(struct worker *w, struct change *c, int kind)
 
 static bool for_want_of_memory(long ret)
 {
-	return ret == -ENOMEM || ret == -ENOSPC;
+	return ret == -ENOMEM || ret == -ENOSPC || ret == -ENFILE;
 }
 
 /* Reads what is in the file, as nobody knows how far a change of it has got. */
 static void look_again(struct worker *w, struct file *file)
 {
-	struct stat st;
+	struct stat st = {};
 	ssize_t ret = 0;
 	off_t got = 0;
 
@@ -429,7 +484,7 @@ static void look_again(struct worker *w, struct file *file)
 			 strerror(errno));
 }
 
-static void resize(struct worker *w, struct file *file)
+static bool resize(struct worker *w, struct file *file)
 {
 	static struct change change;
 	struct change *c = &change;
@@ -444,42 +499,43 @@ static void resize(struct worker *w, struct file *file)
 	c->source = &w->own[any(w, OWN_FILES)];
 	if (file->shared) {
 		if (fstat(file->fd, &st))
-			return;
+			return false;
 		c->size = st.st_size;
 	}
 	if (!choose_place(w, c, kind))
-		return;
+		return false;
 	/* Others' words have no place in a file that is shared, as is the file position. */
 	if (file->shared && (changes[kind].where == COPY || changes[kind].run == do_write))
-		return;
+		return false;
 	if (file->shared && changes[kind].where == SHIFT && !backings[file->backing].shifts)
-		return;
+		return false;
 	if (changes[kind].where == ANYWHERE)
 		fill_words(w, file, c->bytes, c->pos, c->len);
 	snprintf(c->path, sizeof(c->path), "/proc/self/fd/%d", file->fd);
 
+	begin(w, file);
 	ret = changes[kind].run(c);
-	count(&w->progress->ops[RESIZE], 1);
+	end(w, file, for_want_of_memory(ret));
 	if (ret == -EOPNOTSUPP || (changes[kind].where == COPY && ret == -EXDEV))
-		return;
+		return false;
 	/* Others have made it smaller, or larger, than it has to be. */
 	if (file->shared && changes[kind].where == SHIFT && (ret == -EINVAL || ret == -EFBIG))
-		return;
+		return false;
 	if (ret < 0) {
 		if (!for_want_of_memory(ret)) {
 			complain(w, ANSWER, "%s of a %s file of %s, %ld bytes, at %ld, %zu bytes: %s",
 				 changes[kind].name, file->shared ? "shared" : "own",
 				 backing_name(file->backing), (long)c->size, (long)c->pos, c->len,
 				 strerror(-ret));
-			return;
+			return false;
 		}
 		count(&w->progress->failed_resizes, 1);
 		if (!file->shared)
 			look_again(w, file);
-		return;
+		return false;
 	}
 	if (file->shared)
-		return;
+		return true;
 
 	file->size = changes[kind].becomes(c, ret);
 	if (file->size > old)
@@ -488,6 +544,7 @@ static void resize(struct worker *w, struct file *file)
 		copies_may_be_dropped(w, file, changes[kind].run == do_fallocate ? file->size :
 								       c->pos);
 	file_grown(w, file);
+	return true;
 }
 
 #endif /* _NOSIGBUS_STRESS_FILES_H */

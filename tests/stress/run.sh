@@ -28,7 +28,8 @@ cgroup=/sys/fs/cgroup/nosigbus-stress
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 mkdir "$cgroup"
 echo "${STRESS_MEMORY:-64M}" >"$cgroup/memory.max"
-echo 64M >"$cgroup/memory.swap.max"
+# Little, so that the OOM killer has not long to wait.
+echo 16M >"$cgroup/memory.swap.max"
 
 status=0
 "$program" "$cgroup" 2>&1 | tee "$results/stress.tap" || status=$?
@@ -39,6 +40,6 @@ grep -hE '^(pswp|pgsteal|pgscan|workingset_refault|pgmajfault)' "$cgroup/memory.
 rmdir "$cgroup"
 swapoff "$swap"
 trap - EXIT
-take_down
+take_down || fail "file systems are left"
 [[ -z $(losetup -l -n) ]] || fail "loop devices are left"
 exit $status

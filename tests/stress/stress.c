@@ -2,7 +2,7 @@
 /*
  * Load and malice: processes with random mappings of files, all doing random things
  * to them and to the files' sizes, in a memory cgroup that is too small for them, and
- * killed at random. Each knows what every page may show (worker.c).
+ * killed at random. Each knows what every page may show (worker.h).
  *
  * usage: stress CGROUP, as root. STRESS_SECONDS is how long it is to take. SEED repeats
  * what each process does, though not when it is killed, nor what they do to each
@@ -11,11 +11,8 @@
 
 #include "worker.h"
 
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 /* A process that has made no progress for so long is stuck. */
@@ -34,7 +31,8 @@ static const enum backing shared_backings[SHARED_FILES] = {
 struct life {
 	pid_t pid;
 	int number;
-	bool killed;
+	/* By this process, on purpose; and it has ended, but perhaps not its children. */
+	bool killed, dead;
 	long last_ops;
 	double since;
 };
@@ -102,15 +100,20 @@ static int eat(struct worker *w)
 	enum class class = any(w, 2) ? SHARED_WRITE : PRIVATE;
 	unsigned long *words;
 	char *addr;
+	int device;
 
 	if (!open_file(&file, any(w, 2) ? MEMFD : EXT4, 0xff))
 		return give_up(w, "new file");
 	addr = map_file(class, file.map_fd, HOG_PAGES * page);
 	if (addr == MAP_FAILED)
 		return give_up(w, "mmap");
-	errno = -enable(w->device, addr, HOG_PAGES * page);
+	device = open_device();
+	if (device < 0)
+		return give_up(w, "/dev/nosigbus");
+	errno = -enable(device, addr, HOG_PAGES * page);
 	if (errno)
 		return give_up(w, "ENABLE");
+	close(device);
 	for (long i = 0; i < HOG_PAGES && !stopped(w); i++) {
 		long other = any(w, i + 1);
 
@@ -143,14 +146,15 @@ static int live(int index, const char *cgroup)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() == 1)
 		return 1;
+	/* So that what becomes of its children is known when it is dead. */
+	setpgid(0, 0);
 	w->index = index;
 	w->life = lives[index].number;
 	w->progress = &shared->progress[index];
 	w->seed = seed + 0x9e3779b9U * (index + 1) + 0x85ebca6bU * w->life;
-	w->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
 	procs = open(path, O_WRONLY | O_CLOEXEC);
-	if (w->eventfd < 0 || procs < 0 || write(procs, "0", 1) != 1) {
+	if (procs < 0 || write(procs, "0", 1) != 1) {
 		complain(w, ANSWER, "%s: %s", path, strerror(errno));
 		return 1;
 	}
@@ -171,6 +175,7 @@ static void start(int index, const char *cgroup)
 
 	life->number++;
 	life->killed = false;
+	life->dead = false;
 	life->since = seconds();
 	life->pid = fork();
 	if (!life->pid)
@@ -182,21 +187,13 @@ static void start(int index, const char *cgroup)
 	started++;
 }
 
-static long ops_of(int index)
-{
-	long ops = 0;
-
-	for (int i = 0; i < OPS; i++)
-		ops += shared->progress[index].ops[i];
-	return ops;
-}
-
-/* A process has ended; whether something is wrong with that. */
-static void bury(int index, int status)
+/* A process has ended, and so have its children to; whether something is wrong with that. */
+static void has_ended(int index, int status)
 {
 	struct life *life = &lives[index];
 
-	life->pid = 0;
+	life->dead = true;
+	kill(-life->pid, SIGKILL);
 	count(&shared->progress[index].faults, atomic_exchange(&shared->faults_now[index], 0));
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
 		/* By whom, the cgroup tells in the end. */
@@ -206,6 +203,28 @@ static void bury(int index, int status)
 		worker.life = life->number;
 		complain(&worker, DEATH, "ended with %#x", status);
 	}
+}
+
+/* Whether nothing is left of a process. */
+static bool is_gone(int index)
+{
+	struct life *life = &lives[index];
+	int status;
+
+	if (life->pid && !life->dead && waitpid(life->pid, &status, WNOHANG) == life->pid)
+		has_ended(index, status);
+	/* Its children are this process's now. */
+	if (life->pid && (!life->dead || waitpid(-life->pid, NULL, WNOHANG) >= 0))
+		return false;
+	life->pid = 0;
+	if (index < WORKERS) {
+		end_all(shared, index, shared_files);
+		for (int i = 0; i < OWN_FILES; i++) {
+			unlink(shared->names[index][i]);
+			*shared->names[index][i] = 0;
+		}
+	}
+	return true;
 }
 
 static struct progress total(void)
@@ -222,16 +241,44 @@ static struct progress total(void)
 	return sum;
 }
 
-/* All kinds of things, and not just once. */
-static bool enough(const struct progress *sum, long oom_kills)
+static long operations_of(const struct progress *progress)
 {
+	long ops = 0;
+
+	for (int i = 0; i < OPS; i++)
+		ops += progress->ops[i];
+	return ops;
+}
+
+/* All kinds of things, and not just once: NULL, or what there was too little of. */
+static const char *too_little(const struct progress *sum, long oom_kills)
+{
+	const struct {
+		const char *what;
+		long number, wanted;
+	} all[] = {
+		{ "pages looked at", sum->pages, 3000 },
+		{ "pages of shared files known exactly", sum->exact, 500 },
+		{ "faults", sum->faults, 10000 },
+		{ "stand-ins", sum->stand_ins, 200 },
+		{ "pages given back", sum->given_back, 10 },
+		{ "events", sum->events, 5 },
+		{ "growths", sum->growths, 50 },
+		{ "children", sum->children, 1 },
+		{ "children killed", sum->children_killed, 1 },
+		{ "memfds sealed", sum->seals, 1 },
+		{ "attempts to unload refused", sum->unloads_refused, 1 },
+		{ "processes killed", kills, 1 },
+		{ "processes killed by the OOM killer", oom_kills, 1 },
+	};
+
 	for (int i = 0; i < OPS; i++)
 		if (!sum->ops[i])
-			return false;
-	return oom_kills > 0 && kills > 0 && sum->pages >= 10000 && sum->faults >= 10000 &&
-		sum->stand_ins >= 500 && sum->given_back >= 20 && sum->growths >= 100 &&
-		sum->children > 0 && sum->children_killed > 0 && sum->seals > 0 &&
-		sum->unloads_refused > 0 && sum->failed_resizes * 10 < sum->ops[RESIZE];
+			return op_names[i];
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i].number < all[i].wanted)
+			return all[i].what;
+	return NULL;
 }
 
 /*
@@ -254,7 +301,7 @@ static long run(long duration, const char *cgroup)
 			struct progress sum = total();
 
 			if (now >= until + STUCK_SECONDS ||
-			    enough(&sum, oom_kills_of(cgroup)))
+			    !too_little(&sum, oom_kills_of(cgroup)))
 				atomic_store(&shared->stop, true);
 		}
 		if (shared->stop && !stop_at)
@@ -262,12 +309,9 @@ static long run(long duration, const char *cgroup)
 		running = 0;
 		for (int i = 0; i < PROCESSES; i++) {
 			struct life *life = &lives[i];
-			long ops = ops_of(i);
-			int status;
+			long ops = operations_of(&shared->progress[i]);
 
-			if (life->pid && waitpid(life->pid, &status, WNOHANG) == life->pid)
-				bury(i, status);
-			if (!life->pid) {
+			if (is_gone(i)) {
 				if (!shared->stop)
 					start(i, cgroup);
 				running += !!life->pid;
@@ -319,12 +363,14 @@ static int load(void)
 /* Whether nobody is counted any more as somebody who could write to a shared memfd. */
 static bool can_be_sealed(void)
 {
-	for (int i = 0; i < SHARED_FILES; i++)
-		if (shared_files[i].backing == MEMFD &&
-		    fcntl(shared_files[i].fd, F_ADD_SEALS, F_SEAL_WRITE)) {
-			ksft_print_msg("F_SEAL_WRITE: %s\n", strerror(errno));
+	for (int i = 0; i < SHARED_FILES; i++) {
+		int ret = shared_files[i].backing == MEMFD ? seal_writing(shared_files[i].fd) : 0;
+
+		if (ret) {
+			ksft_print_msg("F_SEAL_WRITE: %s\n", strerror(-ret));
 			return false;
 		}
+	}
 	return true;
 }
 
@@ -340,14 +386,12 @@ static const char * const tests[WRONGS] = {
 
 static void report(const struct progress *sum, long duration, long oom_kills)
 {
-	long ops = 0;
-
-	for (int i = 0; i < OPS; i++) {
+	for (int i = 0; i < OPS; i++)
 		ksft_print_msg("%s: %ld\n", op_names[i], sum->ops[i]);
-		ops += sum->ops[i];
-	}
-	ksft_print_msg("%ld s: %ld operations, %ld pages looked at, %ld faults, %ld stand-ins, %ld given back\n",
-		       duration, ops, sum->pages, sum->faults, sum->stand_ins, sum->given_back);
+	ksft_print_msg("%ld s: %ld operations, %ld pages looked at, %ld of shared files known exactly\n",
+		       duration, operations_of(sum), sum->pages, sum->exact);
+	ksft_print_msg("%ld faults, %ld stand-ins, %ld given back, %ld times an eventfd signalled\n",
+		       sum->faults, sum->stand_ins, sum->given_back, sum->events);
 	ksft_print_msg("%ld changes of size, of which %ld growths of own files, %ld failed for want of memory\n",
 		       sum->ops[RESIZE], sum->growths, sum->failed_resizes);
 	ksft_print_msg("%ld processes, %ld killed by kill -9, %ld by the OOM killer; %ld children, %ld of them killed\n",
@@ -361,8 +405,10 @@ int main(int argc, char **argv)
 	long duration = number_of("STRESS_SECONDS", 1200), oom_kills;
 	unsigned int random = 0;
 	struct progress sum;
+	const char *missing;
+	char *mapped;
+	int device, ret;
 	bool sealed;
-	int ret;
 
 	if (argc != 2 || duration <= 0)
 		ksft_exit_fail_msg("usage: stress CGROUP\n");
@@ -371,7 +417,7 @@ int main(int argc, char **argv)
 	page = page_size();
 	catch_signals();
 	ksft_print_header();
-	ksft_set_plan(WRONGS + 4);
+	ksft_set_plan(WRONGS + 5);
 	ksft_print_msg("SEED=%#x\n", seed);
 
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
@@ -382,36 +428,48 @@ int main(int argc, char **argv)
 	memset(shared, 0, sizeof(*shared));
 	worker.shared = shared;
 	worker.seed = seed;
-	worker.device = open_device();
-	if (worker.device < 0)
-		ksft_exit_fail_msg("/dev/nosigbus: %s\n", strerror(errno));
 	for (int i = 0; i < SHARED_FILES; i++) {
 		if (!open_file(&shared_files[i], shared_backings[i], 1 + i))
 			ksft_exit_fail_msg("new file: %s\n", strerror(errno));
 		shared_files[i].shared = true;
 	}
 	worker.shared_files = shared_files;
+	/* Nobody touches this one; it is there for the sake of those who try to unload. */
+	mapped = map_file(PRIVATE, shared_files[0].map_fd, page);
+	device = open_device();
+	if (mapped == MAP_FAILED || device < 0 || enable(device, mapped, page))
+		ksft_exit_fail_msg("a mapping that is opted in: %s\n", strerror(errno));
+	close(device);
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
+		ksft_exit_fail_msg("PR_SET_CHILD_SUBREAPER: %s\n", strerror(errno));
 
 	duration = run(duration, argv[1]);
 
 	sum = total();
 	oom_kills = oom_kills_of(argv[1]);
 	report(&sum, duration, oom_kills);
-	if (*shared->complaint)
-		ksft_print_msg("SEED=%#x: %s\n", seed, shared->complaint);
+	if (shared->complained)
+		ksft_print_msg("SEED=%#x: %s\n", seed, *shared->complaint ? shared->complaint :
+			       "whoever has complained was killed");
 	for (int i = 0; i < WRONGS; i++)
-		ksft_test_result(!*shared->complaint || shared->wrong != (enum wrong)i, "%s\n",
+		ksft_test_result(!shared->complained || shared->wrong != (enum wrong)i, "%s\n",
 				 tests[i]);
 	/* Children are killed as well, and not all of them are found dead. */
 	ksft_test_result(oom_kills > 0 && found_dead <= oom_kills,
 			 "the OOM killer has killed all that nobody else has (%ld of %ld)\n",
 			 found_dead, oom_kills);
 
-	ksft_test_result(enough(&sum, oom_kills), "enough was done to mean something\n");
+	missing = too_little(&sum, oom_kills);
+	if (missing)
+		ksft_print_msg("too little: %s\n", missing);
+	ksft_test_result(!missing, "enough was done to mean something\n");
+	ksft_test_result(sum.failed_resizes * 10 < sum.ops[RESIZE] &&
+			 sum.out_of_memory * 10 < operations_of(&sum),
+			 "few calls have failed for want of memory\n");
 
 	sealed = can_be_sealed();
 	ksft_test_result(sealed, "the files that were shared can be sealed against writing\n");
-	close(worker.device);
+	munmap(mapped, page);
 	ret = unload();
 	ksft_print_msg("delete_module: %s\n", strerror(-ret));
 	ret = ret ?: load();

@@ -45,12 +45,19 @@ enum wrong { SIGNAL, BYTE, ANSWER, MODULE, SEAL, DEATH, STUCK, WRONGS };
 
 struct progress {
 	atomic_long ops[OPS];
-	atomic_long pages, faults, stand_ins, given_back, growths, children, children_killed;
+	/* Pages looked at, and those of shared files that were known exactly. */
+	atomic_long pages, exact;
+	atomic_long faults, stand_ins, given_back, events, growths, children, children_killed;
 	/* Changes of size that have failed for want of memory. */
 	atomic_long failed_resizes;
 	/* Requests that have failed for the same reason. */
 	atomic_long out_of_memory;
 	atomic_long unloads_refused, seals;
+};
+
+/* What a worker does to a shared file: all is done that has begun if nothing is going on. */
+struct changes {
+	atomic_long begun, done;
 };
 
 /* What the processes share. */
@@ -59,9 +66,12 @@ struct shared {
 	struct progress progress[PROCESSES];
 	/* Faults of the process that is there now. */
 	atomic_long faults_now[PROCESSES];
-	atomic_flag complained;
+	struct changes changes[WORKERS][SHARED_FILES];
+	/* Names that the files of a worker have: it may be killed before it removes them. */
+	char names[WORKERS][OWN_FILES][128];
+	atomic_bool complained;
 	enum wrong wrong;
-	/* Empty: there is none. */
+	/* Empty, if who has complained was killed. */
 	char complaint[600];
 };
 
@@ -84,7 +94,10 @@ struct object {
 	int pieces;
 	struct file *file;
 	unsigned int flags;
+	int eventfd;
 	struct nosigbus_status last;
+	/* A child may have asked meanwhile. */
+	bool asked;
 	/* By page index. */
 	unsigned char *shadows[INDEXES];
 };
@@ -92,7 +105,7 @@ struct object {
 /* A page of a process's own, in a private mapping. */
 struct copy {
 	unsigned char *bytes;
-	/* It may have been dropped. */
+	/* It may have been dropped; or may be there, which is all that is known of a shared file. */
 	bool maybe;
 };
 
@@ -115,7 +128,6 @@ struct worker {
 	long steps;
 	/* What the parent does too is not done: changes to what both have. */
 	bool child;
-	int device, eventfd;
 	char *arena;
 	struct file *shared_files;
 	struct file own[OWN_FILES];
@@ -151,13 +163,13 @@ static void __printf(3, 4) complain(struct worker *w, enum wrong kind, const cha
 	size_t size = sizeof(w->shared->complaint), len;
 	va_list args;
 
-	if (!atomic_flag_test_and_set(&w->shared->complained)) {
+	if (!atomic_exchange(&w->shared->complained, true)) {
+		w->shared->wrong = kind;
 		len = snprintf(w->shared->complaint, size, "process %d, life %d%s, step %ld: ",
 			       w->index, w->life, w->child ? ", child" : "", w->steps);
 		va_start(args, format);
 		vsnprintf(w->shared->complaint + len, size - len, format, args);
 		va_end(args);
-		w->shared->wrong = kind;
 	}
 	atomic_store(&w->shared->stop, true);
 }

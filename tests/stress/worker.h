@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A worker of the stress test: random operations on mappings of which it knows what
- * each page has to show. That of files of its own it knows byte for byte, that of files
- * that others resize as a set (impossible()).
+ * each page has to show. That of files of its own it knows byte for byte; so it does
+ * with files that others resize if nobody is doing anything to them (changes_of()), and
+ * otherwise as a set (impossible()).
  */
 
 #ifndef _NOSIGBUS_STRESS_WORKER_H
@@ -10,7 +11,7 @@
 
 #include "files.h"
 
-#include <sys/prctl.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -26,6 +27,9 @@
 /* Steps of a child, and between two looks at how many faults there have been. */
 #define CHILD_STEPS	60
 #define ROUND		64
+
+/* How often a page of a shared file is looked at, at most, until nobody is in the way. */
+#define LOOKS		20
 
 static const char * const op_names[OPS] = {
 	[CHECK] = "check", [STORE] = "store", [MAP] = "mmap", [UNMAP] = "munmap",
@@ -65,9 +69,23 @@ static const char *describe(const struct piece *p)
 
 static bool out_of_memory(struct worker *w, long ret)
 {
-	if (ret == -ENOMEM || ret == -EAGAIN)
-		count(&w->progress->out_of_memory, 1);
-	return ret == -ENOMEM || ret == -EAGAIN;
+	/* ENFILE is pipe2's word for it. */
+	if (ret != -ENOMEM && ret != -EAGAIN && ret != -EMFILE && ret != -ENFILE)
+		return false;
+	count(&w->progress->out_of_memory, 1);
+	return true;
+}
+
+/* The result of an access: its -SIGSEGV is the number that is -EAGAIN elsewhere. */
+static bool no_memory_to_access(struct worker *w, long ret)
+{
+	return ret != -SIGSEGV && out_of_memory(w, ret);
+}
+
+/* For calls whose ENOMEM says that there is no mapping, or no page. */
+static bool only_eagain(struct worker *w, long ret)
+{
+	return ret == -EAGAIN && out_of_memory(w, ret);
 }
 
 /* Pieces, and what they have in common. */
@@ -125,17 +143,22 @@ static void put_object(struct object *object)
 		return;
 	for (int i = 0; i < INDEXES; i++)
 		free(object->shadows[i]);
+	if (object->flags & NOSIGBUS_EVENTFD)
+		close(object->eventfd);
 	memset(object, 0, sizeof(*object));
 }
 
-static struct object *new_object(struct worker *w, struct file *file, unsigned int flags)
+static struct object *new_object(struct worker *w, struct file *file, unsigned int flags,
+				 int eventfd)
 {
 	struct object *object = w->objects;
 
 	/* There are no fewer than pieces. */
 	while (object->pieces)
 		object++;
-	*object = (struct object){ .pieces = 1, .file = file, .flags = flags };
+	*object = (struct object){
+		.pieces = 1, .file = file, .flags = flags, .eventfd = eventfd,
+	};
 	return object;
 }
 
@@ -184,19 +207,38 @@ static struct piece *cut_out(struct worker *w, struct piece *p, int from, int to
 	return from ? split(w, p, from) : p;
 }
 
-/* STATUS of a piece: counts what there was since it was last asked. */
-static void ask(struct worker *w, struct piece *p)
+/* Whether the eventfd has been signalled since it was last asked, as often as it has to be. */
+static bool is_signalled(struct object *o, bool expected)
 {
+	uint64_t times = 0;
+
+	if (read(o->eventfd, &times, sizeof(times)) < 0 && errno != EAGAIN)
+		return false;
+	return o->asked || times == expected;
+}
+
+/*
+ * STATUS of a piece: counts what there was since it was last asked. The device is not
+ * kept open, here and elsewhere: it is to be mappings that keep the module from being
+ * unloaded.
+ */
+static bool ask(struct worker *w, struct piece *p)
+{
+	int device = open_device();
 	struct object *o = p->object;
 	struct nosigbus_status s;
 	bool fine;
-	int ret = status_of(w->device, address_of(w, p) + any(w, p->pages * page), 0, &s);
+	int ret = device < 0 ? -errno :
+		status_of(device, address_of(w, p) + any(w, p->pages * page), 0, &s);
 	unsigned int shadows = 0;
 
+	close(device);
+	if (out_of_memory(w, ret))
+		return false;
 	if (!o) {
 		if (ret != -ENOENT)
 			complain(w, ANSWER, "STATUS: %s: %s", strerror(-ret), describe(p));
-		return;
+		return false;
 	}
 	for (int i = 0; i < INDEXES; i++)
 		shadows += !!o->shadows[i];
@@ -215,14 +257,26 @@ static void ask(struct worker *w, struct piece *p)
 			 "STATUS: %d, flags %x, zero %llu, private %llu, shadow %llu, held %llu (%u), back %llu, errors %llu (%u): %s",
 			 ret, s.flags, s.zero_pages, s.private_pages, s.shadow_pages,
 			 s.shadow_pages_held, shadows, s.given_back, s.errors, s.error, describe(p));
-		return;
+		return false;
 	}
 	/* A child counts together with its parent, who does so itself. */
 	if (!w->child) {
+		if (o->flags & NOSIGBUS_EVENTFD) {
+			bool expected = stand_ins(&s) > stand_ins(&o->last);
+
+			if (!is_signalled(o, expected)) {
+				complain(w, ANSWER, "the eventfd, %d stand-ins: %s", expected,
+					 describe(p));
+				return false;
+			}
+			count(&w->progress->events, expected);
+		}
+		o->asked = false;
 		count(&w->progress->stand_ins, stand_ins(&s) - stand_ins(&o->last));
 		count(&w->progress->given_back, s.given_back - o->last.given_back);
 	}
 	o->last = s;
+	return true;
 }
 
 static void unmap_piece(struct worker *w, struct piece *p)
@@ -301,12 +355,15 @@ static long all_or_error(long ret, size_t len)
 
 static long read_directly(void *to, const void *from)
 {
-	int sig = sigsetjmp(access_failed, 0);
+	sigjmp_buf before;
+	int sig;
 
-	if (sig)
-		return -sig;
-	memcpy(to, from, page);
-	return 0;
+	memcpy(before, access_failed, sizeof(before));
+	sig = sigsetjmp(access_failed, 0);
+	if (!sig)
+		memcpy(to, from, page);
+	memcpy(access_failed, before, sizeof(before));
+	return -sig;
 }
 
 static long read_page(enum way way, void *to, void *from)
@@ -343,12 +400,15 @@ static long read_page(enum way way, void *to, void *from)
 
 static long write_directly(void *to, unsigned long value)
 {
-	int sig = sigsetjmp(access_failed, 0);
+	sigjmp_buf before;
+	int sig;
 
-	if (sig)
-		return -sig;
-	*(volatile unsigned long *)to = value;
-	return 0;
+	memcpy(before, access_failed, sizeof(before));
+	sig = sigsetjmp(access_failed, 0);
+	if (!sig)
+		*(volatile unsigned long *)to = value;
+	memcpy(access_failed, before, sizeof(before));
+	return -sig;
 }
 
 static long write_word(enum way way, void *to, unsigned long value)
@@ -392,6 +452,16 @@ static bool may_be_mapped_past_eof(const struct piece *p)
 	return p->file->backing == TMPFS_HUGE;
 }
 
+/* Where two pages begin to be different, if they are. */
+static size_t difference(const unsigned char *a, const unsigned char *b)
+{
+	size_t at = 0;
+
+	while (at < page - 1 && a[at] == b[at])
+		at++;
+	return at;
+}
+
 static void complain_of_page(struct worker *w, const struct piece *p, int i,
 			     const unsigned char *got, const unsigned char *expected, size_t at)
 {
@@ -401,56 +471,108 @@ static void complain_of_page(struct worker *w, const struct piece *p, int i,
 		 expected ? *(const unsigned long *)(expected + at) : 0, describe(p));
 }
 
-static void check_shared(struct worker *w, struct piece *p, int i, enum way way, long ret,
-			 const unsigned char *got)
+/* Past EOF a shadow page shows what those who share it have written. */
+static bool may_be_shadow(const struct worker *w, const struct piece *p, const unsigned char *got)
 {
-	size_t wrong;
+	for (size_t at = 0; at < page; at += sizeof(long)) {
+		unsigned long word = *(const unsigned long *)(got + at);
 
-	if (ret) {
-		/* A plain mapping may raise SIGBUS at any time. */
-		if (p->object || !same_failure(way, ret, SIGBUS))
-			complain(w, SIGNAL, "reading page %d: %ld (way %d): %s", i, ret, way,
-				 describe(p));
-		return;
+		if (word && (p->class != SHARED_WRITE ||
+			     (word >> 24 & 0xff & ~CHILD) != (unsigned int)w->index + 1))
+			return false;
 	}
-	wrong = impossible(w, p->file, index_of(p, i), p->class == PRIVATE, got);
-	if (wrong)
-		complain_of_page(w, p, i, got, NULL, wrong - 1);
+	return true;
 }
 
-static void check_page(struct worker *w, struct piece *p, int i)
+/* With nobody at the file, of whose page len bytes are inside of it. */
+static void check_exactly(struct worker *w, struct piece *p, int i, enum way way, long ret,
+			  const unsigned char *got, const unsigned char *expected, size_t len)
+{
+	bool inside = len, signals = !inside && !p->object;
+
+	if (!inside && may_be_mapped_past_eof(p))
+		return;
+	if (signals != !!ret)
+		complain(w, SIGNAL, "reading page %d (index %d, %s EOF): %ld (way %d): %s", i,
+			 index_of(p, i), inside ? "inside" : "past", ret, way, describe(p));
+	else if (inside && memcmp(got, expected, len))
+		complain_of_page(w, p, i, got, expected, difference(got, expected));
+	else if (!inside && !ret && !may_be_shadow(w, p, got))
+		complain_of_page(w, p, i, got, expected, difference(got, expected));
+	else
+		count(&w->progress->exact, 1);
+}
+
+/* Inside the file there may be anything behind EOF. */
+static bool check_shared(struct worker *w, struct piece *p, int i, enum way way)
+{
+	unsigned char got[4096], expected[4096];
+	char *addr = address_of(w, p) + i * page;
+	long ret, changes;
+	ssize_t len;
+	size_t wrong;
+
+	for (int n = 0; n < LOOKS && !stopped(w); n++) {
+		changes = changes_of(w, p->file);
+		/* A fault in the middle of a change is what the next look may find the traces of. */
+		if (changes < 0 && !p->copies[i].maybe)
+			madvise(addr, page, MADV_DONTNEED);
+		ret = read_page(way, got, addr);
+		if (no_memory_to_access(w, ret))
+			return n;
+		count(&w->progress->pages, 1);
+		/* A plain mapping may raise SIGBUS at any time. */
+		if (ret && (p->object || !same_failure(way, ret, SIGBUS))) {
+			complain(w, SIGNAL, "reading page %d: %ld (way %d): %s", i, ret, way,
+				 describe(p));
+			return true;
+		}
+		wrong = ret ? 0 : impossible(w, p->file, index_of(p, i), p->class == PRIVATE, got);
+		if (wrong) {
+			complain_of_page(w, p, i, got, NULL, wrong - 1);
+			return true;
+		}
+		if (p->copies[i].maybe)
+			return true;
+		memset(expected, 0, page);
+		len = pread(p->file->fd, expected, page, index_of(p, i) * page);
+		if (len >= 0 && changes >= 0 && changes_of(w, p->file) == changes) {
+			check_exactly(w, p, i, way, ret, got, expected, len);
+			return true;
+		}
+	}
+	return true;
+}
+
+/* False if there was no memory to look at it with. */
+static bool check_page(struct worker *w, struct piece *p, int i)
 {
 	enum way way = chance(w, 70) ? DIRECTLY : any(w, WAYS);
 	const unsigned char *expected;
 	struct copy *copy = &p->copies[i];
 	unsigned char got[4096];
-	size_t at = 0;
 	long ret;
 
 	if (!(p->prot & PROT_READ))
 		way = DIRECTLY;
+	else if (p->file->shared)
+		return check_shared(w, p, i, way);
 	ret = read_page(way, got, address_of(w, p) + i * page);
+	if (no_memory_to_access(w, ret))
+		return false;
 	count(&w->progress->pages, 1);
-	if (ret == -ENOMEM || ret == -EMFILE) {
-		out_of_memory(w, ret);
-		return;
-	}
 	if (!(p->prot & PROT_READ)) {
 		if (ret != -SIGSEGV)
 			complain(w, SIGNAL, "reading page %d: %ld, not SIGSEGV: %s", i, ret,
 				 describe(p));
-		return;
-	}
-	if (p->file->shared) {
-		check_shared(w, p, i, way, ret, got);
-		return;
+		return true;
 	}
 
 	expected = underlying(p, i);
 	if (copy->bytes && !ret && same_page(got, copy->bytes)) {
 		if (!same_page(got, expected))
 			copy->maybe = false;
-		return;
+		return true;
 	}
 	if (copy->bytes && !copy->maybe)
 		expected = copy->bytes;
@@ -461,32 +583,32 @@ static void check_page(struct worker *w, struct piece *p, int i)
 			complain(w, SIGNAL,
 				 "reading page %d (index %d, file size %ld): %ld (way %d): %s", i,
 				 index_of(p, i), (long)p->file->size, ret, way, describe(p));
-		return;
+		return true;
 	}
 	if (!expected) {
 		if (!may_be_mapped_past_eof(p))
 			complain(w, SIGNAL, "reading page %d (index %d, file size %ld) works: %s",
 				 i, index_of(p, i), (long)p->file->size, describe(p));
-		return;
+		return true;
 	}
-	if (same_page(got, expected))
-		return;
-	while (got[at] == expected[at])
-		at++;
-	complain_of_page(w, p, i, got, expected, at);
+	if (!same_page(got, expected))
+		complain_of_page(w, p, i, got, expected, difference(got, expected));
+	return true;
 }
 
-static void check_some(struct worker *w)
+static bool check_some(struct worker *w)
 {
 	struct piece *p = any_piece(w);
+	bool done = false;
 	int n, first;
 
 	if (!p)
-		return;
+		return false;
 	n = 1 + any(w, p->pages);
 	first = any(w, p->pages - n + 1);
 	for (int i = first; i < first + n && !stopped(w); i++)
-		check_page(w, p, i);
+		done |= check_page(w, p, i);
+	return done;
 }
 
 static void check_all(struct worker *w)
@@ -530,7 +652,7 @@ static void has_stored(struct piece *p, int i, size_t at, unsigned long value)
 	p->copies[i].maybe = false;
 }
 
-static void store_to(struct worker *w, struct piece *p, int i)
+static bool store_to(struct worker *w, struct piece *p, int i)
 {
 	enum way way = chance(w, 70) ? DIRECTLY : any(w, BY_PROC_MEM);
 	bool past_eof = index_of(p, i) >= pages_of_file(p->file), signals;
@@ -540,36 +662,38 @@ static void store_to(struct worker *w, struct piece *p, int i)
 
 	/* What both have is the parent's to change. */
 	if (w->child && p->class == SHARED_WRITE && !p->file->shared)
-		return;
+		return false;
 	/* Nobody knows whose huge page that is. */
-	if (past_eof && may_be_mapped_past_eof(p))
-		return;
+	if (!p->file->shared && past_eof && may_be_mapped_past_eof(p))
+		return false;
 	words = room(p, i) / sizeof(value);
 	if (!words)
-		return;
+		return false;
 	at = any(w, words) * sizeof(value);
 	/* So that what is there is known. */
 	if (p->copies[i].bytes && p->copies[i].maybe && p->prot & PROT_READ)
 		check_page(w, p, i);
 	if (p->copies[i].bytes && p->copies[i].maybe)
-		return;
+		return false;
 	value = word_for(w, p->file, index_of(p, i), p->class == PRIVATE);
+	if (p->class == PRIVATE && p->file->shared)
+		p->copies[i].maybe = true;
+	begin(w, p->file);
 	ret = write_word(way, address_of(w, p) + i * page + at, value);
-	if (ret == -ENOMEM || ret == -EMFILE) {
-		out_of_memory(w, ret);
-		return;
-	}
+	end(w, p->file, false);
+	if (no_memory_to_access(w, ret))
+		return false;
 	if (!(p->prot & PROT_WRITE)) {
 		if (!same_failure(way, ret, SIGSEGV))
 			complain(w, SIGNAL, "writing to page %d: %ld, not SIGSEGV (way %d): %s", i,
 				 ret, way, describe(p));
-		return;
+		return false;
 	}
 	if (p->file->shared) {
 		if (ret && (p->object || !same_failure(way, ret, SIGBUS)))
 			complain(w, SIGNAL, "writing to page %d: %ld (way %d): %s", i, ret, way,
 				 describe(p));
-		return;
+		return !ret;
 	}
 	signals = !p->copies[i].bytes && !underlying(p, i);
 	if (signals ? !same_failure(way, ret, SIGBUS) : ret)
@@ -577,14 +701,17 @@ static void store_to(struct worker *w, struct piece *p, int i)
 			 i, index_of(p, i), (long)p->file->size, ret, way, describe(p));
 	else if (!signals)
 		has_stored(p, i, at, value);
+	return !ret;
 }
 
-static void store_some(struct worker *w)
+static bool store_some(struct worker *w)
 {
 	struct piece *p = any_piece(w);
+	bool done = false;
 
 	for (int n = p ? 1 + any(w, 4) : 0; n && !stopped(w); n--)
-		store_to(w, p, any(w, p->pages));
+		done |= store_to(w, p, any(w, p->pages));
+	return done;
 }
 
 /* Whether a plain piece beside it may be one VMA with this one. */
@@ -597,52 +724,58 @@ static bool may_be_merged(const struct worker *w, const struct piece *p)
 	return false;
 }
 
-static void opt_in(struct worker *w, struct piece *p)
+static bool opt_in(struct worker *w, struct piece *p)
 {
 	unsigned int flags = chance(w, 60) ? 0 : any(w, 4);
-	int ret = enable_with(w->device, address_of(w, p), p->pages * page, flags,
-			      flags & NOSIGBUS_EVENTFD ? w->eventfd : 0);
+	bool events = flags & NOSIGBUS_EVENTFD;
+	int device = open_device(), event = events ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : 0;
+	int ret = device < 0 || event < 0 ? -errno :
+		enable_with(device, address_of(w, p), p->pages * page, flags, event);
 
-	if (p->object ? ret == -EBUSY : (ret == -EINVAL && may_be_merged(w, p)))
-		return;
-	if (out_of_memory(w, ret))
-		return;
-	if (ret || p->object) {
-		complain(w, ANSWER, "ENABLE: %s: %s", strerror(-ret), describe(p));
-		return;
+	close(device);
+	if (!ret && !p->object) {
+		p->object = new_object(w, p->file, flags, event);
+		/* Made read-only before it opted in, it is for good. */
+		if (p->class == SHARED_WRITE && !(p->prot & PROT_WRITE))
+			p->class = SHARED_READ;
+		return true;
 	}
-	p->object = new_object(w, p->file, flags);
-	/* Made read-only before it opted in, it is for good. */
-	if (p->class == SHARED_WRITE && !(p->prot & PROT_WRITE))
-		p->class = SHARED_READ;
+	if (events)
+		close(event);
+	if (!out_of_memory(w, ret) &&
+	    (p->object ? ret != -EBUSY : ret != -EINVAL || !may_be_merged(w, p)))
+		complain(w, ANSWER, "ENABLE: %s: %s", strerror(-ret), describe(p));
+	return false;
 }
 
-static void opt_out(struct worker *w, struct piece *p)
+static bool opt_out(struct worker *w, struct piece *p)
 {
-	int ret;
+	int device, ret;
 
 	if (p->object)
 		ask(w, p);
-	ret = disable(w->device, address_of(w, p), p->pages * page);
-	if (!p->object ? ret == -ENOENT || (ret == -EINVAL && may_be_merged(w, p)) :
-	    out_of_memory(w, ret))
-		return;
-	if (ret || !p->object) {
-		complain(w, ANSWER, "DISABLE: %s: %s", strerror(-ret), describe(p));
-		return;
+	device = open_device();
+	ret = device < 0 ? -errno : disable(device, address_of(w, p), p->pages * page);
+	close(device);
+	if (!ret && p->object) {
+		put_object(p->object);
+		p->object = NULL;
+		return true;
 	}
-	put_object(p->object);
-	p->object = NULL;
+	if (!out_of_memory(w, ret) && (p->object || ret != -ENOENT) &&
+	    (p->object || ret != -EINVAL || !may_be_merged(w, p)))
+		complain(w, ANSWER, "DISABLE: %s: %s", strerror(-ret), describe(p));
+	return false;
 }
 
-static void map_some(struct worker *w)
+static bool map_some(struct worker *w)
 {
 	struct piece *p = new_piece(w);
 	int slot = empty_slot(w);
 	char *addr;
 
 	if (!p || slot < 0)
-		return;
+		return false;
 	p->file = chance(w, 60) ? &w->own[any(w, OWN_FILES)] : &w->shared_files[any(w, SHARED_FILES)];
 	p->class = any(w, 3);
 	p->prot = class_prot(p->class);
@@ -655,14 +788,15 @@ static void map_some(struct worker *w)
 	addr = mmap(address_of(w, p), p->pages * page, p->prot,
 		    class_flags(p->class) | MAP_FIXED_NOREPLACE, p->file->map_fd, p->pgoff * page);
 	if (addr == MAP_FAILED && out_of_memory(w, -errno))
-		return;
+		return false;
 	if (addr != address_of(w, p)) {
 		complain(w, ANSWER, "mmap: %s: %s", strerror(errno), describe(p));
-		return;
+		return false;
 	}
 	p->used = true;
-	if (chance(w, 85))
-		opt_in(w, p);
+	if (chance(w, 85) && opt_in(w, p))
+		count(&w->progress->ops[OPT_IN], 1);
+	return true;
 }
 
 /* Some pages of a piece: *from up to and without *to. */
@@ -672,13 +806,13 @@ static void choose_pages(struct worker *w, const struct piece *p, int *from, int
 	*to = *from + 1 + any(w, p->pages - *from);
 }
 
-static void unmap_some(struct worker *w)
+static bool unmap_some(struct worker *w)
 {
 	struct piece *p = any_piece(w);
 	int from, to;
 
 	if (!p || free_pieces(w) < 2)
-		return;
+		return false;
 	choose_pages(w, p, &from, &to);
 	if (p->object)
 		ask(w, p);
@@ -686,12 +820,13 @@ static void unmap_some(struct worker *w)
 		if (!out_of_memory(w, -errno))
 			complain(w, ANSWER, "munmap: %s: %s", strerror(errno), describe(p));
 		clear_slot(w, p->slot);
-		return;
+		return false;
 	}
 	forget_piece(cut_out(w, p, from, to));
+	return true;
 }
 
-static void protect_some(struct worker *w)
+static bool protect_some(struct worker *w)
 {
 	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
 	struct piece *p = any_piece(w);
@@ -699,14 +834,14 @@ static void protect_some(struct worker *w)
 	bool refused;
 
 	if (!p || free_pieces(w) < 2)
-		return;
+		return false;
 	choose_pages(w, p, &from, &to);
 	prot = prots[any(w, 3)];
 	if (chance(w, 50))
 		prot = class_prot(p->class);
 	/* One that is not writable, but could be made so, is of another class then. */
 	if (p->class == SHARED_READ && prot & PROT_WRITE && !p->object)
-		return;
+		return false;
 	refused = p->class == SHARED_READ && prot & PROT_WRITE;
 	ret = mprotect(address_of(w, p) + from * page, (to - from) * page, prot) ? -errno : 0;
 	if (ret && out_of_memory(w, ret)) {
@@ -717,9 +852,10 @@ static void protect_some(struct worker *w)
 		/* Else nothing is split. */
 		cut_out(w, p, from, to)->prot = prot;
 	}
+	return !ret;
 }
 
-static void move_some(struct worker *w)
+static bool move_some(struct worker *w)
 {
 	struct piece *p = any_piece(w), *copy;
 	int slot = empty_slot(w), first = 1 + any(w, 2), kind = any(w, 4), old, new;
@@ -727,7 +863,7 @@ static void move_some(struct worker *w)
 	char *target, *got;
 
 	if (!p || slot < 0 || free_pieces(w) < 2)
-		return;
+		return false;
 	old = new = p->pages;
 	dont_unmap = kind == 1;
 	duplicate = kind == 2 && p->class != PRIVATE;
@@ -735,7 +871,7 @@ static void move_some(struct worker *w)
 	if (kind == 3 && p->object)
 		new = 1 + any(w, p->pages + 4);
 	if (new > 2 * MAP_PAGES || p->pgoff + new > INDEXES)
-		return;
+		return false;
 	if (p->object)
 		ask(w, p);
 	target = w->arena + ((size_t)slot * SLOT_PAGES + first) * page;
@@ -747,7 +883,7 @@ static void move_some(struct worker *w)
 				 new, strerror(errno), describe(p));
 		clear_slot(w, p->slot);
 		clear_slot(w, slot);
-		return;
+		return false;
 	}
 	if (duplicate || dont_unmap) {
 		copy = new_piece(w);
@@ -763,13 +899,16 @@ static void move_some(struct worker *w)
 	p->slot = slot;
 	p->first = first;
 	p->pages = new;
+	return true;
 }
 
 /* Every page of a private mapping that has been written to has become one of its own. */
 static void all_are_copies(struct piece *p, int from, int to)
 {
 	for (int i = from; i < to; i++)
-		if (!p->copies[i].bytes && !p->file->shared) {
+		if (p->file->shared) {
+			p->copies[i].maybe = true;
+		} else if (!p->copies[i].bytes) {
 			p->copies[i].bytes = malloc(page);
 			if (!p->copies[i].bytes)
 				abort();
@@ -777,7 +916,7 @@ static void all_are_copies(struct piece *p, int from, int to)
 		}
 }
 
-static void advise_some(struct worker *w)
+static bool advise_some(struct worker *w)
 {
 	static const int advices[] = {
 		MADV_DONTNEED, MADV_DONTNEED, MADV_COLD, MADV_PAGEOUT, MADV_WILLNEED, MADV_NORMAL,
@@ -789,19 +928,19 @@ static void advise_some(struct worker *w)
 	bool populates = advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE;
 
 	if (!p || free_pieces(w) < 2)
-		return;
+		return false;
 	/* A plain mapping has an error past EOF, and after part of it. */
 	if (populates && (!p->object || !(p->prot & PROT_READ)))
-		return;
+		return false;
 	if (advice == MADV_POPULATE_WRITE) {
 		if (!(p->prot & PROT_WRITE))
-			return;
+			return false;
 		if (w->child && !p->file->shared && p->class == SHARED_WRITE)
-			return;
+			return false;
 		/* Whether there is a copy has to be known. */
 		for (int i = 0; i < p->pages; i++)
 			if (p->copies[i].bytes && p->copies[i].maybe)
-				return;
+				return false;
 	}
 	choose_pages(w, p, &from, &to);
 	/* These set a flag of the VMA, and would split it. */
@@ -816,105 +955,127 @@ static void advise_some(struct worker *w)
 			complain(w, ANSWER, "madvise %d, pages %d to %d: %s: %s", advice, from, to,
 				 strerror(errno), describe(p));
 		clear_slot(w, p->slot);
-		return;
+		return false;
 	}
 	if (advice == MADV_DONTNEED)
 		for (int i = from; i < to; i++)
 			drop_copy(p, i);
 	if (advice == MADV_POPULATE_WRITE && p->class == PRIVATE)
 		all_are_copies(p, from, to);
+	return true;
 }
 
-static void sync_some(struct worker *w)
+static bool sync_some(struct worker *w)
 {
-	static const int flags[] = { MS_ASYNC, MS_SYNC, MS_INVALIDATE };
+	static const int all_flags[] = { MS_ASYNC, MS_SYNC, MS_INVALIDATE };
+	int flags = all_flags[any(w, ARRAY_SIZE(all_flags))];
 	struct piece *p = any_piece(w);
 
-	if (p && msync(address_of(w, p), p->pages * page, flags[any(w, 3)]))
+	if (!p)
+		return false;
+	if (!msync(address_of(w, p), p->pages * page, flags))
+		return true;
+	/* Only this one does more than to look whether all of it is mapped. */
+	if (flags != MS_SYNC || !out_of_memory(w, -errno))
 		complain(w, ANSWER, "msync: %s: %s", strerror(errno), describe(p));
+	return false;
 }
 
-static void lock_some(struct worker *w)
+static bool lock_some(struct worker *w)
 {
 	unsigned char resident[2 * MAP_PAGES];
 	struct piece *p = any_piece(w);
 
 	if (!p)
-		return;
-	if (mincore(address_of(w, p), p->pages * page, resident) && !out_of_memory(w, -errno))
+		return false;
+	if (mincore(address_of(w, p), p->pages * page, resident) && !only_eagain(w, -errno))
 		complain(w, ANSWER, "mincore: %s: %s", strerror(errno), describe(p));
 	/* A plain one would be locked; and private pages are made of all. */
 	if (!p->object || p->class == PRIVATE || !(p->prot & PROT_READ))
-		return;
-	if ((mlock(address_of(w, p), p->pages * page) ||
-	     munlock(address_of(w, p), p->pages * page)) && !out_of_memory(w, -errno))
+		return false;
+	if (!mlock(address_of(w, p), p->pages * page) &&
+	    !munlock(address_of(w, p), p->pages * page))
+		return true;
+	if (!only_eagain(w, -errno))
 		complain(w, ANSWER, "mlock: %s: %s", strerror(errno), describe(p));
+	return false;
 }
 
-static void opt_in_some(struct worker *w)
+static bool opt_in_some(struct worker *w)
 {
 	struct piece *p = any_piece(w);
 
-	if (p)
-		opt_in(w, p);
+	return p && opt_in(w, p);
 }
 
-static void opt_out_some(struct worker *w)
+static bool opt_out_some(struct worker *w)
 {
 	struct piece *p = any_piece(w);
 
-	if (p)
-		opt_out(w, p);
+	return p && opt_out(w, p);
 }
 
-static void ask_some(struct worker *w)
+static bool ask_some(struct worker *w)
 {
 	struct piece *p = any_piece(w);
 
-	if (p)
-		ask(w, p);
+	return p && ask(w, p);
 }
 
-static void resize_some(struct worker *w)
+static bool resize_some(struct worker *w)
 {
 	if (chance(w, 40))
-		resize(w, &w->shared_files[any(w, SHARED_FILES)]);
-	else if (!w->child)
-		resize(w, &w->own[any(w, OWN_FILES)]);
+		return resize(w, &w->shared_files[any(w, SHARED_FILES)]);
+	return !w->child && resize(w, &w->own[any(w, OWN_FILES)]);
 }
 
-/* While something is opted in, by whomever, or the device open, it says EWOULDBLOCK. */
-static void try_to_unload(struct worker *w)
+/* The first process has a mapping all the time that is opted in, so it says EWOULDBLOCK. */
+static bool try_to_unload(struct worker *w)
 {
-	if (!syscall(SYS_delete_module, "nosigbus", O_NONBLOCK))
-		complain(w, MODULE, "delete_module has unloaded it");
-	else if (errno != EWOULDBLOCK)
-		complain(w, MODULE, "delete_module: %s", strerror(errno));
-	else
+	bool refused;
+
+	errno = 0;
+	refused = syscall(SYS_delete_module, "nosigbus", O_NONBLOCK) && errno == EWOULDBLOCK;
+	if (refused)
 		count(&w->progress->unloads_refused, 1);
+	else
+		complain(w, MODULE, "delete_module: %s", strerror(errno));
+	return refused;
+}
+
+static bool new_own_file(struct worker *w, int i)
+{
+	struct file *file = &w->own[i];
+	char *name = w->shared->names[w->index][i];
+	int id = 1 + SHARED_FILES + w->index * OWN_FILES + i;
+
+	for (int try = 0; !open_file(file, any(w, OVERLAY_LOWER + 1), id); try++)
+		if (!out_of_memory(w, -errno) || try == 1000) {
+			complain(w, ANSWER, "new file: %s", strerror(errno));
+			return false;
+		}
+	snprintf(name, sizeof(w->shared->names[0][0]), "%s", file->path ?: "");
+	return true;
 }
 
 /* With all its mappings gone, a memfd can be sealed against writing: none is counted. */
-static void retire(struct worker *w)
+static bool retire(struct worker *w)
 {
-	struct file *file = &w->own[any(w, OWN_FILES)];
-	int id = file->id;
+	int i = any(w, OWN_FILES), ret;
+	struct file *file = &w->own[i];
 
 	if (w->child)
-		return;
+		return false;
 	forget_mappings(w, file);
 	if (file->backing == MEMFD) {
-		if (fcntl(file->fd, F_ADD_SEALS, F_SEAL_WRITE))
-			complain(w, SEAL, "F_SEAL_WRITE: %s", strerror(errno));
+		ret = seal_writing(file->fd);
+		if (ret)
+			complain(w, SEAL, "F_SEAL_WRITE: %s", strerror(-ret));
 		else
 			count(&w->progress->seals, 1);
 	}
 	close_file(file);
-	for (int try = 0; !open_file(file, any(w, OVERLAY_LOWER + 1), id); try++)
-		if (!out_of_memory(w, -errno) || try == 1000) {
-			complain(w, ANSWER, "new file: %s", strerror(errno));
-			return;
-		}
+	return new_own_file(w, i);
 }
 
 static void step(struct worker *w);
@@ -933,7 +1094,6 @@ static void run_child(struct worker *w, bool for_ever)
 {
 	struct rusage usage;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	w->child = true;
 	for (int i = 0; (for_ever || i < CHILD_STEPS) && !stopped(w); i++)
 		step(w);
@@ -945,17 +1105,18 @@ static void run_child(struct worker *w, bool for_ever)
 }
 
 /* The child writes a word to a page that both have, and the parent sees it. */
-static void fork_one(struct worker *w)
+static bool fork_one(struct worker *w)
 {
 	bool kills = chance(w, 30);
 	struct piece *p = any_piece(w);
+	unsigned char got[4096];
 	unsigned long value = 0;
 	int status, i = 0;
 	size_t at = 0;
 	pid_t pid;
 
 	if (w->child)
-		return;
+		return false;
 	if (p && p->object && p->class == SHARED_WRITE && p->prot == (PROT_READ | PROT_WRITE) &&
 	    !p->file->shared && !may_be_mapped_past_eof(p)) {
 		i = any(w, p->pages);
@@ -968,7 +1129,7 @@ static void fork_one(struct worker *w)
 	if (pid < 0) {
 		if (!out_of_memory(w, -errno))
 			complain(w, ANSWER, "fork: %s", strerror(errno));
-		return;
+		return false;
 	}
 	if (!pid) {
 		if (value) {
@@ -986,23 +1147,30 @@ static void fork_one(struct worker *w)
 	}
 	if (waitpid(pid, &status, 0) != pid) {
 		complain(w, DEATH, "waitpid: %s", strerror(errno));
-		return;
+		return false;
 	}
+	end_all(w->shared, w->index, w->shared_files);
+	for (struct object *o = w->objects; o < w->objects + OBJECTS; o++)
+		o->asked = true;
 	count(&w->progress->children, 1);
 	/* The OOM killer is nobody's mistake. */
 	if (status && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) {
 		complain(w, DEATH, "a child ended with %#x", status);
-		return;
+		return false;
 	}
 	if (!value)
-		return;
-	if (status && *(volatile unsigned long *)(address_of(w, p) + i * page + at) != value)
-		return;
+		return true;
+	/* One that was killed may not have come so far. */
+	if (status && !read_directly(got, address_of(w, p) + i * page) &&
+	    memcmp(got + at, &value, sizeof(value)))
+		return true;
 	has_stored(p, i, at, value);
 	check_page(w, p, i);
+	return true;
 }
 
-static void (*const operations[OPS])(struct worker *w) = {
+/* Each says whether it has done something, and has succeeded. */
+static bool (*const operations[OPS])(struct worker *w) = {
 	[CHECK] = check_some, [STORE] = store_some, [MAP] = map_some, [UNMAP] = unmap_some,
 	[PROTECT] = protect_some, [MOVE] = move_some, [ADVISE] = advise_some, [SYNC] = sync_some,
 	[LOCK] = lock_some, [OPT_IN] = opt_in_some, [OPT_OUT] = opt_out_some, [ASK] = ask_some,
@@ -1023,20 +1191,15 @@ static void step(struct worker *w)
 	while (n >= shares[op])
 		n -= shares[op++];
 	w->steps++;
-	operations[op](w);
-	if (op != RESIZE)
+	if (operations[op](w))
 		count(&w->progress->ops[op], 1);
 }
 
 static int work(struct worker *w)
 {
 	for (int i = 0; i < OWN_FILES; i++)
-		while (!open_file(&w->own[i], any(w, OVERLAY_LOWER + 1),
-				  1 + SHARED_FILES + w->index * OWN_FILES + i))
-			if (!out_of_memory(w, -errno)) {
-				complain(w, ANSWER, "new file: %s", strerror(errno));
-				return 1;
-			}
+		if (!new_own_file(w, i))
+			return 1;
 	w->arena = ARENA;
 	while (!stopped(w)) {
 		step(w);
