@@ -89,6 +89,7 @@ static void end(const struct worker *w, const struct file *file, bool failed)
 /* Ends what a process has begun that is dead. */
 static void end_all(struct shared *shared, int index, const struct file *shared_files)
 {
+	shared->hot = 0;
 	for (int i = 0; i < SHARED_FILES; i++) {
 		struct changes *changes = &shared->changes[index][i];
 
@@ -545,6 +546,36 @@ static bool resize(struct worker *w, struct file *file)
 								       c->pos);
 	file_grown(w, file);
 	return true;
+}
+
+/* How often a file shrinks and grows while all look at it. */
+#define RUSHES		32
+
+/*
+ * Calls the others to a shared file, and makes it shrink and grow, by words only: what
+ * stands in for one of its pages and is still there afterwards shows.
+ */
+static bool rush(struct worker *w, struct file *file)
+{
+	static unsigned char bytes[FILE_PAGES * 4096];
+	bool failed = false;
+
+	w->shared->hot = file->id;
+	for (int i = 0; i < RUSHES && !failed && !stopped(w); i++) {
+		off_t from = any(w, FILE_PAGES) * page, to = FILE_PAGES * page;
+
+		fill_words(w, file, bytes, from, to - from);
+		begin(w, file);
+		failed = ftruncate(file->fd, from) ||
+			pwrite(file->fd, bytes, to - from, from) != to - from;
+		end(w, file, failed);
+		if (!failed)
+			count(&w->progress->ops[RESIZE], 2);
+		/* For those who look. */
+		usleep(any(w, 300));
+	}
+	w->shared->hot = 0;
+	return !failed;
 }
 
 #endif /* _NOSIGBUS_STRESS_FILES_H */

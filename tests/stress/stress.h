@@ -35,7 +35,7 @@ static size_t page;
 /* What is done, and counted. */
 enum op {
 	CHECK, STORE, MAP, UNMAP, PROTECT, MOVE, ADVISE, SYNC, LOCK, OPT_IN, OPT_OUT, ASK,
-	RESIZE, FORK, UNLOAD, RETIRE,
+	RESIZE, RUSH, FORK, UNLOAD, RETIRE,
 	/* Of a hog. */
 	EAT, OPS,
 };
@@ -67,6 +67,8 @@ struct shared {
 	/* Faults of the process that is there now. */
 	atomic_long faults_now[PROCESSES];
 	struct changes changes[WORKERS][SHARED_FILES];
+	/* The id of a shared file that is worth a look now, or 0. */
+	atomic_int hot;
 	/* Names that the files of a worker have: it may be killed before it removes them. */
 	char names[WORKERS][OWN_FILES][128];
 	atomic_bool complained;

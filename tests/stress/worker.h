@@ -35,7 +35,8 @@ static const char * const op_names[OPS] = {
 	[CHECK] = "check", [STORE] = "store", [MAP] = "mmap", [UNMAP] = "munmap",
 	[PROTECT] = "mprotect", [MOVE] = "mremap", [ADVISE] = "madvise", [SYNC] = "msync",
 	[LOCK] = "mlock", [OPT_IN] = "ENABLE", [OPT_OUT] = "DISABLE", [ASK] = "STATUS",
-	[RESIZE] = "resize", [FORK] = "fork", [UNLOAD] = "delete_module", [RETIRE] = "new file",
+	[RESIZE] = "resize", [RUSH] = "many resizes", [FORK] = "fork",
+	[UNLOAD] = "delete_module", [RETIRE] = "new file",
 	[EAT] = "store of a hog",
 };
 
@@ -116,6 +117,20 @@ static struct piece *any_piece(struct worker *w)
 		struct piece *p = &w->pieces[(start + i) % PIECES];
 
 		if (p->used)
+			return p;
+	}
+	return NULL;
+}
+
+/* One of the file that others call to, if there is one. */
+static struct piece *hot_piece(struct worker *w)
+{
+	int start = any(w, PIECES), hot = w->shared->hot;
+
+	for (int i = 0; hot && i < PIECES; i++) {
+		struct piece *p = &w->pieces[(start + i) % PIECES];
+
+		if (p->used && p->file->id == hot)
 			return p;
 	}
 	return NULL;
@@ -598,7 +613,7 @@ static bool check_page(struct worker *w, struct piece *p, int i)
 
 static bool check_some(struct worker *w)
 {
-	struct piece *p = any_piece(w);
+	struct piece *p = hot_piece(w) ?: any_piece(w);
 	bool done = false;
 	int n, first;
 
@@ -1029,6 +1044,11 @@ static bool resize_some(struct worker *w)
 	return !w->child && resize(w, &w->own[any(w, OWN_FILES)]);
 }
 
+static bool rush_some(struct worker *w)
+{
+	return rush(w, &w->shared_files[any(w, SHARED_FILES)]);
+}
+
 /* The first process has a mapping all the time that is opted in, so it says EWOULDBLOCK. */
 static bool try_to_unload(struct worker *w)
 {
@@ -1174,14 +1194,15 @@ static bool (*const operations[OPS])(struct worker *w) = {
 	[CHECK] = check_some, [STORE] = store_some, [MAP] = map_some, [UNMAP] = unmap_some,
 	[PROTECT] = protect_some, [MOVE] = move_some, [ADVISE] = advise_some, [SYNC] = sync_some,
 	[LOCK] = lock_some, [OPT_IN] = opt_in_some, [OPT_OUT] = opt_out_some, [ASK] = ask_some,
-	[RESIZE] = resize_some, [FORK] = fork_one, [UNLOAD] = try_to_unload, [RETIRE] = retire,
+	[RESIZE] = resize_some, [RUSH] = rush_some, [FORK] = fork_one,
+	[UNLOAD] = try_to_unload, [RETIRE] = retire,
 };
 
 /* Of a thousand. */
 static const int shares[OPS] = {
 	[CHECK] = 270, [STORE] = 200, [MAP] = 60, [UNMAP] = 45, [PROTECT] = 40, [MOVE] = 40,
 	[ADVISE] = 60, [SYNC] = 5, [LOCK] = 15, [OPT_IN] = 40, [OPT_OUT] = 15, [ASK] = 20,
-	[RESIZE] = 173, [FORK] = 8, [UNLOAD] = 4, [RETIRE] = 5,
+	[RESIZE] = 168, [RUSH] = 5, [FORK] = 8, [UNLOAD] = 4, [RETIRE] = 5,
 };
 
 static void step(struct worker *w)
@@ -1190,6 +1211,8 @@ static void step(struct worker *w)
 
 	while (n >= shares[op])
 		n -= shares[op++];
+	if (hot_piece(w))
+		op = CHECK;
 	w->steps++;
 	if (operations[op](w))
 		count(&w->progress->ops[op], 1);
