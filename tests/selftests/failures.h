@@ -8,6 +8,9 @@
 
 #include "sys_files.h"
 
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+
 #define DEBUGFS		"/sys/kernel/debug/"
 
 /* No operation here takes so many steps that can fail. */
@@ -42,6 +45,22 @@ static inline bool can_inject(void)
 }
 
 /*
+ * A thread that has moved to another CPU is told so when it returns to user space
+ * (kernel/rseq.c), and ended by SIGSEGV if there is no memory for that, as after fork(),
+ * when the page has to be copied. Have the calling thread not be told.
+ */
+static inline bool leave_rseq(void)
+{
+	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+
+	/* glibc may have registered more than it says that it uses. */
+	for (unsigned int size = __rseq_size; size && size <= 1024; size++)
+		if (!syscall(SYS_rseq, area, size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG))
+			return true;
+	return !__rseq_size;
+}
+
+/*
  * Every allocation may fail, those that can wait for memory as well. Where each of them
  * is, INJECTED_VERBOSE=2 has the kernel log say.
  */
@@ -62,7 +81,7 @@ static inline bool set_up_injection(void)
 		if (!access(path, F_OK) && !write_to(path, verbose))
 			return false;
 	}
-	return write_to(DEBUGFS "failslab/ignore-gfp-wait", "N") &&
+	return leave_rseq() && write_to(DEBUGFS "failslab/ignore-gfp-wait", "N") &&
 		write_to(DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N") &&
 		write_to(DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N") &&
 		write_to(DEBUGFS "fail_page_alloc/min-order", "0");
