@@ -37,7 +37,8 @@ share() { # TAG OPTIONS DIRECTORY
 # the same in two scans.
 kmemleak() {
 	local file=/sys/kernel/debug/kmemleak
-	echo scan >$file
+	# Out of memory, it gives up for good: then it has nothing to say of leaks.
+	echo scan >$file || printf '<4>WARNING: kmemleak has given up\n' >/dev/kmsg
 	sleep 5.5
 	echo scan >$file
 	while IFS= read -r line; do
