@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # make fuzz: Debian's trinity against /dev/nosigbus and the memory calls around
-# it (tests/fuzz), as an unprivileged user in the debug kernel.
+# it (tests/fuzz), as an unprivileged user in the stock kernel.
 #
 # FUZZ_CALLS (1000000) is how many calls, FUZZ_SEED (1) the seed of its first run,
 # FUZZ_KERNEL another kernel of tests/kernel.sh.
@@ -12,7 +12,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cd "$REPO"
-kernel=${FUZZ_KERNEL:-debug} results=build/results/fuzz
+kernel=${FUZZ_KERNEL:-stock} results=build/results/fuzz
 rm -rf "$results"
 mkdir -p "$results" build/fuzz
 stock=$(tests/kernel.sh stock)

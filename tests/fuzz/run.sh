@@ -134,8 +134,8 @@ start=$SECONDS ended_badly=()
 while read_counts; before=${count[calls]}; ((before < calls)); do
 	status=0
 	(
-		echo "$BASHPID" >"$group/cgroup.procs"
-		cd "$work/cwd"
+		# set -e does not hold here.
+		echo "$BASHPID" >"$group/cgroup.procs" && cd "$work/cwd" || exit
 		export NOSIGBUS_FUZZ_COUNTS=$work/counts
 		export NOSIGBUS_FUZZ_FILES=$work/full/file:$work/tmpfs/file:$work/ext4/file
 		left=$((calls - before))
