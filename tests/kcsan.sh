@@ -5,7 +5,7 @@
 # KCSAN. A race that the module has a part in is a failure. Others are counted:
 # the kernel's own code is not free of what KCSAN_STRICT reports.
 #
-# usage: kcsan.sh [PROGRAM...]    of tests/selftests, on few file systems
+# usage: kcsan.sh [PROGRAM...]    of tests/selftests
 #
 # RACE_SECONDS (10) and FUZZ_CALLS (20000) say how long race and fuzz take.
 
@@ -15,8 +15,10 @@ set -euo pipefail
 
 cd "$REPO"
 results=build/results/kcsan log=build/boot/console-kcsan.log
-if (($# == 0)); then
-	set -- race concurrency growth kept status eventfd record_errors fuzz
+# Not on all file systems, but for those in which all kinds of mappings matter more.
+few=(race growth kept status eventfd record_errors fuzz) all=(abi concurrency module shadow views)
+if (($#)); then
+	few=("$@") all=()
 fi
 rm -rf "$results"
 mkdir -p "$results" build/selftests
@@ -44,10 +46,13 @@ RACE_SECONDS=${RACE_SECONDS:-10} FUZZ_CALLS=${FUZZ_CALLS:-20000} \
 	BOOT_ENV='RACE_SECONDS FUZZ_CALLS' BOOT_TIMEOUT=${BOOT_TIMEOUT:-3600} \
 	tests/boot.sh --kernel kcsan -- bash -c '
 		status=0
-		tests/selftests/run.sh --root --few build/selftests "$@" || status=$?
-		cat /sys/kernel/debug/kcsan >"$1/counters"
+		results=$1 few=($2) all=($3)
+		tests/selftests/run.sh --root --few build/selftests "$results" "${few[@]}" || status=$?
+		((${#all[@]} == 0)) ||
+			tests/selftests/run.sh --root build/selftests "$results" "${all[@]}" || status=$?
+		cat /sys/kernel/debug/kcsan >"$results/counters"
 		exit $status
-	' guest "$results" "$@" || status=$?
+	' guest "$results" "${few[*]}" "${all[*]}" || status=$?
 
 step "Results"
 reports() { # KIND: titles, with how often each
@@ -73,7 +78,7 @@ printf '%d reports with it, %d different ones:\n' \
 	"$(grep -c 'BUG: KCSAN:' "$results/ours")" "${#ours[@]}"
 printf '%s\n' "${ours[@]}"
 ((${watchpoints:-0})) || die "KCSAN has watched nothing" "see $log"
-logs=()
+logs=("kcsan KUnit=$log")
 for program in "$results"/*.tap; do
 	logs+=("kcsan $(basename "$program" .tap)=$program")
 done
