@@ -17,7 +17,6 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
-#include <time.h>
 
 #define PROCESSES	2
 #define THREADS		3
@@ -745,21 +744,6 @@ static int fuzz_process(struct process *process)
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(ids[i], NULL);
 	return 0;
-}
-
-static long number_of(const char *variable, long otherwise)
-{
-	const char *value = getenv(variable);
-
-	return value && *value ? strtol(value, NULL, 0) : otherwise;
-}
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
 FIXTURE(fuzz) {

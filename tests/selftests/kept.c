@@ -21,7 +21,6 @@
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 /* Of the mapping; the file has them all, as a hole, but in unseen_growth. */
 #define PAGES		64
@@ -115,14 +114,6 @@ static void take_space(struct subject *s)
 	EXPECT_EQ(_status.errors, (__u64)(pages));				\
 	EXPECT_EQ(_status.shadow_pages_held, (__u64)(pages));			\
 } while (0)
-
-static long seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
 
 /* How long each race is to take, or longer until it has done enough. */
 static int race_seconds(void)

@@ -33,7 +33,6 @@ FIXTURE_SETUP(module)
 FIXTURE_TEARDOWN_PARENT(module)
 {
 	disk_waits(false);
-	close(self->fd);
 }
 
 /* delete_module(2) says EWOULDBLOCK of a module in use; rmmod(8) makes "is in use" of it. */

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/nosigbus.h>
@@ -25,6 +26,23 @@
 static inline size_t page_size(void)
 {
 	return sysconf(_SC_PAGESIZE);
+}
+
+/* What a variable of the environment says, if it is there. */
+static inline long number_of(const char *variable, long otherwise)
+{
+	const char *value = getenv(variable);
+
+	return value && *value ? strtol(value, NULL, 0) : otherwise;
+}
+
+/* Of a clock that only goes forward. */
+static inline double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
 /* Where an access goes on that has raised a signal, and what that signal said. */

@@ -394,7 +394,7 @@ static const struct {
 	{ "truncate", do_truncate, set_size, SIZE, true },
 	{ "O_TRUNC", do_o_trunc, set_size, SIZE, true },
 	{ "pwrite", do_pwrite, has_written, ANYWHERE, false },
-	/* Not on 9p, whose server may take a moment to say how large a file is. */
+	/* From here on not on 9p, whose server may take a moment to say how large a file is. */
 	{ "write", do_write, has_written, ANYWHERE, false },
 	{ "pwritev", do_pwritev, has_written, ANYWHERE, false },
 	{ "splice", do_splice, has_written, ANYWHERE, false },
@@ -559,6 +559,7 @@ static bool rush(struct worker *w, struct file *file)
 {
 	static unsigned char bytes[FILE_PAGES * 4096];
 	bool failed = false;
+	long ret;
 
 	w->shared->hot = file->id;
 	for (int i = 0; i < RUSHES && !failed && !stopped(w); i++) {
@@ -566,9 +567,15 @@ static bool rush(struct worker *w, struct file *file)
 
 		fill_words(w, file, bytes, from, to - from);
 		begin(w, file);
-		failed = ftruncate(file->fd, from) ||
-			pwrite(file->fd, bytes, to - from, from) != to - from;
+		ret = result_of(ftruncate(file->fd, from));
+		if (!ret)
+			ret = result_of(pwrite(file->fd, bytes, to - from, from));
+		failed = ret != to - from;
 		end(w, file, failed);
+		/* Less than all has been written if there was no memory for more. */
+		if (ret < 0 && !for_want_of_memory(ret))
+			complain(w, ANSWER, "many resizes of a file of %s, at %ld: %s",
+				 backing_name(file->backing), (long)from, strerror(-ret));
 		if (!failed)
 			count(&w->progress->ops[RESIZE], 2);
 		/* For those who look. */
