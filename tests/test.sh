@@ -129,8 +129,13 @@ debug_lane() {
 	in_kernel debug --root
 	cp build/boot/console-debug.log "$results/kunit.log"
 	logs+=("debug KUnit=$results/kunit.log")
+	# There it is no reason to skip anything.
+	local status=0 injected=$results/debug/injected.tap
+	[[ -s $injected ]] && ! grep -q 'does not inject failures' "$injected" || status=1
+	one_test injection "the debug kernel injects failures" "$status"
+
 	step "Stress: a minute in the debug kernel"
-	local status=0
+	status=0
 	STRESS_SECONDS=60 tests/stress.sh debug "$results/stress" >/dev/null || status=$?
 	logs+=("stress=$results/stress/stress.tap")
 	guest_ended debug stress stress "$status"

@@ -33,8 +33,8 @@ struct failures {
 	bool has_failed;
 	/* Rounds since one has. */
 	unsigned int idle;
-	/* How often one has, and how often the operation then said so. */
-	unsigned int injected, refused;
+	/* How often one has, how often the operation then said so, and how often with EFAULT. */
+	unsigned int injected, refused, faulted;
 };
 
 static inline bool can_inject(void)
@@ -188,6 +188,7 @@ static inline void look_at(struct failures *f, int fail_nth)
 
 /* At the end: says how many there were. */
 #define TELL_FAILURES(f, what) do {						\
+	EXPECT_TRUE((f).ready);							\
 	EXPECT_LT((f).nth, ENDLESS);						\
 	TH_LOG("%s: %u failures injected, %u of them refused with an error",	\
 	       what, (f).injected, (f).refused);				\

@@ -217,7 +217,11 @@ static void map_at(struct __test_metadata *_metadata, struct side *m, enum class
 	if (_ret)								\
 		EXPECT_TRUE((f).has_failed) TH_LOG("%ld of itself", _ret);	\
 	(f).refused += _ret < 0;						\
+	(f).faulted += _ret == -EFAULT;						\
 } while (0)
+
+/* EFAULT is what a request says for a copy that has failed, and for nothing else. */
+#define EXPECT_COPIES(f, n)	EXPECT_EQ((f).faulted, n)
 
 #define IS_SHARED_WRITE()	(variant->class == SHARED_WRITE)
 
@@ -244,6 +248,7 @@ TEST_F_TIMEOUT(injected, enable, HARNESS_SECONDS)
 		EXPECT_OPTED_IN();
 		END();
 	}
+	EXPECT_COPIES(f, 1U);
 	SUMMARY(f, "ENABLE");
 }
 
@@ -269,6 +274,7 @@ TEST_F_TIMEOUT(injected, enable_with_everything, HARNESS_SECONDS)
 		close(event);
 		END();
 	}
+	EXPECT_COPIES(f, 1U);
 	SUMMARY(f, "ENABLE with RECORD_ERRORS and EVENTFD");
 }
 
@@ -303,6 +309,7 @@ TEST_F_TIMEOUT(injected, enable_another, HARNESS_SECONDS)
 		ASSERT_EQ(munmap(FAR_AWAY, PAGES * page), 0);
 		END();
 	}
+	EXPECT_COPIES(f, 1U);
 	SUMMARY(f, "ENABLE of a second mapping");
 }
 
@@ -338,6 +345,7 @@ TEST_F_TIMEOUT(injected, enable_several, HARNESS_SECONDS)
 		close(other.fd);
 		END();
 	}
+	EXPECT_COPIES(f, 1U);
 	SUMMARY(f, "ENABLE of three VMAs");
 }
 
@@ -377,6 +385,7 @@ TEST_F_TIMEOUT(injected, enable_many, HARNESS_SECONDS)
 		ASSERT_EQ(munmap(FAR, MANY * page), 0);
 		END();
 	}
+	EXPECT_COPIES(f, 1U);
 	SUMMARY(f, "ENABLE of 600 VMAs, each 431st step");
 }
 
@@ -404,6 +413,7 @@ TEST_F_TIMEOUT(injected, disable, HARNESS_SECONDS)
 		EXPECT_EQ(uses(), self->uses);
 		END();
 	}
+	EXPECT_COPIES(f, 1U);
 	SUMMARY(f, "DISABLE");
 }
 
@@ -430,6 +440,7 @@ TEST_F_TIMEOUT(injected, disable_many, HARNESS_SECONDS)
 		ASSERT_EQ(munmap(FAR, MANY * page), 0);
 		END();
 	}
+	EXPECT_COPIES(f, 1U);
 	SUMMARY(f, "DISABLE of 600 VMAs");
 }
 
@@ -450,6 +461,7 @@ TEST_F_TIMEOUT(injected, query_and_status, HARNESS_SECONDS)
 		EXPECT_CLEAN(f, ret);
 	}
 	EXPECT_EQ(query.version, (__u32)NOSIGBUS_VERSION);
+	EXPECT_COPIES(f, 1U);
 	SUMMARY(f, "QUERY");
 
 	NEW_PLAIN();
@@ -468,6 +480,7 @@ TEST_F_TIMEOUT(injected, query_and_status, HARNESS_SECONDS)
 			EXPECT_CLEAN(f, ret);
 			EXPECT_STATUS_OF(self->device, FAR, 0, before);
 		}
+		EXPECT_COPIES(f, 2U);
 		SUMMARY(f, how ? "STATUS with CLEAR_ERROR" : "STATUS");
 	}
 	END();
@@ -785,6 +798,8 @@ TEST_F_TIMEOUT(injected, fork, HARNESS_SECONDS)
 		disarm(&f);
 		EXPECT_TRUE(pid > 0 || pid == -ENOMEM || pid == -EAGAIN) TH_LOG("%d", pid);
 		f.refused += pid < 0;
+		if (pid < 0)
+			EXPECT_TRUE(f.has_failed) TH_LOG("%d of itself", pid);
 		if (pid > 0) {
 			ASSERT_EQ(waitpid(pid, &status, 0), pid);
 			EXPECT_EQ(status, 0);
@@ -1182,6 +1197,7 @@ TEST_F_TIMEOUT(injected_error, cleared, HARNESS_SECONDS)
 		}
 		UNMAP_FAILING();
 	}
+	EXPECT_COPIES(f, 2U);
 	SUMMARY(f, "STATUS that clears an error");
 }
 
@@ -1212,9 +1228,8 @@ FIXTURE_TEARDOWN_PARENT(injected_module)
 {
 	EXPECT_TRUE(leaks_are_seen());
 	if (access(MODULE, F_OK))
-		EXPECT_EQ(load_from(self->ko), 0);
+		EXPECT_EQ(load(), 0);
 	write_to("/sys/module/kunit/parameters/filter_glob", "*");
-	close(self->ko);
 }
 
 TEST_F_TIMEOUT(injected_module, open_and_close, HARNESS_SECONDS)
