@@ -2,8 +2,8 @@
 #
 # KCSAN's reports in a kernel log. "Native" are those in which all that the module
 # has done is to call an operation of the file system, as core mm would without it
-# (vm_operations.rs); "others" those that it is in no stack of. Both are core code's
-# own. For klog-check.sh.
+# (vm_operations.rs), and those that core code has of itself (see known()); "others"
+# those that it is in no stack of. All of these are core code's own. For klog-check.sh.
 #
 #   -v take=ours    prints the reports that are neither
 #   -v take=native  prints the native ones
@@ -12,9 +12,21 @@
 #   -v bad=PATTERN  what is not to be lost, though another CPU prints it in the middle
 #                   of such a report
 
+# Documentation/reliability.rst says of each why.
+function known() {
+	return heading ~ / __zap_vma_range \/ (get_locked_pte|pmd_install|walk_to_pmd)$/ ||
+		heading ~ / __zap_vma_range \/ nosigbus_vm_flags_mod \[nosigbus\]$/ ||
+		heading ~ / kthread_is_per_cpu \/ nosigbus_memalloc_nofs_(save|restore) \[nosigbus\]$/ ||
+		heading ~ / smp_call_function_many_cond\+0x[0-9a-f\/x]*$/
+}
+
 function end_report(whole) {
 	if (heading == "")
 		return
+	sub(/\n$/, "", heading)
+	if (kind == "ours" && known())
+		kind = "native"
+	heading = heading "\n"
 	if (!whole || body ~ bad)
 		kind = "ours"
 	if (take == kind || (take == "rest" && kind == "ours"))
@@ -30,8 +42,13 @@ function end_report(whole) {
 }
 
 heading != "" {
+	# What an interrupt does is not done by what it interrupts.
+	if (/ by (task|interrupt) /)
+		interrupted = 0
+	if (/ asm_(sysvec_|common_interrupt)/)
+		interrupted = 1
 	# Callees come first.
-	if (/\[nosigbus\]/ && callee !~ /\[nosigbus\]/) {
+	if (/\[nosigbus\]/ && !interrupted && callee !~ /\[nosigbus\]/) {
 		native = callee ~ / [a-z0-9_]+_(map_pages|fault|page_mkwrite|pfn_mkwrite)\+0x/ ||
 			callee ~ / (read_cache_folio|shmem_read_folio_gfp)\+0x/
 		if (!native)

@@ -71,7 +71,7 @@ printf '%s accesses watched\n' "${watchpoints:-no}"
 printf '%d reports without the module, %d different ones:\n' \
 	"$(grep -c 'BUG: KCSAN:' "$results/others")" "${#others[@]}"
 printf '%s\n' "${others[@]}"
-printf '%d reports of what file systems do for it, %d different ones:\n' \
+printf '%d reports of what core code does for it, %d different ones:\n' \
 	"$(grep -c 'BUG: KCSAN:' "$results/native")" "${#native[@]}"
 printf '%s\n' "${native[@]}"
 printf '%d reports with it, %d different ones:\n' \
