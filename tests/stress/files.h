@@ -389,12 +389,15 @@ static const struct {
 	enum { ANYWHERE, SHIFT, SIZE, COPY } where;
 	bool may_drop_copies;
 } changes[] = {
+	/*
+	 * All that is done on 9p, where pages can stay mapped when a file becomes shorter, as
+	 * plain mappings show, and the server may take a moment to say how large a file is.
+	 */
+	{ "pwrite", do_pwrite, has_written, ANYWHERE, false },
 	{ "ftruncate", do_ftruncate, set_size, SIZE, true },
 	{ "ftruncate", do_ftruncate, set_size, SIZE, true },
 	{ "truncate", do_truncate, set_size, SIZE, true },
 	{ "O_TRUNC", do_o_trunc, set_size, SIZE, true },
-	{ "pwrite", do_pwrite, has_written, ANYWHERE, false },
-	/* From here on not on 9p, whose server may take a moment to say how large a file is. */
 	{ "write", do_write, has_written, ANYWHERE, false },
 	{ "pwritev", do_pwritev, has_written, ANYWHERE, false },
 	{ "splice", do_splice, has_written, ANYWHERE, false },
@@ -410,7 +413,7 @@ static const struct {
 };
 
 #define CHANGES		((int)ARRAY_SIZE(changes))
-#define CHANGES_OF_P9	5
+#define CHANGES_OF_P9	1
 
 /* Those that name a page, or a byte that need not be the first of one. */
 static off_t any_offset(struct worker *w, off_t max)
