@@ -92,6 +92,46 @@ static inline int disk_waits(bool waits)
 	return device_mapper(DM_DEV_SUSPEND, "", "", waits ? DM_SUSPEND_FLAG : 0);
 }
 
+/* Whether a page of the file, which is not empty, is in the page cache; -1 if that cannot be told. */
+static inline int is_cached(int fd)
+{
+	unsigned char *resident;
+	struct stat st;
+	int cached = -1;
+	size_t pages;
+	void *p;
+
+	if (fstat(fd, &st))
+		return -1;
+	pages = (st.st_size + page_size() - 1) / page_size();
+	resident = calloc(pages, 1);
+	p = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (resident && p != MAP_FAILED && !mincore(p, st.st_size, resident)) {
+		cached = 0;
+		for (size_t i = 0; i < pages; i++)
+			cached |= resident[i] & 1;
+	}
+	if (p != MAP_FAILED)
+		munmap(p, st.st_size);
+	free(resident);
+	return cached;
+}
+
+/* What is read of the file next comes from the disk. The kernel may hold on to pages for a moment. */
+static inline bool make_all_cold(int fd)
+{
+	int cached = 1;
+
+	for (int i = 0; cached > 0 && i < 100; i++) {
+		if (i)
+			usleep(10000);
+		if (fsync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
+			return false;
+		cached = is_cached(fd);
+	}
+	return !cached;
+}
+
 /* Breaks the page at addr, in a child: whoever does that is the first to get the signal. */
 static inline int poison(void *addr)
 {

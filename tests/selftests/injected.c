@@ -614,8 +614,7 @@ TEST_F_TIMEOUT(injected, page_cache, HARNESS_SECONDS)
 			int ret;
 
 			NEW_OPTED_IN();
-			ASSERT_EQ(fsync(self->m.fd), 0);
-			ASSERT_EQ(posix_fadvise(self->m.fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+			ASSERT_TRUE(make_all_cold(self->m.fd));
 			arm(&f);
 			ret = read_byte(at(&self->m, 1));
 			disarm(&f);
@@ -1055,8 +1054,7 @@ FIXTURE_SETUP(injected_error)
 	ASSERT_EQ(ftruncate(self->fd, PAGES * page), 0);
 	if (bad_disk) {
 		ASSERT_EQ(fill(self->fd, 'a', 0, PAGES * page), 0);
-		ASSERT_EQ(fsync(self->fd), 0);
-		ASSERT_EQ(posix_fadvise(self->fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+		ASSERT_TRUE(make_all_cold(self->fd));
 		self->broken = true;
 		ASSERT_EQ(disk_fails(true), 0);
 	} else {

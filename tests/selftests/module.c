@@ -197,8 +197,7 @@ TEST_F_TIMEOUT(module, refused_while_a_fault_waits_for_the_disk, 300)
 
 	ASSERT_GE(fd, 0) TH_LOG("new file: %s", strerror(errno));
 	ASSERT_EQ(fill(fd, 'x', 0, self->page), 0);
-	ASSERT_EQ(fsync(fd), 0);
-	ASSERT_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	ASSERT_TRUE(make_all_cold(fd));
 	addr = map_file(SHARED_READ, fd, self->page);
 	ASSERT_NE(addr, MAP_FAILED);
 	ASSERT_EQ(enable(self->device, addr, self->page), 0);

@@ -195,9 +195,8 @@ TEST_F(real_error, eio)
 	self->fd = file_on("ext4-dm");
 	ASSERT_GE(self->fd, 0);
 	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
-	ASSERT_EQ(fsync(self->fd), 0);
 	/* Before anything can map what is in the page cache around the page that it touches. */
-	ASSERT_EQ(posix_fadvise(self->fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	ASSERT_TRUE(make_all_cold(self->fd));
 	MAP_TWICE();
 	ASSERT_EQ(disk_fails(true), 0);
 	EXPECT_OUTCOME(read_of, 0, SIGBUS, BUS_ADRERR);

@@ -164,7 +164,7 @@ static bool new_content(struct subject *s)
 	if (fsync(s->fd))
 		return false;
 	/* Before anything can map what is in the page cache around the page that it touches. */
-	return s->cause != BAD_DISK || !posix_fadvise(s->fd, 0, 0, POSIX_FADV_DONTNEED);
+	return s->cause != BAD_DISK || make_all_cold(s->fd);
 }
 
 static void set_up(struct __test_metadata *_metadata, struct subject *s, enum cause why,
