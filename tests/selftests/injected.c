@@ -505,24 +505,6 @@ static const struct {
 	{ "writing past EOF, having read", 4, true, true, false },
 };
 
-/* The page at p has to come from the disk; the kernel may hold on to it for a moment. */
-static bool make_cold(int fd, const char *p)
-{
-	void *start = (void *)((unsigned long)p & -page);
-
-	for (int i = 0; i < 100; i++) {
-		unsigned char resident;
-
-		if (fsync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) ||
-		    mincore(start, page, &resident))
-			return false;
-		if (!(resident & 1))
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
 /* A fault without memory is tried again, and what it is to find is there in the end. */
 TEST_F_TIMEOUT(injected, fault, HARNESS_SECONDS)
 {
@@ -547,7 +529,7 @@ TEST_F_TIMEOUT(injected, fault, HARNESS_SECONDS)
 			p = at(&self->m, index) + PUT_AT;
 			if (accesses[i].again)
 				ASSERT_EQ(read_byte(p), index < FILE_PAGES ? 'b' : 0);
-			ASSERT_TRUE(!accesses[i].cold || make_cold(self->m.fd, p));
+			ASSERT_TRUE(!accesses[i].cold || make_all_cold(self->m.fd));
 			arm(&f);
 			ret = writes ? write_byte(p, WRITTEN) : read_byte(p);
 			disarm(&f);

@@ -45,6 +45,12 @@ static inline double seconds(void)
 	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
+/* What a system call has returned, or minus errno. */
+static inline long result(long ret)
+{
+	return ret == -1 ? -errno : ret;
+}
+
 /* Where an access goes on that has raised a signal, and what that signal said. */
 static _Thread_local sigjmp_buf access_failed;
 static _Thread_local siginfo_t last_signal;

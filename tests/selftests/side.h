@@ -101,11 +101,6 @@ static inline const char *put(char *p, int pages)
 	return picture;
 }
 
-static inline long result(long ret)
-{
-	return ret == -1 ? -errno : ret;
-}
-
 /* A new file; false if that fails. */
 static inline bool make_file(struct side *m, enum backing on)
 {

@@ -202,19 +202,14 @@ struct change {
 };
 
 /* Each does one, and returns what the system call has, or minus errno. */
-static long result_of(long ret)
-{
-	return ret < 0 ? -errno : ret;
-}
-
 static long do_ftruncate(struct change *c)
 {
-	return result_of(ftruncate(c->file->fd, c->pos));
+	return result(ftruncate(c->file->fd, c->pos));
 }
 
 static long do_truncate(struct change *c)
 {
-	return result_of(truncate(c->path, c->pos));
+	return result(truncate(c->path, c->pos));
 }
 
 static long do_o_trunc(struct change *c)
@@ -222,19 +217,19 @@ static long do_o_trunc(struct change *c)
 	int fd = open(c->path, O_RDWR | O_TRUNC | O_CLOEXEC);
 
 	c->pos = 0;
-	return fd < 0 ? -errno : result_of(close(fd));
+	return fd < 0 ? -errno : result(close(fd));
 }
 
 static long do_pwrite(struct change *c)
 {
-	return result_of(pwrite(c->file->fd, c->bytes, c->len, c->pos));
+	return result(pwrite(c->file->fd, c->bytes, c->len, c->pos));
 }
 
 static long do_write(struct change *c)
 {
 	if (lseek(c->file->fd, c->pos, SEEK_SET) < 0)
 		return -errno;
-	return result_of(write(c->file->fd, c->bytes, c->len));
+	return result(write(c->file->fd, c->bytes, c->len));
 }
 
 static long do_pwritev(struct change *c)
@@ -243,7 +238,7 @@ static long do_pwritev(struct change *c)
 		{ c->bytes, c->len / 2 }, { c->bytes + c->len / 2, c->len - c->len / 2 },
 	};
 
-	return result_of(pwritev(c->file->fd, iov, 2, c->pos));
+	return result(pwritev(c->file->fd, iov, 2, c->pos));
 }
 
 static long do_splice(struct change *c)
@@ -254,9 +249,9 @@ static long do_splice(struct change *c)
 
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
 		return -errno;
-	ret = result_of(write(fds[1], c->bytes, c->len));
+	ret = result(write(fds[1], c->bytes, c->len));
 	if (ret > 0)
-		ret = result_of(splice(fds[0], NULL, c->file->fd, &out, ret, 0));
+		ret = result(splice(fds[0], NULL, c->file->fd, &out, ret, 0));
 	close(fds[0]);
 	close(fds[1]);
 	return ret;
@@ -266,7 +261,7 @@ static long do_copy_file_range(struct change *c)
 {
 	off_t in = 0, out = c->pos;
 
-	return result_of(copy_file_range(c->source->fd, &in, c->file->fd, &out, c->len, 0));
+	return result(copy_file_range(c->source->fd, &in, c->file->fd, &out, c->len, 0));
 }
 
 static long do_sendfile(struct change *c)
@@ -275,38 +270,38 @@ static long do_sendfile(struct change *c)
 
 	if (lseek(c->file->fd, c->pos, SEEK_SET) < 0)
 		return -errno;
-	return result_of(sendfile(c->file->fd, c->source->fd, &in, c->len));
+	return result(sendfile(c->file->fd, c->source->fd, &in, c->len));
 }
 
 static long do_fallocate(struct change *c)
 {
-	return result_of(fallocate(c->file->fd, 0, c->pos, c->len));
+	return result(fallocate(c->file->fd, 0, c->pos, c->len));
 }
 
 static long do_keep_size(struct change *c)
 {
-	return result_of(fallocate(c->file->fd, FALLOC_FL_KEEP_SIZE, c->pos, c->len));
+	return result(fallocate(c->file->fd, FALLOC_FL_KEEP_SIZE, c->pos, c->len));
 }
 
 static long do_punch(struct change *c)
 {
-	return result_of(fallocate(c->file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, c->pos,
+	return result(fallocate(c->file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, c->pos,
 				   c->len));
 }
 
 static long do_zero(struct change *c)
 {
-	return result_of(fallocate(c->file->fd, FALLOC_FL_ZERO_RANGE, c->pos, c->len));
+	return result(fallocate(c->file->fd, FALLOC_FL_ZERO_RANGE, c->pos, c->len));
 }
 
 static long do_collapse(struct change *c)
 {
-	return result_of(fallocate(c->file->fd, FALLOC_FL_COLLAPSE_RANGE, c->pos, c->len));
+	return result(fallocate(c->file->fd, FALLOC_FL_COLLAPSE_RANGE, c->pos, c->len));
 }
 
 static long do_insert(struct change *c)
 {
-	return result_of(fallocate(c->file->fd, FALLOC_FL_INSERT_RANGE, c->pos, c->len));
+	return result(fallocate(c->file->fd, FALLOC_FL_INSERT_RANGE, c->pos, c->len));
 }
 
 /* And what each has done to the content: the size afterwards. */
@@ -570,9 +565,9 @@ static bool rush(struct worker *w, struct file *file)
 
 		fill_words(w, file, bytes, from, to - from);
 		begin(w, file);
-		ret = result_of(ftruncate(file->fd, from));
+		ret = result(ftruncate(file->fd, from));
 		if (!ret)
-			ret = result_of(pwrite(file->fd, bytes, to - from, from));
+			ret = result(pwrite(file->fd, bytes, to - from, from));
 		failed = ret != to - from;
 		end(w, file, failed);
 		/* Less than all has been written if there was no memory for more. */
