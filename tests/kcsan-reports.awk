@@ -23,21 +23,19 @@ function known() {
 function end_report(whole) {
 	if (heading == "")
 		return
-	sub(/\n$/, "", heading)
 	if (kind == "ours" && known())
 		kind = "native"
-	heading = heading "\n"
 	if (!whole || body ~ bad)
 		kind = "ours"
 	if (take == kind || (take == "rest" && kind == "ours"))
-		printf "%s", heading body
+		printf "%s\n%s", heading, body
 	heading = body = callee = ""
 }
 
 /BUG: KCSAN:/ {
 	end_report(0)
 	kind = /\[nosigbus\]/ ? "ours" : "others"
-	heading = $0 "\n"
+	heading = $0
 	next
 }
 

@@ -63,7 +63,7 @@ guest_ended() {
 in_guest() {
 	local name=$2 status=0 log
 	mkdir -p "$results/$name"
-	BOOT_ENV="FUZZ_CALLS OVERCOMMIT_REQUESTS" BOOT_TIMEOUT=3600 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
+	BOOT_ENV=FUZZ_CALLS BOOT_TIMEOUT=3600 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
 	for log in "$results/$name"/*.tap; do
 		logs+=("$name $(basename "$log" .tap)=$log")
 	done
