@@ -6,7 +6,8 @@
 # make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=debug,
 #                 with SEED= a given one
 # make kcsan      the race tests in a kernel with KCSAN (a build of its own)
-# make fuzz       trinity against /dev/nosigbus, in the debug kernel
+# make fuzz       trinity against /dev/nosigbus, FUZZ_CALLS=1000000 (an hour) in the stock
+#                 kernel
 # make model      the model of faults and size changes, all interleavings (spin)
 # make lint       rustfmt, clippy, shellcheck, checkpatch
 # make tools      the command nosigbus and its library; tools_install installs them
@@ -103,4 +104,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install tools tools_install run test model lint clean distclean FORCE stress kcsan fuzz
+.PHONY: modules modules_install headers_install man man_install tools tools_install run test stress kcsan fuzz model lint clean distclean FORCE
