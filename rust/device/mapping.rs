@@ -299,22 +299,26 @@ fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     let mapping = fault.handler();
     let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
     loop {
-        match decide(fault) {
-            Answer::Native => return None,
-            // Whoever changes the file's size waits for what follows, and is not to wait for
-            // memory. A page that turns out not to be needed is full of zeros, as it would be later.
-            Answer::ShadowPage => {
-                if stand_ins.shadows.get_or_alloc(pgoff).is_err() {
-                    return Some(FaultResult::oom());
-                }
-            }
-            Answer::KeptPage | Answer::PrivateZeros | Answer::ZeroPage => {}
+        let expected = decide(fault);
+        if expected == Answer::Native {
+            return None;
+        }
+        // Whoever changes the file's size waits for what follows, and is not to wait for memory.
+        if expected == Answer::ShadowPage && stand_ins.shadows.get_or_alloc(pgoff).is_err() {
+            return Some(FaultResult::oom());
         }
 
         // From here on the file does not grow unseen. It may have, up to here.
         let inserting = mapping.file().inserting();
         let (kind, insertion) = match decide(fault) {
-            Answer::Native => return None,
+            Answer::Native => {
+                if expected == Answer::ShadowPage {
+                    // Not needed: to be dropped by the report of the growth, or by `catch_up` if
+                    // that is over.
+                    inserting.stand_in(pgoff);
+                }
+                return None;
+            }
             // Private, and so of no concern to a growth.
             Answer::PrivateZeros => return private_zeros(fault),
             Answer::ZeroPage => {

@@ -215,7 +215,7 @@ impl WatchedFile {
 }
 
 impl Inserting<'_> {
-    /// There is going to be a stand-in at the page index `pgoff`.
+    /// There is going to be a stand-in at the page index `pgoff`, or a page for one already.
     pub(super) fn stand_in(&self, pgoff: u64) {
         // Relaxed, because the semaphore orders it: `modified` comes before or after all of this.
         update(&self.file.lowest, |lowest| lowest.min(pgoff));

@@ -28,6 +28,8 @@
  *    the shrinking system call has returned, what is written to it stays until
  *    the file grows over it, and after that it is zeros again (P4_content).
  * P5 no deadlock (spin's invalid end state), no livelock (non-progress cycle).
+ * P6 a shadow page is not below `lowest`, so that a growth finds it, unless it belongs
+ *    to a fault that has not looked at EOF again yet.
  *
  * What can be set: SHMEM (a file system without ->read_folio, that takes no
  * invalidate lock and cannot collapse), ONE_VMA, FORK (the second process comes
@@ -63,7 +65,7 @@
  * Never set. An assertion reads "P1 || condition", and so spin says which one
  * failed.
  */
-bit P1_sigbus, P2_swallowed, P3_grown, P4_one_page, P4_content;
+bit P1_sigbus, P2_swallowed, P3_grown, P4_one_page, P4_content, P6_held;
 
 /* ---- The file ---- */
 
@@ -122,6 +124,7 @@ byte mine[2];			/* those that a task's growth will add to it when it returns */
 bit past[N];			/* past EOF, and the call that shrunk the file has returned */
 #define ANY		2
 byte expect[N];			/* content of the stand-in at an index, or ANY */
+byte looking[N];		/* faults between get_or_alloc() and looking at EOF again */
 
 #define MIN(a, b)	((a) < (b) -> (a) : (b))
 #define MAX(a, b)	((a) > (b) -> (a) : (b))
@@ -177,6 +180,7 @@ inline down_write(readers, writer)
 inline get_or_alloc(p)
 {
 	d_step {
+		looking[p]++;
 		if
 		:: shadows[p] == 0 ->
 			do
@@ -222,8 +226,12 @@ inline stand_in(v, p)
 		get_or_alloc(p);
 		atomic {
 			READ_STATE;			/* WatchedFile::inserting() */
+			looking[p]--;
 			if
 			:: INSIDE_NOW(p) ->		/* decide(), again */
+#ifndef NO_LOWEST_IN_VAIN
+				lowest = MIN(lowest, p);	/* what is not needed */
+#endif
 				UNREAD_STATE;
 				break
 			:: !INSIDE_NOW(p) && shadows[p] == 0 ->	/* grown over meanwhile */
@@ -524,6 +532,13 @@ inline set_size()
 inline grown()
 {
 	d_step {
+#if !defined(NO_LOWEST) && !defined(NO_DROP)	/* of which worse comes */
+		q = 0;
+		do
+		:: q < N -> assert(P6_held || shadows[q] == 0 || looking[q] || lowest <= q); q++
+		:: else -> break
+		od;
+#endif
 		q = shown;
 		do
 		:: q < mine[me] ->

@@ -36,6 +36,7 @@ growth=(
 	"P3_grown|without unmapping|-DN=1 -DNO_ZAP -DOPS1=1 -DOPS2=1"
 	"P3_grown|without the semaphore|-DN=1 -DNO_SEMAPHORE -DOPS1=1 -DOPS2=1"
 	"P3_grown|without the lowest stand-in being recorded|-DN=1 -DNO_LOWEST -DOPS1=1 -DOPS2=1"
+	"P6_held|without that for a page that is not needed|-DN=1 -DNO_LOWEST_IN_VAIN -DOPS1=1 -DOPS2=1"
 	"P4_content|without shadow pages being dropped|-DN=1 -DNO_DROP -DOPS1=1 -DOPS2=1"
 	"P4_one_page|unmapping after the semaphore|-DN=1 -DZAP_OUTSIDE -DOPS1=1 -DOPS2=1"
 	"P3_grown|the event before the size|-DN=1 -DEVENT_BEFORE_SIZE -DOPS1=1 -DOPS2=1"

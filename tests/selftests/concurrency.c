@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Two things at once, for pairs of which no other program has both: growth of the
- * file against what becomes of the mapping, and faults against page tables that go
- * and processes that are killed. Documentation/concurrency.rst is the table of all
- * pairs.
+ * file against what becomes of the mapping, and faults against growth after growth,
+ * page tables that go and processes that are killed. Documentation/concurrency.rst
+ * is the table of all pairs.
  */
 
 #include "nosigbus_test.h"
+#include "status.h"
 
 #include <linux/fs.h>
 #include <poll.h>
@@ -351,6 +352,90 @@ TEST_F_TIMEOUT(at_once, faults_and_page_tables_that_go, 600)
 	EXPECT_EQ(wrong, 0) TH_LOG("last: %s", strerror(last));
 	EXPECT_GE(e.times, 1000);
 	munmap(area, 2 * TABLE_BYTES);
+}
+
+/* So many shadow pages take a growth some time to drop. */
+#define MANY		4096
+#define OVERTAKEN	30
+
+FIXTURE(overtaken) {
+	int device, fd;
+	char *addr;
+	/* Of what the threads do: 0, or what was wrong. */
+	atomic_int wrong;
+};
+
+FIXTURE_SETUP(overtaken)
+{
+	page = page_size();
+	catch_signals();
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(MEMFD);
+	ASSERT_GE(self->fd, 0);
+	self->addr = map_file(SHARED_WRITE, self->fd, (MANY + 1) * page);
+	ASSERT_NE(self->addr, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, self->addr, (MANY + 1) * page), 0);
+}
+
+FIXTURE_TEARDOWN(overtaken)
+{
+	close(self->fd);
+	close(self->device);
+}
+
+static void wait_for_many(FIXTURE_DATA(overtaken) * self)
+{
+	struct stat st = {};
+
+	while (!self->wrong && (size_t)st.st_size < MANY * page)
+		self->wrong = result(fstat(self->fd, &st));
+}
+
+static void *touch_past_eof(void *arg)
+{
+	FIXTURE_DATA(overtaken) * self = arg;
+
+	wait_for_many(self);
+	if (!self->wrong)
+		self->wrong = write_byte(self->addr + MANY * page, 0xff);
+	return NULL;
+}
+
+static void *grow_further(void *arg)
+{
+	FIXTURE_DATA(overtaken) * self = arg;
+
+	wait_for_many(self);
+	if (!self->wrong)
+		self->wrong = result(ftruncate(self->fd, (MANY + 1) * page));
+	return NULL;
+}
+
+/*
+ * A fault that waits for the report of one growth, and that another growth overtakes,
+ * keeps no shadow page that nobody needs any more.
+ */
+TEST_F_TIMEOUT(overtaken, by_growth, 120)
+{
+	for (int round = 0; round < OVERTAKEN; round++) {
+		struct nosigbus_status status;
+		pthread_t touching, growing;
+
+		ASSERT_EQ(ftruncate(self->fd, 0), 0);
+		for (int i = 0; i < MANY; i++)
+			ASSERT_EQ(write_byte(self->addr + i * page, 1), 0);
+		ASSERT_EQ(pthread_create(&touching, NULL, touch_past_eof, self), 0);
+		ASSERT_EQ(pthread_create(&growing, NULL, grow_further, self), 0);
+		/* Is reported without the lock that the other growth needs. */
+		ASSERT_EQ(pwrite(self->fd, "", 1, MANY * page - 1), 1);
+		ASSERT_EQ(pthread_join(touching, NULL), 0);
+		ASSERT_EQ(pthread_join(growing, NULL), 0);
+		ASSERT_EQ(self->wrong, 0);
+
+		ASSERT_EQ(status_of(self->device, self->addr, 0, &status), 0);
+		EXPECT_EQ(status.shadow_pages_held, 0U) TH_LOG("round %d", round);
+	}
 }
 
 /* The file system is thawed after so many seconds, whatever becomes of the test. */
