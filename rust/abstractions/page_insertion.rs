@@ -7,6 +7,7 @@
 
 use super::{
     bindings,
+    bindings::PMD_SIZE,
     nofs::NoFs,
     shadow_pages::PageRef, //
 };
@@ -23,54 +24,93 @@ use kernel::{
     },
     error::to_result,
     mm::virt::flags,
-    page::Page,
+    page::{
+        Page,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
 
-/// Maps the shared zero page, read-only, at the address of a fault.
+/// How many pages core mm is given at a time.
+const BATCH: usize = 16;
+
+/// Maps the shared zero page, read-only, at the address of a fault and behind it: at `pages` pages
+/// in all, unless something else is there, or the VMA or the page table ends. Returns at how many,
+/// which is at least one.
 ///
-/// Fails with `EBUSY` (something else was there first), `ENOMEM` (no memory for a page table, or
-/// another thread has had it freed meanwhile: see [`inserted_result`]) or `EINVAL`: core mm does not
-/// want the zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in one that may become writable
-/// and is shared. Fails with `EFAULT` if private copies are gone, because the OOM killer has taken
-/// them from a process that it has killed: who still reads its memory must not find zeros there.
+/// Fails with `EBUSY` (something else was at the address first), `ENOMEM` (no memory for a page
+/// table, or another thread has had it freed meanwhile: see [`inserted_result`]) or `EINVAL`: core mm
+/// does not want the zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in one that may become
+/// writable and is shared. Fails with `EFAULT` if private copies are gone, because the OOM killer has
+/// taken them from a process that it has killed: who still reads its memory must not find zeros there.
 ///
 /// # Safety
 ///
 /// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock,
 /// of a VMA with `VM_MIXEDMAP`.
-pub(super) unsafe fn insert_zero_page(vmf: *mut vm_fault) -> Result {
+pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Result<usize> {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
     // As core mm's own faults do (`finish_fault()`). A copy that has been taken was missed by this
     // fault after that was made known (`__oom_reap_task_mm()`).
     // SAFETY: The VMA is valid and locked, as the caller promises.
-    unsafe {
-        if (*vma).__bindgen_anon_2.vm_flags & flags::SHARED == 0
-            && bindings::nosigbus_mm_is_unstable((*vma).vm_mm)
-        {
+    let may_have_copies = unsafe {
+        let is_private = (*vma).__bindgen_anon_2.vm_flags & flags::SHARED == 0;
+        if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
             return Err(EFAULT);
         }
+        is_private && !(*vma).anon_vma.is_null()
+    };
+    // What has been taken where this fault is not may have been taken since.
+    if pages <= 1 || may_have_copies {
+        // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its
+        // flags, and does not need the mmap lock. The zero page is never freed.
+        to_result(unsafe {
+            kernel::bindings::vm_insert_page(vma, addr, bindings::nosigbus_zero_page(addr))
+        })?;
+        return Ok(1);
     }
-    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its flags,
-    // and does not need the mmap lock. The zero page is never freed.
-    to_result(unsafe {
-        kernel::bindings::vm_insert_page(vma, addr, bindings::nosigbus_zero_page(addr))
-    })
+
+    // SAFETY: The VMA is valid, as `vmf` is.
+    let vma_end = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_end };
+    let table_end = (addr | (PMD_SIZE - 1)).saturating_add(1);
+    let pages = pages.min((vma_end.min(table_end) - addr) / PAGE_SIZE);
+    let mut inserted = 0;
+    while inserted < pages {
+        let addr = addr + inserted * PAGE_SIZE;
+        let mut batch: [_; BATCH] = core::array::from_fn(|i| {
+            // SAFETY: Has no precondition.
+            unsafe { bindings::nosigbus_zero_page(addr + i * PAGE_SIZE) }
+        });
+        let given = BATCH.min(pages - inserted);
+        let mut left = given;
+        // SAFETY: As above, and there are as many pages as that; inside the VMA.
+        let result = to_result(unsafe {
+            kernel::bindings::vm_insert_pages(vma, addr, batch.as_mut_ptr(), &mut left)
+        });
+        inserted += given - left;
+        match result {
+            Ok(()) => {}
+            // Those that were not asked for may well be there.
+            Err(_) if inserted > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(inserted)
 }
 
 /// Maps a page at the address of a fault, with the protection of the VMA.
 ///
 /// The page gets a reference and is counted in the process's RSS for as long as it is mapped. Fails
-/// as [`insert_zero_page`] does.
+/// as [`insert_zero_pages`] does.
 ///
 /// # Safety
 ///
-/// As for [`insert_zero_page`].
+/// As for [`insert_zero_pages`].
 pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
-    // SAFETY: As in `insert_zero_page`; `page` is a reference.
+    // SAFETY: As in `insert_zero_pages`; `page` is a reference.
     to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) })
 }
 
@@ -79,7 +119,7 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
 ///
 /// # Safety
 ///
-/// As for [`insert_zero_page`], with `vmf->page` a page that the file system has answered with,
+/// As for [`insert_zero_pages`], with `vmf->page` a page that the file system has answered with,
 /// locked.
 pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
     // SAFETY: As the caller promises.

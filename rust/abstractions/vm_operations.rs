@@ -19,7 +19,7 @@ use super::{
     page_insertion::{
         insert_page,
         insert_small,
-        insert_zero_page,
+        insert_zero_pages,
         inserted_result,
         ZeroPages, //
     },
@@ -32,6 +32,7 @@ use super::{
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
+    ops::RangeInclusive,
     ptr::NonNull, //
 };
 use kernel::{
@@ -72,10 +73,17 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Runs as `fault` does.
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
 
-    /// Whether core mm may map pages of the file around one that is accessed without asking.
+    /// Whether core mm may map pages of the file without asking: those of `around`, among them the
+    /// one at `pgoff`, which is read (indexes). If not, or if there is nothing in the page cache at
+    /// `pgoff`, `fault` is called next.
     ///
     /// Must not sleep: called in an RCU read-side critical section that lasts until they are mapped.
-    fn may_map_around(&self) -> bool;
+    fn may_map_around(
+        &self,
+        file: &MappedFile<'_>,
+        pgoff: u64,
+        around: RangeInclusive<u64>,
+    ) -> bool;
 }
 
 /// What `->fault` and its like return: bits `VM_FAULT_*`.
@@ -107,15 +115,15 @@ pub(crate) struct Fault<'a, T: FaultHandler> {
 /// What has come of mapping a page as the answer to a fault.
 pub(crate) struct Insertion {
     pub(crate) result: FaultResult,
-    /// Whether it has been mapped. If not, something else is, or there was no memory.
-    pub(crate) mapped: bool,
+    /// At how many addresses it has been mapped. If none, something else is, or there was no memory.
+    pub(crate) mapped: usize,
 }
 
 impl Insertion {
-    fn new(inserted: Result) -> Self {
+    fn new(inserted: Result<usize>) -> Self {
         Self {
-            mapped: inserted.is_ok(),
-            result: FaultResult(inserted_result(inserted)),
+            mapped: inserted.unwrap_or(0),
+            result: FaultResult(inserted_result(inserted.map(|_| ()))),
         }
     }
 }
@@ -319,10 +327,11 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
     }
 
-    /// Maps the shared zero page, read-only: the answer.
-    pub(crate) fn insert_zero_page(&self) -> Insertion {
+    /// Maps the shared zero page, read-only, here and behind, at `pages` pages in all if there is
+    /// nothing else: the answer.
+    pub(crate) fn insert_zero_pages(&self, pages: usize) -> Insertion {
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        Insertion::new(unsafe { insert_zero_page(self.vmf.as_ptr()) })
+        Insertion::new(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
     }
 
     /// Has core mm make a private page of zeros, if this is a write to a private mapping: the
@@ -339,7 +348,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// Maps a shadow page: the answer.
     pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> Insertion {
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        Insertion::new(unsafe { insert_page(self.vmf.as_ptr(), page) })
+        Insertion::new(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
     }
 
     /// Lets the file system answer.
@@ -477,12 +486,17 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->map_pages` of a VMA with this table, under its lock.
     unsafe extern "C" fn map_pages(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
-        // SAFETY: As the caller promises; the VMA keeps the table alive, and this does not sleep.
+        // SAFETY: As the caller promises; the VMA keeps the table alive, and has a file, without
+        // which it would not be wrapped, and a reference on it. This does not sleep.
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
-            match (*(*Self::of(vma)).native).map_pages {
+            let this = &*Self::of(vma);
+            let file = MappedFile::from_raw(NonNull::new_unchecked((*vma).vm_file));
+            let pgoff = (*vmf).__bindgen_anon_1.pgoff as u64;
+            let around = first as u64..=last as u64;
+            match (*this.native).map_pages {
                 Some(map_pages)
-                    if !may_be_huge(vma) && (*Self::of(vma)).handler.may_map_around() =>
+                    if !may_be_huge(vma) && this.handler.may_map_around(&file, pgoff, around) =>
                 {
                     map_pages(vmf, first, last)
                 }
@@ -776,7 +790,7 @@ mod tests {
             }
         }
 
-        fn may_map_around(&self) -> bool {
+        fn may_map_around(&self, _: &MappedFile<'_>, _: u64, _: RangeInclusive<u64>) -> bool {
             true
         }
     }

@@ -24,6 +24,7 @@ use crate::{
             Fault,
             FaultHandler,
             FaultResult,
+            Insertion,
             Mkwrite,
             Native, //
         },
@@ -42,6 +43,10 @@ use crate::{
             Answer,
             MkwriteAnswer, //
         },
+        fault_around::{
+            pages_to_map,
+            Around, //
+        },
         growth::{
             is_real_error,
             Reading, //
@@ -49,9 +54,16 @@ use crate::{
         Class,
     },
 };
+use core::ops::RangeInclusive;
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
 
 /// An opted-in mapping: one value for all VMAs that came from the one that opted in.
@@ -61,6 +73,10 @@ pub(super) struct Mapping {
     watch: Watch<WatchedFile>,
     /// Whether mprotect(2) could make it writable before it opted in, and cannot now.
     may_become_writable: bool,
+    /// What core mm has last wanted to map ([`Around::encode`]).
+    around: Atomic<u64>,
+    /// The page index behind the last one that the zero page was mapped at.
+    next: Atomic<u64>,
 }
 
 impl Mapping {
@@ -79,6 +95,8 @@ impl Mapping {
             zeros,
             watch,
             may_become_writable,
+            around: Atomic::new(Around::NONE.encode()),
+            next: Atomic::new(0),
         })
     }
 
@@ -282,7 +300,16 @@ impl FaultHandler for Mapping {
             .unwrap_or(sigbus)
     }
 
-    fn may_map_around(&self) -> bool {
+    fn may_map_around(
+        &self,
+        file: &MappedFile<'_>,
+        pgoff: u64,
+        around: RangeInclusive<u64>,
+    ) -> bool {
+        if past_eof(pgoff, file.i_size()) {
+            self.around.store(Around::new(around).encode(), Relaxed);
+            return false;
+        }
         !self.stand_ins.is_keeping()
     }
 }
@@ -323,7 +350,7 @@ fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
             Answer::PrivateZeros => return private_zeros(fault),
             Answer::ZeroPage => {
                 inserting.stand_in(pgoff);
-                (Kind::Zero, fault.insert_zero_page())
+                (Kind::Zero, zero_pages(fault))
             }
             Answer::ShadowPage => {
                 // Gone, if the file has grown over it and shrunk again.
@@ -375,8 +402,8 @@ fn stand_in_for_error(
         }
         Answer::ZeroPage => {
             stand_ins.record(pgoff, error);
-            let insertion = fault.insert_zero_page();
-            if insertion.mapped {
+            let insertion = fault.insert_zero_pages(1);
+            if insertion.mapped > 0 {
                 stand_ins.count_error(pgoff);
             }
             Some(stand_ins.inserted(Kind::Zero, insertion))
@@ -385,10 +412,21 @@ fn stand_in_for_error(
     }
 }
 
+/// Maps the zero page, where there is no page of the file from there on.
+fn zero_pages(fault: &Fault<'_, Mapping>) -> Insertion {
+    let (mapping, pgoff) = (fault.handler(), fault.pgoff());
+    // Relaxed, all of this: what other threads do meanwhile costs nothing but a fault more or less.
+    let around = Around::decode(mapping.around.load(Relaxed));
+    let pages = pages_to_map(pgoff, around, mapping.next.load(Relaxed));
+    let insertion = fault.insert_zero_pages(pages);
+    mapping.next.store(pgoff + insertion.mapped as u64, Relaxed);
+    insertion
+}
+
 fn private_zeros(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     let mapping = fault.handler();
     let result = fault.private_copy_of_zeros(&mapping.zeros)?;
-    mapping.stand_ins.count(Kind::Private);
+    mapping.stand_ins.count(Kind::Private, 1);
     Some(result)
 }
 

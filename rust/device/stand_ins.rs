@@ -159,21 +159,21 @@ impl StandIns {
 
     /// Counts what has been mapped.
     pub(super) fn inserted(&self, kind: Kind, insertion: Insertion) -> FaultResult {
-        if insertion.mapped {
-            self.count(kind);
+        if insertion.mapped > 0 {
+            self.count(kind, insertion.mapped);
         }
         insertion.result
     }
 
-    /// Counts one, and tells whoever waits for it.
-    pub(super) fn count(&self, kind: Kind) {
+    /// Counts so many, and tells whoever waits for one.
+    pub(super) fn count(&self, kind: Kind, pages: usize) {
         let counter = match kind {
             Kind::Zero => &self.zero_pages,
             Kind::Private => &self.private_pages,
             Kind::Shadow => &self.shadow_pages,
         };
         // Full: pairs with that in `arm`, so that either this is told of or that counts it.
-        counter.fetch_add(1, Full);
+        counter.fetch_add(pages as u64, Full);
         if let Some(event) = &self.options.event {
             if self.armed.load(Relaxed) && self.armed.xchg(false, Full) {
                 event.signal();
