@@ -75,7 +75,8 @@ pub(super) struct Mapping {
     may_become_writable: bool,
     /// What core mm has last wanted to map ([`Around::encode`]).
     around: Atomic<u64>,
-    /// The page index behind the last one that the zero page was mapped at.
+    /// The page index behind the last one that the zero page was mapped at; at first, none that
+    /// there is.
     next: Atomic<u64>,
 }
 
@@ -96,7 +97,7 @@ impl Mapping {
             watch,
             may_become_writable,
             around: Atomic::new(Around::NONE.encode()),
-            next: Atomic::new(0),
+            next: Atomic::new(u64::MAX),
         })
     }
 
@@ -419,7 +420,9 @@ fn zero_pages(fault: &Fault<'_, Mapping>) -> Insertion {
     let around = Around::decode(mapping.around.load(Relaxed));
     let pages = pages_to_map(pgoff, around, mapping.next.load(Relaxed));
     let insertion = fault.insert_zero_pages(pages);
-    mapping.next.store(pgoff + insertion.mapped as u64, Relaxed);
+    if insertion.mapped > 0 {
+        mapping.next.store(pgoff + insertion.mapped as u64, Relaxed);
+    }
     insertion
 }
 

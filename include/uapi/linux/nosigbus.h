@@ -123,7 +123,8 @@ struct nosigbus_disable {
  * @addr: address of any byte of the mapping
  * @request: NOSIGBUS_CLEAR_ERROR, or zero
  * @flags: the flags that it has opted in with
- * @zero_pages: how many times the shared zero page was mapped
+ * @zero_pages: how many times the shared zero page was mapped, also ahead of
+ *	who reads one page after the other
  * @private_pages: how many writes were given a page of the process's own, not
  *	counting writes to what the zero page stood in for, which are not seen;
  *	threads that write to one page at once may count more than once
