@@ -68,12 +68,15 @@ static inline __u64 stand_ins(const struct nosigbus_status *status)
 /* How an access is made. */
 enum how { READ, WRITE };
 
-/* Accesses pages from first up to and without end; false if one has raised a signal. */
+/*
+ * Accesses pages from first up to and without end; false if one has raised a signal.
+ * The last one first: who goes up gets pages ahead that may not be accessed.
+ */
 static inline bool touch(char *addr, int first, int end, enum how how)
 {
 	size_t size = page_size();
 
-	for (int i = first; i < end; i++)
+	for (int i = end; i-- > first;)
 		if (how == WRITE ? write_byte(addr + i * size, 1) : read_byte(addr + i * size) < 0)
 			return false;
 	return true;
@@ -103,6 +106,28 @@ static inline void give_back(struct nosigbus_status *want, enum class class, int
 		want->given_back += pages;
 		want->shadow_pages_held -= pages;
 	}
+}
+
+/*
+ * How many pages are in the page table, from first up to and without end, by
+ * /proc/self/pagemap, which is open.
+ */
+static inline int mapped_pages(int pagemap, const char *addr, int first, int end)
+{
+	uint64_t entry;
+	int pages = 0;
+
+	for (int i = first; i < end; i++) {
+		off_t pos = ((unsigned long)addr / page_size() + i) * sizeof(entry);
+
+		if (pread(pagemap, &entry, sizeof(entry), pos) != sizeof(entry)) {
+			perror("/proc/self/pagemap");
+			abort();
+		}
+		/* Present, or swapped. */
+		pages += entry >> 62 != 0;
+	}
+	return pages;
 }
 
 #endif /* _NOSIGBUS_STATUS_H */

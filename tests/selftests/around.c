@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who reads one page past EOF after the other is given the zero page ahead, up to
+ * the end of what core mm would map of the file (fault_around_bytes), and who reads
+ * here and there is not.
+ */
+
+#include "status.h"
+
+#include <pthread.h>
+
+/* What a page table has pages for, on x86-64; mappings of fixtures begin with one. */
+#define TABLE_PAGES	512
+#define PAGES		64
+#define FILE_PAGES	20
+#define CONTENT		0x5a
+
+#define AROUND		"/sys/kernel/debug/fault_around_bytes"
+/* What it is unless somebody has changed it. */
+#define DEFAULT_AROUND	65536UL
+
+/* 0 if it cannot be known. */
+static size_t around_bytes(void)
+{
+	FILE *f = fopen(AROUND, "r");
+	size_t bytes = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%zu", &bytes) != 1)
+		bytes = 0;
+	fclose(f);
+	return bytes;
+}
+
+static bool set_around_bytes(size_t bytes)
+{
+	FILE *f = fopen(AROUND, "w");
+
+	if (!f)
+		return false;
+	fprintf(f, "%zu", bytes);
+	return !fclose(f);
+}
+
+/* Address space for so many pages, from so many before a page table on. */
+static char *area_at(size_t pages, size_t before)
+{
+	size_t page = page_size(), table = TABLE_PAGES * page;
+	char *area = mmap(NULL, pages * page + 2 * table, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (area == MAP_FAILED)
+		return area;
+	return area + table + (-(unsigned long)area & (table - 1)) - before * page;
+}
+
+FIXTURE(around) {
+	size_t page, len, window;
+	int device, fd, pagemap;
+	char *addr;
+};
+
+FIXTURE_VARIANT(around) {
+	enum backing backing;
+	enum class class;
+};
+
+FIXTURE_VARIANT_ADD(around, memfd_private) { MEMFD, PRIVATE };
+FIXTURE_VARIANT_ADD(around, memfd_shared_read) { MEMFD, SHARED_READ };
+FIXTURE_VARIANT_ADD(around, ext4_private) { EXT4, PRIVATE };
+FIXTURE_VARIANT_ADD(around, ext4_shared_read) { EXT4, SHARED_READ };
+
+/* Maps so many of the file's pages there, from one on. */
+static char *map_at(enum class class, int fd, char *at, size_t pages, size_t first)
+{
+	size_t page = page_size();
+
+	return mmap(at, pages * page, class_prot(class), class_flags(class) | MAP_FIXED, fd,
+		    first * page);
+}
+
+FIXTURE_SETUP(around)
+{
+	char *area = area_at(2 * PAGES, 0);
+
+	catch_signals();
+	self->page = page_size();
+	self->len = PAGES * self->page;
+	self->window = DEFAULT_AROUND / self->page;
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ASSERT_GE(self->pagemap, 0);
+	self->fd = new_file(variant->backing);
+	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
+	ASSERT_NE(area, MAP_FAILED);
+	self->addr = map_at(variant->class, self->fd, area, PAGES, 0);
+	ASSERT_EQ(self->addr, area);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+}
+
+FIXTURE_TEARDOWN(around)
+{
+	munmap(self->addr, self->len);
+	close(self->pagemap);
+	close(self->fd);
+	close(self->device);
+}
+
+/* How many pages are in the page table, from first up to and without end. */
+#define MAPPED(addr, first, end)	mapped_pages(self->pagemap, addr, first, end)
+
+#define READ_AT(addr, i, byte)	ASSERT_EQ(read_byte((addr) + (i) * self->page), byte)
+#define READ_ZERO(i)		READ_AT(self->addr, i, 0)
+
+/* As many as that have been mapped, as the page table and NOSIGBUS_STATUS have it. */
+#define EXPECT_MAPPED_AT(addr, first, end, pages) do {				\
+	struct nosigbus_status _told = { .zero_pages = pages };			\
+	int _pages = _told.zero_pages;						\
+										\
+	EXPECT_EQ(MAPPED(addr, first, end), _pages);				\
+	EXPECT_STATUS_OF(self->device, addr, 0, _told);				\
+} while (0)
+#define EXPECT_MAPPED(pages)	EXPECT_MAPPED_AT(self->addr, FILE_PAGES, PAGES, pages)
+
+TEST_F(around, isolated_pages)
+{
+	int pages = 0;
+
+	/* The first access of all, those that skip pages, and those that go down. */
+	for (int i = FILE_PAGES; i < PAGES; i += 2) {
+		READ_ZERO(i);
+		EXPECT_MAPPED(++pages);
+	}
+	for (int i = PAGES - 1; i > FILE_PAGES; i -= 2) {
+		READ_ZERO(i);
+		EXPECT_MAPPED(++pages);
+	}
+}
+
+/* A mapping that has no page of the file: its first page is not one after another. */
+TEST_F(around, first_page_of_file)
+{
+	ASSERT_EQ(ftruncate(self->fd, 0), 0);
+	READ_ZERO(0);
+	EXPECT_MAPPED_AT(self->addr, 0, PAGES, 1);
+}
+
+TEST_F(around, one_page_after_the_other)
+{
+	int first = FILE_PAGES, mapped = 1;
+
+	READ_ZERO(first);
+	EXPECT_MAPPED(mapped);
+	for (int i = first + 1; i < PAGES; i++) {
+		READ_ZERO(i);
+		/* The rest of the window, and then whole windows. */
+		if (i == first + mapped)
+			mapped = (i / (int)self->window + 1) * (int)self->window - first;
+		EXPECT_MAPPED(mapped);
+	}
+	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, FILE_PAGES), FILE_PAGES);
+	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
+}
+
+TEST_F(around, ends_with_vma)
+{
+	const int short_of = 5, end = 2 * (int)self->window + short_of;
+	char *behind = self->addr + end * self->page;
+
+	/* What is left ends within a window, and another mapping of the file begins there. */
+	ASSERT_EQ(munmap(behind, self->len - end * self->page), 0);
+	ASSERT_EQ(map_at(variant->class, self->fd, behind, PAGES - end, end), behind);
+	ASSERT_EQ(enable(self->device, behind, (PAGES - end) * self->page), 0);
+	READ_ZERO(end - short_of - 1);
+	READ_ZERO(end - short_of);
+	EXPECT_MAPPED_AT(self->addr, FILE_PAGES, end, 1 + short_of);
+	EXPECT_MAPPED_AT(behind, 0, PAGES - end, 0);
+}
+
+TEST_F(around, ends_with_page_table)
+{
+	const int before = 8, pages = 32;
+	char *addr = area_at(pages, before);
+
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(map_at(variant->class, self->fd, addr, pages, FILE_PAGES), addr);
+	ASSERT_EQ(enable(self->device, addr, pages * self->page), 0);
+	READ_AT(addr, 0, 0);
+	READ_AT(addr, 1, 0);
+	EXPECT_MAPPED_AT(addr, 0, pages, before);
+	/* The next one begins with a window. */
+	READ_AT(addr, before, 0);
+	EXPECT_MAPPED_AT(addr, 0, pages, before + (int)self->window);
+	munmap(addr, pages * self->page);
+}
+
+TEST_F(around, eof_in_window)
+{
+	const int window_end = 2 * (int)self->window, more = 4;
+
+	for (int i = 0; i < FILE_PAGES; i++)
+		READ_AT(self->addr, i, CONTENT);
+	EXPECT_MAPPED(0);
+	READ_ZERO(FILE_PAGES);
+	READ_ZERO(FILE_PAGES + 1);
+	EXPECT_MAPPED(window_end - FILE_PAGES);
+	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, FILE_PAGES), FILE_PAGES);
+
+	/* EOF moves on, within what has been mapped. */
+	ASSERT_EQ(fill(self->fd, CONTENT, FILE_PAGES * self->page, more * self->page), 0);
+	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, FILE_PAGES + more), 0);
+	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES + more, window_end), window_end - FILE_PAGES - more);
+	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, FILE_PAGES + more), FILE_PAGES + more);
+	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES + more, PAGES), PAGES - FILE_PAGES - more);
+}
+
+TEST_F(around, something_is_there)
+{
+	const int taken = FILE_PAGES + 4;
+
+	READ_ZERO(taken + 4);
+	READ_ZERO(taken);
+	EXPECT_MAPPED(2);
+	READ_ZERO(FILE_PAGES);
+	READ_ZERO(FILE_PAGES + 1);
+	/* Up to what is there, and not behind it. */
+	EXPECT_MAPPED(2 + 4);
+	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, taken + 1), 5);
+	READ_ZERO(taken + 1);
+	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
+}
+
+TEST_F(around, growth)
+{
+	const int window_end = 2 * (int)self->window;
+
+	for (int end = FILE_PAGES + 1; end <= PAGES; end++) {
+		ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
+		READ_ZERO(FILE_PAGES);
+		READ_ZERO(FILE_PAGES + 1);
+		ASSERT_EQ(MAPPED(self->addr, FILE_PAGES, PAGES), window_end - FILE_PAGES);
+		ASSERT_EQ(fill(self->fd, CONTENT, FILE_PAGES * self->page,
+			       (end - FILE_PAGES) * self->page), 0);
+		ASSERT_EQ(pages_of(CONTENT, self->addr, FILE_PAGES, end), end - FILE_PAGES);
+		ASSERT_EQ(pages_of(0, self->addr, end, PAGES), PAGES - end);
+	}
+}
+
+/* What has been taken from a process that is killed must not be read as zeros. */
+TEST_F(around, not_among_copies)
+{
+	struct nosigbus_status want = {};
+
+	if (variant->class != PRIVATE)
+		SKIP(return, "only private mappings have copies");
+	ASSERT_EQ(write_byte(self->addr + (PAGES - 1) * self->page, 1), 0);
+	want.private_pages = 1;
+	for (int i = FILE_PAGES; i < PAGES - 1; i++) {
+		READ_ZERO(i);
+		want.zero_pages++;
+		EXPECT_STATUS_OF(self->device, self->addr, 0, want);
+		EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, PAGES), i - FILE_PAGES + 2);
+	}
+}
+
+/* A write to what has been mapped ahead makes a copy, as to any other zero page. */
+TEST_F(around, written_to)
+{
+	READ_ZERO(FILE_PAGES);
+	READ_ZERO(FILE_PAGES + 1);
+	if (variant->class == SHARED_READ) {
+		EXPECT_EQ(write_byte(self->addr + (FILE_PAGES + 2) * self->page, 1), -SIGSEGV);
+		return;
+	}
+	ASSERT_EQ(write_byte(self->addr + (FILE_PAGES + 2) * self->page, 1), 0);
+	EXPECT_EQ(read_byte(self->addr + (FILE_PAGES + 2) * self->page), 1);
+	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, FILE_PAGES + 2), 2);
+	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES + 3, PAGES), PAGES - FILE_PAGES - 3);
+}
+
+#define ROUNDS	300
+
+struct grower {
+	pthread_barrier_t barrier;
+	int fd;
+	bool failed;
+};
+
+static void *grow(void *arg)
+{
+	struct grower *g = arg;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		size_t pages = 1 + round % PAGES;
+
+		pthread_barrier_wait(&g->barrier);
+		if (fill(g->fd, CONTENT, 0, pages * page_size()))
+			g->failed = true;
+		pthread_barrier_wait(&g->barrier);
+	}
+	return NULL;
+}
+
+/* The file grows while its pages are read, and shows everywhere when it has grown. */
+TEST_F_TIMEOUT(around, while_file_grows, 300)
+{
+	struct grower g = { .fd = self->fd };
+	pthread_t thread;
+
+	ASSERT_EQ(pthread_barrier_init(&g.barrier, NULL, 2), 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, grow, &g), 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		int pages = 1 + round % PAGES, byte;
+
+		ASSERT_EQ(ftruncate(self->fd, 0), 0);
+		/* From here and there on, so that windows are met by their middle as well. */
+		READ_ZERO(round % 8);
+		READ_ZERO(round % 8 + 1);
+		ASSERT_EQ(MAPPED(self->addr, 0, PAGES), (int)self->window - round % 8);
+		pthread_barrier_wait(&g.barrier);
+		for (int i = 0; i < PAGES; i++) {
+			byte = read_byte(self->addr + i * self->page);
+			ASSERT_TRUE(byte == 0 || (i < pages && byte == CONTENT));
+		}
+		pthread_barrier_wait(&g.barrier);
+		ASSERT_FALSE(g.failed);
+		ASSERT_EQ(pages_of(CONTENT, self->addr, 0, pages), pages);
+		ASSERT_EQ(pages_of(0, self->addr, pages, PAGES), PAGES - pages);
+	}
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&g.barrier);
+}
+
+FIXTURE(around_huge) {
+	int device, fd;
+	size_t page;
+	char *addr;
+};
+
+FIXTURE_SETUP(around_huge)
+{
+	catch_signals();
+	self->page = page_size();
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->fd = new_file(TMPFS_HUGE);
+	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
+	self->addr = area_at(2 * TABLE_PAGES, 0);
+	ASSERT_NE(self->addr, MAP_FAILED);
+}
+
+FIXTURE_TEARDOWN(around_huge)
+{
+	close(self->fd);
+	close(self->device);
+}
+
+/* Behind a huge page, and in one that reaches past EOF. */
+TEST_F(around_huge, neighbours)
+{
+	const int pages = 2 * TABLE_PAGES;
+
+	for (int eof = TABLE_PAGES; eof <= TABLE_PAGES + 4; eof += 4) {
+		ASSERT_EQ(fill(self->fd, CONTENT, 0, eof * self->page), 0);
+		ASSERT_EQ(map_at(SHARED_READ, self->fd, self->addr, pages, 0), self->addr);
+		ASSERT_EQ(enable(self->device, self->addr, pages * self->page), 0);
+		EXPECT_EQ(pages_of(CONTENT, self->addr, 0, eof), eof);
+		EXPECT_EQ(pages_of(0, self->addr, eof, pages), pages - eof);
+		ASSERT_EQ(fill(self->fd, CONTENT, eof * self->page, (pages - eof) * self->page), 0);
+		EXPECT_EQ(pages_of(CONTENT, self->addr, 0, pages), pages);
+		ASSERT_EQ(ftruncate(self->fd, 0), 0);
+		EXPECT_EQ(pages_of(0, self->addr, 0, pages), pages);
+		ASSERT_EQ(munmap(self->addr, pages * self->page), 0);
+	}
+}
+
+FIXTURE(around_bytes) {
+	int device, fd, pagemap;
+	size_t page, before;
+	char *addr;
+};
+
+FIXTURE_SETUP(around_bytes)
+{
+	catch_signals();
+	self->page = page_size();
+	self->device = open_device();
+	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ASSERT_GE(self->pagemap, 0);
+	self->fd = new_file(MEMFD);
+	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
+	self->before = around_bytes();
+	self->addr = area_at(2 * TABLE_PAGES, 0);
+	ASSERT_NE(self->addr, MAP_FAILED);
+	ASSERT_EQ(map_at(SHARED_READ, self->fd, self->addr, 2 * TABLE_PAGES, 0), self->addr);
+	ASSERT_EQ(enable(self->device, self->addr, 2 * TABLE_PAGES * self->page), 0);
+}
+
+FIXTURE_TEARDOWN(around_bytes)
+{
+	if (self->before)
+		set_around_bytes(self->before);
+	close(self->pagemap);
+	close(self->fd);
+	close(self->device);
+}
+
+TEST_F(around_bytes, one_page)
+{
+	if (!self->before || !set_around_bytes(self->page))
+		SKIP(return, "takes root, and a kernel with " AROUND);
+	for (int i = 0; i < 40; i++) {
+		READ_ZERO(i);
+		EXPECT_MAPPED_AT(self->addr, 0, 2 * TABLE_PAGES, i + 1);
+	}
+}
+
+TEST_F(around_bytes, a_page_table)
+{
+	if (!self->before || !set_around_bytes(TABLE_PAGES * self->page))
+		SKIP(return, "takes root, and a kernel with " AROUND);
+	READ_ZERO(0);
+	EXPECT_MAPPED_AT(self->addr, 0, 2 * TABLE_PAGES, 1);
+	READ_ZERO(1);
+	EXPECT_MAPPED_AT(self->addr, 0, 2 * TABLE_PAGES, TABLE_PAGES);
+	READ_ZERO(TABLE_PAGES);
+	EXPECT_MAPPED_AT(self->addr, 0, 2 * TABLE_PAGES, 2 * TABLE_PAGES);
+	/* The file takes its place everywhere. */
+	ASSERT_EQ(fill(self->fd, CONTENT, 0, 2 * TABLE_PAGES * self->page), 0);
+	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, 2 * TABLE_PAGES), 2 * TABLE_PAGES);
+}
+
+TEST_HARNESS_MAIN
