@@ -9,6 +9,8 @@
 # make fuzz       trinity against /dev/nosigbus, FUZZ_CALLS=1000000 (an hour) in the stock
 #                 kernel
 # make model      the model of faults and size changes, all interleavings (spin)
+# make bench      what it costs, against what else there is: a table
+# make bench_record  the same, into Documentation, and for the next to be compared with
 # make lint       rustfmt, clippy, shellcheck, checkpatch
 # make tools      the command nosigbus and its library; tools_install installs them
 # make man        the man pages, in build/man; man_install installs them
@@ -68,6 +70,12 @@ fuzz:
 model:
 	@tests/toolchain.sh run tests/model/run.sh build/results/model.tap
 
+bench:
+	@tests/bench.sh
+
+bench_record:
+	@tests/bench.sh --record
+
 lint:
 	@tests/lint.sh
 
@@ -104,4 +112,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install tools tools_install run test stress kcsan fuzz model lint clean distclean FORCE
+.PHONY: modules modules_install headers_install man man_install tools tools_install run test stress kcsan fuzz model bench bench_record lint clean distclean FORCE

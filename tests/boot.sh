@@ -18,6 +18,7 @@
 # BOOT_MEM, BOOT_CPUS: its memory (2G, stock; 4G) and CPUs (2). BOOT_ENV: names of
 # variables to hand on. BOOT_KERNEL_DIR: a kernel other than those of kernel.sh,
 # in the same layout. BOOT_KMEMLEAK=: no memory leak scan (debug, half a minute).
+# BOOT_ICOUNT=yes: one CPU, whose clock counts its instructions, one a nanosecond.
 #
 # Why not virtme-ng: 1.35 was tried, for minutes, on Debian 12 with this root and
 # the stock kernel unpacked outside of it. It refused to share a directory that
@@ -150,13 +151,17 @@ mkdir "$work/boot"
 mkfifo "$work/stdin"
 make_initramfs "$work/initramfs" "$work/initramfs.cpio"
 
-if kvm_works; then
+cpus=${BOOT_CPUS:-2}
+if [[ -n ${BOOT_ICOUNT-} ]]; then
+	accel=(-accel tcg,thread=single -icount shift=0,sleep=off -cpu max)
+	cpus=1
+elif kvm_works; then
 	accel=(-accel kvm -cpu host)
 else
 	accel=(-accel tcg,thread=multi -cpu max)
 fi
 qemu=(
-	qemu-system-x86_64 -M q35 "${accel[@]}" -m "${BOOT_MEM:-$memory}" -smp "${BOOT_CPUS:-2}"
+	qemu-system-x86_64 -M q35 "${accel[@]}" -m "${BOOT_MEM:-$memory}" -smp "$cpus"
 	-nodefaults -no-user-config -display none -no-reboot
 	-kernel "$DIR/vmlinuz" -initrd "$work/initramfs.cpio"
 	# memmap: a piece of memory as a persistent one, for a file system with DAX.

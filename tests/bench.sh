@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# tests/bench.sh [--record]
+#
+# The benchmarks (tests/bench): builds them and the module, runs them in two guests
+# with the stock kernel, and has tests/bench.py print a table of what came out, and
+# write build/bench/bench.json and build/bench/performance.svg. --record: also writes
+# the table and the chart to Documentation, and the figures to
+# tests/bench/previous.json, which stand beside those of the next time.
+#
+# In the first guest the clock counts instructions (BOOT_ICOUNT), so that figures do
+# not depend on the machine and its load. The second one has two CPUs, and a clock.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+record=
+case ${1-} in
+--record) record=yes ;;
+'') ;;
+*) sed -n '4s/^# /usage: /p' "$0" >&2 && exit 2 ;;
+esac
+
+out=build/bench
+cd "$REPO"
+make -s build/stock/nosigbus.ko
+mkdir -p "$out"
+step "Benchmarks: building them"
+logged bench tests/toolchain.sh run make -C tests/bench CC=gcc-14 "OUT=$REPO/$out" ||
+	die "the benchmarks did not build" "mend what the compiler complains of"
+
+commit=$(git describe --always --dirty --abbrev=12 2>/dev/null) || commit=unknown
+step "Benchmarks: in a guest whose clock counts instructions"
+BOOT_ICOUNT=yes tests/boot.sh -- tests/bench/run.sh "$out" faults sigbus frame calls memory \
+	>"$out/instructions.txt"
+step "Benchmarks: in a guest with two CPUs"
+tests/boot.sh -- tests/bench/run.sh "$out" scaling >"$out/time.txt"
+
+step "Benchmarks: what came out"
+tests/bench.py --commit "$commit" --previous tests/bench/previous.json \
+	--json "$out/bench.json" --chart "$out/performance.svg" \
+	${record:+--document Documentation/performance.rst} \
+	"$out/instructions.txt" "$out/time.txt"
+if [[ -n $record ]]; then
+	cp "$out/performance.svg" Documentation/performance.svg
+	cp "$out/bench.json" tests/bench/previous.json
+fi

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the benchmarks share. Each prints lines "value CONTEST SUBJECT NUMBER", as
+ * often as it has measured that; tests/bench.py makes something of them.
+ */
+#ifndef _NOSIGBUS_BENCH_H
+#define _NOSIGBUS_BENCH_H
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/nosigbus.h>
+
+#define PAGE	4096UL
+/* A wl_shm buffer of 1920x1080 pixels: 2025 pages. */
+#define BUFFER	(1920UL * 1080 * 4)
+
+typedef unsigned long long u64;
+
+/* What must not fail, since there would be nothing to measure. */
+#define MUST(call) must((long)(call), #call)
+
+static inline long must(long result, const char *call)
+{
+	if (result == -1) {
+		fprintf(stderr, "%s: %s\n", call, strerror(errno));
+		exit(1);
+	}
+	return result;
+}
+
+static inline u64 now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* What is measured of it, given arg: a number, the smaller the better. */
+struct subject {
+	const char *name;
+	double (*measure)(const void *arg);
+	const void *arg;
+};
+
+static inline void print_value(const char *contest, const char *subject, double value)
+{
+	printf("value %s %s %.3f\n", contest, subject, value);
+	fflush(stdout);
+}
+
+/* Measures subjects side by side, the last of which has no name: each in its turn. */
+static inline void contest(const char *name, int rounds, const struct subject *subjects)
+{
+	const struct subject *s;
+
+	/* The first round finds caches cold, and lazily made things missing. */
+	for (int round = -1; round < rounds; round++)
+		for (s = subjects; s->name; s++) {
+			double value = s->measure(s->arg);
+
+			if (round >= 0)
+				print_value(name, s->name, value);
+		}
+}
+
+static inline int device(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = MUST(open("/dev/nosigbus", O_RDWR | O_CLOEXEC));
+	return fd;
+}
+
+static inline void enable(void *addr, size_t len)
+{
+	struct nosigbus_enable request = { .addr = (unsigned long)addr, .len = len };
+
+	MUST(ioctl(device(), NOSIGBUS_ENABLE, &request));
+}
+
+static inline void disable(void *addr, size_t len)
+{
+	struct nosigbus_disable request = { .addr = (unsigned long)addr, .len = len };
+
+	MUST(ioctl(device(), NOSIGBUS_DISABLE, &request));
+}
+
+enum backing { MEMFD, EXT4, ANONYMOUS };
+enum class { PRIVATE, SHARED_READ, SHARED_WRITE };
+
+static inline int class_prot(enum class class)
+{
+	return class == SHARED_READ ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+/* A new file of that many bytes, all of them written; BENCH_EXT4 is a directory there. */
+static inline int new_file(enum backing backing, size_t len)
+{
+	static const char bytes[1 << 16];
+	const char *dir = getenv("BENCH_EXT4");
+	char path[PATH_MAX];
+	int fd;
+
+	if (backing == MEMFD) {
+		fd = MUST(memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+	} else {
+		snprintf(path, sizeof(path), "%s/bench-XXXXXX", dir ? dir : ".");
+		fd = MUST(mkostemp(path, O_CLOEXEC));
+		MUST(unlink(path));
+	}
+	for (size_t pos = 0; pos < len; pos += sizeof(bytes)) {
+		size_t n = len - pos < sizeof(bytes) ? len - pos : sizeof(bytes);
+
+		MUST(pwrite(fd, bytes, n, pos));
+	}
+	if (backing == EXT4)
+		MUST(fsync(fd));
+	return fd;
+}
+
+/*
+ * A mapping of a file from its start, always at the same address, and a page table
+ * begins there: so where page tables and fault-around windows end is the same for all.
+ */
+static inline char *map(enum backing backing, enum class class, int fd, size_t len)
+{
+	int flags = class == PRIVATE ? MAP_PRIVATE : MAP_SHARED;
+	char *addr;
+
+	if (backing == ANONYMOUS)
+		flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	addr = mmap((void *)0x100000000000, len, class_prot(class), flags | MAP_FIXED_NOREPLACE,
+		    fd, 0);
+	MUST(addr);
+	/* Pages against pages. */
+	if (backing == ANONYMOUS)
+		MUST(madvise(addr, len, MADV_NOHUGEPAGE));
+	return addr;
+}
+
+/* Reads a word of each page, so many pages apart. */
+static inline void read_pages(const char *addr, size_t len, size_t apart)
+{
+	for (size_t i = 0; i < len; i += apart * PAGE)
+		*(const volatile u64 *)(addr + i);
+}
+
+static inline void write_pages(char *addr, size_t len, size_t apart)
+{
+	for (size_t i = 0; i < len; i += apart * PAGE)
+		*(volatile u64 *)(addr + i) = 1;
+}
+
+/* Reads every word, as a compositor does that copies a buffer, or blends it. */
+static inline u64 read_all(const char *addr, size_t len)
+{
+	u64 sum = 0;
+
+	for (size_t i = 0; i < len; i += sizeof(u64))
+		sum += *(const volatile u64 *)(addr + i);
+	return sum;
+}
+
+#endif /* _NOSIGBUS_BENCH_H */

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* System calls: those that opt in and out, and those that find something opted in. Per call. */
+
+#include "bench.h"
+
+#include <sys/wait.h>
+
+#define ROUNDS	7
+#define LEN	(2048 * PAGE)
+#define HUGE	(1UL << 30)
+
+/* A file, a mapping of it, and what is done. */
+struct call {
+	enum backing backing;
+	enum class class;
+	bool opted_in;
+	size_t size;
+};
+
+struct opened {
+	int fd;
+	char *addr;
+};
+
+static struct opened open_mapped(const struct call *c, size_t file_size, size_t len)
+{
+	struct opened o;
+
+	o.fd = new_file(c->backing, file_size);
+	o.addr = map(c->backing, c->class, o.fd, len);
+	if (c->opted_in)
+		enable(o.addr, len);
+	return o;
+}
+
+static void close_mapped(struct opened *o, size_t len)
+{
+	MUST(munmap(o->addr, len));
+	close(o->fd);
+}
+
+/* ENABLE and DISABLE, or two mprotect(2); size says how much of it is in the page table. */
+static double to_and_fro(const void *arg)
+{
+	enum { TIMES = 64 };
+	const struct call *c = arg;
+	int fd = new_file(c->backing, LEN);
+	char *addr = map(c->backing, c->class, fd, LEN);
+	u64 start, total = 0;
+
+	for (int i = 0; i < TIMES; i++) {
+		read_pages(addr, c->size, 1);
+		start = now();
+		if (c->opted_in) {
+			enable(addr, LEN);
+			disable(addr, LEN);
+		} else {
+			MUST(mprotect(addr, LEN, PROT_NONE));
+			MUST(mprotect(addr, LEN, class_prot(c->class)));
+		}
+		total += now() - start;
+	}
+	MUST(munmap(addr, LEN));
+	close(fd);
+	return (double)total / TIMES;
+}
+
+/* ftruncate(2) that makes the file larger, over stand-ins if it is opted in. */
+static double growth(const void *arg)
+{
+	enum { TIMES = 32 };
+	const struct call *c = arg;
+	struct opened o = open_mapped(c, 0, LEN);
+	u64 start, total = 0;
+
+	for (int i = 0; i < TIMES; i++) {
+		if (c->opted_in)
+			read_pages(o.addr, c->size, 1);
+		start = now();
+		MUST(ftruncate(o.fd, c->size));
+		total += now() - start;
+		MUST(ftruncate(o.fd, 0));
+	}
+	close_mapped(&o, LEN);
+	return (double)total / TIMES;
+}
+
+/* pwrite(2) of that many bytes, inside the file. */
+static double writing(const void *arg)
+{
+	enum { TIMES = 512 };
+	static char bytes[1 << 16];
+	const struct call *c = arg;
+	struct opened o = open_mapped(c, LEN, LEN);
+	u64 start = now();
+
+	for (int i = 0; i < TIMES; i++)
+		MUST(pwrite(o.fd, bytes, c->size, 0));
+	start = now() - start;
+	close_mapped(&o, LEN);
+	return (double)start / TIMES;
+}
+
+/* ftruncate(2) by that many bytes, to and fro, where there is nothing. */
+static double truncating(const void *arg)
+{
+	enum { TIMES = 128 };
+	const struct call *c = arg;
+	struct opened o = open_mapped(c, LEN, LEN);
+	u64 start = now();
+
+	for (int i = 0; i < TIMES; i++) {
+		MUST(ftruncate(o.fd, LEN - c->size));
+		MUST(ftruncate(o.fd, LEN));
+	}
+	start = now() - start;
+	close_mapped(&o, LEN);
+	return (double)start / TIMES / 2;
+}
+
+/* A mapping of 1 GiB that has a page in 16 in the page table, of a file or past EOF. */
+static struct opened open_huge(const struct call *c)
+{
+	struct opened o = open_mapped(c, 0, HUGE);
+
+	MUST(ftruncate(o.fd, c->size));
+	read_pages(o.addr, HUGE, 16);
+	return o;
+}
+
+static double forking(const void *arg)
+{
+	struct opened o = open_huge(arg);
+	u64 start = now();
+	pid_t pid = MUST(fork());
+
+	if (!pid)
+		_exit(0);
+	start = now() - start;
+	MUST(waitpid(pid, NULL, 0));
+	close_mapped(&o, HUGE);
+	return start;
+}
+
+static double unmapping(const void *arg)
+{
+	struct opened o = open_huge(arg);
+	u64 start = now();
+
+	MUST(munmap(o.addr, HUGE));
+	start = now() - start;
+	close(o.fd);
+	return start;
+}
+
+/* Opted in, against not. */
+static void against_plain(const char *name, double (*measure)(const void *arg), int rounds,
+			  enum backing backing, enum class class, size_t size)
+{
+	struct call plain = { backing, class, false, size }, opted_in = plain;
+	const struct subject subjects[] = {
+		{ "plain", measure, &plain },
+		{ "opted-in", measure, &opted_in },
+		{},
+	};
+
+	opted_in.opted_in = true;
+	contest(name, rounds, subjects);
+}
+
+int main(void)
+{
+	static const struct {
+		const char *name;
+		size_t pages;
+	} growths[] = { { "1", 1 }, { "16", 16 }, { "512", 512 } };
+	char name[64];
+
+	against_plain("enable-disable-untouched", to_and_fro, ROUNDS, MEMFD, SHARED_READ, 0);
+	against_plain("enable-disable-touched", to_and_fro, ROUNDS, MEMFD, SHARED_READ, LEN);
+	against_plain("enable-disable-shared-write", to_and_fro, ROUNDS, MEMFD, SHARED_WRITE, 0);
+	for (int i = 0; i < 3; i++) {
+		snprintf(name, sizeof(name), "growth-zero-%s", growths[i].name);
+		against_plain(name, growth, ROUNDS, MEMFD, SHARED_READ, growths[i].pages * PAGE);
+		snprintf(name, sizeof(name), "growth-shadow-%s", growths[i].name);
+		against_plain(name, growth, ROUNDS, MEMFD, SHARED_WRITE, growths[i].pages * PAGE);
+	}
+	against_plain("write-memfd", writing, ROUNDS, MEMFD, SHARED_READ, PAGE);
+	against_plain("write-ext4", writing, ROUNDS, EXT4, SHARED_READ, PAGE);
+	against_plain("write-64k-memfd", writing, ROUNDS, MEMFD, SHARED_READ, 1 << 16);
+	against_plain("ftruncate-memfd", truncating, ROUNDS, MEMFD, SHARED_READ, PAGE);
+	against_plain("ftruncate-ext4", truncating, ROUNDS, EXT4, SHARED_READ, PAGE);
+	against_plain("fork-1g", forking, 3, MEMFD, SHARED_READ, HUGE);
+	against_plain("munmap-1g", unmapping, 3, MEMFD, SHARED_READ, HUGE);
+	return 0;
+}

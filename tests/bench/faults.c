@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The first access to a page: inside the file, past EOF, and of anonymous memory. Per page. */
+
+#include "bench.h"
+
+#define PAGES	2048
+#define LEN	(PAGES * PAGE)
+#define ROUNDS	7
+
+struct access {
+	enum backing backing;
+	enum class class;
+	bool opted_in, past_eof, writes;
+	/* One page after the other, or so many apart. */
+	size_t apart;
+	/* What has been accessed already is accessed once more. */
+	bool again;
+};
+
+/* One that has LEN bytes, and one that has none. */
+static int files[ANONYMOUS + 1][2];
+
+static void go(const struct access *a, char *addr)
+{
+	if (a->writes)
+		write_pages(addr, LEN, a->apart);
+	else
+		read_pages(addr, LEN, a->apart);
+}
+
+static double per_page(const void *arg)
+{
+	const struct access *a = arg;
+	char *addr = map(a->backing, a->class, files[a->backing][a->past_eof], LEN);
+	u64 start;
+
+	if (a->opted_in)
+		enable(addr, LEN);
+	if (a->again)
+		go(a, addr);
+	start = now();
+	go(a, addr);
+	start = now() - start;
+	MUST(munmap(addr, LEN));
+	return (double)start / (PAGES / a->apart);
+}
+
+#define SUBJECT(name, ...) { name, per_page, &(const struct access){ __VA_ARGS__ } }
+
+/* Opted in, against not. */
+static void inside(const char *name, enum backing backing, enum class class, bool writes)
+{
+	struct access plain = { backing, class, .writes = writes, .apart = 1 };
+	struct access opted_in = plain;
+	const struct subject subjects[] = {
+		{ "plain", per_page, &plain },
+		{ "opted-in", per_page, &opted_in },
+		{},
+	};
+
+	opted_in.opted_in = true;
+	contest(name, ROUNDS, subjects);
+}
+
+int main(void)
+{
+	for (enum backing backing = MEMFD; backing < ANONYMOUS; backing++) {
+		files[backing][0] = new_file(backing, LEN);
+		files[backing][1] = new_file(backing, 0);
+	}
+
+	inside("inside-memfd-read", MEMFD, SHARED_READ, false);
+	inside("inside-memfd-write", MEMFD, SHARED_WRITE, true);
+	inside("inside-memfd-private-read", MEMFD, PRIVATE, false);
+	inside("inside-memfd-private-write", MEMFD, PRIVATE, true);
+	inside("inside-ext4-read", EXT4, SHARED_READ, false);
+	inside("inside-ext4-write", EXT4, SHARED_WRITE, true);
+	inside("inside-ext4-private-write", EXT4, PRIVATE, true);
+
+	contest("read", ROUNDS, (const struct subject []){
+		SUBJECT("anonymous", ANONYMOUS, .apart = 1),
+		SUBJECT("shared-read", MEMFD, SHARED_READ, true, true, .apart = 1),
+		SUBJECT("private", MEMFD, PRIVATE, true, true, .apart = 1),
+		SUBJECT("shared-write", MEMFD, SHARED_WRITE, true, true, .apart = 1),
+		SUBJECT("shared-read-ext4", EXT4, SHARED_READ, true, true, .apart = 1),
+		{},
+	});
+	contest("isolated-read", ROUNDS, (const struct subject []){
+		SUBJECT("anonymous", ANONYMOUS, .apart = 17),
+		SUBJECT("shared-read", MEMFD, SHARED_READ, true, true, .apart = 17),
+		SUBJECT("private", MEMFD, PRIVATE, true, true, .apart = 17),
+		SUBJECT("shared-read-ext4", EXT4, SHARED_READ, true, true, .apart = 17),
+		{},
+	});
+	contest("write", ROUNDS, (const struct subject []){
+		SUBJECT("anonymous", ANONYMOUS, .writes = true, .apart = 1),
+		SUBJECT("private", MEMFD, PRIVATE, true, true, true, .apart = 1),
+		SUBJECT("shared-write", MEMFD, SHARED_WRITE, true, true, true, .apart = 1),
+		SUBJECT("shared-write-ext4", EXT4, SHARED_WRITE, true, true, true, .apart = 1),
+		{},
+	});
+	contest("read-again", ROUNDS, (const struct subject []){
+		SUBJECT("anonymous", ANONYMOUS, .apart = 1, .again = true),
+		SUBJECT("shared-read", MEMFD, SHARED_READ, true, true, .apart = 1, .again = true),
+		SUBJECT("inside", MEMFD, SHARED_READ, true, .apart = 1, .again = true),
+		{},
+	});
+	return 0;
+}

@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# usage: run.sh BINDIR PROGRAM...
+#
+# Runs benchmarks in a guest (tests/boot.sh), as root: those of this directory,
+# built, in BINDIR. What they print goes to stdout.
+set -euo pipefail
+
+bin=$1
+shift
+work=$(mktemp -d)
+trap 'umount "$work/ext4" && losetup -D' EXIT
+truncate -s 128M "$work/ext4.img"
+modprobe -q loop || true
+mkfs.ext4 -q -F "$work/ext4.img"
+mkdir "$work/ext4"
+mount -o loop "$work/ext4.img" "$work/ext4"
+export BENCH_EXT4=$work/ext4
+
+BENCH_CGROUP=/sys/fs/cgroup/bench
+export BENCH_CGROUP
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+mkdir "$BENCH_CGROUP"
+
+for program; do
+	read -r before _ </proc/uptime
+	(
+		echo 0 >"$BENCH_CGROUP/cgroup.procs"
+		exec "$bin/$program"
+	)
+	read -r after _ </proc/uptime
+	echo "$program: from $before s to $after s" >&2
+done

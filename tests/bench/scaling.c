@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reading past EOF from several threads or processes at once, each its own part: of
+ * one mapping, or each a mapping of its own of one file. Per page, of all together.
+ */
+
+#include "bench.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+
+#define ROUNDS	7
+#define MOST	4
+#define PAGES	(32 * 512)
+#define LEN	(PAGES * PAGE)
+
+struct work {
+	enum backing backing;
+	bool processes, own_mappings;
+	int workers;
+};
+
+struct worker {
+	char *addr;
+	size_t len;
+	pthread_barrier_t *barrier;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+
+	pthread_barrier_wait(w->barrier);
+	read_pages(w->addr, w->len, 1);
+	pthread_barrier_wait(w->barrier);
+	return NULL;
+}
+
+static void begin(struct worker *w, bool process, pthread_t *thread)
+{
+	if (!process) {
+		errno = pthread_create(thread, NULL, work, w);
+		MUST(errno ? -1 : 0);
+	} else if (!MUST(fork())) {
+		work(w);
+		_exit(0);
+	}
+}
+
+static double per_page(const void *arg)
+{
+	const struct work *job = arg;
+	int fd = new_file(MEMFD, 0);
+	size_t len = LEN / job->workers;
+	struct worker workers[MOST];
+	pthread_barrierattr_t attr;
+	pthread_t threads[MOST];
+	pthread_barrier_t *barrier;
+	char *addr;
+	u64 start;
+
+	barrier = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	MUST(barrier);
+	pthread_barrierattr_init(&attr);
+	pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_barrier_init(barrier, &attr, job->workers + 1);
+
+	addr = map(job->backing, SHARED_READ, fd, LEN);
+	if (job->own_mappings)
+		MUST(munmap(addr, LEN));
+	else if (job->backing != ANONYMOUS)
+		enable(addr, LEN);
+	for (int i = 0; i < job->workers; i++) {
+		workers[i] = (struct worker){ addr + i * len, len, barrier };
+		if (job->own_mappings) {
+			/* A page between each two. */
+			workers[i].addr += i * PAGE;
+			MUST(mmap(workers[i].addr, len, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0));
+			enable(workers[i].addr, len);
+		}
+		begin(&workers[i], job->processes, &threads[i]);
+	}
+
+	pthread_barrier_wait(barrier);
+	start = now();
+	pthread_barrier_wait(barrier);
+	start = now() - start;
+	for (int i = 0; i < job->workers; i++) {
+		if (job->processes)
+			MUST(wait(NULL));
+		else
+			pthread_join(threads[i], NULL);
+	}
+	MUST(munmap(addr, LEN + MOST * PAGE));
+	MUST(munmap(barrier, PAGE));
+	close(fd);
+	return (double)start / PAGES;
+}
+
+#define SUBJECTS(...)								\
+	{ "1", per_page, &(const struct work){ __VA_ARGS__, 1 } },		\
+	{ "2", per_page, &(const struct work){ __VA_ARGS__, 2 } },		\
+	{ "4", per_page, &(const struct work){ __VA_ARGS__, 4 } },		\
+	{}
+
+int main(void)
+{
+	contest("scaling-anonymous", ROUNDS, (const struct subject []){
+		SUBJECTS(ANONYMOUS, false, false)
+	});
+	contest("scaling-threads", ROUNDS, (const struct subject []){
+		SUBJECTS(MEMFD, false, false)
+	});
+	contest("scaling-threads-own", ROUNDS, (const struct subject []){
+		SUBJECTS(MEMFD, false, true)
+	});
+	contest("scaling-processes", ROUNDS, (const struct subject []){
+		SUBJECTS(MEMFD, true, false)
+	});
+	contest("scaling-processes-own", ROUNDS, (const struct subject []){
+		SUBJECTS(MEMFD, true, true)
+	});
+	return 0;
+}
