@@ -34,7 +34,7 @@ impl Around {
         let (first, last) = around.into_inner();
         match last.checked_sub(first) {
             // INVARIANT: Asked for.
-            Some(more) if more + 1 < 1 << LEN_BITS && first >> (u64::BITS - LEN_BITS) == 0 => {
+            Some(more) if more < (1 << LEN_BITS) - 1 && first >> (u64::BITS - LEN_BITS) == 0 => {
                 Self {
                     first,
                     pages: more + 1,
