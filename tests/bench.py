@@ -270,6 +270,11 @@ def chart(figures: dict[str, Figure | None]) -> str:
     return "\n".join(out) + "\n"
 
 
+IMAGE = [
+    ".. image:: performance.svg",
+    "   :alt: Each ratio as a bar, on a logarithmic scale, with its target.",
+    "",
+]
 BEGIN = ".. What follows is written by make bench_record."
 END = ".. What was written by make bench_record ends here."
 
@@ -314,17 +319,17 @@ def main() -> int:
     }, indent=1) + "\n")
     args.chart.write_text(chart(figures))
     if args.document:
-        rewrite(args.document, block)
+        rewrite(args.document, IMAGE + block)
 
-    missing = [row.text for row in rows if not figures[row.key]]
+    missing = [row.key for row in rows if not figures[row.key]]
     for row, fig in measured.values():
         if is_met(row, fig.value) is False:
-            print(f"missed: {row.text}: {number(fig.value, row)} {target(row)}")
+            print(f"missed: {row.key}: {number(fig.value, row)} {target(row)}")
         before = previous.get(row.key)
         if before is not None and is_worse(row, fig.value, before):
-            print(f"WORSE: {row.text}: {number(fig.value, row)}, was {number(before, row)}")
-    for text in missing:
-        print(f"not measured: {text}")
+            print(f"WORSE: {row.key}: {number(fig.value, row)}, was {number(before, row)}")
+    for key in missing:
+        print(f"not measured: {key}")
     return 1 if missing else 0
 
 

@@ -153,7 +153,9 @@ make_initramfs "$work/initramfs" "$work/initramfs.cpio"
 
 cpus=${BOOT_CPUS:-2}
 if [[ -n ${BOOT_ICOUNT-} ]]; then
-	accel=(-accel tcg,thread=single -icount shift=0,sleep=off -cpu max)
+	# A string instruction counts once for each time that it repeats: have the kernel not
+	# take those that move single bytes.
+	accel=(-accel tcg,thread=single -icount shift=0,sleep=off -cpu max,-erms,-fsrm)
 	cpus=1
 elif kvm_works; then
 	accel=(-accel kvm -cpu host)
