@@ -46,57 +46,83 @@ const BATCH: usize = 16;
 ///
 /// # Safety
 ///
-/// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock,
-/// of a VMA with `VM_MIXEDMAP`.
+/// `vmf` must be the argument of a `->fault`, or of a `->map_pages` outside of its RCU read-side
+/// critical section, that has not returned and has not dropped its lock, of a VMA with
+/// `VM_MIXEDMAP`.
 pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Result<usize> {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
+    // SAFETY: Has no precondition. Any zero page does; it is never freed.
+    let zero_page = unsafe { bindings::nosigbus_zero_page(addr) };
     // As core mm's own faults do (`finish_fault()`). A copy that has been taken was missed by this
     // fault after that was made known (`__oom_reap_task_mm()`).
     // SAFETY: The VMA is valid and locked, as the caller promises.
-    let may_have_copies = unsafe {
+    let (is_private, may_have_copies) = unsafe {
         let is_private = (*vma).__bindgen_anon_2.vm_flags & flags::SHARED == 0;
         if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
             return Err(EFAULT);
         }
-        is_private && !(*vma).anon_vma.is_null()
+        (is_private, is_private && !(*vma).anon_vma.is_null())
     };
     // What has been taken where this fault is not may have been taken since.
-    if pages <= 1 || may_have_copies {
-        // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its
-        // flags, and does not need the mmap lock. The zero page is never freed.
-        to_result(unsafe {
-            kernel::bindings::vm_insert_page(vma, addr, bindings::nosigbus_zero_page(addr))
-        })?;
-        return Ok(1);
+    if pages > 1 && !may_have_copies {
+        // SAFETY: As the caller promises.
+        let inserted = unsafe { insert_several(vma, addr, zero_page, pages) };
+        // The first copy may have been made behind this page by another thread since the VMA was
+        // looked at, and taken. Then that was made known before, and is seen here: there was room
+        // for a zero page after that, under the same lock. All that can have read it meanwhile is a
+        // system call: the killed process is not in user mode any more.
+        // SAFETY: The VMA is valid and locked, as the caller promises, and has a file.
+        unsafe {
+            if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
+                let pgoff = (*vmf).__bindgen_anon_1.pgoff;
+                let mapping = (*(*vma).vm_file).f_mapping;
+                kernel::bindings::unmap_mapping_pages(mapping, pgoff, pages, false);
+                return Err(EFAULT);
+            }
+        }
+        if inserted > 0 {
+            return Ok(inserted);
+        }
     }
+    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its flags,
+    // and does not need the mmap lock.
+    to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, zero_page) })?;
+    Ok(1)
+}
 
-    // SAFETY: The VMA is valid, as `vmf` is.
+/// Maps a page at `pages` pages from `addr` on, unless something else is there, or the VMA or the page
+/// table ends. Returns at how many: why it is none, [`kernel::bindings::vm_insert_page`] says better.
+///
+/// # Safety
+///
+/// `vma` must be valid, locked, with `VM_MIXEDMAP`, and `addr` in it. The page must never be freed.
+unsafe fn insert_several(
+    vma: *mut vm_area_struct,
+    addr: usize,
+    page: *mut kernel::bindings::page,
+    pages: usize,
+) -> usize {
+    // SAFETY: As the caller promises.
     let vma_end = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_end };
     let table_end = (addr | (PMD_SIZE - 1)).saturating_add(1);
     let pages = pages.min((vma_end.min(table_end) - addr) / PAGE_SIZE);
+    let mut batch = [page; BATCH];
     let mut inserted = 0;
     while inserted < pages {
-        let addr = addr + inserted * PAGE_SIZE;
-        let mut batch: [_; BATCH] = core::array::from_fn(|i| {
-            // SAFETY: Has no precondition.
-            unsafe { bindings::nosigbus_zero_page(addr + i * PAGE_SIZE) }
-        });
         let given = BATCH.min(pages - inserted);
         let mut left = given;
-        // SAFETY: As above, and there are as many pages as that; inside the VMA.
+        // SAFETY: As in `insert_zero_pages`, and there are as many pages as that; inside the VMA.
         let result = to_result(unsafe {
+            let addr = addr + inserted * PAGE_SIZE;
             kernel::bindings::vm_insert_pages(vma, addr, batch.as_mut_ptr(), &mut left)
         });
         inserted += given - left;
-        match result {
-            Ok(()) => {}
-            // Those that were not asked for may well be there.
-            Err(_) if inserted > 0 => break,
-            Err(error) => return Err(error),
+        if result.is_err() {
+            break;
         }
     }
-    Ok(inserted)
+    inserted
 }
 
 /// Maps a page at the address of a fault, with the protection of the VMA.
