@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Waiting for RCU readers.
+//! RCU read-side critical sections: waiting for them, and leaving one.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
@@ -8,4 +8,19 @@
 pub(crate) fn synchronize() {
     // SAFETY: May be called wherever sleeping is allowed.
     unsafe { kernel::bindings::synchronize_rcu() };
+}
+
+/// Calls `f`, which may sleep, outside of the RCU read-side critical section that the caller is in.
+///
+/// # Safety
+///
+/// The caller must be in exactly one, and neither it nor who has begun it may rely on anything that
+/// is protected by it alone, found before this and used after.
+pub(super) unsafe fn outside<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: In one, as the caller promises.
+    unsafe { kernel::bindings::rcu_read_unlock() };
+    let result = f();
+    // SAFETY: May be called anywhere.
+    unsafe { kernel::bindings::rcu_read_lock() };
+    result
 }

@@ -23,6 +23,7 @@ use super::{
         inserted_result,
         ZeroPages, //
     },
+    rcu,
     shadow_pages::{
         PageRef,
         ShadowPages, //
@@ -73,17 +74,29 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Runs as `fault` does.
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
 
-    /// Whether core mm may map pages of the file without asking: those of `around`, among them the
-    /// one at `pgoff`, which is read (indexes). If not, or if there is nothing in the page cache at
-    /// `pgoff`, `fault` is called next.
+    /// Says what may be mapped without asking the file system, where the page at `pgoff` (in pages)
+    /// is read. If nothing is mapped there by that, `fault` is called next.
     ///
-    /// Must not sleep: called in an RCU read-side critical section that lasts until they are mapped.
-    fn may_map_around(
-        &self,
-        file: &MappedFile<'_>,
-        pgoff: u64,
-        around: RangeInclusive<u64>,
-    ) -> bool;
+    /// Must not sleep: called in an RCU read-side critical section that lasts until pages of the
+    /// file are mapped.
+    fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> MayMap;
+
+    /// Answers a read without asking the file system, as `may_map_around` has announced; `None` if
+    /// that is not possible any more. Core mm would have mapped `around` (indexes), among them the
+    /// page that is read, as far as it is in the page cache.
+    ///
+    /// Runs as `fault` does.
+    fn map_around(fault: &Fault<'_, Self>, around: RangeInclusive<u64>) -> Option<FaultResult>;
+}
+
+/// What may be mapped without asking the file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MayMap {
+    Nothing,
+    /// What is in the page cache.
+    File,
+    /// What [`FaultHandler::map_around`] maps.
+    StandIns,
 }
 
 /// What `->fault` and its like return: bits `VM_FAULT_*`.
@@ -105,8 +118,9 @@ impl FaultResult {
 ///
 /// # Invariants
 ///
-/// `vmf` is the argument of a `->fault` that has not returned; the lock that core mm called it
-/// under is held, so `vmf->vma` is valid; that VMA's `vm_ops` is the table of a `Wrapped<T>`.
+/// `vmf` is the argument of a `->fault` that has not returned, or of a `->map_pages` that answers in
+/// its place; the lock that core mm called it under is held, so `vmf->vma` is valid; that VMA's
+/// `vm_ops` is the table of a `Wrapped<T>`.
 pub(crate) struct Fault<'a, T: FaultHandler> {
     vmf: NonNull<vm_fault>,
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
@@ -493,17 +507,33 @@ impl<T: FaultHandler> Wrapped<T> {
             let this = &*Self::of(vma);
             let file = MappedFile::from_raw(NonNull::new_unchecked((*vma).vm_file));
             let pgoff = (*vmf).__bindgen_anon_1.pgoff as u64;
-            let around = first as u64..=last as u64;
-            match (*this.native).map_pages {
-                Some(map_pages)
-                    if !may_be_huge(vma) && this.handler.may_map_around(&file, pgoff, around) =>
-                {
-                    map_pages(vmf, first, last)
-                }
+            match this.handler.may_map_around(&file, pgoff) {
+                MayMap::File if !may_be_huge(vma) => match (*this.native).map_pages {
+                    Some(map_pages) => map_pages(vmf, first, last),
+                    None => 0,
+                },
+                MayMap::StandIns => Self::map_stand_ins(vmf, first as u64..=last as u64),
                 // Nothing is mapped: core mm goes on with `->fault`.
-                _ => 0,
+                MayMap::File | MayMap::Nothing => 0,
             }
         }
+    }
+
+    /// # Safety
+    ///
+    /// To be called once as part of a `->map_pages` that core mm has called with `vmf`.
+    unsafe fn map_stand_ins(vmf: *mut vm_fault, around: RangeInclusive<u64>) -> vm_fault_t {
+        // INVARIANT: Core mm calls `->map_pages` under the lock that it calls `->fault` under, and
+        // with the same argument.
+        let fault = Fault {
+            // SAFETY: Core mm passes a valid pointer.
+            vmf: unsafe { NonNull::new_unchecked(vmf) },
+            _lifetime: PhantomData,
+        };
+        // SAFETY: Core mm has begun one (`do_fault_around()`), for the sake of what `->map_pages`
+        // finds in the page cache, and ends it when this has returned.
+        let result = unsafe { rcu::outside(|| T::map_around(&fault, around)) };
+        result.map_or(0, |result| result.0)
     }
 
     /// # Safety
@@ -790,8 +820,12 @@ mod tests {
             }
         }
 
-        fn may_map_around(&self, _: &MappedFile<'_>, _: u64, _: RangeInclusive<u64>) -> bool {
-            true
+        fn may_map_around(&self, _: &MappedFile<'_>, _: u64) -> MayMap {
+            MayMap::File
+        }
+
+        fn map_around(_: &Fault<'_, Self>, _: RangeInclusive<u64>) -> Option<FaultResult> {
+            None
         }
     }
 

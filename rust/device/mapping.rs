@@ -25,6 +25,7 @@ use crate::{
             FaultHandler,
             FaultResult,
             Insertion,
+            MayMap,
             Mkwrite,
             Native, //
         },
@@ -43,10 +44,7 @@ use crate::{
             Answer,
             MkwriteAnswer, //
         },
-        fault_around::{
-            pages_to_map,
-            Around, //
-        },
+        fault_around::pages_to_map,
         growth::{
             is_real_error,
             Reading, //
@@ -73,8 +71,6 @@ pub(super) struct Mapping {
     watch: Watch<WatchedFile>,
     /// Whether mprotect(2) could make it writable before it opted in, and cannot now.
     may_become_writable: bool,
-    /// What core mm has last wanted to map ([`Around::encode`]).
-    around: Atomic<u64>,
     /// The page index behind the last one that the zero page was mapped at; at first, none that
     /// there is.
     next: Atomic<u64>,
@@ -96,7 +92,6 @@ impl Mapping {
             zeros,
             watch,
             may_become_writable,
-            around: Atomic::new(Around::NONE.encode()),
             next: Atomic::new(u64::MAX),
         })
     }
@@ -226,7 +221,9 @@ impl FaultHandler for Mapping {
     fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
         // Before the size is looked at, by `stand_in` and by the file system.
         let generation = fault.handler().file().generation();
-        if let Some(result) = stand_in(&fault) {
+        // Core mm has asked for what is around it, if it wants that, by `map_around`.
+        let alone = fault.pgoff()..=fault.pgoff();
+        if let Some(result) = stand_in(&fault, &alone) {
             return result;
         }
         fault.handler().file().catch_up(&fault.file().inode());
@@ -246,7 +243,7 @@ impl FaultHandler for Mapping {
             };
             fault = again;
             // Inside the file when it was asked, perhaps past EOF since.
-            if let Some(result) = stand_in(&fault) {
+            if let Some(result) = stand_in(&fault, &alone) {
                 return result;
             }
             if fault.handler().file().may_have_shrunk_since(generation) {
@@ -301,17 +298,18 @@ impl FaultHandler for Mapping {
             .unwrap_or(sigbus)
     }
 
-    fn may_map_around(
-        &self,
-        file: &MappedFile<'_>,
-        pgoff: u64,
-        around: RangeInclusive<u64>,
-    ) -> bool {
+    fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> MayMap {
         if past_eof(pgoff, file.i_size()) {
-            self.around.store(Around::new(around).encode(), Relaxed);
-            return false;
+            MayMap::StandIns
+        } else if self.stand_ins.is_keeping() {
+            MayMap::Nothing
+        } else {
+            MayMap::File
         }
-        !self.stand_ins.is_keeping()
+    }
+
+    fn map_around(fault: &Fault<'_, Self>, around: RangeInclusive<u64>) -> Option<FaultResult> {
+        stand_in(fault, &around)
     }
 }
 
@@ -323,7 +321,8 @@ impl Mapping {
 }
 
 /// Answers a fault past EOF, or where a page is kept; `None` if it is the file system's to answer.
-fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
+/// The zero page may be mapped at all of `around` (indexes).
+fn stand_in(fault: &Fault<'_, Mapping>, around: &RangeInclusive<u64>) -> Option<FaultResult> {
     let mapping = fault.handler();
     let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
     loop {
@@ -351,7 +350,7 @@ fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
             Answer::PrivateZeros => return private_zeros(fault),
             Answer::ZeroPage => {
                 inserting.stand_in(pgoff);
-                (Kind::Zero, zero_pages(fault))
+                (Kind::Zero, zero_pages(fault, around))
             }
             Answer::ShadowPage => {
                 // Gone, if the file has grown over it and shrunk again.
@@ -414,10 +413,9 @@ fn stand_in_for_error(
 }
 
 /// Maps the zero page, where there is no page of the file from there on.
-fn zero_pages(fault: &Fault<'_, Mapping>) -> Insertion {
+fn zero_pages(fault: &Fault<'_, Mapping>, around: &RangeInclusive<u64>) -> Insertion {
     let (mapping, pgoff) = (fault.handler(), fault.pgoff());
-    // Relaxed, all of this: what other threads do meanwhile costs nothing but a fault more or less.
-    let around = Around::decode(mapping.around.load(Relaxed));
+    // Relaxed: what other threads do meanwhile costs nothing but a fault more or less.
     let pages = pages_to_map(pgoff, around, mapping.next.load(Relaxed));
     let insertion = fault.insert_zero_pages(pages);
     if insertion.mapped > 0 {
@@ -448,7 +446,7 @@ fn decide(fault: &Fault<'_, Mapping>) -> Answer {
         access(fault),
         pgoff,
         fault.file().i_size(),
-        stand_ins.is_kept(pgoff),
+        || stand_ins.is_kept(pgoff),
     )
 }
 

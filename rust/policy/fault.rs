@@ -54,15 +54,23 @@ pub(crate) fn first_past_eof(i_size: u64) -> u64 {
 }
 
 /// Decides how to answer a fault at the page `pgoff` (in pages) of a file of `i_size` bytes. `kept`
-/// says whether a shadow page is kept there.
+/// says whether a shadow page is kept there; it is asked inside the file only.
 ///
 /// Asked before the file system is, and once more with the size of then if the file system has
 /// answered with SIGBUS: what was inside the file may be past EOF by now.
-pub(crate) fn answer(class: Class, access: Access, pgoff: u64, i_size: u64, kept: bool) -> Answer {
-    match (past_eof(pgoff, i_size), kept) {
-        (true, _) => stand_in(class, access),
-        (false, true) => Answer::KeptPage,
-        (false, false) => Answer::Native,
+pub(crate) fn answer(
+    class: Class,
+    access: Access,
+    pgoff: u64,
+    i_size: u64,
+    kept: impl FnOnce() -> bool,
+) -> Answer {
+    if past_eof(pgoff, i_size) {
+        stand_in(class, access)
+    } else if kept() {
+        Answer::KeptPage
+    } else {
+        Answer::Native
     }
 }
 
@@ -132,7 +140,7 @@ mod tests {
                 for access in [Access::Read, Access::Write] {
                     for pgoff in [0, first / 2, first.saturating_sub(1)] {
                         if pgoff < first {
-                            let answer = |kept| answer(class, access, pgoff, i_size, kept);
+                            let answer = |kept| answer(class, access, pgoff, i_size, || kept);
                             assert_eq!(answer(false), Answer::Native);
                             assert_eq!(answer(true), Answer::KeptPage);
                         }
@@ -155,7 +163,7 @@ mod tests {
             for (i_size, first) in FIRST_PAST_EOF {
                 for pgoff in [first, first + 1, LARGEST / PAGE, u64::MAX] {
                     for kept in [false, true] {
-                        let answer = answer(class, access, pgoff.max(first), i_size, kept);
+                        let answer = answer(class, access, pgoff.max(first), i_size, || kept);
                         assert_eq!(answer, expected);
                     }
                 }
