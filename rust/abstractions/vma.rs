@@ -158,26 +158,26 @@ impl LockedVma<'_> {
     }
 
     /// Unmaps what stands in for pages of the file, of which there is nothing below the page index
-    /// `lowest`. Private copies stay.
+    /// `lowest`. Private copies stay, and so does what is below.
     pub(super) fn zap_stand_ins(&self, lowest: u64) {
+        let first = self.offset() / PAGE_SIZE as u64;
+        let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
+        let lowest = first.max(lowest);
+        if lowest >= end {
+            return;
+        }
         if self.is_shared() {
+            let start = self.start() + (lowest - first) as usize * PAGE_SIZE;
             // Pages of the file will fault in again.
-            // SAFETY: By the type invariants; the range is that of the VMA.
+            // SAFETY: By the type invariants; the range is in the VMA.
             unsafe {
-                kernel::bindings::zap_special_vma_range(
-                    self.as_ptr(),
-                    self.start(),
-                    self.end() - self.start(),
-                )
+                kernel::bindings::zap_special_vma_range(self.as_ptr(), start, self.end() - start)
             };
         } else if let Some(file) = self.file() {
             // Core mm offers modules no way to spare private copies in one VMA only; this does it
             // in all mappings of that part of the file. Past EOF nobody has pages of it, unless it is
             // growing just now; inside, which is where errors are, they will fault in again.
-            // SAFETY: By the type invariants.
-            let first = unsafe { (*self.as_ptr()).vm_pgoff } as u64;
-            let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
-            file.inode().unmap_pages(first.max(lowest)..end);
+            file.inode().unmap_pages(lowest..end);
         }
     }
 
