@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Makes a table, JSON and a chart of what the benchmarks have printed.
 
-Each row sets one subject of a contest against another one of the same contest, round
-by round: its figure is the median of the rounds' ratios, and its spread is how far
-these are apart. Beside it stand the target and the previous figure.
+Each row sets one subject of a contest against another one of the same contest. Where
+instructions are counted, its figure is the ratio of the least that each has taken, since
+what else the CPU does meanwhile only adds to that, and its spread is how far the ratio of
+the medians is from it. Where time is measured, these are the median of the rounds'
+ratios, and how far they are apart. Beside it stand the target and the previous figure.
 """
 
 import argparse
@@ -163,6 +165,10 @@ def figure(row: Row, values: dict[tuple[str, str], list[float]]) -> Figure | Non
     theirs = values.get((row.contest, row.against))
     if not theirs or len(theirs) != len(ours):
         return None
+    if not row.by_time:
+        ratio = min(ours) / min(theirs)
+        medians = statistics.median(ours) / statistics.median(theirs)
+        return Figure(ratio, abs(medians - ratio), min(ours), min(theirs))
     ratios = [a / b for a, b in zip(ours, theirs)]
     return Figure(statistics.median(ratios), max(ratios) - min(ratios),
                   statistics.median(ours), statistics.median(theirs))
