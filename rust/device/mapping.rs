@@ -232,7 +232,7 @@ impl FaultHandler for Mapping {
         loop {
             let (again, sigbus) = match fault.native() {
                 Native::Answered(result) => return result,
-                Native::Page(page) if page.question().handler().may_keep() => {
+                Native::Page(page) if page.question().handler().stand_ins.may_keep() => {
                     return page.pass_as(|fault| {
                         let stand_ins = &fault.handler().stand_ins;
                         stand_ins.passage(fault.pgoff(), fault.is_write())
@@ -276,7 +276,7 @@ impl FaultHandler for Mapping {
 
         let (mkwrite, sigbus) = match mkwrite.native() {
             Native::Answered(result) => return result,
-            Native::Page(page) if page.question().handler().may_keep() => {
+            Native::Page(page) if page.question().handler().stand_ins.may_keep() => {
                 return page
                     .pass_unless(|mkwrite| mkwrite.handler().stand_ins.is_kept(mkwrite.pgoff()));
             }
@@ -289,7 +289,7 @@ impl FaultHandler for Mapping {
             unmap(&file, pgoff);
             return FaultResult::again();
         }
-        if !mapping.may_keep() {
+        if !mapping.stand_ins.may_keep() {
             return sigbus;
         }
         let error = errors::refused(file.free_space().ok());
@@ -310,13 +310,6 @@ impl FaultHandler for Mapping {
 
     fn map_around(fault: &Fault<'_, Self>, around: RangeInclusive<u64>) -> Option<FaultResult> {
         stand_in(fault, &around)
-    }
-}
-
-impl Mapping {
-    /// Whether shadow pages may be kept inside the file.
-    fn may_keep(&self) -> bool {
-        self.stand_ins.records_errors() && self.stand_ins.class == Class::SharedWrite
     }
 }
 

@@ -215,9 +215,15 @@ impl StandIns {
         self.first_failed.load(Relaxed)
     }
 
+    /// Whether shadow pages may be kept inside the file.
+    pub(super) fn may_keep(&self) -> bool {
+        self.records_errors() && self.class == Class::SharedWrite
+    }
+
     /// Whether there may be kept pages, so that core mm is not to map pages of the file unasked.
     pub(super) fn is_keeping(&self) -> bool {
-        self.keeping.load(Relaxed)
+        // The former first: every fault asks, and few mappings may.
+        self.may_keep() && self.keeping.load(Relaxed)
     }
 
     /// Has core mm map no page of the file unasked from now on. Sleeps.
