@@ -177,7 +177,8 @@ def figure(row: Row, values: dict[tuple[str, str], list[float]]) -> Figure | Non
 def number(value: float, row: Row) -> str:
     if row.against is None:
         return f"{value:.0f}"
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+    # Some targets are half a per cent from 1.
+    return f"{value:.4f}" if value < 10 else f"{value:.1f}"
 
 
 def target(row: Row) -> str:

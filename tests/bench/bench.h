@@ -107,10 +107,13 @@ static inline int class_prot(enum class class)
 	return class == SHARED_READ ? PROT_READ : PROT_READ | PROT_WRITE;
 }
 
-/* A new file of that many bytes, all of them written; BENCH_EXT4 is a directory there. */
+/*
+ * A new file of that many bytes, all of them written; BENCH_EXT4 is a directory there.
+ * Page by page, or ext4 has folios as large as it just finds memory for.
+ */
 static inline int new_file(enum backing backing, size_t len)
 {
-	static const char bytes[1 << 16];
+	static const char bytes[PAGE];
 	const char *dir = getenv("BENCH_EXT4");
 	char path[PATH_MAX];
 	int fd;
