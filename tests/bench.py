@@ -248,6 +248,7 @@ def chart(figures: dict[str, Figure | None]) -> str:
 
     total = height * (len(bars) + 2)
     out = [
+        "<!-- SPDX-License-Identifier: GPL-2.0-only -->",
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 80} {total}" '
         'font-family="sans-serif" font-size="12">',
         '<rect width="100%" height="100%" fill="#fff"/>',
