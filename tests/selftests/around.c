@@ -125,7 +125,7 @@ FIXTURE_TEARDOWN(around)
 } while (0)
 #define EXPECT_MAPPED(pages)	EXPECT_MAPPED_AT(self->addr, FILE_PAGES, PAGES, pages)
 
-TEST_F(around, isolated_pages)
+TEST_F_TIMEOUT(around, isolated_pages, 300)
 {
 	int pages = 0;
 
@@ -148,7 +148,7 @@ TEST_F(around, first_page_of_file)
 	EXPECT_MAPPED_AT(self->addr, 0, PAGES, 1);
 }
 
-TEST_F(around, one_page_after_the_other)
+TEST_F_TIMEOUT(around, one_page_after_the_other, 300)
 {
 	int first = FILE_PAGES, mapped = 1;
 
@@ -233,7 +233,7 @@ TEST_F(around, something_is_there)
 	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
 }
 
-TEST_F(around, growth)
+TEST_F_TIMEOUT(around, growth, 300)
 {
 	const int window_end = 2 * (int)self->window;
 
@@ -250,7 +250,7 @@ TEST_F(around, growth)
 }
 
 /* What has been taken from a process that is killed must not be read as zeros. */
-TEST_F(around, not_among_copies)
+TEST_F_TIMEOUT(around, not_among_copies, 300)
 {
 	struct nosigbus_status want = {};
 
@@ -359,7 +359,7 @@ FIXTURE_TEARDOWN(around_huge)
 }
 
 /* Behind a huge page, and in one that reaches past EOF. */
-TEST_F(around_huge, neighbours)
+TEST_F_TIMEOUT(around_huge, neighbours, 300)
 {
 	const int pages = 2 * TABLE_PAGES;
 
@@ -409,7 +409,7 @@ FIXTURE_TEARDOWN(around_bytes)
 	close(self->device);
 }
 
-TEST_F(around_bytes, one_page)
+TEST_F_TIMEOUT(around_bytes, one_page, 300)
 {
 	if (!self->before || !set_around_bytes(self->page))
 		SKIP(return, "takes root, and a kernel with " AROUND);
@@ -419,7 +419,7 @@ TEST_F(around_bytes, one_page)
 	}
 }
 
-TEST_F(around_bytes, a_page_table)
+TEST_F_TIMEOUT(around_bytes, a_page_table, 300)
 {
 	if (!self->before || !set_around_bytes(TABLE_PAGES * self->page))
 		SKIP(return, "takes root, and a kernel with " AROUND);
