@@ -58,7 +58,13 @@ use kernel::{
         VmaRef, //
     },
     prelude::*,
-    sync::Refcount, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Refcount, //
+    }, //
 };
 
 /// Answers the faults of wrapped VMAs. The value is shared by all VMAs of one mapping.
@@ -344,6 +350,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// Maps the shared zero page, read-only, here and behind, at `pages` pages in all if there is
     /// nothing else: the answer.
     pub(crate) fn insert_zero_pages(&self, pages: usize) -> Insertion {
+        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive.
+        unsafe { &*Wrapped::<T>::of(self.vma()) }.map_zero_pages_from(self.pgoff());
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
         Insertion::new(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
     }
@@ -457,6 +465,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
 ///   `page_mkwrite` and `pfn_mkwrite` where `*native` has them. It does not change.
 /// - `added` is written before the first VMA has the table, and not after that.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
+/// - In these VMAs, the zero page is mapped at no page index below `lowest_zero_page`.
 #[repr(C)]
 struct Wrapped<T: FaultHandler> {
     ops: UnsafeCell<vm_operations_struct>,
@@ -464,12 +473,27 @@ struct Wrapped<T: FaultHandler> {
     /// Flags of the VMAs that `install` has set.
     added: vm_flags_t,
     vmas: Refcount,
+    /// Never raised. A VMA that comes from another one has its page indexes.
+    lowest_zero_page: Atomic<u64>,
     handler: T,
     // Core mm calls into this module for as long as there is such a table.
     _module: ModuleRef,
 }
 
 impl<T: FaultHandler> Wrapped<T> {
+    /// To be called before the zero page is mapped at a page index, and behind it.
+    fn map_zero_pages_from(&self, pgoff: u64) {
+        // Relaxed: who relies on it, `WrappedVma::restore`, has waited for this fault by the VMA
+        // lock, as has who copies the VMA.
+        let mut lowest = self.lowest_zero_page.load(Relaxed);
+        while pgoff < lowest {
+            match self.lowest_zero_page.cmpxchg(lowest, pgoff, Relaxed) {
+                Ok(_) => break,
+                Err(other) => lowest = other,
+            }
+        }
+    }
+
     /// The `Wrapped` of a VMA.
     ///
     /// # Safety
@@ -665,6 +689,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 native,
                 added: 0,
                 vmas: Refcount::new(1),
+                lowest_zero_page: Atomic::new(u64::MAX),
                 handler,
                 _module: ModuleRef::new(),
             },
@@ -755,24 +780,37 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
     }
 
     /// Gives the VMA the file system's operations back, and unmaps what the handler has mapped,
-    /// which is nothing below the index (in pages) that `lowest` returns. Cannot fail.
-    pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64) -> LockedVma<'g> {
+    /// which is nothing below the index (in pages) that `lowest` returns. With `maywrite`, undoes
+    /// [`LockedVma::clear_maywrite`]. Cannot fail.
+    pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64, maywrite: bool) {
         // SAFETY: By the type invariants.
         let this = unsafe { Wrapped::<T>::of(self.vma.as_ptr()) };
         self.vma.start_write();
         // No fault maps anything from here on.
-        self.vma.zap_stand_ins(lowest(self.handler()));
+        let mut lowest = lowest(self.handler());
+        if self.vma.is_shared() {
+            // Were the zero page left where this can be made writable, all of the system could be
+            // written to by it: that is not to depend on the handler. In a private VMA core mm
+            // makes a copy.
+            // SAFETY: The VMA is counted, so `this` is valid until `put`.
+            lowest = lowest.min(unsafe { (*this).lowest_zero_page.load(Relaxed) });
+        }
+        self.vma.zap_stand_ins(lowest);
 
         // SAFETY: The VMA is counted, so `this` is valid until `put`. The mmap lock and the VMA
         // lock are held for write, so nobody calls any of `vm_ops` now, nor uses the table through
         // this VMA afterwards. Who comes by the file's VMAs (see `install`) has done so under the
-        // page-table lock, and there are no special entries since `zap_stand_ins`.
+        // page-table lock. There are no special entries in a shared VMA since `zap_stand_ins`, by
+        // the invariant of `lowest_zero_page`; one left in a private VMA by a wrong `lowest` would
+        // be the zero page's, which core mm knows in any VMA.
         unsafe {
             (*self.vma.as_ptr()).vm_ops = (*this).native;
             self.vma.unmark_mixed((*this).added);
             Wrapped::put(this);
         }
-        self.vma
+        if maywrite {
+            self.vma.restore_maywrite();
+        }
     }
 }
 
@@ -910,7 +948,9 @@ mod tests {
         let task = current!();
         let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
         let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
-        vma.into_wrapped::<Probe>().ok_or(ENOENT)?.restore(|_| 0);
+        vma.into_wrapped::<Probe>()
+            .ok_or(ENOENT)?
+            .restore(|_| 0, false);
         Ok(())
     }
 

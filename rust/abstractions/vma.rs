@@ -153,7 +153,9 @@ impl LockedVma<'_> {
     /// Takes back what [`Self::mark_mixed`] has returned.
     pub(super) fn unmark_mixed(&self, added: vm_flags_t) {
         // SAFETY: As in `mark_mixed`. What needs the flags is not mapped any more: the only user
-        // is `WrappedVma::restore`, which has called `zap_stand_ins`.
+        // is `WrappedVma::restore`, which has called `zap_stand_ins`. A page that it missed would
+        // be one with a reference and counted, or the zero page in a private VMA, and core mm
+        // handles both in any VMA.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, added) };
     }
 
@@ -210,7 +212,10 @@ impl LockedVma<'_> {
 
     /// Undoes [`Self::clear_maywrite`]. Does nothing if the file refuses to be mapped so by now,
     /// because it has been sealed (`F_SEAL_WRITE`): a new mapping would be unwritable as well.
-    pub(crate) fn restore_maywrite(&self) {
+    ///
+    /// No zero page may be mapped: [`WrappedVma::restore`](super::vm_operations::WrappedVma::restore),
+    /// the only user, has called `zap_stand_ins`.
+    pub(super) fn restore_maywrite(&self) {
         if let Some(file) = self.file().filter(|_| self.flags() & flags::SHARED != 0) {
             // SAFETY: The address space is valid. On success the VMA is on its count.
             let counted = unsafe { bindings::nosigbus_mapping_map_writable(file.address_space()) };
@@ -220,6 +225,7 @@ impl LockedVma<'_> {
         }
 
         // SAFETY: As in `clear_maywrite`. The VMA had the flag before, and is counted for it.
+        // Nothing is mapped that may not be written to.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags::MAYWRITE, 0) };
     }
 }
