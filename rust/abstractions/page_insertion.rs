@@ -23,7 +23,6 @@ use kernel::{
         vm_fault_t, //
     },
     error::to_result,
-    mm::virt::flags,
     page::{
         Page,
         PAGE_SIZE, //
@@ -58,11 +57,14 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     // fault after that was made known (`__oom_reap_task_mm()`).
     // SAFETY: The VMA is valid and locked, as the caller promises.
     let (is_private, may_have_copies) = unsafe {
-        let is_private = (*vma).__bindgen_anon_2.vm_flags & flags::SHARED == 0;
+        // Not VM_SHARED: that is clear in a shared mapping of a file not open for writing.
+        let is_private = (*vma).__bindgen_anon_2.vm_flags & bindings::VM_MAYSHARE == 0;
         if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
             return Err(EFAULT);
         }
-        (is_private, is_private && !(*vma).anon_vma.is_null())
+        // Another thread's write fault may be setting it. That only makes copies later than this.
+        let anon_vma = core::ptr::read_volatile(&raw const (*vma).anon_vma);
+        (is_private, is_private && !anon_vma.is_null())
     };
     // What has been taken where this fault is not may have been taken since.
     if pages > 1 && !may_have_copies {
