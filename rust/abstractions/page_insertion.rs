@@ -62,7 +62,7 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
         if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
             return Err(EFAULT);
         }
-        // Another thread's write fault may be setting it. That only makes copies later than this.
+        // Another thread's write fault may be setting it: see below.
         let anon_vma = core::ptr::read_volatile(&raw const (*vma).anon_vma);
         (is_private, is_private && !anon_vma.is_null())
     };
@@ -72,14 +72,16 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
         let inserted = unsafe { insert_several(vma, addr, zero_page, pages) };
         // The first copy may have been made behind this page by another thread since the VMA was
         // looked at, and taken. Then that was made known before, and is seen here: there was room
-        // for a zero page after that, under the same lock. All that can have read it meanwhile is a
-        // system call: the killed process is not in user mode any more.
-        // SAFETY: The VMA is valid and locked, as the caller promises, and has a file.
+        // for a zero page after that, under the same lock. The killed process is not in user mode
+        // any more; but whoever reads its memory from elsewhere (process_vm_readv(2),
+        // /proc/PID/mem, a kernel thread) can have found zeros until now.
+        // SAFETY: The VMA is valid and locked, as the caller promises; the pages are in it.
         unsafe {
             if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
-                let pgoff = (*vmf).__bindgen_anon_1.pgoff;
-                let mapping = (*(*vma).vm_file).f_mapping;
-                kernel::bindings::unmap_mapping_pages(mapping, pgoff, pages, false);
+                if inserted > 0 {
+                    // With what has been copied since, which is about to be taken as well.
+                    kernel::bindings::zap_special_vma_range(vma, addr, inserted * PAGE_SIZE);
+                }
                 return Err(EFAULT);
             }
         }
