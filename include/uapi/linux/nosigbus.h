@@ -43,7 +43,8 @@
  *	stand-in as past end-of-file, and NOSIGBUS_STATUS tells of the error.
  *	Broken memory still raises SIGBUS.
  * NOSIGBUS_EVENTFD: the eventfd is signalled at the first stand-in, and at the
- *	first one after each NOSIGBUS_STATUS.
+ *	first one after each NOSIGBUS_STATUS. An access to where the zero page has
+ *	been mapped ahead of it is none.
  */
 #define NOSIGBUS_RECORD_ERRORS		(1U << 0)
 #define NOSIGBUS_EVENTFD		(1U << 1)
@@ -126,8 +127,8 @@ struct nosigbus_disable {
  * @zero_pages: how many times the shared zero page was mapped, also ahead of
  *	who reads one page after the other
  * @private_pages: how many writes were given a page of the process's own, not
- *	counting writes to what the zero page stood in for, which are not seen;
- *	threads that write to one page at once may count more than once
+ *	counting writes to where the zero page was mapped, also ahead, which are
+ *	not seen; threads that write to one page at once may count more than once
  * @shadow_pages: how many times a shadow page was mapped
  * @shadow_pages_held: how many shadow pages there are now
  * @given_back: how many shadow pages were freed because the file has grown over
