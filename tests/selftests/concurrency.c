@@ -451,7 +451,8 @@ FIXTURE(killed) {
 	struct {
 		atomic_int ready, go;
 	} *shared;
-	char *addr;
+	/* One that has a private page, and one that has none. */
+	char *addr, *untouched;
 };
 
 FIXTURE_VARIANT(killed) {
@@ -481,6 +482,9 @@ FIXTURE_SETUP(killed)
 	self->addr = map_file(PRIVATE, memfd, 2 * page);
 	ASSERT_NE(self->addr, MAP_FAILED);
 	ASSERT_EQ(enable(device, self->addr, 2 * page), 0);
+	self->untouched = map_file(PRIVATE, memfd, 4 * page);
+	ASSERT_NE(self->untouched, MAP_FAILED);
+	ASSERT_EQ(enable(device, self->untouched, 4 * page), 0);
 	self->fs = open(fs_path("ext4"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ASSERT_GE(self->fs, 0);
 
@@ -574,11 +578,16 @@ TEST_F_TIMEOUT(killed, memory_is_not_zeros_once_it_is_taken, 4 * GUARD_SECONDS)
 		sched_yield();
 	ASSERT_EQ(kill(self->victim, SIGKILL), 0);
 	EXPECT_EQ(byte_of(self->victim, self->addr, mem), 'p');
+	/* One after the other, so that the zero page is mapped ahead. */
+	EXPECT_EQ(byte_of(self->victim, self->untouched, mem), 0);
+	EXPECT_EQ(byte_of(self->victim, self->untouched + page, mem), 0);
 
 	/* As the OOM killer does. */
 	ASSERT_EQ(syscall(SYS_process_mrelease, pidfd, 0), 0) TH_LOG("%s", strerror(errno));
 	EXPECT_EQ(byte_of(self->victim, self->addr, mem), failed);
 	EXPECT_EQ(byte_of(self->victim, self->addr + page, mem), failed);
+	for (int i = 0; i < 4; i++)
+		EXPECT_EQ(byte_of(self->victim, self->untouched + i * page, mem), failed);
 	if (mem >= 0)
 		close(mem);
 	close(pidfd);
