@@ -2,12 +2,19 @@
 /*
  * Who reads one page past EOF after the other is given the zero page ahead, up to
  * the end of what core mm would map of the file (fault_around_bytes), and who reads
- * here and there is not.
+ * here and there is not. Needs root, and what run.sh has set up.
  */
 
+#include "failing.h"
 #include "status.h"
 
+#include <linux/kernel-page-flags.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102
+#endif
 
 /* What a page table has pages for, on x86-64; mappings of fixtures begin with one. */
 #define TABLE_PAGES	512
@@ -16,10 +23,10 @@
 #define CONTENT		0x5a
 
 #define AROUND		"/sys/kernel/debug/fault_around_bytes"
-/* What it is unless somebody has changed it. */
-#define DEFAULT_AROUND	65536UL
+/* How many pages that has to be for most of what follows; it is, unless somebody has changed it. */
+#define WINDOW		16
 
-/* 0 if it cannot be known. */
+/* 0 if it cannot be known, without root or such a kernel. */
 static size_t around_bytes(void)
 {
 	FILE *f = fopen(AROUND, "r");
@@ -56,7 +63,7 @@ static char *area_at(size_t pages, size_t before)
 }
 
 FIXTURE(around) {
-	size_t page, len, window;
+	size_t page, len;
 	int device, fd, pagemap;
 	char *addr;
 };
@@ -87,7 +94,8 @@ FIXTURE_SETUP(around)
 	catch_signals();
 	self->page = page_size();
 	self->len = PAGES * self->page;
-	self->window = DEFAULT_AROUND / self->page;
+	if (around_bytes() != WINDOW * self->page)
+		SKIP(return, "takes root, and " AROUND " of 16 pages");
 	self->device = open_device();
 	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -134,7 +142,8 @@ TEST_F_TIMEOUT(around, isolated_pages, 300)
 		READ_ZERO(i);
 		EXPECT_MAPPED(++pages);
 	}
-	for (int i = PAGES - 1; i > FILE_PAGES; i -= 2) {
+	/* Not with the last, which comes after the last one of those. */
+	for (int i = PAGES - 3; i > FILE_PAGES; i -= 2) {
 		READ_ZERO(i);
 		EXPECT_MAPPED(++pages);
 	}
@@ -158,7 +167,7 @@ TEST_F_TIMEOUT(around, one_page_after_the_other, 300)
 		READ_ZERO(i);
 		/* The rest of the window, and then whole windows. */
 		if (i == first + mapped)
-			mapped = (i / (int)self->window + 1) * (int)self->window - first;
+			mapped = (i / WINDOW + 1) * WINDOW - first;
 		EXPECT_MAPPED(mapped);
 	}
 	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, FILE_PAGES), FILE_PAGES);
@@ -167,7 +176,7 @@ TEST_F_TIMEOUT(around, one_page_after_the_other, 300)
 
 TEST_F(around, ends_with_vma)
 {
-	const int short_of = 5, end = 2 * (int)self->window + short_of;
+	const int short_of = 5, end = 2 * WINDOW + short_of;
 	char *behind = self->addr + end * self->page;
 
 	/* What is left ends within a window, and another mapping of the file begins there. */
@@ -178,6 +187,91 @@ TEST_F(around, ends_with_vma)
 	READ_ZERO(end - short_of);
 	EXPECT_MAPPED_AT(self->addr, FILE_PAGES, end, 1 + short_of);
 	EXPECT_MAPPED_AT(behind, 0, PAGES - end, 0);
+}
+
+TEST_F(around, begins_with_vma)
+{
+	const int first = WINDOW + WINDOW / 2;
+	char *addr = self->addr + first * self->page;
+
+	ASSERT_EQ(munmap(self->addr, first * self->page), 0);
+	READ_AT(addr, 0, 0);
+	READ_AT(addr, 1, 0);
+	/* Core mm asks for as many, from there on. */
+	EXPECT_MAPPED_AT(addr, 0, PAGES - first, WINDOW);
+	/* Behind that its windows are where they would be. */
+	READ_AT(addr, WINDOW, 0);
+	EXPECT_MAPPED_AT(addr, 0, PAGES - first, WINDOW + WINDOW / 2);
+}
+
+/* Where the last one was is known of one reader only: two in turn get one page at a time. */
+TEST_F(around, two_readers)
+{
+	int pages = 0;
+
+	for (int i = 0; i < WINDOW / 2; i++) {
+		READ_ZERO(FILE_PAGES + i);
+		EXPECT_MAPPED(++pages);
+		READ_ZERO(3 * WINDOW + i);
+		EXPECT_MAPPED(++pages);
+	}
+	/* One alone gets them ahead again. */
+	READ_ZERO(3 * WINDOW + WINDOW / 2);
+	EXPECT_MAPPED(pages + WINDOW / 2);
+}
+
+struct child_arg {
+	char *addr;
+	size_t page;
+};
+
+/* Reads the page after the one that the parent has read: how many there are then. */
+static int read_next(void *arg)
+{
+	const struct child_arg *a = arg;
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (pagemap < 0 || read_byte(a->addr + (FILE_PAGES + 1) * a->page))
+		return 255;
+	return mapped_pages(pagemap, a->addr, FILE_PAGES, PAGES);
+}
+
+/* A child goes on where the parent was, and what it is given is not the parent's. */
+TEST_F(around, forked_child)
+{
+	struct child_arg arg = { .addr = self->addr, .page = self->page };
+	struct nosigbus_status want = { .zero_pages = 2 * WINDOW - FILE_PAGES };
+
+	READ_ZERO(FILE_PAGES);
+	EXPECT_MAPPED(1);
+	EXPECT_EQ(in_child(read_next, &arg), 2 * WINDOW - FILE_PAGES);
+	EXPECT_STATUS_OF(self->device, self->addr, 0, want);
+	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, PAGES), 1);
+	/* And the parent not where the child was. */
+	READ_ZERO(FILE_PAGES + 1);
+	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, PAGES), 2);
+}
+
+/* A guard region of before stays one. */
+TEST_F(around, guard_region)
+{
+	const int guard = FILE_PAGES + 4;
+	char *at = self->addr + guard * self->page;
+	struct nosigbus_status want = { .zero_pages = guard - FILE_PAGES };
+
+	if (variant->class == PRIVATE)
+		SKIP(return, "has the kernel take a private mapping for one with copies");
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	ASSERT_EQ(madvise(at, self->page, MADV_GUARD_INSTALL), 0);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	READ_ZERO(FILE_PAGES);
+	READ_ZERO(FILE_PAGES + 1);
+	EXPECT_STATUS_OF(self->device, self->addr, 0, want);
+	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, guard), guard - FILE_PAGES);
+	EXPECT_EQ(MAPPED(self->addr, guard + 1, PAGES), 0);
+	EXPECT_EQ(read_byte(at), -SIGSEGV);
+	EXPECT_EQ(pages_of(0, self->addr, guard + 1, PAGES), PAGES - guard - 1);
+	EXPECT_EQ(read_byte(at), -SIGSEGV);
 }
 
 TEST_F(around, ends_with_page_table)
@@ -193,13 +287,13 @@ TEST_F(around, ends_with_page_table)
 	EXPECT_MAPPED_AT(addr, 0, pages, before);
 	/* The next one begins with a window. */
 	READ_AT(addr, before, 0);
-	EXPECT_MAPPED_AT(addr, 0, pages, before + (int)self->window);
+	EXPECT_MAPPED_AT(addr, 0, pages, before + WINDOW);
 	munmap(addr, pages * self->page);
 }
 
 TEST_F(around, eof_in_window)
 {
-	const int window_end = 2 * (int)self->window, more = 4;
+	const int window_end = 2 * WINDOW, more = 4;
 
 	for (int i = 0; i < FILE_PAGES; i++)
 		READ_AT(self->addr, i, CONTENT);
@@ -235,7 +329,7 @@ TEST_F(around, something_is_there)
 
 TEST_F_TIMEOUT(around, growth, 300)
 {
-	const int window_end = 2 * (int)self->window;
+	const int window_end = 2 * WINDOW;
 
 	for (int end = FILE_PAGES + 1; end <= PAGES; end++) {
 		ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
@@ -266,9 +360,11 @@ TEST_F_TIMEOUT(around, not_among_copies, 300)
 	}
 }
 
-/* A write to what has been mapped ahead makes a copy, as to any other zero page. */
+/* A write to what has been mapped ahead makes a copy that is not counted, as to any zero page. */
 TEST_F(around, written_to)
 {
+	struct nosigbus_status want = { .zero_pages = 2 * WINDOW - FILE_PAGES };
+
 	READ_ZERO(FILE_PAGES);
 	READ_ZERO(FILE_PAGES + 1);
 	if (variant->class == SHARED_READ) {
@@ -277,8 +373,125 @@ TEST_F(around, written_to)
 	}
 	ASSERT_EQ(write_byte(self->addr + (FILE_PAGES + 2) * self->page, 1), 0);
 	EXPECT_EQ(read_byte(self->addr + (FILE_PAGES + 2) * self->page), 1);
+	EXPECT_STATUS_OF(self->device, self->addr, 0, want);
 	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, FILE_PAGES + 2), 2);
 	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES + 3, PAGES), PAGES - FILE_PAGES - 3);
+}
+
+/* What has been mapped ahead is no stand-in once more when it is read. */
+TEST_F(around, no_event)
+{
+	const int window_end = 2 * WINDOW;
+	struct nosigbus_status want = {
+		.flags = NOSIGBUS_EVENTFD, .zero_pages = window_end - FILE_PAGES,
+	};
+	int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	eventfd_t count;
+
+	ASSERT_GE(event, 0);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	ASSERT_EQ(enable_with(self->device, self->addr, self->len, NOSIGBUS_EVENTFD, event), 0);
+	READ_ZERO(FILE_PAGES);
+	READ_ZERO(FILE_PAGES + 1);
+	ASSERT_EQ(eventfd_read(event, &count), 0);
+	EXPECT_EQ(count, 1);
+	EXPECT_STATUS_OF(self->device, self->addr, 0, want);
+	for (int i = FILE_PAGES + 2; i < window_end; i++)
+		READ_ZERO(i);
+	EXPECT_EQ(eventfd_read(event, &count), -1);
+	EXPECT_EQ(errno, EAGAIN);
+	EXPECT_STATUS_OF(self->device, self->addr, 0, want);
+	READ_ZERO(window_end);
+	ASSERT_EQ(eventfd_read(event, &count), 0);
+	EXPECT_EQ(count, 1);
+	close(event);
+}
+
+/* Opted out and made writable, it has no zero page that a write would change for everybody. */
+#define EXPECT_NO_ZERO_PAGE(addr, first, end) do {				\
+	char *_anon = mmap(NULL, self->page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);	\
+										\
+	ASSERT_NE(_anon, MAP_FAILED);						\
+	EXPECT_EQ(differs(_anon, 0, self->page), 0);				\
+	ASSERT_EQ(mprotect(addr, (end) * self->page, PROT_READ | PROT_WRITE), 0);	\
+	for (int _i = first; _i < (end); _i++)					\
+		EXPECT_EQ(write_byte((addr) + _i * self->page, 1), -SIGBUS);	\
+	EXPECT_EQ(differs(_anon, 0, self->page), 0);				\
+	munmap(_anon, self->page);						\
+} while (0)
+
+TEST_F(around, opts_out)
+{
+	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, FILE_PAGES), FILE_PAGES);
+	READ_ZERO(FILE_PAGES);
+	READ_ZERO(FILE_PAGES + 1);
+	READ_ZERO(PAGES - 1);
+	EXPECT_MAPPED(2 * WINDOW - FILE_PAGES + 1);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(MAPPED(self->addr, 0, FILE_PAGES), FILE_PAGES);
+	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, PAGES), 0);
+	EXPECT_NO_ZERO_PAGE(self->addr, FILE_PAGES, PAGES);
+	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, FILE_PAGES), FILE_PAGES);
+}
+
+/* The lowest stand-in is not where it was, above and then below. */
+TEST_F(around, opts_out_after_growth)
+{
+	const int grown = FILE_PAGES + 4, cut = FILE_PAGES - 4;
+
+	READ_ZERO(FILE_PAGES);
+	READ_ZERO(FILE_PAGES + 1);
+	ASSERT_EQ(fill(self->fd, CONTENT, FILE_PAGES * self->page, 4 * self->page), 0);
+	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, grown), grown);
+	READ_ZERO(grown + 2);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(MAPPED(self->addr, 0, FILE_PAGES), FILE_PAGES);
+	EXPECT_EQ(MAPPED(self->addr, grown, PAGES), 0);
+	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, grown), grown);
+
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	READ_ZERO(grown + 2);
+	ASSERT_EQ(ftruncate(self->fd, cut * self->page), 0);
+	READ_ZERO(cut);
+	READ_ZERO(cut + 1);
+	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
+	EXPECT_EQ(MAPPED(self->addr, 0, cut), cut);
+	EXPECT_EQ(MAPPED(self->addr, cut, PAGES), 0);
+	EXPECT_NO_ZERO_PAGE(self->addr, cut, PAGES);
+}
+
+/* Nor one that has stood in for a page inside the file. */
+TEST_F(around, opts_out_after_error)
+{
+	const int pages = 8, failed = 4;
+	struct nosigbus_status status;
+	int fd = file_on("tmpfs-small"), filler = file_on("tmpfs-small");
+	char *addr;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_GE(filler, 0);
+	ASSERT_EQ(fill(fd, CONTENT, 0, self->page), 0);
+	ASSERT_EQ(ftruncate(fd, pages * self->page), 0);
+	ASSERT_EQ(fill_up(filler), -ENOSPC);
+	addr = map_file(variant->class, fd, pages * self->page);
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable_with(self->device, addr, pages * self->page, NOSIGBUS_RECORD_ERRORS, 0),
+		  0);
+	READ_AT(addr, 0, CONTENT);
+	READ_AT(addr, failed, 0);
+	ASSERT_EQ(status_of(self->device, addr, 0, &status), 0);
+	EXPECT_EQ(status.errors, 1);
+	EXPECT_EQ(status.zero_pages, 1);
+	ASSERT_EQ(disable(self->device, addr, pages * self->page), 0);
+	EXPECT_EQ(MAPPED(addr, 0, 1), 1);
+	EXPECT_EQ(MAPPED(addr, 1, pages), 0);
+	EXPECT_NO_ZERO_PAGE(addr, 1, pages);
+	/* With space for it, it is the file's. */
+	ASSERT_EQ(ftruncate(filler, 0), 0);
+	EXPECT_EQ(write_byte(addr + failed * self->page, 1), 0);
+	munmap(addr, pages * self->page);
+	close(filler);
+	close(fd);
 }
 
 #define ROUNDS	300
@@ -319,7 +532,7 @@ TEST_F_TIMEOUT(around, while_file_grows, 300)
 		/* From here and there on, so that windows are met by their middle as well. */
 		READ_ZERO(round % 8);
 		READ_ZERO(round % 8 + 1);
-		ASSERT_EQ(MAPPED(self->addr, 0, PAGES), (int)self->window - round % 8);
+		ASSERT_EQ(MAPPED(self->addr, 0, PAGES), WINDOW - round % 8);
 		pthread_barrier_wait(&g.barrier);
 		for (int i = 0; i < PAGES; i++) {
 			byte = read_byte(self->addr + i * self->page);
@@ -335,7 +548,7 @@ TEST_F_TIMEOUT(around, while_file_grows, 300)
 }
 
 FIXTURE(around_huge) {
-	int device, fd;
+	int device, fd, pagemap, kpageflags;
 	size_t page;
 	char *addr;
 };
@@ -346,6 +559,12 @@ FIXTURE_SETUP(around_huge)
 	self->page = page_size();
 	self->device = open_device();
 	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	if (around_bytes() != WINDOW * self->page)
+		SKIP(return, "takes root, and " AROUND " of 16 pages");
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ASSERT_GE(self->pagemap, 0);
+	self->kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	ASSERT_GE(self->kpageflags, 0);
 	self->fd = new_file(TMPFS_HUGE);
 	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
 	self->addr = area_at(2 * TABLE_PAGES, 0);
@@ -355,7 +574,25 @@ FIXTURE_SETUP(around_huge)
 FIXTURE_TEARDOWN(around_huge)
 {
 	close(self->fd);
+	close(self->kpageflags);
+	close(self->pagemap);
 	close(self->device);
+}
+
+/* Whether the pages of a page table, all of which have been accessed, are one huge page. */
+static bool is_huge(int pagemap, int kpageflags, const char *addr)
+{
+	for (int i = 0; i < TABLE_PAGES; i++) {
+		int kind = i ? KPF_COMPOUND_TAIL : KPF_COMPOUND_HEAD;
+		uint64_t entry = 0, flags = 0, pfn;
+
+		if (pread(pagemap, &entry, 8, ((uintptr_t)addr / page_size() + i) * 8) != 8)
+			return false;
+		pfn = entry & ((1ULL << 55) - 1);
+		if (!pfn || pread(kpageflags, &flags, 8, pfn * 8) != 8 || !(flags >> kind & 1))
+			return false;
+	}
+	return true;
 }
 
 /* Behind a huge page, and in one that reaches past EOF. */
@@ -364,15 +601,28 @@ TEST_F_TIMEOUT(around_huge, neighbours, 300)
 	const int pages = 2 * TABLE_PAGES;
 
 	for (int eof = TABLE_PAGES; eof <= TABLE_PAGES + 4; eof += 4) {
+		struct nosigbus_status want = { .zero_pages = pages - eof }, seen;
+
 		ASSERT_EQ(fill(self->fd, CONTENT, 0, eof * self->page), 0);
 		ASSERT_EQ(map_at(SHARED_READ, self->fd, self->addr, pages, 0), self->addr);
 		ASSERT_EQ(enable(self->device, self->addr, pages * self->page), 0);
 		EXPECT_EQ(pages_of(CONTENT, self->addr, 0, eof), eof);
+		EXPECT_TRUE(is_huge(self->pagemap, self->kpageflags, self->addr));
 		EXPECT_EQ(pages_of(0, self->addr, eof, pages), pages - eof);
+		ASSERT_EQ(status_of(self->device, self->addr, 0, &seen), 0);
+		/* Core mm may map all of a huge page, past EOF as well: then nothing stands in. */
+		if (eof > TABLE_PAGES && !seen.zero_pages)
+			want.zero_pages = 0;
+		EXPECT_SAME_STATUS(seen, want);
 		ASSERT_EQ(fill(self->fd, CONTENT, eof * self->page, (pages - eof) * self->page), 0);
 		EXPECT_EQ(pages_of(CONTENT, self->addr, 0, pages), pages);
+		if (eof > TABLE_PAGES)
+			EXPECT_TRUE(is_huge(self->pagemap, self->kpageflags,
+					    self->addr + TABLE_PAGES * self->page));
 		ASSERT_EQ(ftruncate(self->fd, 0), 0);
 		EXPECT_EQ(pages_of(0, self->addr, 0, pages), pages);
+		want.zero_pages += pages;
+		EXPECT_STATUS_OF(self->device, self->addr, 0, want);
 		ASSERT_EQ(munmap(self->addr, pages * self->page), 0);
 	}
 }

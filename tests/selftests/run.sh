@@ -69,11 +69,17 @@ mounted_at hugetlbfs -t hugetlbfs hugetlbfs
 must mkfs.ext4 -q -F -b 4096 /dev/pmem0
 mounted_at dax -o dax=always /dev/pmem0
 
+# What a program that is killed would leave changed, see around.c.
+around=/sys/kernel/debug/fault_around_bytes
+around_bytes=''
+[[ ! -w $around ]] || around_bytes=$(cat "$around")
+
 # run NAME COMMAND...: one program, its output in NAME.tap.
 run() {
 	local name=$1 status=0 start=$SECONDS
 	shift
 	"$@" >"$results/$name.tap" 2>&1 || status=$?
+	[[ -z $around_bytes ]] || echo "$around_bytes" >"$around"
 	echo "  $name: $(sed -n 's/^# Totals: //p' "$results/$name.tap")" \
 		"(exit $status, $((SECONDS - start)) s)"
 }
@@ -99,7 +105,7 @@ for program; do
 	*) few=() ;;
 	esac
 	case $program in
-	injected | kept | module | overcommit | real_errors | record_errors) run "$program" "$bin/$program" && continue ;; # takes root
+	around | injected | kept | module | overcommit | real_errors | record_errors) run "$program" "$bin/$program" && continue ;; # takes root
 	esac
 	case ${few_only:+$program} in
 	'' | abi | errors | views) run "$program-root" "$bin/$program" ;;
