@@ -96,6 +96,7 @@ static int ask(int device, const char *addr)
 	return status_of(device, addr, 0, &status);
 }
 
+/* Tests go from the last page to the first: then no page is mapped ahead of its access. */
 #define READ_PAGE(i)	ASSERT_EQ(read_byte(self->addr + (i) * self->page), 0)
 #define WRITE_PAGE(i)	ASSERT_EQ(write_byte(self->addr + (i) * self->page, 1), 0)
 
@@ -106,44 +107,44 @@ TEST_F(event, first_stand_in)
 	EXPECT_EQ(read_byte(self->addr), CONTENT);
 	EXPECT_EQ(counter(self->event), 0);
 	/* The first, and no other. */
-	READ_PAGE(1);
+	READ_PAGE(9);
 	EXPECT_EQ(counter(self->event), 1);
-	READ_PAGE(1);
-	READ_PAGE(2);
+	READ_PAGE(9);
+	READ_PAGE(8);
 	EXPECT_EQ(counter(self->event), 0);
 	if (IS_WRITABLE()) {
-		WRITE_PAGE(1);
-		WRITE_PAGE(3);
+		WRITE_PAGE(9);
+		WRITE_PAGE(7);
 		EXPECT_EQ(counter(self->event), 0);
 	}
 
 	/* Asking is no stand-in, nor is an access to what is mapped. */
 	ASSERT_EQ(ask(self->device, self->addr), 0);
-	READ_PAGE(2);
+	READ_PAGE(8);
 	EXPECT_EQ(counter(self->event), 0);
-	READ_PAGE(4);
+	READ_PAGE(6);
 	EXPECT_EQ(counter(self->event), 1);
 	ASSERT_EQ(ask(self->device, self->addr), 0);
 	ASSERT_EQ(ask(self->device, self->addr), 0);
 	if (IS_WRITABLE()) {
 		WRITE_PAGE(5);
 		EXPECT_EQ(counter(self->event), 1);
-		WRITE_PAGE(6);
+		WRITE_PAGE(4);
 		EXPECT_EQ(counter(self->event), 0);
 		ASSERT_EQ(ask(self->device, self->addr), 0);
 	}
 
 	/* One that is mapped again is a stand-in as any other. */
 	ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
-	EXPECT_EQ(read_byte(self->addr + self->page), variant->class == SHARED_WRITE);
+	EXPECT_EQ(read_byte(self->addr + 9 * self->page), variant->class == SHARED_WRITE);
 	EXPECT_EQ(counter(self->event), 1);
 
 	/* Not taken from the eventfd, they add up. */
-	for (int i = 7; i < PAGES; i++) {
+	for (int i = 3; i >= FILE_PAGES; i--) {
 		ASSERT_EQ(ask(self->device, self->addr), 0);
 		READ_PAGE(i);
 	}
-	EXPECT_EQ(counter(self->event), PAGES - 7);
+	EXPECT_EQ(counter(self->event), 4 - FILE_PAGES);
 }
 
 TEST_F(event, first_is_a_write)
@@ -188,17 +189,17 @@ TEST_F(event, poll_and_epoll)
 	EXPECT_EQ(events_of(self->event), 0);
 	EXPECT_EQ(epoll_wait(epoll, &got, 1, 0), 0);
 	EXPECT_EQ(epoll_wait(epoll_edge, &got, 1, 0), 0);
-	READ_PAGE(1);
+	READ_PAGE(9);
 	for (int i = 0; i < 2; i++) {
 		EXPECT_EQ(events_of(self->event), POLLIN);
 		EXPECT_EQ(epoll_wait(epoll, &got, 1, 0), 1);
 		EXPECT_EQ(got.events, (unsigned int)EPOLLIN);
 		EXPECT_EQ(epoll_wait(epoll_edge, &got, 1, 0), !i);
 	}
-	READ_PAGE(2);
+	READ_PAGE(8);
 	EXPECT_EQ(epoll_wait(epoll_edge, &got, 1, 0), 0);
 	ASSERT_EQ(ask(self->device, self->addr), 0);
-	READ_PAGE(3);
+	READ_PAGE(7);
 	EXPECT_EQ(epoll_wait(epoll_edge, &got, 1, 0), 1);
 	EXPECT_EQ(counter(self->event), 2);
 	EXPECT_EQ(events_of(self->event), 0);
@@ -249,7 +250,7 @@ TEST_F(event, wakes_who_waits)
 			usleep(1000);
 		/* Likely to wait by now; if not, it does not have to. */
 		usleep(10000);
-		READ_PAGE(1 + i);
+		READ_PAGE(9 - i);
 		ASSERT_EQ(pthread_join(thread, NULL), 0);
 		EXPECT_EQ(w.value, 1);
 		ASSERT_EQ(ask(self->device, self->addr), 0);
@@ -297,16 +298,16 @@ TEST_F(event, of_several_vmas_at_once)
 			  area + i * self->len);
 	ENABLE(area, 3 * self->len);
 	for (int i = 0; i < 3; i++) {
-		char *p = area + i * self->len + FILE_PAGES * self->page;
+		char *p = area + i * self->len + 3 * self->page;
 
 		EXPECT_EQ(read_byte(p), 0);
 		EXPECT_EQ(counter(self->event), 1);
-		EXPECT_EQ(read_byte(p + self->page), 0);
+		EXPECT_EQ(read_byte(p - self->page), 0);
 		EXPECT_EQ(counter(self->event), 0);
 	}
 	ASSERT_EQ(ask(self->device, area + self->len), 0);
 	for (int i = 0; i < 3; i++)
-		EXPECT_EQ(read_byte(area + i * self->len + 3 * self->page), 0);
+		EXPECT_EQ(read_byte(area + i * self->len + self->page), 0);
 	EXPECT_EQ(counter(self->event), 1);
 	munmap(area, 3 * self->len);
 }
@@ -321,15 +322,15 @@ TEST_F(event, of_parts)
 	ASSERT_EQ(munmap(self->addr + 3 * self->page, self->page), 0);
 	ASSERT_EQ(mremap(self->addr + 4 * self->page, 2 * self->page, 2 * self->page,
 			 MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
-	EXPECT_EQ(read_byte(to), 0);
+	EXPECT_EQ(read_byte(to + self->page), 0);
 	EXPECT_EQ(counter(self->event), 1);
-	READ_PAGE(1);
 	READ_PAGE(7);
+	READ_PAGE(2);
 	EXPECT_EQ(counter(self->event), 0);
 	ASSERT_EQ(ask(self->device, to), 0);
-	READ_PAGE(2);
+	READ_PAGE(1);
 	EXPECT_EQ(counter(self->event), 1);
-	EXPECT_EQ(read_byte(to + self->page), 0);
+	EXPECT_EQ(read_byte(to), 0);
 	EXPECT_EQ(counter(self->event), 0);
 	munmap(to, self->len);
 }
@@ -352,17 +353,17 @@ static int touches(void *arg)
 
 TEST_F(event, of_children)
 {
-	struct child_arg arg = { .device = self->device, .addr = self->addr, .page = 1 };
+	struct child_arg arg = { .device = self->device, .addr = self->addr, .page = 9 };
 
 	ENABLE(self->addr, self->len);
 	EXPECT_EQ(in_child(touches, &arg), 0);
 	EXPECT_EQ(counter(self->event), 1);
-	READ_PAGE(2);
-	arg.page = 3;
+	READ_PAGE(8);
+	arg.page = 7;
 	EXPECT_EQ(in_child(touches, &arg), 0);
 	EXPECT_EQ(counter(self->event), 0);
 	ASSERT_EQ(ask(self->device, self->addr), 0);
-	arg.page = 4;
+	arg.page = 6;
 	EXPECT_EQ(in_child(touches, &arg), 0);
 	EXPECT_EQ(counter(self->event), 1);
 	/* Whoever asks, it is the one mapping. */
@@ -404,14 +405,14 @@ TEST_F(event, closed_early)
 
 		ENABLE(self->addr, self->len);
 		if (round)
-			READ_PAGE(1);
+			READ_PAGE(PAGES - 1);
 		if (round == 2)
 			copy = dup(self->event);
 		ASSERT_EQ(close(self->event), 0);
-		for (int i = FILE_PAGES; i < PAGES; i++) {
+		for (int i = PAGES - 1; i >= FILE_PAGES; i--) {
 			READ_PAGE(i);
 			ASSERT_EQ(status_of(self->device, self->addr, 0, &status), 0);
-			EXPECT_EQ(stand_ins(&status), (unsigned int)(i - FILE_PAGES + 1));
+			EXPECT_EQ(stand_ins(&status), (unsigned int)(PAGES - i));
 			EXPECT_EQ(status.flags, NOSIGBUS_EVENTFD);
 		}
 		if (copy >= 0) {
@@ -435,7 +436,7 @@ TEST_F(event, counter_is_full)
 	ASSERT_EQ(fcntl(self->event, F_SETFL, 0), 0);
 	ASSERT_EQ(write(self->event, &value, sizeof(value)), sizeof(value));
 	ENABLE(self->addr, self->len);
-	for (int i = FILE_PAGES; i < PAGES; i++) {
+	for (int i = PAGES - 1; i >= FILE_PAGES; i--) {
 		READ_PAGE(i);
 		ASSERT_EQ(ask(self->device, self->addr), 0);
 	}
@@ -515,6 +516,8 @@ TEST_F(event, what_is_no_eventfd)
  */
 #define THREADS		3
 #define EACH_PAGES	16
+/* A page between them, so that no thread reads on where another one has read. */
+#define EACH_APART	(EACH_PAGES + 1)
 #define ROUNDS		100
 #define BURSTS		1000
 
@@ -529,10 +532,12 @@ static void *touch_own(void *arg)
 {
 	struct toucher *t = arg;
 
-	for (int round = 0; round < ROUNDS; round++)
-		if (!touch(t->addr, 0, EACH_PAGES, t->writes ? WRITE : READ) ||
-		    madvise(t->addr, EACH_PAGES * page_size(), MADV_DONTNEED))
-			t->bad++;
+	for (int round = 0; round < ROUNDS; round++) {
+		/* Downwards, as above. */
+		for (int i = EACH_PAGES - 1; i >= 0; i--)
+			t->bad += !touch(t->addr, i, i + 1, t->writes ? WRITE : READ);
+		t->bad += !!madvise(t->addr, EACH_PAGES * page_size(), MADV_DONTNEED);
+	}
 	return NULL;
 }
 
@@ -590,7 +595,7 @@ static __u64 told_of(const struct watcher *w)
 
 TEST_F_TIMEOUT(event, none_is_left_untold, 300)
 {
-	const unsigned long pages = THREADS * EACH_PAGES;
+	const unsigned long pages = THREADS * EACH_APART;
 	struct watcher w = { .device = self->device, .event = self->event };
 	enum how how = IS_WRITABLE() ? WRITE : READ;
 	struct toucher touchers[THREADS];
@@ -619,7 +624,7 @@ TEST_F_TIMEOUT(event, none_is_left_untold, 300)
 
 	for (int i = 0; i < THREADS; i++) {
 		touchers[i] = (struct toucher) {
-			.addr = w.addr + i * EACH_PAGES * self->page, .writes = IS_WRITABLE() && i,
+			.addr = w.addr + i * EACH_APART * self->page, .writes = IS_WRITABLE() && i,
 		};
 		ASSERT_EQ(pthread_create(&touchers[i].thread, NULL, touch_own, &touchers[i]), 0);
 	}
@@ -627,7 +632,7 @@ TEST_F_TIMEOUT(event, none_is_left_untold, 300)
 		ASSERT_EQ(pthread_join(touchers[i].thread, NULL), 0);
 		EXPECT_EQ(touchers[i].bad, 0);
 	}
-	total += pages * ROUNDS;
+	total += THREADS * EACH_PAGES * ROUNDS;
 	EXPECT_EQ(told_of(&w), total);
 
 	close(w.question[1]);
