@@ -11,6 +11,7 @@
 # make model      the model of faults and size changes, all interleavings (spin)
 # make bench      what it costs, against what else there is: a table
 # make bench_record  the same, into Documentation, and for the next to be compared with
+# make bench_profile  in which functions of the kernel and the module the instructions are
 # make lint       rustfmt, clippy, shellcheck, checkpatch
 # make tools      the command nosigbus and its library; tools_install installs them
 # make man        the man pages, in build/man; man_install installs them
@@ -76,6 +77,9 @@ bench:
 bench_record:
 	@tests/bench.sh --record
 
+bench_profile:
+	@tests/profile.sh
+
 lint:
 	@tests/lint.sh
 
@@ -112,4 +116,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install tools tools_install run test stress kcsan fuzz model bench bench_record lint clean distclean FORCE
+.PHONY: modules modules_install headers_install man man_install tools tools_install run test stress kcsan fuzz model bench bench_record bench_profile lint clean distclean FORCE

@@ -19,6 +19,7 @@
 # variables to hand on. BOOT_KERNEL_DIR: a kernel other than those of kernel.sh,
 # in the same layout. BOOT_KMEMLEAK=: no memory leak scan (debug, half a minute).
 # BOOT_ICOUNT=yes: one CPU, whose clock counts its instructions, one a nanosecond.
+# BOOT_PLUGIN: a plugin of QEMU's, with its arguments.
 #
 # Why not virtme-ng: 1.35 was tried, for minutes, on Debian 12 with this root and
 # the stock kernel unpacked outside of it. It refused to share a directory that
@@ -173,6 +174,7 @@ qemu=(
 	# sees as a deadlock when the message comes from inside an allocator.
 	-chardev "file,id=log,path=${log//,/,,}" -serial chardev:log
 	-chardev stdio,id=io,signal=off
+	${BOOT_PLUGIN:+-plugin "$BOOT_PLUGIN"}
 )
 add_share root "$ROOT" '' '' ,readonly=on
 add_share boot "$work/boot" '' '' ''

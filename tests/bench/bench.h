@@ -22,6 +22,8 @@
 
 #include <linux/nosigbus.h>
 
+#include "profile.h"
+
 #define PAGE	4096UL
 /* A wl_shm buffer of 1920x1080 pixels: 2025 pages. */
 #define BUFFER	(1920UL * 1080 * 4)
@@ -40,12 +42,37 @@ static inline long must(long result, const char *call)
 	return result;
 }
 
+/* Whether what is measured is profiled, and is being measured just now. */
+static bool profiled, measuring;
+
+static inline void profile(unsigned long mark)
+{
+	if (profiled)
+		((void (*)(void))mark)();
+}
+
+/* The time, when something begins that is measured, and when it ends. */
 static inline u64 now(void)
 {
 	struct timespec t;
 
+	if (measuring)
+		profile(PROFILE_STOP);
 	clock_gettime(CLOCK_MONOTONIC, &t);
+	measuring = !measuring;
+	if (measuring)
+		profile(PROFILE_START);
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* Makes the functions that profile() calls: instructions "ret". */
+static inline void prepare_profile(void)
+{
+	void *page = mmap((void *)PROFILE_PAGE, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	MUST(page);
+	memset(page, 0xc3, PAGE);
 }
 
 /* What is measured of it, given arg: a number, the smaller the better. */
@@ -61,16 +88,29 @@ static inline void print_value(const char *contest, const char *subject, double 
 	fflush(stdout);
 }
 
-/* Measures subjects side by side, the last of which has no name: each in its turn. */
+/*
+ * Measures subjects side by side, the last of which has no name: each in its turn. With
+ * BENCH_PROFILE, names of contests, only if this is one of them, and profiled.
+ */
 static inline void contest(const char *name, int rounds, const struct subject *subjects)
 {
+	const char *names = getenv("BENCH_PROFILE");
 	const struct subject *s;
+	char word[64];
 
+	snprintf(word, sizeof(word), " %s ", name);
+	if (names && !strstr(names, word))
+		return;
+	if (names)
+		prepare_profile();
 	/* The first round finds caches cold, and lazily made things missing. */
 	for (int round = -1; round < rounds; round++)
 		for (s = subjects; s->name; s++) {
-			double value = s->measure(s->arg);
+			double value;
 
+			profiled = names && round >= 0;
+			value = s->measure(s->arg);
+			profile(PROFILE_END);
 			if (round >= 0)
 				print_value(name, s->name, value);
 		}

@@ -4,7 +4,8 @@
 # usage: run.sh BINDIR PROGRAM...
 #
 # Runs benchmarks in a guest (tests/boot.sh), as root: those of this directory,
-# built, in BINDIR. What they print goes to stdout.
+# built, in BINDIR. What they print goes to stdout. For tests/profile.sh, it leaves the
+# kernel's symbols there.
 set -euo pipefail
 
 bin=$1
@@ -32,3 +33,6 @@ for program; do
 	read -r after _ </proc/uptime
 	echo "$program: from $before s to $after s" >&2
 done
+if [[ -n ${BENCH_PROFILE-} ]]; then
+	cat /proc/kallsyms >"$bin/kallsyms"
+fi
