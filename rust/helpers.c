@@ -168,14 +168,14 @@ struct module *nosigbus_this_module(void)
 	return THIS_MODULE;
 }
 
-void nosigbus_module_get(struct module *module)
+void nosigbus_module_get(void)
 {
-	__module_get(module);
+	__module_get(THIS_MODULE);
 }
 
-void nosigbus_module_put(struct module *module)
+void nosigbus_module_put(void)
 {
-	module_put(module);
+	module_put(THIS_MODULE);
 }
 
 void nosigbus_synchronize_rcu_tasks(void)

@@ -44,8 +44,8 @@ void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, voi
 int nosigbus_xa_err(void *entry);
 void nosigbus_cond_resched(void);
 struct module *nosigbus_this_module(void);
-void nosigbus_module_get(struct module *module);
-void nosigbus_module_put(struct module *module);
+void nosigbus_module_get(void);
+void nosigbus_module_put(void);
 void nosigbus_synchronize_rcu_tasks(void);
 unsigned int nosigbus_nr_cpu_ids(void);
 unsigned int nosigbus_raw_smp_processor_id(void);

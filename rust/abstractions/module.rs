@@ -27,7 +27,7 @@ impl ModuleRef {
     pub(crate) fn new() -> Self {
         // SAFETY: `THIS_MODULE` is valid while code of this module runs. A reference exists
         // already or the module is live (see above), which `__module_get()` asks for.
-        unsafe { bindings::nosigbus_module_get(bindings::nosigbus_this_module()) };
+        unsafe { bindings::nosigbus_module_get() };
         // INVARIANT: Taken just now.
         Self(())
     }
@@ -37,7 +37,7 @@ impl Drop for ModuleRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariants there is a reference to give back. The caller's code
         // stays in memory until it has returned: see `TextDrain`.
-        unsafe { bindings::nosigbus_module_put(bindings::nosigbus_this_module()) };
+        unsafe { bindings::nosigbus_module_put() };
     }
 }
 
