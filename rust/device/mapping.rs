@@ -221,9 +221,7 @@ impl FaultHandler for Mapping {
     fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
         // Before the size is looked at, by `stand_in` and by the file system.
         let generation = fault.handler().file().generation();
-        // Core mm has asked for what is around it, if it wants that, by `map_around`.
-        let alone = fault.pgoff()..=fault.pgoff();
-        if let Some(result) = stand_in(&fault, &alone) {
+        if let Some(result) = stand_in(&fault) {
             return result;
         }
         fault.handler().file().catch_up(&fault.file().inode());
@@ -243,7 +241,7 @@ impl FaultHandler for Mapping {
             };
             fault = again;
             // Inside the file when it was asked, perhaps past EOF since.
-            if let Some(result) = stand_in(&fault, &alone) {
+            if let Some(result) = stand_in(&fault) {
                 return result;
             }
             if fault.handler().file().may_have_shrunk_since(generation) {
@@ -309,30 +307,45 @@ impl FaultHandler for Mapping {
     }
 
     fn map_around(fault: &Fault<'_, Self>, around: RangeInclusive<u64>) -> Option<FaultResult> {
-        stand_in(fault, &around)
+        // What `stand_in` would decide: `may_map_around` has found this past EOF.
+        let expected = fault::stand_in(fault.handler().stand_ins.class, access(fault));
+        map_stand_in(fault, &around, expected)
     }
 }
 
 /// Answers a fault past EOF, or where a page is kept; `None` if it is the file system's to answer.
-/// The zero page may be mapped at all of `around` (indexes).
-fn stand_in(fault: &Fault<'_, Mapping>, around: &RangeInclusive<u64>) -> Option<FaultResult> {
+// Those inside the file come by here as well, and are to go on soon.
+#[inline(always)]
+fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
+    match decide(fault) {
+        Answer::Native => None,
+        // Core mm has asked for what is around it, if it wants that, by `map_around`.
+        expected => map_stand_in(fault, &(fault.pgoff()..=fault.pgoff()), expected),
+    }
+}
+
+/// As [`stand_in`], which has decided on `expected`. The zero page may be mapped at all of `around`
+/// (indexes).
+fn map_stand_in(
+    fault: &Fault<'_, Mapping>,
+    around: &RangeInclusive<u64>,
+    mut expected: Answer,
+) -> Option<FaultResult> {
     let mapping = fault.handler();
     let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
     loop {
-        let expected = decide(fault);
-        if expected == Answer::Native {
-            return None;
-        }
+        let allocated = expected == Answer::ShadowPage;
         // Whoever changes the file's size waits for what follows, and is not to wait for memory.
-        if expected == Answer::ShadowPage && stand_ins.shadows.get_or_alloc(pgoff).is_err() {
+        if allocated && stand_ins.shadows.get_or_alloc(pgoff).is_err() {
             return Some(FaultResult::oom());
         }
 
         // From here on the file does not grow unseen. It may have, up to here.
         let inserting = mapping.file().inserting();
-        let (kind, insertion) = match decide(fault) {
+        expected = decide(fault);
+        let (kind, insertion) = match expected {
             Answer::Native => {
-                if expected == Answer::ShadowPage {
+                if allocated {
                     // Not needed: to be dropped by the report of the growth, or by `catch_up` if
                     // that is over.
                     inserting.stand_in(pgoff);
