@@ -15,8 +15,8 @@ set -euo pipefail
 out=build/profile
 contests=("$@")
 if ((!$#)); then
-	contests=(inside-memfd-read inside-memfd-write inside-memfd-private-write isolated-read
-		read write sigbus enable-disable-untouched write-memfd)
+	contests=(inside-memfd-read inside-memfd-private-read inside-memfd-write inside-memfd-private-write
+		isolated-read read write sigbus enable-disable-untouched write-memfd)
 fi
 
 cd "$REPO"
