@@ -80,12 +80,12 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Runs as `fault` does.
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
 
-    /// Says what may be mapped without asking the file system, where the page at `pgoff` (in pages)
-    /// is read. If nothing is mapped there by that, `fault` is called next.
+    /// Says what may be mapped without asking the file system, where a page is read. If nothing is
+    /// mapped there by that, `fault` is called next.
     ///
     /// Must not sleep: called in an RCU read-side critical section that lasts until pages of the
     /// file are mapped.
-    fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> MayMap;
+    fn may_map_around(read: &ReadFault<'_, Self>) -> MayMap;
 
     /// Answers a read without asking the file system, as `may_map_around` has announced; `None` if
     /// that is not possible any more. Core mm would have mapped `around` (indexes), among them the
@@ -130,6 +130,26 @@ impl FaultResult {
 pub(crate) struct Fault<'a, T: FaultHandler> {
     vmf: NonNull<vm_fault>,
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
+}
+
+/// As [`Fault`], of a read, where nothing can be done that sleeps.
+pub(crate) struct ReadFault<'a, T: FaultHandler>(Fault<'a, T>);
+
+impl<T: FaultHandler> ReadFault<'_, T> {
+    /// The mapping's handler.
+    pub(crate) fn handler(&self) -> &T {
+        self.0.handler()
+    }
+
+    /// The mapped file.
+    pub(crate) fn file(&self) -> MappedFile<'_> {
+        self.0.file()
+    }
+
+    /// The page index in the file.
+    pub(crate) fn pgoff(&self) -> u64 {
+        self.0.pgoff()
+    }
 }
 
 /// What has come of mapping a page as the answer to a fault.
@@ -524,19 +544,24 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->map_pages` of a VMA with this table, under its lock.
     unsafe extern "C" fn map_pages(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
-        // SAFETY: As the caller promises; the VMA keeps the table alive, and has a file, without
-        // which it would not be wrapped, and a reference on it. This does not sleep.
+        // INVARIANT: Core mm calls this under the lock that it calls `->fault` under, and with the
+        // same argument.
+        let read = ReadFault(Fault {
+            // SAFETY: Core mm passes a valid pointer.
+            vmf: unsafe { NonNull::new_unchecked(vmf) },
+            _lifetime: PhantomData,
+        });
+        // SAFETY: As the caller promises; the VMA keeps the table alive, and so the one of the file
+        // system. This does not sleep.
         unsafe {
-            let vma = (*vmf).__bindgen_anon_1.vma;
-            let this = &*Self::of(vma);
-            let file = MappedFile::from_raw(NonNull::new_unchecked((*vma).vm_file));
-            let pgoff = (*vmf).__bindgen_anon_1.pgoff as u64;
-            match this.handler.may_map_around(&file, pgoff) {
-                MayMap::File if !may_be_huge(vma) => match (*this.native).map_pages {
-                    Some(map_pages) => map_pages(vmf, first, last),
-                    None => 0,
-                },
-                MayMap::StandIns => Self::map_stand_ins(vmf, first as u64..=last as u64),
+            match T::may_map_around(&read) {
+                MayMap::File if !may_be_huge(read.0.vma()) => {
+                    match (*(*Self::of(read.0.vma())).native).map_pages {
+                        Some(map_pages) => map_pages(vmf, first, last),
+                        None => 0,
+                    }
+                }
+                MayMap::StandIns => Self::map_stand_ins(read.0, first, last),
                 // Nothing is mapped: core mm goes on with `->fault`.
                 MayMap::File | MayMap::Nothing => 0,
             }
@@ -545,18 +570,13 @@ impl<T: FaultHandler> Wrapped<T> {
 
     /// # Safety
     ///
-    /// To be called once as part of a `->map_pages` that core mm has called with `vmf`.
-    unsafe fn map_stand_ins(vmf: *mut vm_fault, around: RangeInclusive<u64>) -> vm_fault_t {
-        // INVARIANT: Core mm calls `->map_pages` under the lock that it calls `->fault` under, and
-        // with the same argument.
-        let fault = Fault {
-            // SAFETY: Core mm passes a valid pointer.
-            vmf: unsafe { NonNull::new_unchecked(vmf) },
-            _lifetime: PhantomData,
-        };
+    /// To be called once as part of a `->map_pages` that core mm has called for `fault`.
+    // What is inside the file is not to save the registers that this takes.
+    #[inline(never)]
+    unsafe fn map_stand_ins(fault: Fault<'_, T>, first: usize, last: usize) -> vm_fault_t {
         // SAFETY: Core mm has begun one (`do_fault_around()`), for the sake of what `->map_pages`
         // finds in the page cache, and ends it when this has returned.
-        let result = unsafe { rcu::outside(|| T::map_around(&fault, around)) };
+        let result = unsafe { rcu::outside(|| T::map_around(&fault, first as u64..=last as u64)) };
         result.map_or(0, |result| result.0)
     }
 
@@ -858,7 +878,7 @@ mod tests {
             }
         }
 
-        fn may_map_around(&self, _: &MappedFile<'_>, _: u64) -> MayMap {
+        fn may_map_around(_: &ReadFault<'_, Self>) -> MayMap {
             MayMap::File
         }
 

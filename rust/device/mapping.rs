@@ -27,7 +27,8 @@ use crate::{
             Insertion,
             MayMap,
             Mkwrite,
-            Native, //
+            Native,
+            ReadFault, //
         },
     },
     policy::{
@@ -296,10 +297,11 @@ impl FaultHandler for Mapping {
             .unwrap_or(sigbus)
     }
 
-    fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> MayMap {
-        if past_eof(pgoff, file.i_size()) {
+    fn may_map_around(read: &ReadFault<'_, Self>) -> MayMap {
+        let i_size = read.file().i_size();
+        if past_eof(read.pgoff(), i_size) {
             MayMap::StandIns
-        } else if self.stand_ins.is_keeping() {
+        } else if read.handler().stand_ins.is_keeping() {
             MayMap::Nothing
         } else {
             MayMap::File
