@@ -3,6 +3,8 @@
 
 #include "bench.h"
 
+#include <sys/prctl.h>
+
 #define PAGES	2048
 #define LEN	(PAGES * PAGE)
 #define ROUNDS	7
@@ -64,6 +66,8 @@ static void inside(const char *name, enum backing backing, enum class class, boo
 
 int main(void)
 {
+	/* khugepaged would make huge pages of what has been written page by page. */
+	MUST(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
 	for (enum backing backing = MEMFD; backing < ANONYMOUS; backing++) {
 		files[backing][0] = new_file(backing, LEN);
 		files[backing][1] = new_file(backing, 0);
