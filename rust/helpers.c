@@ -275,7 +275,7 @@ struct page *nosigbus_folio_file_page(struct folio *folio, pgoff_t index)
 
 struct address_space *nosigbus_page_mapping(const struct page *page)
 {
-	return page_folio(page)->mapping;
+	return READ_ONCE(page_folio(page)->mapping);
 }
 
 bool nosigbus_page_is_broken(struct page *page)

@@ -450,9 +450,15 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
 
     /// Whether the page is one of `shadows`.
     pub(crate) fn is_shadow(&self, shadows: &ShadowPages) -> bool {
+        let page = self.page();
+        // Pages of a file, unless they have been truncated, say whose they are: that is sooner seen.
+        // SAFETY: Core mm has a reference on the page, if there is one.
+        if page.is_null() || !unsafe { bindings::nosigbus_page_mapping(page) }.is_null() {
+            return false;
+        }
         shadows
             .get(self.pgoff())
-            .is_some_and(|page| page.as_ptr() == self.page())
+            .is_some_and(|shadow| shadow.as_ptr() == page)
     }
 
     /// Lets the write happen, to a page that is the mapping's own; gives it back if there is no
