@@ -53,8 +53,7 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     let (vma, addr) = unsafe { place(vmf) };
     // SAFETY: Has no precondition. Any zero page does; it is never freed.
     let zero_page = unsafe { bindings::nosigbus_zero_page(addr) };
-    // As core mm's own faults do (`finish_fault()`). A copy that has been taken was missed by this
-    // fault after that was made known (`__oom_reap_task_mm()`).
+    // As core mm's own faults do (`finish_fault()`).
     // SAFETY: The VMA is valid and locked, as the caller promises.
     let (is_private, may_have_copies) = unsafe {
         // Not VM_SHARED: that is clear in a shared mapping of a file not open for writing.
@@ -66,33 +65,33 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
         let anon_vma = core::ptr::read_volatile(&raw const (*vma).anon_vma);
         (is_private, is_private && !anon_vma.is_null())
     };
-    // What has been taken where this fault is not may have been taken since.
+    let mut inserted = 0;
+    // Not where copies may have been taken already that this fault does not miss.
     if pages > 1 && !may_have_copies {
         // SAFETY: As the caller promises.
-        let inserted = unsafe { insert_several(vma, addr, zero_page, pages) };
-        // The first copy may have been made behind this page by another thread since the VMA was
-        // looked at, and taken. Then that was made known before, and is seen here: there was room
-        // for a zero page after that, under the same lock. The killed process is not in user mode
-        // any more; but whoever reads its memory from elsewhere (process_vm_readv(2),
-        // /proc/PID/mem, a kernel thread) can have found zeros until now.
-        // SAFETY: The VMA is valid and locked, as the caller promises; the pages are in it.
-        unsafe {
-            if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
-                if inserted > 0 {
-                    // With what has been copied since, which is about to be taken as well.
-                    kernel::bindings::zap_special_vma_range(vma, addr, inserted * PAGE_SIZE);
-                }
-                return Err(EFAULT);
-            }
-        }
-        if inserted > 0 {
-            return Ok(inserted);
+        inserted = unsafe { insert_several(vma, addr, zero_page, pages) };
+    }
+    if inserted == 0 {
+        // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its
+        // flags, and does not need the mmap lock.
+        to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, zero_page) })?;
+        inserted = 1;
+    }
+
+    // Another thread may have made a copy there since the VMA was looked at, and it may have been
+    // taken. Then that was made known before (`__oom_reap_task_mm()`), and is seen here: there was
+    // room for a zero page after that, under the same lock. The killed process is not in user mode
+    // any more; but whoever reads its memory from elsewhere (process_vm_readv(2), /proc/PID/mem, a
+    // kernel thread) can have found zeros until now.
+    // SAFETY: The VMA is valid and locked, as the caller promises; the pages are in it.
+    unsafe {
+        if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
+            // With what has been copied since, which is about to be taken as well.
+            kernel::bindings::zap_special_vma_range(vma, addr, inserted * PAGE_SIZE);
+            return Err(EFAULT);
         }
     }
-    // SAFETY: The VMA has VM_MIXEDMAP, as the caller promises, so this does not change its flags,
-    // and does not need the mmap lock.
-    to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, zero_page) })?;
-    Ok(1)
+    Ok(inserted)
 }
 
 /// Maps a page at `pages` pages from `addr` on, unless something else is there, or the VMA or the page
