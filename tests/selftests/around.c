@@ -495,26 +495,28 @@ TEST_F(around, opts_out_after_error)
 }
 
 #define ROUNDS	300
+#define MET	10
 
 struct grower {
 	pthread_barrier_t barrier;
 	int fd;
-	bool failed;
+	bool failed, stop;
 };
 
 static void *grow(void *arg)
 {
 	struct grower *g = arg;
 
-	for (int round = 0; round < ROUNDS; round++) {
+	for (int round = 0;; round++) {
 		size_t pages = 1 + round % PAGES;
 
 		pthread_barrier_wait(&g->barrier);
+		if (g->stop)
+			return NULL;
 		if (fill(g->fd, CONTENT, 0, pages * page_size()))
 			g->failed = true;
 		pthread_barrier_wait(&g->barrier);
 	}
-	return NULL;
 }
 
 /* The file grows while its pages are read, and shows everywhere when it has grown. */
@@ -522,11 +524,13 @@ TEST_F_TIMEOUT(around, while_file_grows, 300)
 {
 	struct grower g = { .fd = self->fd };
 	pthread_t thread;
+	int met = 0;
 
 	ASSERT_EQ(pthread_barrier_init(&g.barrier, NULL, 2), 0);
 	ASSERT_EQ(pthread_create(&thread, NULL, grow, &g), 0);
-	for (int round = 0; round < ROUNDS; round++) {
-		int pages = 1 + round % PAGES, byte;
+	/* Until growth and reading have met often enough. */
+	for (int round = 0; round < ROUNDS || met < MET; round++) {
+		int pages = 1 + round % PAGES, byte, seen = 0;
 
 		ASSERT_EQ(ftruncate(self->fd, 0), 0);
 		/* From here and there on, so that windows are met by their middle as well. */
@@ -537,12 +541,16 @@ TEST_F_TIMEOUT(around, while_file_grows, 300)
 		for (int i = 0; i < PAGES; i++) {
 			byte = read_byte(self->addr + i * self->page);
 			ASSERT_TRUE(byte == 0 || (i < pages && byte == CONTENT));
+			seen += i < pages && byte;
 		}
+		met += seen && seen < pages;
 		pthread_barrier_wait(&g.barrier);
 		ASSERT_FALSE(g.failed);
 		ASSERT_EQ(pages_of(CONTENT, self->addr, 0, pages), pages);
 		ASSERT_EQ(pages_of(0, self->addr, pages, PAGES), PAGES - pages);
 	}
+	g.stop = true;
+	pthread_barrier_wait(&g.barrier);
 	pthread_join(thread, NULL);
 	pthread_barrier_destroy(&g.barrier);
 }

@@ -484,11 +484,14 @@ TEST_F_TIMEOUT(status, anything, 120)
 			break;
 		default:
 			for (int i = first; i < end; i++) {
+				bool was_mapped = mapped_pages(pagemap, self->addr, i, i + 1);
+
 				before = mapped_pages(pagemap, self->addr, i, PAGES);
 				TOUCH(i, i + 1, how);
 				if (i < eof)
 					continue;
 				more = mapped_pages(pagemap, self->addr, i, PAGES) - before;
+				EXPECT_EQ(was_mapped, !more);
 				spared += !more;
 				if (!more)
 					continue;
