@@ -18,7 +18,11 @@ set -euo pipefail
 
 record=
 case ${1-} in
---record) record=yes ;;
+--record)
+	record=yes
+	[[ -z $(git -C "$REPO" status --porcelain) ]] ||
+		die "what is recorded has to be of a commit" "commit, or put away, what git status shows"
+	;;
 '') ;;
 *) sed -n '4s/^# /usage: /p' "$0" >&2 && exit 2 ;;
 esac
@@ -31,12 +35,17 @@ step "Benchmarks: building them"
 logged bench tests/toolchain.sh run make -C tests/bench CC=gcc-14 "OUT=$REPO/$out" ||
 	die "the benchmarks did not build" "mend what the compiler complains of"
 
+failed() {
+	tail -n 5 "$1" >&2
+	die "a benchmark failed" "see $1"
+}
+
 commit=$(git describe --always --dirty --abbrev=12 2>/dev/null) || commit=unknown
 step "Benchmarks: in a guest whose clock counts instructions"
 BOOT_ICOUNT=yes tests/boot.sh -- tests/bench/run.sh "$out" faults sigbus frame calls memory \
-	>"$out/instructions.txt"
+	>"$out/instructions.txt" || failed "$out/instructions.txt"
 step "Benchmarks: in a guest with two CPUs"
-tests/boot.sh -- tests/bench/run.sh "$out" scaling >"$out/time.txt"
+tests/boot.sh -- tests/bench/run.sh "$out" scaling >"$out/time.txt" || failed "$out/time.txt"
 
 step "Benchmarks: what came out"
 tests/bench.py --commit "$commit" --previous tests/bench/previous.json \

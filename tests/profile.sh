@@ -38,5 +38,10 @@ BENCH_PROFILE=" ${contests[*]} " BOOT_ENV=BENCH_PROFILE BOOT_ICOUNT=yes \
 	BOOT_PLUGIN="$out/plugin.so,out=$out/counts" \
 	tests/boot.sh -- tests/bench/run.sh "$out" faults sigbus calls >"$out/values.txt"
 
+for contest in "${contests[@]}"; do
+	grep -q "^value $contest " "$out/values.txt" ||
+		die "no benchmark has a contest $contest" "take one of tests/bench/{faults,sigbus,calls}.c"
+done
+
 inside c++filt <"$out/kallsyms" >"$out/symbols"
 tests/profile.py "$out/values.txt" "$out/counts" "$out/symbols" | tee "$out/profile.txt"

@@ -148,12 +148,12 @@ static inline int class_prot(enum class class)
 }
 
 /*
- * A new file of that many bytes, all of them written; BENCH_EXT4 is a directory there.
- * Page by page, or ext4 has folios as large as it just finds memory for.
+ * A new file of that many bytes, all of them written, so many at a time, which is how
+ * large ext4 makes its folios. BENCH_EXT4 is a directory there.
  */
-static inline int new_file(enum backing backing, size_t len)
+static inline int new_file_of(enum backing backing, size_t len, size_t at_a_time)
 {
-	static const char bytes[PAGE];
+	static const char bytes[16 * PAGE];
 	const char *dir = getenv("BENCH_EXT4");
 	char path[PATH_MAX];
 	int fd;
@@ -165,14 +165,19 @@ static inline int new_file(enum backing backing, size_t len)
 		fd = MUST(mkostemp(path, O_CLOEXEC));
 		MUST(unlink(path));
 	}
-	for (size_t pos = 0; pos < len; pos += sizeof(bytes)) {
-		size_t n = len - pos < sizeof(bytes) ? len - pos : sizeof(bytes);
+	for (size_t pos = 0; pos < len; pos += at_a_time) {
+		size_t n = len - pos < at_a_time ? len - pos : at_a_time;
 
 		MUST(pwrite(fd, bytes, n, pos));
 	}
 	if (backing == EXT4)
 		MUST(fsync(fd));
 	return fd;
+}
+
+static inline int new_file(enum backing backing, size_t len)
+{
+	return new_file_of(backing, len, PAGE);
 }
 
 /*

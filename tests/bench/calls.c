@@ -86,19 +86,38 @@ static double growth(const void *arg)
 }
 
 /* pwrite(2) of that many bytes, inside the file. */
-static double writing(const void *arg)
+static double write_to(int fd, size_t size)
 {
 	enum { TIMES = 512 };
 	static char bytes[1 << 16];
-	const struct call *c = arg;
-	struct opened o = open_mapped(c, LEN, LEN);
 	u64 start = now();
 
 	for (int i = 0; i < TIMES; i++)
-		MUST(pwrite(o.fd, bytes, c->size, 0));
-	start = now() - start;
+		MUST(pwrite(fd, bytes, size, 0));
+	return (double)(now() - start) / TIMES;
+}
+
+static double writing(const void *arg)
+{
+	const struct call *c = arg;
+	struct opened o = open_mapped(c, LEN, LEN);
+	double cost = write_to(o.fd, c->size);
+
 	close_mapped(&o, LEN);
-	return (double)start / TIMES;
+	return cost;
+}
+
+/* To another file of that file system, which is not mapped. */
+static double writing_another(const void *arg)
+{
+	const struct call *c = arg;
+	struct opened o = open_mapped(c, LEN, LEN);
+	int fd = new_file(c->backing, LEN);
+	double cost = write_to(fd, c->size);
+
+	close(fd);
+	close_mapped(&o, LEN);
+	return cost;
 }
 
 /* ftruncate(2) by that many bytes, to and fro, where there is nothing. */
@@ -188,6 +207,7 @@ int main(void)
 	against_plain("write-memfd", writing, ROUNDS, MEMFD, SHARED_READ, PAGE);
 	against_plain("write-ext4", writing, ROUNDS, EXT4, SHARED_READ, PAGE);
 	against_plain("write-64k-memfd", writing, ROUNDS, MEMFD, SHARED_READ, 1 << 16);
+	against_plain("write-another-ext4", writing_another, ROUNDS, EXT4, SHARED_READ, PAGE);
 	against_plain("ftruncate-memfd", truncating, ROUNDS, MEMFD, SHARED_READ, PAGE);
 	against_plain("ftruncate-ext4", truncating, ROUNDS, EXT4, SHARED_READ, PAGE);
 	against_plain("fork-1g", forking, 3, MEMFD, SHARED_READ, HUGE);

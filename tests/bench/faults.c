@@ -17,10 +17,11 @@ struct access {
 	size_t apart;
 	/* What has been accessed already is accessed once more. */
 	bool again;
+	bool large_folios;
 };
 
-/* One that has LEN bytes, and one that has none. */
-static int files[ANONYMOUS + 1][2];
+/* One that has LEN bytes, one that has none, and one that has LEN bytes in large folios. */
+static int files[ANONYMOUS + 1][3];
 
 static void go(const struct access *a, char *addr)
 {
@@ -33,7 +34,8 @@ static void go(const struct access *a, char *addr)
 static double per_page(const void *arg)
 {
 	const struct access *a = arg;
-	char *addr = map(a->backing, a->class, files[a->backing][a->past_eof], LEN);
+	int fd = files[a->backing][a->large_folios ? 2 : a->past_eof];
+	char *addr = map(a->backing, a->class, fd, LEN);
 	u64 start;
 
 	if (a->opted_in)
@@ -44,15 +46,18 @@ static double per_page(const void *arg)
 	go(a, addr);
 	start = now() - start;
 	MUST(munmap(addr, LEN));
-	return (double)start / (PAGES / a->apart);
+	return (double)start / ((PAGES + a->apart - 1) / a->apart);
 }
 
 #define SUBJECT(name, ...) { name, per_page, &(const struct access){ __VA_ARGS__ } }
 
 /* Opted in, against not. */
-static void inside(const char *name, enum backing backing, enum class class, bool writes)
+static void inside(const char *name, enum backing backing, enum class class, bool writes,
+		   bool large_folios)
 {
-	struct access plain = { backing, class, .writes = writes, .apart = 1 };
+	struct access plain = {
+		backing, class, .writes = writes, .apart = 1, .large_folios = large_folios,
+	};
 	struct access opted_in = plain;
 	const struct subject subjects[] = {
 		{ "plain", per_page, &plain },
@@ -71,15 +76,17 @@ int main(void)
 	for (enum backing backing = MEMFD; backing < ANONYMOUS; backing++) {
 		files[backing][0] = new_file(backing, LEN);
 		files[backing][1] = new_file(backing, 0);
+		files[backing][2] = new_file_of(backing, LEN, 16 * PAGE);
 	}
 
-	inside("inside-memfd-read", MEMFD, SHARED_READ, false);
-	inside("inside-memfd-write", MEMFD, SHARED_WRITE, true);
-	inside("inside-memfd-private-read", MEMFD, PRIVATE, false);
-	inside("inside-memfd-private-write", MEMFD, PRIVATE, true);
-	inside("inside-ext4-read", EXT4, SHARED_READ, false);
-	inside("inside-ext4-write", EXT4, SHARED_WRITE, true);
-	inside("inside-ext4-private-write", EXT4, PRIVATE, true);
+	inside("inside-memfd-read", MEMFD, SHARED_READ, false, false);
+	inside("inside-memfd-write", MEMFD, SHARED_WRITE, true, false);
+	inside("inside-memfd-private-read", MEMFD, PRIVATE, false, false);
+	inside("inside-memfd-private-write", MEMFD, PRIVATE, true, false);
+	inside("inside-ext4-read", EXT4, SHARED_READ, false, false);
+	inside("inside-ext4-read-64k", EXT4, SHARED_READ, false, true);
+	inside("inside-ext4-write", EXT4, SHARED_WRITE, true, false);
+	inside("inside-ext4-private-write", EXT4, PRIVATE, true, false);
 
 	contest("read", ROUNDS, (const struct subject []){
 		SUBJECT("anonymous", ANONYMOUS, .apart = 1),
