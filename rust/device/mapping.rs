@@ -45,7 +45,10 @@ use crate::{
             Answer,
             MkwriteAnswer, //
         },
-        fault_around::pages_to_map,
+        fault_around::{
+            pages_to_map,
+            READERS, //
+        },
         growth::{
             is_real_error,
             Reading, //
@@ -72,9 +75,9 @@ pub(super) struct Mapping {
     watch: Watch<WatchedFile>,
     /// Whether mprotect(2) could make it writable before it opted in, and cannot now.
     may_become_writable: bool,
-    /// The page index behind the last one that the zero page was mapped at; at first, none that
-    /// there is.
-    next: Atomic<u64>,
+    /// Of each reader, the page index behind the last one that the zero page was mapped at; at
+    /// first, none that there is.
+    nexts: [Atomic<u64>; READERS],
 }
 
 impl Mapping {
@@ -93,7 +96,7 @@ impl Mapping {
             zeros,
             watch,
             may_become_writable,
-            next: Atomic::new(u64::MAX),
+            nexts: core::array::from_fn(|_| Atomic::new(u64::MAX)),
         })
     }
 
@@ -424,10 +427,13 @@ fn stand_in_for_error(
 fn zero_pages(fault: &Fault<'_, Mapping>, around: &RangeInclusive<u64>) -> Insertion {
     let (mapping, pgoff) = (fault.handler(), fault.pgoff());
     // Relaxed: what other threads do meanwhile costs nothing but a fault more or less.
-    let pages = pages_to_map(pgoff, around, mapping.next.load(Relaxed));
+    let nexts = mapping.nexts.iter().map(|next| next.load(Relaxed));
+    let (pages, reader) = pages_to_map(pgoff, around, nexts);
     let insertion = fault.insert_zero_pages(pages);
     if insertion.mapped > 0 {
-        mapping.next.store(pgoff + insertion.mapped as u64, Relaxed);
+        if let Some(next) = mapping.nexts.get(reader) {
+            next.store(pgoff + insertion.mapped as u64, Relaxed);
+        }
     }
     insertion
 }
