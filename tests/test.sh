@@ -108,6 +108,7 @@ stock_lane() {
 	on_host header "Header: in C, in C++, installed" tests/header-test.sh
 	on_host man "Man page: format, the header's names, the example" tests/man-test.sh
 	on_host crate-test "Crate: builds, documentation, publishing" tests/crate-test.sh
+	on_host bench-test "Benchmarks: what is marked and recorded" tests/bench-test.sh
 	in_user_space
 	FUZZ_CALLS=100000 in_kernel stock
 	FUZZ_CALLS=100000 in_kernel_32 stock
