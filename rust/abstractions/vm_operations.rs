@@ -124,9 +124,10 @@ impl FaultResult {
 ///
 /// # Invariants
 ///
-/// `vmf` is the argument of a `->fault` that has not returned, or of a `->map_pages` that answers in
-/// its place; the lock that core mm called it under is held, so `vmf->vma` is valid; that VMA's
-/// `vm_ops` is the table of a `Wrapped<T>`.
+/// `vmf` is the argument of a `->fault`, or of a `->map_pages` that answers in its place, that has not
+/// returned. The lock that core mm called it under is held, so `vmf->vma` is valid; that VMA's `vm_ops`
+/// is the table of a `Wrapped<T>`. The RCU read-side critical section that core mm calls `->map_pages`
+/// in has been left, but for the one in a [`ReadFault`].
 pub(crate) struct Fault<'a, T: FaultHandler> {
     vmf: NonNull<vm_fault>,
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
@@ -551,7 +552,7 @@ impl<T: FaultHandler> Wrapped<T> {
     /// To be called by core mm, as the `->map_pages` of a VMA with this table, under its lock.
     unsafe extern "C" fn map_pages(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
         // INVARIANT: Core mm calls this under the lock that it calls `->fault` under, and with the
-        // same argument.
+        // same argument. It is in a `ReadFault` until `map_stand_ins`.
         let read = ReadFault(Fault {
             // SAFETY: Core mm passes a valid pointer.
             vmf: unsafe { NonNull::new_unchecked(vmf) },
