@@ -30,6 +30,7 @@
 //! locks inside [`shadow_pages`] and [`eventfd`], and that of the list of mappings, which is taken
 //! below 2 and never in a fault, have nothing inside.
 
+pub(crate) mod atomic;
 pub(crate) mod barrier;
 pub(crate) mod bindings;
 pub(crate) mod debugfs;

@@ -12,6 +12,7 @@
 //! system's own table back.
 
 use super::{
+    atomic::update,
     bindings,
     errno::eopnotsupp,
     file::MappedFile,
@@ -512,13 +513,7 @@ impl<T: FaultHandler> Wrapped<T> {
     fn map_zero_pages_from(&self, pgoff: u64) {
         // Relaxed: who relies on it, `WrappedVma::restore`, has waited for this fault by the VMA
         // lock, as has who copies the VMA.
-        let mut lowest = self.lowest_zero_page.load(Relaxed);
-        while pgoff < lowest {
-            match self.lowest_zero_page.cmpxchg(lowest, pgoff, Relaxed) {
-                Ok(_) => break,
-                Err(other) => lowest = other,
-            }
-        }
+        update(&self.lowest_zero_page, |lowest| lowest.min(pgoff));
     }
 
     /// The `Wrapped` of a VMA.

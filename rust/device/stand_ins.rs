@@ -7,6 +7,7 @@
 
 use crate::{
     abstractions::{
+        atomic::update,
         barrier::smp_mb,
         bindings::{
             nosigbus_status,
@@ -316,17 +317,6 @@ impl StandIns {
         Line {
             stand_ins: self,
             to_root: true,
-        }
-    }
-}
-
-/// Changes a value to what `new` makes of it.
-pub(super) fn update(value: &Atomic<u64>, new: impl Fn(u64) -> u64) {
-    let mut old = value.load(Relaxed);
-    while new(old) != old {
-        match value.cmpxchg(old, new(old), Relaxed) {
-            Ok(_) => break,
-            Err(other) => old = other,
         }
     }
 }

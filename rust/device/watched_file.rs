@@ -4,12 +4,10 @@
 //!
 //! Documentation/growth.rst argues why this is right; tests/model checks it.
 
-use super::stand_ins::{
-    update,
-    StandIns, //
-};
+use super::stand_ins::StandIns;
 use crate::{
     abstractions::{
+        atomic::update,
         bindings::nosigbus_status,
         file::Inode,
         fsnotify::{

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What `kernel::sync::atomic` lacks.
+
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// Changes a value to what `new` makes of it. Relaxed: orders nothing.
+pub(crate) fn update(value: &Atomic<u64>, new: impl Fn(u64) -> u64) {
+    let mut old = value.load(Relaxed);
+    while new(old) != old {
+        match value.cmpxchg(old, new(old), Relaxed) {
+            Ok(_) => break,
+            Err(other) => old = other,
+        }
+    }
+}
