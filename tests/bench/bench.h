@@ -116,6 +116,17 @@ static inline void contest(const char *name, int rounds, const struct subject *s
 		}
 }
 
+/* Opted in, against not. */
+static inline void against_plain(const char *name, int rounds, double (*measure)(const void *arg),
+				 const void *plain, const void *opted_in)
+{
+	contest(name, rounds, (const struct subject []){
+		{ "plain", measure, plain },
+		{ "opted-in", measure, opted_in },
+		{},
+	});
+}
+
 static inline int device(void)
 {
 	static int fd = -1;

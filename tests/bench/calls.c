@@ -172,19 +172,13 @@ static double unmapping(const void *arg)
 	return start;
 }
 
-/* Opted in, against not. */
-static void against_plain(const char *name, double (*measure)(const void *arg), int rounds,
-			  enum backing backing, enum class class, size_t size)
+static void call(const char *name, double (*measure)(const void *arg), int rounds,
+		 enum backing backing, enum class class, size_t size)
 {
 	struct call plain = { backing, class, false, size }, opted_in = plain;
-	const struct subject subjects[] = {
-		{ "plain", measure, &plain },
-		{ "opted-in", measure, &opted_in },
-		{},
-	};
 
 	opted_in.opted_in = true;
-	contest(name, rounds, subjects);
+	against_plain(name, rounds, measure, &plain, &opted_in);
 }
 
 int main(void)
@@ -195,22 +189,22 @@ int main(void)
 	} growths[] = { { "1", 1 }, { "16", 16 }, { "512", 512 } };
 	char name[64];
 
-	against_plain("enable-disable-untouched", to_and_fro, ROUNDS, MEMFD, SHARED_READ, 0);
-	against_plain("enable-disable-touched", to_and_fro, ROUNDS, MEMFD, SHARED_READ, LEN);
-	against_plain("enable-disable-shared-write", to_and_fro, ROUNDS, MEMFD, SHARED_WRITE, 0);
+	call("enable-disable-untouched", to_and_fro, ROUNDS, MEMFD, SHARED_READ, 0);
+	call("enable-disable-touched", to_and_fro, ROUNDS, MEMFD, SHARED_READ, LEN);
+	call("enable-disable-shared-write", to_and_fro, ROUNDS, MEMFD, SHARED_WRITE, 0);
 	for (int i = 0; i < 3; i++) {
 		snprintf(name, sizeof(name), "growth-zero-%s", growths[i].name);
-		against_plain(name, growth, ROUNDS, MEMFD, SHARED_READ, growths[i].pages * PAGE);
+		call(name, growth, ROUNDS, MEMFD, SHARED_READ, growths[i].pages * PAGE);
 		snprintf(name, sizeof(name), "growth-shadow-%s", growths[i].name);
-		against_plain(name, growth, ROUNDS, MEMFD, SHARED_WRITE, growths[i].pages * PAGE);
+		call(name, growth, ROUNDS, MEMFD, SHARED_WRITE, growths[i].pages * PAGE);
 	}
-	against_plain("write-memfd", writing, ROUNDS, MEMFD, SHARED_READ, PAGE);
-	against_plain("write-ext4", writing, ROUNDS, EXT4, SHARED_READ, PAGE);
-	against_plain("write-64k-memfd", writing, ROUNDS, MEMFD, SHARED_READ, 1 << 16);
-	against_plain("write-another-ext4", writing_another, ROUNDS, EXT4, SHARED_READ, PAGE);
-	against_plain("ftruncate-memfd", truncating, ROUNDS, MEMFD, SHARED_READ, PAGE);
-	against_plain("ftruncate-ext4", truncating, ROUNDS, EXT4, SHARED_READ, PAGE);
-	against_plain("fork-1g", forking, 3, MEMFD, SHARED_READ, HUGE);
-	against_plain("munmap-1g", unmapping, 3, MEMFD, SHARED_READ, HUGE);
+	call("write-memfd", writing, ROUNDS, MEMFD, SHARED_READ, PAGE);
+	call("write-ext4", writing, ROUNDS, EXT4, SHARED_READ, PAGE);
+	call("write-64k-memfd", writing, ROUNDS, MEMFD, SHARED_READ, 1 << 16);
+	call("write-another-ext4", writing_another, ROUNDS, EXT4, SHARED_READ, PAGE);
+	call("ftruncate-memfd", truncating, ROUNDS, MEMFD, SHARED_READ, PAGE);
+	call("ftruncate-ext4", truncating, ROUNDS, EXT4, SHARED_READ, PAGE);
+	call("fork-1g", forking, 3, MEMFD, SHARED_READ, HUGE);
+	call("munmap-1g", unmapping, 3, MEMFD, SHARED_READ, HUGE);
 	return 0;
 }

@@ -52,7 +52,6 @@ static double per_page(const void *arg)
 
 #define SUBJECT(name, ...) { name, per_page, &(const struct access){ __VA_ARGS__ } }
 
-/* Opted in, against not. */
 static void inside(const char *name, enum backing backing, enum class class, bool writes,
 		   bool large_folios)
 {
@@ -60,14 +59,9 @@ static void inside(const char *name, enum backing backing, enum class class, boo
 		backing, class, .writes = writes, .apart = 1, .large_folios = large_folios,
 	};
 	struct access opted_in = plain;
-	const struct subject subjects[] = {
-		{ "plain", per_page, &plain },
-		{ "opted-in", per_page, &opted_in },
-		{},
-	};
 
 	opted_in.opted_in = true;
-	contest(name, ROUNDS, subjects);
+	against_plain(name, ROUNDS, per_page, &plain, &opted_in);
 }
 
 int main(void)

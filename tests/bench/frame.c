@@ -4,9 +4,7 @@
  * client has truncated it, with what may be done against SIGBUS. Per frame.
  */
 
-#include "bench.h"
-
-#include <signal.h>
+#include "handler.h"
 
 #define ROUNDS	5
 #define FRAMES	2
@@ -30,20 +28,7 @@ struct buffer {
 	bool first;
 };
 
-static char *pool;
-static size_t around;
 static u64 sum;
-
-static void on_sigbus(int sig, siginfo_t *info, void *context)
-{
-	char *at = around == BUFFER ? pool : (char *)((unsigned long)info->si_addr & ~(PAGE - 1));
-
-	(void)sig;
-	(void)context;
-	if (mmap(at, around, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		 0) == MAP_FAILED)
-		abort();
-}
 
 static void frame(const struct buffer *b, int fd)
 {
@@ -66,7 +51,7 @@ static double per_frame(const void *arg)
 		: map(MEMFD, SHARED_READ, fd, BUFFER);
 	if (b->approach == OPTED_IN)
 		enable(pool, BUFFER);
-	around = b->approach == HANDLER_POOL ? BUFFER : PAGE;
+	handler_maps = b->approach == HANDLER_POOL ? BUFFER : PAGE;
 	if (b->truncated)
 		MUST(ftruncate(fd, 0));
 	if (!b->first)
@@ -85,9 +70,7 @@ static double per_frame(const void *arg)
 
 int main(void)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
-
-	MUST(sigaction(SIGBUS, &sa, NULL));
+	handle_sigbus();
 	contest("frame-first", ROUNDS, (const struct subject []){
 		SUBJECT("plain", PLAIN, .first = true),
 		SUBJECT("opted-in", OPTED_IN, .first = true),

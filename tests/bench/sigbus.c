@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Reading pages past EOF: opted in, and with a SIGBUS handler that maps memory. Per page. */
 
-#include "bench.h"
-
-#include <signal.h>
+#include "handler.h"
 
 #define PAGES	512
 #define LEN	(PAGES * PAGE)
@@ -11,23 +9,8 @@
 
 struct handling {
 	bool opted_in;
-	/* How much the handler maps. */
-	size_t around;
+	size_t handler_maps;
 };
-
-static char *addr;
-static size_t around;
-
-static void on_sigbus(int sig, siginfo_t *info, void *context)
-{
-	char *at = around == LEN ? addr : (char *)((unsigned long)info->si_addr & ~(PAGE - 1));
-
-	(void)sig;
-	(void)context;
-	if (mmap(at, around, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		 0) == MAP_FAILED)
-		abort();
-}
 
 static double per_page(const void *arg)
 {
@@ -35,14 +18,14 @@ static double per_page(const void *arg)
 	int fd = new_file(MEMFD, 0);
 	u64 start;
 
-	addr = map(MEMFD, SHARED_READ, fd, LEN);
-	around = h->around;
+	pool = map(MEMFD, SHARED_READ, fd, LEN);
+	handler_maps = h->handler_maps;
 	if (h->opted_in)
-		enable(addr, LEN);
+		enable(pool, LEN);
 	start = now();
-	read_pages(addr, LEN, 1);
+	read_pages(pool, LEN, 1);
 	start = now() - start;
-	MUST(munmap(addr, LEN));
+	MUST(munmap(pool, LEN));
 	close(fd);
 	return (double)start / PAGES;
 }
@@ -51,9 +34,7 @@ static double per_page(const void *arg)
 
 int main(void)
 {
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
-
-	MUST(sigaction(SIGBUS, &sa, NULL));
+	handle_sigbus();
 	contest("sigbus", ROUNDS, (const struct subject []){
 		SUBJECT("opted-in", true),
 		SUBJECT("handler-page", false, PAGE),
