@@ -3,7 +3,7 @@
 # make            the module, for the kernel tree KDIR, with your own toolchain
 # make run        everything from nothing: a stock Debian kernel in QEMU, the demo
 # make test       every test, in the stock and in the debug kernel
-# make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=debug,
+# make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=full,
 #                 with SEED= a given one
 # make kcsan      the race tests in a kernel with KCSAN (a build of its own)
 # make fuzz       trinity against /dev/nosigbus, FUZZ_CALLS=1000000 (an hour) in the stock
@@ -24,7 +24,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nosigbus
 RELEASE := samples/release
 PROGRAMS := nosigbus nosigbus-compositor nosigbus-hostile nosigbus-writer
-STRESS_KERNEL ?= debug
+STRESS_KERNEL ?= full
 
 modules:
 	@tests/check-kdir.sh '$(KDIR)'
@@ -85,13 +85,13 @@ lint:
 
 # The module for a kernel of tests/kernel.sh, and user space: Kbuild and cargo
 # know what has to be built again.
-build/stock/nosigbus.ko build/debug/nosigbus.ko build/kcsan/nosigbus.ko: build/%/nosigbus.ko: FORCE
+build/stock/nosigbus.ko build/debug/nosigbus.ko build/full/nosigbus.ko build/kcsan/nosigbus.ko: build/%/nosigbus.ko: FORCE
 	@tests/build-module.sh $*
 
 $(PROGRAMS:%=build/$(RELEASE)/%) &: FORCE
 	@tests/build-samples.sh
 
-# What tests/programs.sh runs.
+# What tests/guest/programs.sh runs.
 build/programs: FORCE
 	@mkdir -p $@
 	@tests/toolchain.sh run $(MAKE) -s -C tests/programs CC=gcc-14 OUT='$(CURDIR)/$@'
@@ -101,7 +101,7 @@ build/man/%: Documentation/%.rst
 	@mkdir -p $(@D)
 	@tests/toolchain.sh run rst2man --verbose --strict $< $@
 
-# What tests/crate.sh runs.
+# What tests/guest/crate.sh runs.
 build/crate: FORCE
 	@tests/build-crate.sh
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# tests/boot.sh [--kernel stock|debug|kcsan] [--share DIR] [--no-module] [-- COMMAND...]
+# tests/boot.sh [--kernel stock|debug|full|kcsan] [--share DIR] [--no-module] [-- COMMAND...]
 #
 # Boots that kernel (stock) under QEMU with the module loaded, runs COMMAND as
 # root in the same directory, and exits with its status; without COMMAND, opens
@@ -20,7 +20,7 @@
 #
 # BOOT_MEM, BOOT_CPUS: its memory (2G, stock; 4G) and CPUs (2). BOOT_ENV: names of
 # variables to hand on. BOOT_KERNEL_DIR: a kernel other than those of kernel.sh,
-# in the same layout. BOOT_KMEMLEAK=: no memory leak scan (debug, half a minute).
+# in the same layout. BOOT_KMEMLEAK=: no memory leak scan (debug and full, half a minute).
 # BOOT_ICOUNT=yes: one CPU, whose clock counts its instructions, one a nanosecond.
 # BOOT_PLUGIN: a plugin of QEMU's, with its arguments.
 #
@@ -59,7 +59,7 @@ case $kernel in
 stock) memory=2G append= ;;
 # Without slab_debug=U, SLUB's per-CPU sheaves keep stale pointers to objects
 # that were handed out, and kmemleak takes some thirty leaked ones as in use.
-debug) memory=4G append=slab_debug=U ;;
+debug | full) memory=4G append=slab_debug=U ;;
 # Emulated CPUs do less in the time that KCSAN waits for another access. They get
 # more of it, and it waits more often.
 kcsan) memory=4G append="kcsan.udelay_task=300 kcsan.udelay_interrupt=60 kcsan.skip_watch=2000" ;;
@@ -106,8 +106,8 @@ make_initramfs() { # DIR FILE
 	mkdir -p "$dir"/{bin,dev,lower,upper,root,modules}
 	cp "$ROOT/usr/bin/busybox" "$dir/bin"
 	ln -s busybox "$dir/bin/sh"
-	install -m 755 "$REPO/tests/guest-initramfs.sh" "$dir/init"
-	cp "$REPO/tests/guest-init.sh" "$dir"
+	install -m 755 "$REPO/tests/guest/initramfs.sh" "$dir/init"
+	cp "$REPO/tests/guest/init.sh" "$dir/guest-init.sh"
 	: >"$dir/modules/order"
 	if [[ -d $tree ]]; then
 		for path in $(module_files "$tree" 9pnet_virtio 9p overlay); do
@@ -200,7 +200,7 @@ else
 fi
 
 {
-	[[ $kernel == debug && -z $interactive ]] && leaks=${BOOT_KMEMLEAK-yes} || leaks=
+	[[ $kernel =~ ^(debug|full)$ && -z $interactive ]] && leaks=${BOOT_KMEMLEAK-yes} || leaks=
 	printf '%s=%q\n' MODULE "${module:+$ko}" KMEMLEAK "$leaks" CONSOLE "$console" \
 		HOSTNAME "nosigbus-$kernel"
 } >"$work/boot/settings"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Builds what tests/crate.sh runs, into build/crate: the tests of the crate nosigbus
+# Builds what tests/guest/crate.sh runs, into build/crate: the tests of the crate nosigbus
 # and its examples, and the C sample, against the header where it has been installed.
 
 set -euo pipefail

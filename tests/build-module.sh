@@ -4,7 +4,7 @@
 # Builds build/KERNEL/nosigbus.ko for a kernel of tests/kernel.sh, inside the
 # toolchain root.
 #
-# usage: build-module.sh stock|debug|kcsan [MAKE-ARGUMENT...]
+# usage: build-module.sh stock|debug|full|kcsan [MAKE-ARGUMENT...]
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh

@@ -25,7 +25,7 @@ logged fuzz tests/toolchain.sh run gcc-14 -std=gnu11 -O2 -Wall -Wextra -Werror -
 step "Fuzzing: ${FUZZ_CALLS:-1000000} calls in the $kernel kernel"
 status=0
 BOOT_TIMEOUT=${BOOT_TIMEOUT:-14400} tests/boot.sh --kernel "$kernel" -- \
-	tests/fuzz/run.sh build/fuzz/trinity.so "$results" "${FUZZ_CALLS:-1000000}" "${FUZZ_SEED:-1}" \
+	tests/guest/fuzz.sh build/fuzz/trinity.so "$results" "${FUZZ_CALLS:-1000000}" "${FUZZ_SEED:-1}" \
 	>"$results/fuzz.tap" || status=$?
 cat "$results/fuzz.tap" "$results/runs" || true
 tests/toolchain.sh run tests/report.py "$stock/build" "fuzz=$results/fuzz.tap" || status=1

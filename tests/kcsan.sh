@@ -47,9 +47,9 @@ RACE_SECONDS=${RACE_SECONDS:-10} FUZZ_CALLS=${FUZZ_CALLS:-20000} \
 	tests/boot.sh --kernel kcsan -- bash -c '
 		status=0
 		results=$1 few=($2) all=($3)
-		tests/selftests/run.sh --root --few build/selftests "$results" "${few[@]}" || status=$?
+		tests/guest/selftests.sh --root --few build/selftests "$results" "${few[@]}" || status=$?
 		((${#all[@]} == 0)) ||
-			tests/selftests/run.sh --root build/selftests "$results" "${all[@]}" || status=$?
+			tests/guest/selftests.sh --root build/selftests "$results" "${all[@]}" || status=$?
 		cat /sys/kernel/debug/kcsan >"$results/counters"
 		exit $status
 	' guest "$results" "${few[*]}" "${all[*]}" || status=$?

@@ -15,6 +15,7 @@
 #       7.3.4, 7.2 (the newest 7.2) or 7.2.12+deb13-amd64
 #   tests/kernel.sh debug   tests/kernel/debug.config, built from the newest
 #       linux-source of trixie-backports, or DEBUG_KERNEL_VERSION= 7.2 or 7.2.11
+#   tests/kernel.sh full    the same with tests/kernel/full.config on top
 #   tests/kernel.sh kcsan   the same with tests/kernel/kcsan.config on top
 #
 # Everything comes through apt, which checks the archive's signatures.
@@ -302,9 +303,9 @@ debug() {
 }
 
 case ${1-} in
-stock | debug | kcsan) ;;
+stock | debug | full | kcsan) ;;
 *)
-	printf 'usage: tests/kernel.sh stock|debug|kcsan\n' >&2
+	printf 'usage: tests/kernel.sh stock|debug|full|kcsan\n' >&2
 	exit 2
 	;;
 esac
@@ -317,5 +318,5 @@ TOOLS=$(key "$(dpkg-query --admindir="$ROOT/var/lib/dpkg" -W \
 case $1 in
 stock) stock ;;
 debug) debug debug "$CONFIGS/debug.config" ;;
-kcsan) debug kcsan "$CONFIGS"/{debug,kcsan}.config ;;
+full | kcsan) debug "$1" "$CONFIGS"/{debug,"$1"}.config ;;
 esac

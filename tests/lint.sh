@@ -51,7 +51,7 @@ check "checkpatch, module" "${checkpatch[@]}" --file "${kernel_c[@]}" "${rust[@]
 # In user space volatile makes an access happen, and the test harness is macros.
 check "checkpatch, tests" "${checkpatch[@]}" --ignore VOLATILE,NAKED_SSCANF,COMPLEX_MACRO \
 	--file "${user_c[@]}"
-check "man page" tests/man-test.sh format
+check "man page" tests/host/man.sh format
 
 if ((${#failed[@]})); then
 	die "lint found something, in:$(printf ' [%s]' "${failed[@]}")" "mend it; rustfmt without --check formats the files"

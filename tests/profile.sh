@@ -36,7 +36,7 @@ step "Profile: in a guest whose clock counts instructions"
 # Spaces around each, for bench.h.
 BENCH_PROFILE=" ${contests[*]} " BOOT_ENV=BENCH_PROFILE BOOT_ICOUNT=yes \
 	BOOT_PLUGIN="$out/plugin.so,out=$out/counts" \
-	tests/boot.sh -- tests/bench/run.sh "$out" faults sigbus calls >"$out/values.txt"
+	tests/boot.sh -- tests/guest/bench.sh "$out" faults sigbus calls >"$out/values.txt"
 
 for contest in "${contests[@]}"; do
 	grep -q "^value $contest " "$out/values.txt" ||

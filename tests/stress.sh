@@ -26,4 +26,4 @@ logged stress tests/toolchain.sh run make -C tests/stress CC=gcc-14 "OUT=$REPO/b
 export STRESS_SECONDS=${STRESS_SECONDS:-1200}
 # Setting up, the end of all processes, and the search for leaks take their time as well.
 BOOT_ENV="STRESS_SECONDS STRESS_MEMORY SEED" BOOT_TIMEOUT=$((STRESS_SECONDS + 900)) \
-	tests/boot.sh --kernel "$kernel" -- tests/stress/run.sh build/stress/stress "$results"
+	tests/boot.sh --kernel "$kernel" -- tests/guest/stress.sh build/stress/stress "$results"

@@ -76,8 +76,8 @@ in_kernel() {
 	# shellcheck disable=SC2016 # for the shell in the guest
 	in_guest "$1" "$1" bash -c '
 		status=0
-		tests/selftests/run.sh "${@:2}" build/selftests "$1" || status=$?
-		tests/samples.sh build/samples/release "$1" || status=$?
+		tests/guest/selftests.sh "${@:2}" build/selftests "$1" || status=$?
+		tests/guest/samples.sh build/samples/release "$1" || status=$?
 		exit $status
 	' guest "$results/$1" "${@:2}"
 }
@@ -86,7 +86,7 @@ in_kernel() {
 # What is particular to these does not depend on the file system.
 in_kernel_32() {
 	step "Selftests: in the $1 kernel, as 32-bit programs"
-	in_guest "$1" "${1}32" tests/selftests/run.sh --root --few build/selftests32 \
+	in_guest "$1" "${1}32" tests/guest/selftests.sh --root --few build/selftests32 \
 		"$results/${1}32" "${@:2}"
 }
 
@@ -96,19 +96,19 @@ in_user_space() {
 	# shellcheck disable=SC2016 # for the shell in the guest
 	in_guest stock user-space bash -c '
 		status=0
-		tests/crate.sh build/crate "$1" || status=$?
-		tests/programs.sh "$1" || status=$?
-		tests/wayland.sh build/samples/release "$1" || status=$?
+		tests/guest/crate.sh build/crate "$1" || status=$?
+		tests/guest/programs.sh "$1" || status=$?
+		tests/guest/wayland.sh build/samples/release "$1" || status=$?
 		exit $status
 	' guest "$results/user-space"
 }
 
 stock_lane() {
-	on_host kdir "Build trees: what plain make says of good and bad ones" tests/kdir-test.sh "$stock"
-	on_host header "Header: in C, in C++, installed" tests/header-test.sh
-	on_host man "Man page: format, the header's names, the example" tests/man-test.sh
-	on_host crate-test "Crate: builds, documentation, publishing" tests/crate-test.sh
-	on_host bench-test "Benchmarks: what is marked and recorded" tests/bench-test.sh
+	on_host kdir "Build trees: what plain make says of good and bad ones" tests/host/kdir.sh "$stock"
+	on_host header "Header: in C, in C++, installed" tests/host/header.sh
+	on_host man "Man page: format, the header's names, the example" tests/host/man.sh
+	on_host crate-test "Crate: builds, documentation, publishing" tests/host/crate.sh
+	on_host bench-test "Benchmarks: what is marked and recorded" tests/host/bench-table.sh
 	in_user_space
 	FUZZ_CALLS=100000 in_kernel stock
 	FUZZ_CALLS=100000 in_kernel_32 stock

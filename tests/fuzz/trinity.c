@@ -72,7 +72,7 @@ union request {
 };
 
 /*
- * Of all processes. tests/fuzz/run.sh reads all but the last as numbers of eight
+ * Of all processes. tests/guest/fuzz.sh reads all but the last as numbers of eight
  * bytes and knows the order.
  */
 struct counts {

@@ -2,7 +2,7 @@
 /*
  * Who reads one page past EOF after the other is given the zero page ahead, up to
  * the end of what core mm would map of the file (fault_around_bytes), and who reads
- * here and there is not. Needs root, and what run.sh has set up.
+ * here and there is not. Needs root, and what selftests.sh has set up.
  */
 
 #include "failing.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* File systems that run.sh has made to fail: full, over quota, on a broken disk. */
+/* File systems that selftests.sh has made to fail: full, over quota, on a broken disk. */
 #ifndef _NOSIGBUS_FAILING_H
 #define _NOSIGBUS_FAILING_H
 

@@ -6,7 +6,7 @@
  * and changed nothing; nothing is half done, and nothing is left behind.
  *
  * Steps of the kernel's own paths to the module fail as well. What is checked is the state
- * of the mapping, of the file and of the module. Needs root, what run.sh has set up, and a
+ * of the mapping, of the file and of the module. Needs root, what selftests.sh has set up, and a
  * kernel that injects failures, as the debug kernel does.
  */
 

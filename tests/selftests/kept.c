@@ -3,7 +3,7 @@
  * What is written to kept pages is not lost: shadow pages inside the file that stand
  * in for what the file system has refused, with NOSIGBUS_RECORD_ERRORS.
  * record_errors.c has what they are and how they are told of. Needs root, and what
- * run.sh has set up.
+ * selftests.sh has set up.
  */
 
 #include "failing.h"

@@ -432,7 +432,7 @@ TEST_F(huge, shrunk_file_reads_zero)
 	EXPECT_EQ(pages_of(0, self->addr, 0, pages), pages);
 }
 
-/* A file system that nobody can write to, and whose files cannot shrink: run.sh has made it. */
+/* A file system that nobody can write to, and whose files cannot shrink: selftests.sh has made it. */
 FIXTURE(read_only_fs) {
 	int device, fd;
 	struct stat before;

@@ -163,7 +163,7 @@ static inline char *map_file(enum class class, int fd, size_t len)
 	return mmap(NULL, len, class_prot(class), class_flags(class), fd, 0);
 }
 
-/* What a file is on. run.sh has made the file systems. */
+/* What a file is on. selftests.sh has made the file systems. */
 enum backing {
 	MEMFD, TMPFS, TMPFS_HUGE, EXT4, XFS, BTRFS, P9,
 	/* New; there before in the lower layer, and copied up; still in the lower layer. */
@@ -173,14 +173,14 @@ enum backing {
 #define BACKING_DIR_OVERLAY	"overlay"
 #define BACKING_DIR_LOWER	"ext4/overlay/lower"
 
-/* The file system of this name, below the directory that run.sh has made; NULL without it. */
+/* The file system of this name, below the directory that selftests.sh has made; NULL without it. */
 static inline const char *fs_path(const char *name)
 {
 	static char path[PATH_MAX];
 	const char *dir = getenv("NOSIGBUS_FS");
 
 	if (!dir) {
-		fprintf(stderr, "# no file systems to test on: run tests/selftests/run.sh\n");
+		fprintf(stderr, "# no file systems to test on: run tests/guest/selftests.sh\n");
 		return NULL;
 	}
 	snprintf(path, sizeof(path), "%s/%s", dir, name);

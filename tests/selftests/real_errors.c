@@ -2,7 +2,7 @@
 /*
  * Faults inside EOF that fail: no space, over quota, an I/O error, broken memory.
  * An opted-in mapping gets the same signal as a plain one, while its pages past EOF
- * are answered. Needs root, and what run.sh has set up.
+ * are answered. Needs root, and what selftests.sh has set up.
  */
 
 #include "failing.h"

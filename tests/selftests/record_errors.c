@@ -2,7 +2,7 @@
 /*
  * NOSIGBUS_RECORD_ERRORS: faults inside EOF that the file system fails at get a
  * stand-in, and NOSIGBUS_STATUS tells of them. real_errors.c has what happens
- * without it. Needs root, and what run.sh has set up.
+ * without it. Needs root, and what selftests.sh has set up.
  */
 
 #include "failing.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The crate with the module: tests/crate.sh runs this in a guest. SMALL_TMPFS is the directory of
+//! The crate with the module: tests/guest/crate.sh runs this in a guest. SMALL_TMPFS is the directory of
 //! an empty tmpfs with space for 16 pages.
 
 use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};

@@ -5,14 +5,14 @@
 # says, and that its example does in the stock kernel what it shows, as a 64-bit and
 # as a 32-bit program. Prints TAP; exits 1 if anything failed.
 #
-# usage: man-test.sh [format]
+# usage: man.sh [format]
 #
 # "format" is the first part only.
 
 # shellcheck disable=SC2317 # check calls the functions
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 
@@ -40,12 +40,12 @@ has_no_flaw() { # SECTION
 }
 
 agrees() {
-	inside python3 tests/man-page.py "$1" "$page" "$header"
+	inside python3 tests/host/man-page.py "$1" "$page" "$header"
 }
 
 compiles() { # BITS
 	mkdir -p "$work/$1"
-	inside python3 tests/man-page.py program "$page" >"$work/example.c" &&
+	inside python3 tests/host/man-page.py program "$page" >"$work/example.c" &&
 		inside gcc-14 "-m$1" -Wall -Wextra -pedantic -Werror -O2 -Iinclude/uapi \
 			-o "$work/$1/example" "$work/example.c"
 }
@@ -53,8 +53,8 @@ compiles() { # BITS
 # One guest for both programs. What they print is compared afterwards.
 guest_ends_well() {
 	make -s build/stock/nosigbus.ko &&
-		inside python3 tests/man-page.py session "$page" >"$work/session" &&
-		tests/boot.sh -- tests/man-session.sh "$work/session" "$work/64" "$work/32"
+		inside python3 tests/host/man-page.py session "$page" >"$work/session" &&
+		tests/boot.sh -- tests/guest/man-session.sh "$work/session" "$work/64" "$work/32"
 }
 
 as_shown() { # BITS

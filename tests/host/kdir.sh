@@ -4,11 +4,11 @@
 # What a kernel developer's plain "make KDIR=..." does: builds with a good tree,
 # says in one line what a bad one lacks. Prints TAP.
 #
-# usage: kdir-test.sh KERNEL-DIRECTORY (as tests/kernel.sh prints it)
+# usage: kdir.sh KERNEL-DIRECTORY (as tests/kernel.sh prints it)
 
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 good=$1

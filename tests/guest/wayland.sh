@@ -16,7 +16,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$2"
 tap=$2/wayland.tap
-pictures=${here%/*}/build/pictures
+pictures=${here%/*/*}/build/pictures
 mkdir -p "$pictures"
 rm -f "$pictures"/{compositor,weston}-*.png
 work=$(mktemp -d)

@@ -4,7 +4,7 @@
 # Runs the stress test in a guest (tests/boot.sh), as root: with the file systems of
 # the selftests, and in a memory cgroup with little memory and some swap.
 #
-# usage: run.sh PROGRAM RESULTDIR
+# usage: stress.sh PROGRAM RESULTDIR
 #
 # What it prints (TAP) goes to RESULTDIR/stress.tap as well. Fails if a test did, or if
 # something could not be set up or taken down. STRESS_MEMORY is how much memory the
@@ -15,8 +15,8 @@ program=$1
 results=$2
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$results"
-# shellcheck source-path=SCRIPTDIR source=../selftests/file-systems.sh
-. "$here/../selftests/file-systems.sh"
+# shellcheck source-path=SCRIPTDIR source=file-systems.sh
+. "$here/file-systems.sh"
 
 # All of it allocated, so that swapping takes no more memory.
 fallocate -l 256M "$images/swap"

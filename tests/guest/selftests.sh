@@ -3,9 +3,9 @@
 #
 # Runs the selftests in a guest (tests/boot.sh), as root.
 #
-# usage: run.sh [--root] [--few] BINDIR RESULTDIR [PROGRAM...]
+# usage: selftests.sh [--root] [--few] BINDIR RESULTDIR [PROGRAM...]
 #
-# The programs, all of them without PROGRAM, are those of this directory's *.c;
+# The programs, all of them without PROGRAM, are those of tests/selftests;
 # BINDIR has them built, NOSIGBUS_KO is the module. What each prints (TAP) goes to
 # RESULTDIR/NAME.tap; tests/report.py reads it, and takes a program that could not
 # be run for a failed one. Each runs as an unprivileged user as well, on few file
@@ -18,7 +18,7 @@ while [[ $1 == --* ]]; do
 	case $1 in
 	--root) root_only=yes ;;
 	--few) few_only=yes ;;
-	*) echo "run.sh: $1: no such option" >&2 && exit 2 ;;
+	*) echo "selftests.sh: $1: no such option" >&2 && exit 2 ;;
 	esac
 	shift
 done
@@ -28,7 +28,7 @@ shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$results"
 if (($# == 0)); then
-	for program in "$here"/*.c; do
+	for program in "$here"/../selftests/*.c; do
 		set -- "$@" "$(basename "$program" .c)"
 	done
 	rm -f "$results"/*.tap

@@ -7,8 +7,8 @@
 
 # shellcheck disable=SC2317 # check calls the functions
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 

@@ -5,7 +5,7 @@
 # (tests/boot.sh) that need not survive it, as an unprivileged user in a memory
 # cgroup.
 #
-# usage: run.sh TRINITY.SO RESULTDIR CALLS SEED
+# usage: fuzz.sh TRINITY.SO RESULTDIR CALLS SEED
 #
 # Prints TAP. There are runs of trinity until there are CALLS calls: the first with
 # SEED, and each that follows with that of the run before it plus its processes, since

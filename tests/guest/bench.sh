@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# usage: run.sh BINDIR PROGRAM...
+# usage: bench.sh BINDIR PROGRAM...
 #
-# Runs benchmarks in a guest (tests/boot.sh), as root: those of this directory,
+# Runs benchmarks in a guest (tests/boot.sh), as root: those of tests/bench,
 # built, in BINDIR. What they print goes to stdout. For tests/profile.sh, it leaves the
 # kernel's symbols there.
 set -euo pipefail

@@ -6,12 +6,12 @@
 # be published. In the toolchain root; asks the registry, uploads nothing. Prints TAP;
 # exits 1 if anything failed.
 #
-# usage: crate-test.sh
+# usage: crate.sh
 
 # shellcheck disable=SC2317 # check calls the functions
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 

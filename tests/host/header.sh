@@ -5,12 +5,12 @@
 # C and as C++, 32-bit and 64-bit, and is where "make headers_install" says. Prints
 # TAP; exits 1 if anything failed.
 #
-# usage: header-test.sh
+# usage: header.sh
 
 # shellcheck disable=SC2317 # check calls the functions
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 unset MAKEFLAGS MFLAGS MAKELEVEL
