@@ -48,7 +48,7 @@ step "Benchmarks: in a guest with two CPUs"
 tests/boot.sh -- tests/guest/bench.sh "$out" scaling >"$out/time.txt" || failed "$out/time.txt"
 
 step "Benchmarks: what came out"
-tests/bench.py --commit "$commit" --previous tests/bench/previous.json \
+inside python3 tests/bench.py --commit "$commit" --previous tests/bench/previous.json \
 	--json "$out/bench.json" --chart "$out/performance.svg" \
 	${record:+--document Documentation/performance.rst} \
 	"$out/instructions.txt" "$out/time.txt"

@@ -10,17 +10,19 @@
 # written there is gone afterwards. --no-module leaves the loading to COMMAND,
 # which finds the module's path in NOSIGBUS_KO.
 #
-# The kernel's log is build/boot/console-KERNEL.log. Other exit statuses:
+# KERNEL_FLAVOUR: that of the stock kernel, see kernel.sh. The kernel's log is
+# build/boot/console-KERNEL.log, or console-stock-FLAVOUR.log. Other exit statuses:
 #   97  the guest took longer than BOOT_TIMEOUT (1200 s)
 #   98  the guest did not boot, or died before COMMAND ended
 #   99  the kernel's log has a report (see klog-check.sh), whatever COMMAND said
 #
-# An emulated kernel that dies of its emulation is booted again, twice at most, and
-# COMMAND run again.
+# QEMU is the toolchain root's, on all machines the same.
 #
 # BOOT_MEM, BOOT_CPUS: its memory (2G, stock; 4G) and CPUs (2). BOOT_ENV: names of
 # variables to hand on. BOOT_KERNEL_DIR: a kernel other than those of kernel.sh,
-# in the same layout. BOOT_KMEMLEAK=: no memory leak scan (debug and full, half a minute).
+# in the same layout. BOOT_MODULE: a module other than build/KERNEL/nosigbus.ko, as an
+# absolute path in this checkout or in a DIR. BOOT_KMEMLEAK=: no memory leak scan (debug and
+# full, half a minute).
 # BOOT_ICOUNT=yes: one CPU, whose clock counts its instructions, one a nanosecond.
 # BOOT_PLUGIN: a plugin of QEMU's, with its arguments.
 #
@@ -41,13 +43,13 @@ usage() {
 	exit 2
 }
 
-kernel=stock module=yes shares=("$REPO")
+kernel=stock module=yes shares=("$REPO") visible=()
 while (($#)); do
 	case $1 in
 	--kernel) kernel=${2-} && shift ;;
 	--share)
 		[[ -d ${2-} ]] || die "--share ${2-}: no such directory"
-		shares+=("$(cd "$2" && pwd -P)") && shift
+		shares+=("$(cd "$2" && pwd -P)") && visible+=(--bind "${shares[-1]}") && shift
 		;;
 	--no-module) module= ;;
 	--) shift && break ;;
@@ -83,7 +85,7 @@ kvm_works() {
 }
 
 kvm_starts() {
-	timeout 5 qemu-system-x86_64 -M q35 -accel kvm -cpu host -nodefaults -display none \
+	timeout 5 "$REPO/tests/toolchain.sh" run qemu-system-x86_64 -M q35 -accel kvm -cpu host -nodefaults -display none \
 		-S -monitor stdio <<<quit
 } &>/dev/null
 
@@ -93,7 +95,7 @@ module_files() {
 	shift
 	for name; do
 		IFS=: read -r path needs < <(grep -E "/$name\.ko[.a-z]*:" "$tree/modules.dep") ||
-			die "the kernel has no module $name"
+			continue # built in
 		for word in $needs; do
 			printf '%s\n' "$word"
 		done | tac
@@ -140,13 +142,27 @@ add_share() {
 ROOT=$("$REPO/tests/toolchain.sh")
 DIR=${BOOT_KERNEL_DIR:-$("$REPO/tests/kernel.sh" "$kernel")}
 release=$(<"$DIR/release")
+[[ -z ${BOOT_KERNEL_DIR-} ]] || visible+=(--bind "$(realpath "$DIR")")
+# The guest has its files over 9p, and what it writes to its root in an overlay. A kernel
+# without modules (debug) has these as it is configured here; Debian's cloud kernel has no 9p.
+tree=$DIR/modules/lib/modules/$release
+if [[ -d $tree ]]; then
+	for driver in 9pnet_virtio 9p overlay; do
+		grep -qE "/$driver\.ko[.a-z]*(:|$)" "$tree"/modules.{dep,builtin} ||
+			die "Linux $release cannot be booted as a guest here: it has no $driver" \
+				"take another kernel; modules can be built for this one all the same"
+	done
+fi
 step "Booting Linux $release ($kernel kernel) under QEMU"
-ko=$REPO/build/$kernel/nosigbus.ko
-if [[ -n $module && ! -e $ko ]]; then
-	make -s -C "$REPO" "build/$kernel/nosigbus.ko" >&2 || die "no module to load" "make build/$kernel/nosigbus.ko"
+name=$(kernel_name "$kernel")
+ko=${BOOT_MODULE:-$REPO/build/$name/nosigbus.ko}
+if [[ -n ${BOOT_MODULE-} ]]; then
+	[[ -e $ko ]] || die "BOOT_MODULE=$ko: no such file"
+elif [[ -n $module && ! -e $ko ]]; then
+	make -s -C "$REPO" "build/$name/nosigbus.ko" >&2 || die "no module to load" "make build/$name/nosigbus.ko"
 fi
 
-log=$REPO/build/boot/console-$kernel.log
+log=$REPO/build/boot/console-$name.log
 mkdir -p "$REPO/build/boot" "$CACHE/tmp"
 : >"$log"
 work=$(mktemp -d "$CACHE/tmp/boot.XXXXXX")
@@ -166,8 +182,9 @@ elif kvm_works; then
 else
 	accel=(-accel tcg,thread=multi -cpu max)
 fi
+# sockets: the table that a kernel without ACPI finds its CPUs in has one of each.
 qemu=(
-	qemu-system-x86_64 -M q35 "${accel[@]}" -m "${BOOT_MEM:-$memory}" -smp "$cpus"
+	"$REPO/tests/toolchain.sh" run "${visible[@]}" -- qemu-system-x86_64 -M q35 "${accel[@]}" -m "${BOOT_MEM:-$memory}" -smp "$cpus,sockets=$cpus"
 	-nodefaults -no-user-config -display none -no-reboot
 	-kernel "$DIR/vmlinuz" -initrd "$work/initramfs.cpio"
 	# memmap: a piece of memory as a persistent one, for a file system with DAX.
@@ -202,7 +219,7 @@ fi
 {
 	[[ $kernel =~ ^(debug|full)$ && -z $interactive ]] && leaks=${BOOT_KMEMLEAK-yes} || leaks=
 	printf '%s=%q\n' MODULE "${module:+$ko}" KMEMLEAK "$leaks" CONSOLE "$console" \
-		HOSTNAME "nosigbus-$kernel"
+		HOSTNAME "nosigbus-$name"
 } >"$work/boot/settings"
 {
 	for name in TERM ${BOOT_ENV-}; do
@@ -218,34 +235,16 @@ fi
 	printf '\n'
 } >"$work/boot/command"
 
-# run_command: as long as COMMAND takes; sets rc.
-run_command() {
-	rc=0
-	# The cat, because QEMU makes its stdout non-blocking; stdin is one that never
-	# ends; setpriv, so that QEMU does not outlive this script.
-	setpriv --pdeathsig TERM timeout --foreground -k 5 "${BOOT_TIMEOUT:-1200}" "${qemu[@]}" 0<>"$work/stdin" 2>"$work/qemu.log" | cat ||
-		rc=${PIPESTATUS[0]}
-}
-
-# Emulated CPUs do not always see in order what others write to the kernel's text: now
-# and then one dies of a breakpoint that was there while a static key was changed ("Oops:
-# int3", in sched_clock_cpu() at boot, in __schedule() later). The module has no such keys.
-died_of_emulation() {
-	[[ ${accel[*]} == *tcg* ]] && grep -q 'Oops: int3' "$log" &&
-		! grep -A 8 'Oops: int3' "$log" | grep -q 'RIP: .*\[nosigbus\]'
-}
-
 if [[ -n $interactive ]]; then
 	note "a shell in the guest; leave it with: exit"
 	rc=0
 	"${qemu[@]}" 2>"$work/qemu.log" || rc=$?
 else
-	run_command
-	for again in 1 2; do
-		died_of_emulation || break
-		note "the kernel died of its emulation (Oops: int3); booting again ($again)"
-		run_command
-	done
+	rc=0
+	# The cat, because QEMU makes its stdout non-blocking; stdin is one that never
+	# ends; setpriv, so that QEMU does not outlive this script.
+	setpriv --pdeathsig TERM timeout --foreground -k 5 "${BOOT_TIMEOUT:-1200}" "${qemu[@]}" 0<>"$work/stdin" 2>"$work/qemu.log" | cat ||
+		rc=${PIPESTATUS[0]}
 fi
 
 sed -i 's/\r$//' "$log"

@@ -6,19 +6,22 @@
 #
 #   vmlinuz    the bootable image
 #   build      the tree to build modules against (KDIR)
+#   source     the kernel's source, which kernels of one version share
 #   make-args  what make has to be told for modules of that tree
 #   release    the kernel's release
-#   modules    the kernel's own modules, as modules/lib/modules/RELEASE (stock)
+#   modules    the kernel's own modules, as modules/lib/modules/RELEASE (Debian's)
 #
 #   tests/kernel.sh stock   Debian's own kernel, as it is: the one that
 #       linux-image-amd64 of trixie-backports stands for, or KERNEL_VERSION=
-#       7.3.4, 7.2 (the newest 7.2) or 7.2.12+deb13-amd64
+#       7.3.4, 7.3 (the newest 7.3) or 7.3.4+deb13-amd64. KERNEL_FLAVOUR=rt: the one of
+#       linux-image-rt-amd64 (PREEMPT_RT), cloud: of linux-image-cloud-amd64
 #   tests/kernel.sh debug   tests/kernel/debug.config, built from the newest
-#       linux-source of trixie-backports, or DEBUG_KERNEL_VERSION= 7.2 or 7.2.11
+#       linux-source of trixie-backports, or DEBUG_KERNEL_VERSION= 7.3 or 7.3.4
 #   tests/kernel.sh full    the same with tests/kernel/full.config on top
 #   tests/kernel.sh kcsan   the same with tests/kernel/kcsan.config on top
 #
-# Everything comes through apt, which checks the archive's signatures.
+# Everything comes through apt, which checks the archive's signatures. Nothing is
+# compiled that modules or tests do not need.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -29,6 +32,7 @@ unset MAKEFLAGS MFLAGS MAKELEVEL
 OLDEST=7.2
 DEBUG_ARGS=LLVM=-19
 CONFIGS=$REPO/tests/kernel
+METADATA=$REPO/tests/kernel/rustc-metadata.sh
 
 # What neither kernel needs of linux-source: two thirds of it. Kconfig files and
 # Makefiles stay, as every one of them is read.
@@ -51,14 +55,30 @@ at_least() {
 	[[ $(printf '%s\n' "$1" "$2" | sort -V | sed -n 1p) == "$1" ]]
 }
 
+# archive COMMAND...: the host's apt-get or apt-cache, with lists of its own: those of the
+# suites that kernels come from. So a kernel can be downloaded while the toolchain root is made.
+archive() {
+	"$1" -o "Dir::Etc::SourceList=$APT/sources.list" -o "Dir::Etc::SourceParts=$APT/none" \
+		-o "Dir::Etc::Preferences=$APT/none" -o "Dir::Etc::PreferencesParts=$APT/none" \
+		-o "Dir::State=$APT" -o "Dir::State::status=$APT/status" -o "Dir::Cache=$APT/cache" \
+		-o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root "${@:2}"
+}
+
 # At most once a day; what is there has to do when the archive cannot be reached.
 update_lists() {
-	local stamp=$ROOT/var/lib/apt/updated lock
+	local stamp=$APT/updated lock suite uri
 	exec {lock}>"$CACHE/apt.lock"
 	flock "$lock"
 	if [[ -z $(find "$stamp" -mtime -1 2>/dev/null) ]]; then
 		step "Kernel: asking the Debian archive what is new (apt-get update)"
-		if logged apt-update-inside inside --rw apt-get -o APT::Update::Error-Mode=any update; then
+		mkdir -p "$APT"/{none,lists/partial,cache/archives/partial}
+		touch "$APT/status"
+		uri=$("$REPO/tests/toolchain.sh" mirror)
+		for suite in trixie trixie-backports; do
+			printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
+				"$uri" "$suite"
+		done >"$APT/sources.list"
+		if logged apt-update-archive archive apt-get -o APT::Update::Error-Mode=any update; then
 			touch "$stamp"
 		else
 			note "the archive cannot be reached (log: $CURRENT_LOG): going on with what it had last time"
@@ -69,22 +89,22 @@ update_lists() {
 
 # field PACKAGE NAME: a field of the package's first (newest) record.
 field() {
-	{ inside apt-cache show "$1" 2>/dev/null || true; } | sed -n "s/^$2: //p" | sed -n 1p
+	{ archive apt-cache show "$1" 2>/dev/null || true; } | sed -n "s/^$2: //p" | sed -n 1p
 }
 
 # Versions of package $1 in trixie-backports, newest first.
 versions() {
-	inside apt-cache madison "$1" | awk -F' *[|] *' '$3 ~ /-backports\// { print $2 }'
+	archive apt-cache madison "$1" | awk -F' *[|] *' '$3 ~ /-backports\// { print $2 }'
 }
 
-# Releases of the plain amd64 flavour that the archive has and that are not too
-# old, oldest first. A new version is there unsigned before it is there signed.
+# Releases of the flavour that the archive has and that are not too old, oldest first.
+# A new version is there unsigned before it is there signed.
 releases() {
-	local release
+	local release pattern='[0-9][0-9.]*\+deb[0-9]+'"-${FLAVOUR:+$FLAVOUR-}amd64"
 	{
-		inside apt-cache pkgnames linux-image-
-		inside apt-cache pkgnames linux-binary-unsigned-
-	} | sed -nE 's/^linux-(image|binary-unsigned)-([0-9][0-9.]*\+deb[0-9]+-amd64)$/\2/p' |
+		archive apt-cache pkgnames linux-image-
+		archive apt-cache pkgnames linux-binary-unsigned-
+	} | sed -nE "s/^linux-(image|binary-unsigned)-($pattern)\$/\2/p" |
 		sort -Vu | while read -r release; do
 		if at_least "$OLDEST" "$release"; then
 			printf '%s\n' "$release"
@@ -94,10 +114,11 @@ releases() {
 
 # The release that $1 (KERNEL_VERSION, or nothing) means.
 stock_release() {
-	local want=$1 release found='' version
+	local want=$1 release found='' version name
 	if [[ -z $want ]]; then
-		version=$(versions linux-image-amd64 | sed -n 1p)
-		field "linux-image-amd64=$version" Depends | sed -n 's/.*linux-image-\([^ ,]*\).*/\1/p'
+		name=linux-image-${FLAVOUR:+$FLAVOUR-}amd64
+		version=$(versions "$name" | sed -n 1p)
+		field "$name=$version" Depends | sed -n 's/.*linux-image-\([^ ,]*\).*/\1/p'
 		return
 	fi
 	for release in $(releases); do
@@ -108,32 +129,49 @@ stock_release() {
 	printf '%s\n' "$found"
 }
 
-unpack_source() { # PACKAGE.deb DIR
-	local pattern exclude=()
-	for pattern in "${NOT_NEEDED[@]}"; do
-		exclude+=(--exclude="$pattern")
-	done
-	# shellcheck disable=SC2016 # for the shell inside
-	inside bash -euo pipefail -c '
-		mkdir "$2"
-		dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards "*/linux-source-*.tar.xz" |
-			xz -dc -T0 | tar -x -C "$2" --strip-components=1 --wildcards "${@:3}"
-	' unpack_source "$1" "$2" "${exclude[@]}"
-}
-
 download() { # DIR PACKAGE...
 	local dir=$1
 	shift
 	mkdir "$dir"
-	(cd "$dir" && logged kernel-download inside apt-get download "$@") ||
+	(cd "$dir" && logged "download-$1" archive apt-get download "$@") ||
 		{
-			CURRENT_LOG=$CACHE/log/kernel-download.log
+			CURRENT_LOG=$CACHE/log/download-$1.log
+			# The archive may have moved on.
+			rm -f "$APT/updated"
 			die "could not download $*" "if it is the network, run this again"
 		}
 }
 
-make_stock() { # RELEASE VERSION DIR
-	local release=$1 version=$2 dir=$3 image packages source cc deb
+# source_of PACKAGE VERSION: prints the directory of that kernel source, as it is unpacked.
+source_of() {
+	local dir
+	dir=$KERNELS/source-${2%%-*}-$(key "$2" "${NOT_NEEDED[@]}")
+	cache_entry "$dir" make_source "$@"
+	printf '%s\n' "$dir"
+}
+
+make_source() { # PACKAGE VERSION DIR
+	local package=$1 version=$2 dir=$3 pattern exclude=()
+	step "Kernel source $version: downloading and unpacking it (160 MB)"
+	download "$dir/debs" "$package=$version"
+	for pattern in "${NOT_NEEDED[@]}"; do
+		exclude+=(--exclude="$pattern")
+	done
+	dpkg-deb --fsys-tarfile "$dir/debs/$package"_*.deb | tar -xO --wildcards '*/linux-source-*.tar.xz' |
+		xz -dc -T0 | tar -x -C "$dir" --strip-components=1 --wildcards "${exclude[@]}"
+	rm -r "$dir/debs"
+}
+
+# unpacked RELEASE VERSION: prints a directory with Debian's packages of that kernel, unpacked.
+unpacked() {
+	local dir
+	dir=$KERNELS/debian-$1-$(key "$2" "recipe 1")
+	cache_entry "$dir" make_unpacked "$@"
+	printf '%s\n' "$dir"
+}
+
+make_unpacked() { # RELEASE VERSION DIR
+	local release=$1 version=$2 dir=$3 image packages deb
 	image=linux-image-$release
 	if [[ -z $(field "$image" Version) ]]; then
 		image=linux-binary-unsigned-$release
@@ -141,49 +179,62 @@ make_stock() { # RELEASE VERSION DIR
 	fi
 	# The image may be split: take those parts that belong to this release.
 	mapfile -t packages < <(
-		printf '%s\n' "$image" "linux-modules-$release"
+		printf '%s\n' "$image" "linux-modules-$release" "linux-headers-$release"
 		field "$image" Depends | sed 's,[\,|],\n,g' | awk '{ print $1 }' | grep -F -- "-$release"
 	)
 	mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
-	source=linux-source-$(sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$release")
-
-	step "Kernel $release: downloading image, modules, headers and source (350 MB)"
-	download "$dir/debs" "${packages[@]/%/=$version}" "linux-headers-$release=$version" "$source=$version"
-
-	step "Kernel $release: unpacking"
-	for deb in "$dir"/debs/linux-headers-*; do
-		inside dpkg-deb -x "$deb" "$dir/headers"
-		rm "$deb"
-	done
-	unpack_source "$dir/debs/$source"_* "$dir/build"
-	rm "$dir/debs/$source"_*
+	step "Kernel $release: downloading and unpacking image, modules and headers (190 MB)"
+	download "$dir/debs" "${packages[@]/%/=$version}"
 	for deb in "$dir"/debs/*; do
-		inside dpkg-deb -x "$deb" "$dir/modules"
+		case $deb in
+		*/linux-headers-*) dpkg-deb -x "$deb" "$dir/headers" ;;
+		*) dpkg-deb -x "$deb" "$dir/modules" ;;
+		esac
 	done
 	rm -r "$dir/debs"
 	# Debian has /lib in /usr.
 	[[ -e $dir/modules/lib ]] || ln -s usr/lib "$dir/modules/lib"
 	ln -s "$(cd "$dir" && find modules -name 'vmlinuz*' | sed -n 1p)" "$dir/vmlinuz"
+	mkdir "$dir/build"
+	cp "$dir/headers/usr/src/linux-headers-$release"/{.config,Module.symvers} "$dir/build"
+	rm -r "$dir/headers"
+}
+
+# source_package RELEASE: the package with the source of that kernel.
+source_package() {
+	printf 'linux-source-%s\n' "$(sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$1")"
+}
+
+make_stock() { # RELEASE VERSION DIR
+	local release=$1 version=$2 dir=$3 unpacked source cc
+	unpacked=$(unpacked "$release" "$version")
+	cp -al "$unpacked/." "$dir"
+	source=$(source_of "$(source_package "$release")" "$version")
+	ln -s "$source" "$dir/source"
 	inside depmod -b "$dir/modules" "$release"
 	[[ -e $dir/vmlinuz && -e $dir/modules/lib/modules/$release/modules.dep ]] ||
 		die "no vmlinuz or no modules in the packages of $release" \
-			"their layout may have changed: compare make_stock() in tests/kernel.sh"
-
-	cp "$dir/headers/usr/src/linux-headers-$release"/{.config,Module.symvers} "$dir/build"
-	rm -r "$dir/headers"
+			"their layout may have changed: compare make_unpacked() in tests/kernel.sh"
 	cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\) .*/\1/p' "$dir/build/.config")
 	inside which "$cc" >/dev/null ||
 		die "$release was built with $cc, which the toolchain root lacks" \
 			"add it to PACKAGES in tests/toolchain.sh"
 
 	step "Kernel $release: preparing its source to build modules with Rust (a minute)"
-	logged kernel-prepare inside make -C "$dir/build" "CC=$cc" "KERNELRELEASE=$release" \
-		"-j$(nproc)" modules_prepare || die "modules_prepare failed for $release"
+	logged "prepare-$release" inside make -C "$source" "O=$dir/build" "CC=$cc" "KERNELRELEASE=$release" \
+		"RUSTC=$METADATA" "-j$(nproc)" modules_prepare ||
+		die "modules_prepare failed for $release"
 	grep -qx 'CONFIG_RUST=y' "$dir/build/include/config/auto.conf" ||
 		die "CONFIG_RUST got lost: the toolchain root does not fit $release" \
 			"run 'make rustavailable' in $dir/build (tests/toolchain.sh run ...)"
+	output_is "$dir"
 	printf 'CC=%s\n' "$cc" >"$dir/make-args"
 	printf '%s\n' "$release" >"$dir/release"
+}
+
+# output_is DIR: a cache entry has another name when it is ready (cache_entry).
+output_is() {
+	sed -i "s,^export KBUILD_OUTPUT = .*,export KBUILD_OUTPUT = ${1%.part}/build," "$1/build/Makefile"
 }
 
 # fragment CONFIG...: all their lines about symbols, of several about the same one
@@ -216,23 +267,25 @@ check_config() { # .config FRAGMENT
 }
 
 make_debug() { # PACKAGE VERSION KIND CONFIG... DIR
-	local package=$1 version=$2 kind=$3 dir=${*: -1}
-	local build=$dir/build make=(inside make -C "$dir/build" "$DEBUG_ARGS" "-j$(nproc)") fragment
+	local package=$1 version=$2 kind=$3 dir=${*: -1} lines=2700
+	[[ $kind == full ]] || lines=1100
+	local build=$dir/build source make fragment
+	source=$(source_of "$package" "$version")
+	make=(inside make -C "$source" "O=$build" "$DEBUG_ARGS" "-j$(nproc)")
 	fragment=$(fragment "${@:4:$#-4}")
-	step "${kind^} kernel: downloading $package $version (160 MB)"
-	download "$dir/debs" "$package=$version"
-	step "${kind^} kernel: unpacking and configuring"
-	unpack_source "$dir/debs/$package"_* "$build"
-	rm -r "$dir/debs"
+	step "${kind^} kernel: configuring it"
+	mkdir "$build"
+	ln -s "$source" "$dir/source"
 	logged "$kind-config" "${make[@]}" tinyconfig || die "make tinyconfig failed"
 	printf '%s\n' "$fragment" >>"$build/.config"
 	logged "$kind-config" "${make[@]}" olddefconfig || die "make olddefconfig failed"
 	check_config "$build/.config" "$fragment"
-	step "${kind^} kernel: building it (10 minutes on 2 cores, about 2700 lines)"
+	step "${kind^} kernel: building it (minutes; about $lines lines)"
 	logged "$kind-build" "${make[@]}" bzImage modules || die "the $kind kernel did not build"
 	# The rest is not needed to build modules: 2 GB.
 	find "$build" -type f \( -name '*.o' -o -name '*.a' -o -name vmlinux.unstripped \) \
 		-not -path "$build/scripts/*" -not -path "$build/tools/*" -delete
+	output_is "$dir"
 	ln -s build/arch/x86/boot/bzImage "$dir/vmlinuz"
 	cp "$build/include/config/kernel.release" "$dir/release"
 	printf '%s\n' "$DEBUG_ARGS" >"$dir/make-args"
@@ -246,15 +299,21 @@ current() {
 	fi
 }
 
+# what_is_stock: sets release and version, of the archive's package; release is empty if it has none.
+what_is_stock() {
+	update_lists
+	release=$(stock_release "${KERNEL_VERSION-}")
+	version=$(field "linux-headers-${release:-none}" Version)
+	[[ -n $version ]] || release=''
+}
+
 stock() {
 	local want=${KERNEL_VERSION-} link dir release version
-	link=$KERNELS/stock.${want:-newest}.$TOOLS
+	link=$KERNELS/$(kernel_name stock).${want:-newest}.$TOOLS
 	dir=$(current "$link")
 	if [[ -z $dir ]]; then
-		update_lists
-		release=$(stock_release "$want")
-		version=$(field "linux-headers-${release:-none}" Version)
-		if [[ -z $release || -z $version ]]; then
+		what_is_stock
+		if [[ -z $release ]]; then
 			if [[ -e $link/release ]]; then
 				note "the archive no longer has it: taking $(cat "$link/release") from the cache"
 				realpath "$link"
@@ -265,22 +324,32 @@ stock() {
 		fi
 		at_least "$OLDEST" "$release" || die "kernel $release is too old" \
 			"the module needs $OLDEST; KERNEL_VERSION= one of: $(releases | tr '\n' ' ')"
-		dir=$KERNELS/stock-$release-$(key "$version" "$TOOLS" "recipe 1")
+		dir=$KERNELS/stock-$release-$(key "$version" "$TOOLS" "$(<"$METADATA")" "recipe 2")
 		cache_entry "$dir" make_stock "$release" "$version"
 		ln -sfnT "$dir" "$link"
 	fi
 	printf '%s\n' "$dir"
 }
 
+# What a stock kernel takes of the archive, while the toolchain root is made.
+fetch_ahead() {
+	local release version
+	what_is_stock
+	if [[ -n $release ]]; then
+		unpacked "$release" "$version"
+		source_of "$(source_package "$release")" "$version"
+	fi
+}
+
 # debug KIND CONFIG...
 debug() {
 	local kind=$1 want=${DEBUG_KERNEL_VERSION-} config link dir package='' version='' candidate
-	config=$(key "$(cat "${@:2}")" "$DEBUG_ARGS" "recipe 1")
+	config=$(key "$(cat "${@:2}")" "$DEBUG_ARGS" "recipe 2")
 	link=$KERNELS/$kind.${want:-newest}.$config.$TOOLS
 	dir=$(current "$link")
 	if [[ -z $dir ]]; then
 		update_lists
-		package=$(inside apt-cache pkgnames linux-source- | sort -V |
+		package=$(archive apt-cache pkgnames linux-source- | sort -V |
 			grep -E '^linux-source-[0-9]+\.[0-9]+$' |
 			{ if [[ -n $want ]]; then grep -xF "linux-source-$(cut -d. -f1,2 <<<"$want")"; else tail -n 1; fi; }) || true
 		if [[ -n $package ]]; then
@@ -309,12 +378,29 @@ stock | debug | full | kcsan) ;;
 	exit 2
 	;;
 esac
-ROOT=$("$REPO/tests/toolchain.sh")
+FLAVOUR=${KERNEL_FLAVOUR-}
 KERNELS=$CACHE/kernel
+APT=$CACHE/apt
 mkdir -p "$KERNELS"
+"$REPO/tests/toolchain.sh" host
+case $1 in
+stock)
+	if [[ -z $("$REPO/tests/toolchain.sh" there) ]]; then
+		# Both ask for it, and apt cannot be asked twice at once.
+		"$REPO/tests/toolchain.sh" mirror >/dev/null
+		"$REPO/tests/toolchain.sh" >/dev/null &
+		root=$!
+		fetched=0
+		(fetch_ahead >/dev/null) || fetched=$?
+		wait "$root"
+		((fetched == 0)) || exit "$fetched"
+	fi
+	ROOT=$("$REPO/tests/toolchain.sh")
+	;;
+*) ROOT=$("$REPO/tests/toolchain.sh" all) ;;
+esac
 # A tree that was prepared by one rustc cannot be used by another.
-TOOLS=$(key "$(dpkg-query --admindir="$ROOT/var/lib/dpkg" -W \
-	rustc bindgen gcc-14 clang-19 pahole)")
+TOOLS=$(key "$(dpkg-query --admindir="$ROOT/var/lib/dpkg" -W rustc bindgen gcc-14 libclang1-19 pahole)")
 case $1 in
 stock) stock ;;
 debug) debug debug "$CONFIGS/debug.config" ;;

@@ -62,6 +62,8 @@ progress() {
 
 # What set -e ends is not to end without a word.
 set -E
+# Nor is a command substitution to go on after it.
+shopt -s inherit_errexit
 trap '((BASH_SUBSHELL)) || printf "FAILED: %s, line %d (step: %s)\n" "${BASH_SOURCE[0]##*/}" "$LINENO" "$CURRENT_STEP" >&2' ERR
 
 # logged NAME COMMAND...: runs it with its output in a log file.
@@ -110,6 +112,14 @@ cache_entry() {
 		mv -T "$dir.part" "$dir"
 	fi
 	exec {lock}>&-
+}
+
+# kernel_name KERNEL: what is built for it, and its log, is under this name: of a
+# flavour (KERNEL_FLAVOUR, see kernel.sh) not under the one of the plain kernel.
+kernel_name() {
+	local flavour=${KERNEL_FLAVOUR-}
+	[[ $1 == stock ]] || flavour=
+	printf '%s\n' "$1${flavour:+-$flavour}"
 }
 
 # key TEXT...: a short name for what went into a cache entry.

@@ -26,7 +26,7 @@ step "Profile: building it"
 logged bench inside make -C tests/bench CC=gcc-14 "OUT=$REPO/$out" ||
 	die "the benchmarks did not build" "mend what the compiler complains of"
 # QEMU 9 refuses plugins of the first version; what is used here has not changed since.
-qemu=$(qemu-system-x86_64 --version | sed -En '1s/.* version ([0-9]+)\..*/\1/p')
+qemu=$(inside qemu-system-x86_64 --version | sed -En '1s/.* version ([0-9]+)\..*/\1/p')
 logged profile inside gcc-14 -O2 -Wall -Wextra -Werror -shared -fPIC \
 	"-DQEMU_PLUGIN_VERSION=$((qemu < 9 ? 1 : 2))" \
 	-o "$REPO/$out/plugin.so" "$REPO/tests/profile/plugin.c" ||
@@ -44,4 +44,4 @@ for contest in "${contests[@]}"; do
 done
 
 inside c++filt <"$out/kallsyms" >"$out/symbols"
-tests/profile.py "$out/values.txt" "$out/counts" "$out/symbols" | tee "$out/profile.txt"
+inside python3 tests/profile.py "$out/values.txt" "$out/counts" "$out/symbols" | tee "$out/profile.txt"

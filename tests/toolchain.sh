@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The toolchain root: a Debian trixie in a directory of the cache, with the
-# compilers that Debian's own kernels are built with. Nothing of it touches the
-# host, which only gets the packages of HOST_PACKAGES. The same directory is
-# the root file system of the guests that tests/boot.sh boots.
+# compilers that Debian's own kernels are built with, and the QEMU that boots them.
+# Nothing of it touches the host, which only gets the packages of HOST_PACKAGES. The
+# same directory is the root file system of the guests that tests/boot.sh boots.
 #
-#   tests/toolchain.sh                     makes it if need be, prints its path
-#   tests/toolchain.sh run [--rw] [--] CMD...
-#       runs CMD inside it, in the same directory: the cache and this checkout
-#       are at their own paths and writable, the rest is read-only (--rw: is not)
+#   tests/toolchain.sh          makes it if need be, prints its path
+#   tests/toolchain.sh all      the same, with what only the tests take
+#   tests/toolchain.sh there    prints its path if it is there
+#   tests/toolchain.sh host     installs HOST_PACKAGES
+#   tests/toolchain.sh mirror   prints the Debian mirror that the host's apt has
+#   tests/toolchain.sh run [--rw] [--bind DIR]... [--] CMD...
+#       runs CMD inside it, in the same directory: the cache, this checkout and each
+#       DIR are at their own paths and writable, the rest is read-only (--rw: is not)
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -17,33 +21,43 @@ set -euo pipefail
 
 # package:command, or package:file
 HOST_PACKAGES=(
-	qemu-system-x86:qemu-system-x86_64
 	mmdebstrap:mmdebstrap
 	bubblewrap:bwrap
 	debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
 	ca-certificates:/etc/ssl/certs/ca-certificates.crt
+	xz-utils:xz
 )
 
 SUITE=trixie
+# What make run takes.
 PACKAGES=(
-	# to build kernels and modules
-	gcc gcc-14 make rustc rust-src bindgen rustfmt rust-clippy cargo
-	clang-19 lld-19 llvm-19 pahole bc bison flex libelf-dev libssl-dev
-	libc6-dev cpio kmod xz-utils zstd perl python3 git ca-certificates
-	# to build 32-bit programs and the man page
-	gcc-14-multilib python3-docutils
-	# to check them
-	shellcheck spin mandoc
+	# to build kernel modules and the samples
+	gcc gcc-14 make rustc rust-src bindgen cargo
+	pahole bc bison flex libelf-dev libssl-dev
+	libc6-dev cpio kmod xz-utils zstd perl python3 ca-certificates
+	# to boot a guest. Up to version 8.0 it kills one now and then: it translates a page of
+	# kernel text while another CPU writes to it, and goes on with a breakpoint that is no
+	# longer there ("Oops: int3").
+	qemu-system-x86
 	# to be a guest
-	busybox-static mount util-linux procps iproute2 strace e2fsprogs
-	xfsprogs btrfs-progs erofs-utils dmsetup
-	# to be protected there: a compositor, and programs that map files
-	weston ripgrep b3sum sqlite3 silversearcher-ag
+	busybox-static mount util-linux procps iproute2 e2fsprogs weston
+)
+# What the tests take besides.
+TEST_PACKAGES=(
+	# to build kernels, 32-bit programs and the man page
+	clang-19 lld-19 llvm-19 gcc-14-multilib python3-docutils git
+	# to check them
+	rustfmt rust-clippy shellcheck spin mandoc
+	# to be a guest
+	strace xfsprogs btrfs-progs erofs-utils dmsetup
+	# to be protected there: programs that map files
+	ripgrep b3sum sqlite3 silversearcher-ag
 	# to attack the device there
 	trinity
 )
 
-ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "recipe 1")
+SMALL_ROOT=$CACHE/root-run-$(key "$SUITE" "${PACKAGES[@]}" "recipe 2")
+LARGE_ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "${TEST_PACKAGES[@]}" "recipe 2")
 
 host_packages() {
 	local entry missing=()
@@ -107,26 +121,44 @@ make_root() {
 		IFS=,
 		printf '%s' "${PACKAGES[*]}"
 	)
-	# The package lists stay, and when they were got: tests/kernel.sh asks them.
 	# shellcheck disable=SC2016 # $1 is mmdebstrap's
 	logged toolchain-root mmdebstrap --mode=root --variant=apt \
 		--aptopt="$CACHE/apt.conf" --include="$include" \
-		--skip=cleanup/apt/lists \
 		--customize-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf"' \
-		--customize-hook='touch "$1/etc/resolv.conf" "$1/var/lib/apt/updated"' \
+		--customize-hook='touch "$1/etc/resolv.conf"' \
 		"$SUITE" "$dir" "${sources[@]}" ||
 		die "the toolchain root could not be made" "see the log; if it is the network, run this again"
 }
 
+# The small root, whose files the large one shares as long as no package replaces them, and
+# more packages.
+make_large_root() {
+	ROOT=$SMALL_ROOT
+	[[ -d $ROOT ]] || "$REPO/tests/toolchain.sh" >/dev/null
+	cp -al "$ROOT/." "$1"
+	ROOT=$1
+	apt_conf
+	logged test-packages install_inside "${TEST_PACKAGES[@]}" ||
+		die "the packages for the tests could not be installed" "see the log; if it is the network, run this again"
+}
+
+install_inside() {
+	(run_inside --rw apt-get update) &&
+		(run_inside --rw env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@") &&
+		(run_inside --rw apt-get clean)
+}
+
 run_inside() {
-	local ro=(--remount-ro /) cwd=$PWD args
-	if [[ ${1-} == --rw ]]; then
-		ro=()
+	local ro=(--remount-ro /) binds=() cwd=$PWD args
+	while true; do
+		case ${1-} in
+		--rw) ro=() ;;
+		--bind) binds+=(--bind "$2" "$2") && shift ;;
+		--) shift && break ;;
+		*) break ;;
+		esac
 		shift
-	fi
-	if [[ ${1-} == -- ]]; then
-		shift
-	fi
+	done
 	case $cwd/ in
 	"$REPO"/* | "$CACHE"/*) ;;
 	*) cwd=/ ;; # not visible inside
@@ -136,7 +168,8 @@ run_inside() {
 		--die-with-parent --bind "$ROOT" / --dev /dev --proc /proc
 		--perms 1777 --tmpfs /tmp --tmpfs /run
 		--ro-bind "$(realpath /etc/resolv.conf)" /etc/resolv.conf
-		--bind "$CACHE" "$CACHE" --bind "$REPO" "$REPO"
+		--dev-bind-try /dev/kvm /dev/kvm
+		--bind "$CACHE" "$CACHE" --bind "$REPO" "$REPO" "${binds[@]}"
 		"${ro[@]}"
 		--setenv PATH /usr/sbin:/usr/bin:/sbin:/bin --setenv LC_ALL C.UTF-8
 		--setenv HOME "$CACHE/home" --setenv CARGO_HOME "$CACHE/cargo"
@@ -153,9 +186,31 @@ run_inside() {
 	exec bwrap "${args[@]}" -- "$@"
 }
 
+case ${1-} in
+mirror)
+	mirror
+	exit
+	;;
+host)
+	host_packages
+	exit
+	;;
+there)
+	[[ ! -d $LARGE_ROOT && ! -d $SMALL_ROOT ]] || exec "$0"
+	exit
+	;;
+esac
 host_packages
+ROOT=$LARGE_ROOT
+if [[ ! -d $ROOT && ${1-} == all ]]; then
+	step "Toolchain root: what only the tests take: clang, checkers, file systems (apt-get)"
+	cache_entry "$LARGE_ROOT" make_large_root
+	ROOT=$LARGE_ROOT
+elif [[ ! -d $ROOT ]]; then
+	ROOT=$SMALL_ROOT
+fi
 if [[ ! -d $ROOT ]]; then
-	step "Toolchain root: Debian $SUITE with rustc, bindgen, gcc and clang (mmdebstrap, about a minute)"
+	step "Toolchain root: Debian $SUITE with rustc, bindgen, gcc and QEMU (mmdebstrap, about a minute)"
 	cache_entry "$ROOT" make_root
 fi
 if [[ ${1-} == run ]]; then
