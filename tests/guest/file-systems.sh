@@ -5,6 +5,9 @@
 # that runs as root in a guest and has set results, a directory of the host. They are
 # below NOSIGBUS_FS, each under its name (nosigbus_test.h). take_down undoes it all,
 # at the latest when the script ends.
+#
+# What this kernel or this machine has not is no failure: NOSIGBUS_FS/lacks/NAME says
+# why, and who needs it is skipped with that reason. What it has must work.
 
 # shellcheck disable=SC2154 # results
 
@@ -28,11 +31,59 @@ must() {
 	output=$("$@" 2>&1) || fail "cannot set up the file systems: $*: $output"
 }
 
-needs_module() { # MODULE...: those that the kernel has as modules, and are not there yet
+# lack REASON NAME...: this is why there is none of these.
+lack() {
+	local name
+	for name in "${@:2}"; do
+		printf '%s\n' "$1" >"$NOSIGBUS_FS/lacks/$name"
+	done
+}
+
+lacks() { # NAME
+	[[ -e $NOSIGBUS_FS/lacks/$1 ]]
+}
+
+# as_for NAME OTHER...: if there is none of the first, the others are lacking as well.
+as_for() {
+	! lacks "$1" || lack "$(<"$NOSIGBUS_FS/lacks/$1")" "${@:2}"
+}
+
+# has NAME WHAT CHECK...: whether the kernel has that, as CHECK says. It is lacking
+# otherwise: "this kernel has no WHAT".
+has() {
+	"${@:3}" || {
+		lack "this kernel has no $2" "$1"
+		return 1
+	}
+}
+
+# has_disk_fs NAME TYPE: the same of a file system in a file, $images/NAME.
+has_disk_fs() {
+	as_for loop "$1"
+	! lacks "$1" && has "$1" "$2" knows_fs "$2"
+}
+
+load() { # MODULE...: those that the kernel has as modules, and are not there yet
 	local module
 	for module; do
-		modprobe -q "$module" || true
+		! modprobe -nq "$module" || must modprobe "$module"
 	done
+}
+
+# The checks ask the kernel what it has, not whether something works. A module counts.
+knows_fs() {
+	load "$1"
+	grep -qE "[[:blank:]]$1\$" /proc/filesystems
+}
+
+knows_devices() { # NAME, as in /proc/devices
+	load "$1"
+	grep -qw "$1" /proc/devices
+}
+
+has_function() {
+	[[ -e /proc/kallsyms ]] || fail "the kernel does not say what functions it has (KALLSYMS)"
+	grep -qw "$1" /proc/kallsyms
 }
 
 # mounted_at NAME MOUNT-ARGUMENT...: a file system that everybody may write to.
@@ -77,24 +128,39 @@ trap take_down EXIT
 
 chmod 755 "$NOSIGBUS_FS"
 mkdir "$images"
-needs_module loop xfs btrfs overlay
+mkdir "$NOSIGBUS_FS/lacks"
+has loop "loop devices" knows_devices loop || true
+has thp "transparent huge pages" test -d /sys/kernel/mm/transparent_hugepage || true
 
 mounted_at tmpfs -t tmpfs tmpfs
 # noswap: truncating to the middle of a huge page that has been swapped out never ends
 # if there is no memory to read it in (seen in 7.2.12; shmem_undo_range()).
-mounted_at tmpfs-huge -t tmpfs -o huge=always,noswap tmpfs
-image ext4.img 64M mkfs.ext4 -q -F
-mounted_at ext4 -o loop "$images/ext4.img"
-image xfs.img 300M mkfs.xfs -q -f
-mounted_at xfs -o loop,usrquota "$images/xfs.img"
-image btrfs.img 128M mkfs.btrfs -q -f
-mounted_at btrfs -o loop "$images/btrfs.img"
+as_for thp tmpfs-huge
+lacks thp || mounted_at tmpfs-huge -t tmpfs -o huge=always,noswap tmpfs
+if has_disk_fs ext4 ext4; then
+	image ext4.img 64M mkfs.ext4 -q -F
+	mounted_at ext4 -o loop "$images/ext4.img"
+fi
+if has_disk_fs xfs xfs; then
+	quotas=,usrquota
+	has xfs-quota "quotas for xfs" has_function xfs_qm_newmount || quotas=
+	image xfs.img 300M mkfs.xfs -q -f
+	mounted_at xfs -o "loop$quotas" "$images/xfs.img"
+fi
+as_for xfs xfs-quota
+if has_disk_fs btrfs btrfs; then
+	image btrfs.img 128M mkfs.btrfs -q -f
+	mounted_at btrfs -o loop "$images/btrfs.img"
+fi
 
-layers=$NOSIGBUS_FS/ext4/overlay
-mkdir "$layers" "$layers"/{lower,upper,work}
-chmod 1777 "$layers"/{lower,upper}
-mounted_at overlay -t overlay \
-	-o "lowerdir=$layers/lower,upperdir=$layers/upper,workdir=$layers/work" overlay
+as_for ext4 overlay
+if ! lacks overlay && has overlay overlay knows_fs overlay; then
+	layers=$NOSIGBUS_FS/ext4/overlay
+	mkdir "$layers" "$layers"/{lower,upper,work}
+	chmod 1777 "$layers"/{lower,upper}
+	mounted_at overlay -t overlay \
+		-o "lowerdir=$layers/lower,upperdir=$layers/upper,workdir=$layers/work" overlay
+fi
 
 chmod 1777 "$p9"
 mkdir "$NOSIGBUS_FS/9p"

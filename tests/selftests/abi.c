@@ -6,6 +6,7 @@
  */
 
 #include "commands.h"
+#include "mapped_file.h"
 #include "status.h"
 
 #include <pthread.h>
@@ -78,13 +79,11 @@ _Static_assert(NOSIGBUS_STATUS == 0xc080bb03, "NOSIGBUS_STATUS");
  * Two mappings of a file with a page of content, four pages each: one is plain, one
  * is opted in. There are holes around each.
  */
-#define CONTENT		0x5a
 #define PAGES		4
 #define AREA_PAGES	(4 * PAGES)
 
 FIXTURE(abi) {
-	size_t page, len;
-	int device, fd;
+	MAPPED_FILE;
 	char *plain, *opted;
 };
 
@@ -100,14 +99,7 @@ FIXTURE_SETUP(abi)
 {
 	char *area;
 
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, self->page), 0);
+	set_up_file(_metadata, &self->file, MEMFD, page_size(), PAGES);
 	area = mmap(NULL, AREA_PAGES * self->page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(area, MAP_FAILED);
 	ASSERT_EQ(munmap(area, AREA_PAGES * self->page), 0);
@@ -127,8 +119,7 @@ FIXTURE_TEARDOWN(abi)
 {
 	munmap(self->plain, self->len);
 	munmap(self->opted, self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 #define IS_WRITABLE()	(variant->class != SHARED_READ)
@@ -608,18 +599,13 @@ TEST_F(abi, status_efault_does_not_rearm_the_eventfd)
 TEST_F(abi, status_efault_does_not_forget_the_error)
 {
 	struct nosigbus_status s;
-	const char *dir = fs_path("tmpfs-small");
-	char *paths[2], *addr, *area = two_pages(READ_ONLY, -1);
+	char *addr, *area = two_pages(READ_ONLY, -1);
 	int fds[2];
 
 	ASSERT_NE(area, NULL);
-	ASSERT_NE(dir, NULL);
 	for (int i = 0; i < 2; i++) {
-		ASSERT_GT(asprintf(&paths[i], "%s/selftest-XXXXXX", dir), 0);
-		fds[i] = mkostemp(paths[i], O_CLOEXEC);
-		ASSERT_GE(fds[i], 0) TH_LOG("%s: %s", paths[i], strerror(errno));
-		unlink(paths[i]);
-		free(paths[i]);
+		fds[i] = new_file(SMALL_TMPFS);
+		ASSERT_GE(fds[i], 0) TH_LOG("new file: %s", strerror(errno));
 	}
 	while (!fill(fds[0], 1, lseek(fds[0], 0, SEEK_END), self->page))
 		;

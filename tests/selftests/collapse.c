@@ -4,7 +4,7 @@
  * of every mapping of that part of the file, and must spare those of opted-in ones.
  */
 
-#include "nosigbus_test.h"
+#include "mapped_file.h"
 
 #define HUGE_PAGE	(2UL << 20)
 #define FILE_PAGES	3
@@ -14,9 +14,7 @@
 #endif
 
 FIXTURE(collapse) {
-	size_t page;
-	int device, fd;
-	char *addr;
+	MAPPED_FILE;
 };
 
 FIXTURE_VARIANT(collapse) {
@@ -49,12 +47,8 @@ static char *map_huge_aligned(int fd, int prot, int sharing)
 
 FIXTURE_SETUP(collapse)
 {
-	catch_signals();
-	self->page = page_size();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
+	need(_metadata, "thp");
+	set_up_file(_metadata, &self->file, MEMFD, 0, HUGE_PAGE / page_size());
 	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
 	self->addr = map_huge_aligned(self->fd, variant->prot, variant->sharing);
 	ASSERT_NE(self->addr, MAP_FAILED);
@@ -62,9 +56,7 @@ FIXTURE_SETUP(collapse)
 
 FIXTURE_TEARDOWN(collapse)
 {
-	munmap(self->addr, HUGE_PAGE);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* What the owner of the file does, in another process, through a plain mapping of its own. */

@@ -6,7 +6,7 @@
  * is the table of all pairs.
  */
 
-#include "nosigbus_test.h"
+#include "mapped_file.h"
 #include "status.h"
 
 #include <linux/fs.h>
@@ -25,8 +25,7 @@
 static size_t page;
 
 FIXTURE(at_once) {
-	int device, fd;
-	size_t len;
+	MAPPED_FILE;
 	char *opted, *plain;
 };
 
@@ -40,13 +39,8 @@ FIXTURE_VARIANT_ADD(at_once, shared_write) { .class = SHARED_WRITE, };
 
 FIXTURE_SETUP(at_once)
 {
-	page = page_size();
-	catch_signals();
-	self->len = PAGES * page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
+	set_up_file(_metadata, &self->file, MEMFD, 0, PAGES);
+	page = self->page;
 	self->opted = map_file(variant->class, self->fd, self->len);
 	ASSERT_NE(self->opted, MAP_FAILED);
 	self->plain = map_file(SHARED_WRITE, self->fd, self->len);
@@ -56,8 +50,7 @@ FIXTURE_SETUP(at_once)
 
 FIXTURE_TEARDOWN(at_once)
 {
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* How many of the pages do not begin with this byte. */
@@ -359,29 +352,21 @@ TEST_F_TIMEOUT(at_once, faults_and_page_tables_that_go, 600)
 #define OVERTAKEN	30
 
 FIXTURE(overtaken) {
-	int device, fd;
-	char *addr;
+	MAPPED_FILE;
 	/* Of what the threads do: 0, or what was wrong. */
 	atomic_int wrong;
 };
 
 FIXTURE_SETUP(overtaken)
 {
-	page = page_size();
-	catch_signals();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
-	self->addr = map_file(SHARED_WRITE, self->fd, (MANY + 1) * page);
-	ASSERT_NE(self->addr, MAP_FAILED);
-	ASSERT_EQ(enable(self->device, self->addr, (MANY + 1) * page), 0);
+	set_up_file(_metadata, &self->file, MEMFD, 0, MANY + 1);
+	page = self->page;
+	set_up_opted_in(_metadata, &self->file, SHARED_WRITE);
 }
 
 FIXTURE_TEARDOWN(overtaken)
 {
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 static void wait_for_many(FIXTURE_DATA(overtaken) * self)
@@ -469,6 +454,7 @@ FIXTURE_SETUP(killed)
 
 	if (geteuid())
 		SKIP(return, "freezing a file system takes root");
+	need_backing(_metadata, EXT4);
 	page = page_size();
 	catch_signals();
 	self->shared = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

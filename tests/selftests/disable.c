@@ -2,16 +2,14 @@
 /* NOSIGBUS_DISABLE: a plain mapping again, in each respect; and its errors. */
 
 #include "commands.h"
+#include "mapped_file.h"
 
 /* One page of content, then pages past EOF. */
 #define FILE_PAGES	1
 #define PAGES		4
-#define CONTENT		0x5a
 
 FIXTURE(disable) {
-	size_t page, len;
-	int device, fd;
-	char *addr, *past;
+	MAPPED_FILE;
 };
 
 FIXTURE_VARIANT(disable) {
@@ -34,28 +32,19 @@ FIXTURE_SETUP(disable)
 {
 	char *area;
 
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(variant->backing);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
+	set_up_file(_metadata, &self->file, variant->backing, FILE_PAGES * page_size(), PAGES);
 	area = mmap(NULL, 4 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(area, MAP_FAILED);
-	self->addr = mmap(area + self->len, self->len, class_prot(variant->class),
-			  class_flags(variant->class) | MAP_FIXED, self->fd, 0);
+	mapping_is_at(&self->file, mmap(area + self->len, self->len, class_prot(variant->class),
+					class_flags(variant->class) | MAP_FIXED, self->fd, 0));
 	ASSERT_EQ(self->addr, area + self->len);
-	self->past = self->addr + FILE_PAGES * self->page;
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
 }
 
 FIXTURE_TEARDOWN(disable)
 {
 	munmap(self->addr - self->len, 4 * self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 #define IS_WRITABLE()	(variant->class != SHARED_READ)
@@ -246,29 +235,18 @@ TEST_F(disable, parts_of_a_split_mapping)
 }
 
 FIXTURE(seals) {
-	size_t len;
-	int device, fd;
-	char *addr;
+	MAPPED_FILE;
 };
 
 FIXTURE_SETUP(seals)
 {
-	catch_signals();
-	self->len = PAGES * page_size();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
-	self->addr = map_file(SHARED_READ, self->fd, self->len);
-	ASSERT_NE(self->addr, MAP_FAILED);
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	set_up_file(_metadata, &self->file, MEMFD, 0, PAGES);
+	set_up_opted_in(_metadata, &self->file, SHARED_READ);
 }
 
 FIXTURE_TEARDOWN(seals)
 {
-	munmap(self->addr, self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 static int add_seals(int fd, int seals)

@@ -4,6 +4,7 @@
  * one after each NOSIGBUS_STATUS.
  */
 
+#include "mapped_file.h"
 #include "status.h"
 
 #include <poll.h>
@@ -16,16 +17,14 @@
 /* One page of content, then pages past EOF. */
 #define FILE_PAGES	1
 #define PAGES		10
-#define CONTENT		0x5a
 
 /* What an eventfd's counter can be written up to, and what it can reach. */
 #define COUNTER_MAX	0xfffffffffffffffeULL
 #define COUNTER_FULL	0xffffffffffffffffULL
 
 FIXTURE(event) {
-	size_t page, len;
-	int device, fd, event;
-	char *addr;
+	MAPPED_FILE;
+	int event;
 };
 
 FIXTURE_VARIANT(event) {
@@ -46,26 +45,16 @@ FIXTURE_VARIANT_ADD(event, ext4_shared_write) { EXT4, SHARED_WRITE };
 /* A new mapping that is not opted in; a new eventfd that never blocks. */
 FIXTURE_SETUP(event)
 {
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(variant->backing);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
-	self->addr = map_file(variant->class, self->fd, self->len);
-	ASSERT_NE(self->addr, MAP_FAILED);
+	set_up_file(_metadata, &self->file, variant->backing, FILE_PAGES * page_size(), PAGES);
+	set_up_mapping(_metadata, &self->file, variant->class);
 	self->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ASSERT_GE(self->event, 0);
 }
 
 FIXTURE_TEARDOWN(event)
 {
-	munmap(self->addr, self->len);
 	close(self->event);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 #define ENABLE(addr, len) \

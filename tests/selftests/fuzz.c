@@ -758,6 +758,8 @@ FIXTURE_SETUP(fuzz)
 	struct process *process = &self->process;
 	unsigned int seed = 0;
 
+	for (int i = 0; i < FILES; i++)
+		need_backing(_metadata, backings[i]);
 	page = page_size();
 	catch_signals();
 	ASSERT_EQ(getrandom(&seed, sizeof(seed), 0), (ssize_t)sizeof(seed));

@@ -4,7 +4,7 @@
  * What system calls do to mappings does not depend on the file system: see vma.c.
  */
 
-#include "nosigbus_test.h"
+#include "mapped_file.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,14 +16,11 @@
 #define FILE_PAGES	3
 #define PAGES		6
 #define TAIL		100
-#define CONTENT		0x5a
 
 FIXTURE(mapping) {
-	size_t page, size, len;
-	/* To write and to shrink the file by; what was mapped. */
-	int fd, map_fd;
-	int device;
-	char *addr;
+	MAPPED_FILE;
+	/* What was mapped; fd is to write and to shrink the file by. */
+	int map_fd;
 };
 
 FIXTURE_VARIANT(mapping) {
@@ -71,17 +68,8 @@ VARIANT(ext4_o_rdonly_shared, EXT4, SHARED_READ, true);
 
 FIXTURE_SETUP(mapping)
 {
-	catch_signals();
-	self->page = page_size();
-	self->size = (FILE_PAGES - 1) * self->page + TAIL;
-	self->len = PAGES * self->page;
-
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(variant->backing);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, self->size), 0);
-
+	set_up_file(_metadata, &self->file, variant->backing,
+		    (FILE_PAGES - 1) * page_size() + TAIL, PAGES);
 	self->map_fd = self->fd;
 	if (variant->open_read_only) {
 		self->map_fd = open_again(variant->backing, self->fd, O_RDONLY);
@@ -93,9 +81,7 @@ FIXTURE_SETUP(mapping)
 
 FIXTURE_TEARDOWN(mapping)
 {
-	munmap(self->addr, self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 #define IS_PRIVATE()	(variant->class == PRIVATE)
@@ -343,9 +329,7 @@ TEST_F_TIMEOUT(mapping, shrinks_under_accesses, 120)
 #define HUGE		(2UL << 20)
 
 FIXTURE(huge) {
-	int device, fd;
-	size_t page;
-	char *addr;
+	MAPPED_FILE;
 };
 
 FIXTURE_VARIANT(huge) {
@@ -366,13 +350,7 @@ FIXTURE_SETUP(huge)
 	char *area = mmap(NULL, 3 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	ASSERT_NE(area, MAP_FAILED);
-	catch_signals();
-	self->page = page_size();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(TMPFS_HUGE);
-	ASSERT_GE(self->fd, 0);
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, 2 * self->page), 0);
+	set_up_file(_metadata, &self->file, TMPFS_HUGE, 2 * page_size(), 2 * HUGE / page_size());
 	self->addr = (char *)(((unsigned long)area + HUGE - 1) & -HUGE);
 	ASSERT_EQ(mmap(self->addr, 2 * HUGE, class_prot(variant->class),
 		       class_flags(variant->class) | MAP_FIXED, self->fd, 0), self->addr);
@@ -382,9 +360,7 @@ FIXTURE_SETUP(huge)
 
 FIXTURE_TEARDOWN(huge)
 {
-	munmap(self->addr, 2 * HUGE);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* That the file system does make huge pages: otherwise these tests show nothing. */
@@ -434,10 +410,8 @@ TEST_F(huge, shrunk_file_reads_zero)
 
 /* A file system that nobody can write to, and whose files cannot shrink: selftests.sh has made it. */
 FIXTURE(read_only_fs) {
-	int device, fd;
+	MAPPED_FILE;
 	struct stat before;
-	size_t page;
-	char *addr;
 };
 
 FIXTURE_VARIANT(read_only_fs) {
@@ -451,25 +425,21 @@ FIXTURE_SETUP(read_only_fs)
 {
 	const char *path = fs_path("erofs/file");
 
+	need(_metadata, "erofs");
 	ASSERT_NE(path, NULL);
-	catch_signals();
-	self->page = page_size();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	set_up_device(_metadata, &self->file);
+	self->len = PAGES * self->page;
 	self->fd = open(path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->fd, 0) TH_LOG("%s: %s", path, strerror(errno));
 	ASSERT_EQ(fstat(self->fd, &self->before), 0);
 	/* Two pages of "a", and one more byte. */
 	ASSERT_EQ(self->before.st_size, (off_t)(2 * self->page + 1));
-	self->addr = map_file(variant->class, self->fd, PAGES * self->page);
-	ASSERT_NE(self->addr, MAP_FAILED);
+	set_up_mapping(_metadata, &self->file, variant->class);
 }
 
 FIXTURE_TEARDOWN(read_only_fs)
 {
-	munmap(self->addr, PAGES * self->page);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 TEST_F(read_only_fs, past_eof_reads_zero)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Unloading: refused while a mapping is opted in, fine afterwards. Needs root. */
 
-#include "failing.h"
+#include "broken_file_systems.h"
 #include "loading.h"
+#include "mapped_file.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -10,23 +11,15 @@
 #include <sys/prctl.h>
 
 FIXTURE(module) {
-	size_t page;
-	int device, fd;
-	char *addr;
+	MAPPED_FILE;
 };
 
 FIXTURE_SETUP(module)
 {
 	if (geteuid())
 		SKIP(return, "loading modules takes root");
-	catch_signals();
-	self->page = page_size();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
-	self->addr = mmap(NULL, 4 * self->page, PROT_READ, MAP_SHARED, self->fd, 0);
-	ASSERT_NE(self->addr, MAP_FAILED);
+	set_up_file(_metadata, &self->file, MEMFD, 0, 4);
+	set_up_mapping(_metadata, &self->file, SHARED_READ);
 }
 
 /* Whatever has become of the test: nothing else is to wait for the disk. */
@@ -192,9 +185,11 @@ TEST_F_TIMEOUT(module, refused_while_a_fault_waits_for_the_disk, 300)
 {
 	struct access a = {};
 	pthread_t thread;
-	int fd = file_on("ext4-dm"), waited = 0;
+	int fd, waited = 0;
 	char *addr;
 
+	need_backing(_metadata, DM_EXT4);
+	fd = new_file(DM_EXT4);
 	ASSERT_GE(fd, 0) TH_LOG("new file: %s", strerror(errno));
 	ASSERT_EQ(fill(fd, 'x', 0, self->page), 0);
 	ASSERT_TRUE(make_all_cold(fd));

@@ -168,10 +168,26 @@ enum backing {
 	MEMFD, TMPFS, TMPFS_HUGE, EXT4, XFS, BTRFS, P9,
 	/* New; there before in the lower layer, and copied up; still in the lower layer. */
 	OVERLAY, OVERLAY_COPIED_UP, OVERLAY_LOWER,
+	/* Made to be filled; with a quota for each user; on a disk that can be told to fail. */
+	SMALL_TMPFS, SMALL_EXT4, QUOTA_TMPFS, DM_EXT4,
 };
 
 #define BACKING_DIR_OVERLAY	"overlay"
 #define BACKING_DIR_LOWER	"ext4/overlay/lower"
+
+/* As selftests.sh has it. */
+static inline const char *backing_name(enum backing backing)
+{
+	static const char * const names[] = {
+		[MEMFD] = "memfd", [TMPFS] = "tmpfs", [TMPFS_HUGE] = "tmpfs-huge",
+		[EXT4] = "ext4", [XFS] = "xfs", [BTRFS] = "btrfs", [P9] = "9p",
+		[OVERLAY] = BACKING_DIR_OVERLAY, [OVERLAY_COPIED_UP] = BACKING_DIR_OVERLAY,
+		[OVERLAY_LOWER] = BACKING_DIR_OVERLAY, [SMALL_TMPFS] = "tmpfs-small",
+		[SMALL_EXT4] = "ext4-small", [QUOTA_TMPFS] = "tmpfs-quota", [DM_EXT4] = "ext4-dm",
+	};
+
+	return names[backing];
+}
 
 /* The file system of this name, below the directory that selftests.sh has made; NULL without it. */
 static inline const char *fs_path(const char *name)
@@ -185,6 +201,46 @@ static inline const char *fs_path(const char *name)
 	}
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	return path;
+}
+
+/*
+ * Why there is none of what has this name: selftests.sh has found out what the kernel or
+ * the machine lacks. NULL if it has to be there.
+ */
+static inline const char *why_no(const char *name)
+{
+	static char reason[128];
+	char path[PATH_MAX];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/lacks/%s", getenv("NOSIGBUS_FS") ?: "", name);
+	file = fopen(path, "re");
+	if (!file)
+		return NULL;
+	if (!fgets(reason, sizeof(reason), file))
+		snprintf(reason, sizeof(reason), "%s is lacking", name);
+	reason[strcspn(reason, "\n")] = 0;
+	fclose(file);
+	return reason;
+}
+
+/* Skips the test, or what sets one up, if there is no such thing. Does not return then. */
+static inline void need(struct __test_metadata *_metadata, const char *name)
+{
+	const char *reason = why_no(name);
+
+	if (!reason)
+		return;
+	SKIP(, "%s", reason);
+	/* Nothing if this is before the test. */
+	if (_metadata->teardown_fn)
+		_metadata->teardown_fn(false, _metadata, _metadata->self, _metadata->variant);
+	_exit(KSFT_SKIP);
+}
+
+static inline void need_backing(struct __test_metadata *_metadata, enum backing backing)
+{
+	need(_metadata, backing_name(backing));
 }
 
 /*
@@ -234,18 +290,14 @@ static inline int seal_writing(int fd)
  */
 static inline int new_named_file(enum backing backing, char **path)
 {
-	static const char * const dirs[] = {
-		[TMPFS] = "tmpfs", [TMPFS_HUGE] = "tmpfs-huge", [EXT4] = "ext4", [XFS] = "xfs",
-		[BTRFS] = "btrfs", [P9] = "9p", [OVERLAY] = BACKING_DIR_OVERLAY,
-		[OVERLAY_COPIED_UP] = BACKING_DIR_LOWER, [OVERLAY_LOWER] = BACKING_DIR_LOWER,
-	};
 	const char *dir;
 	int fd, up;
 
 	*path = NULL;
 	if (backing == MEMFD)
 		return memfd_create("nosigbus", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	dir = fs_path(dirs[backing]);
+	dir = fs_path(backing == OVERLAY_COPIED_UP || backing == OVERLAY_LOWER ?
+		      BACKING_DIR_LOWER : backing_name(backing));
 	if (!dir || asprintf(path, "%s/selftest-XXXXXX", dir) < 0)
 		return -1;
 	fd = mkostemp(*path, O_CLOEXEC);
@@ -258,15 +310,21 @@ static inline int new_named_file(enum backing backing, char **path)
 }
 
 /*
- * The same without a name, except where that would be in the way: on 9p, where
- * the server finds files by name, and in an overlay's lower layer.
+ * Whether a file can go without its name: not on 9p, where the server finds files by
+ * name, and not in an overlay's lower layer.
  */
+static inline bool may_be_unnamed(enum backing backing)
+{
+	return backing != P9 && backing != OVERLAY_LOWER;
+}
+
+/* The same without a name, where that is not in the way. */
 static inline int new_file(enum backing backing)
 {
 	char *path;
 	int fd = new_named_file(backing, &path);
 
-	if (fd >= 0 && path && backing != P9 && backing != OVERLAY_LOWER)
+	if (fd >= 0 && path && may_be_unnamed(backing))
 		unlink(path);
 	free(path);
 	return fd;

@@ -8,6 +8,7 @@
  * more, again and again.
  */
 
+#include "mapped_file.h"
 #include "sys_files.h"
 
 #include <grp.h>
@@ -239,6 +240,8 @@ FIXTURE_SETUP(huge)
 
 	if (geteuid())
 		SKIP(return, "setting up a cgroup takes root");
+	need(_metadata, "memcg");
+	need_backing(_metadata, variant->backing);
 	failed = set_up(&self->scene);
 	ASSERT_EQ(failed, NULL) TH_LOG("%s: %s", failed, strerror(errno));
 	self->fd = new_file(variant->backing);
@@ -395,6 +398,7 @@ FIXTURE_SETUP(mappings)
 
 	if (geteuid())
 		SKIP(return, "setting up a cgroup takes root");
+	need(_metadata, "memcg");
 	failed = set_up(&self->scene);
 	ASSERT_EQ(failed, NULL) TH_LOG("%s: %s", failed, strerror(errno));
 }
@@ -528,8 +532,8 @@ TEST_F_TIMEOUT(mappings, memory_for_them_ends, 3600)
 #define SHADOWS		16384
 
 FIXTURE(one_file) {
+	MAPPED_FILE;
 	struct shared *shared;
-	int device, fd;
 };
 
 FIXTURE_VARIANT(one_file) {
@@ -541,21 +545,16 @@ FIXTURE_VARIANT_ADD(one_file, ext4) { .backing = EXT4, };
 
 FIXTURE_SETUP(one_file)
 {
-	page = page_size();
-	catch_signals();
+	set_up_file(_metadata, &self->file, variant->backing, 0, 0);
+	page = self->page;
 	self->shared = mmap(NULL, sizeof(*self->shared), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(self->shared, MAP_FAILED);
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(variant->backing);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
 }
 
 FIXTURE_TEARDOWN(one_file)
 {
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* Maps the file many times, touches what is past EOF, and waits until it is not. */

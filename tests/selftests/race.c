@@ -254,6 +254,7 @@ FIXTURE_SETUP(race)
 {
 	struct worker *w = self->workers;
 
+	need_backing(_metadata, variant->backing);
 	page = page_size();
 	catch_signals();
 	self->shared = new_shared();
@@ -613,26 +614,11 @@ FIXTURE(full) {
 };
 
 FIXTURE_VARIANT(full) {
-	const char *name;
+	enum backing backing;
 };
 
-FIXTURE_VARIANT_ADD(full, tmpfs) { .name = "tmpfs-small", };
-FIXTURE_VARIANT_ADD(full, ext4) { .name = "ext4-small", };
-
-/* A new, unlinked file on one of the small file systems. */
-static int small_file(const char *name)
-{
-	char path[PATH_MAX];
-	const char *dir = fs_path(name);
-	int fd;
-
-	if (!dir || snprintf(path, sizeof(path), "%s/race-XXXXXX", dir) >= (int)sizeof(path))
-		return -1;
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(path);
-	return fd;
-}
+FIXTURE_VARIANT_ADD(full, tmpfs) { SMALL_TMPFS };
+FIXTURE_VARIANT_ADD(full, ext4) { SMALL_EXT4 };
 
 /* Writes to the file until there is no space left for a single byte. */
 static bool fill_up(int fd)
@@ -655,6 +641,7 @@ FIXTURE_SETUP(full)
 {
 	struct worker *w = self->workers;
 
+	need_backing(_metadata, variant->backing);
 	page = page_size();
 	catch_signals();
 	self->shared = new_shared();
@@ -662,9 +649,9 @@ FIXTURE_SETUP(full)
 	w->shared = self->shared;
 	w->device = open_device();
 	ASSERT_GE(w->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	w->fd = small_file(variant->name);
-	ASSERT_GE(w->fd, 0) TH_LOG("%s: %s", variant->name, strerror(errno));
-	self->filler = small_file(variant->name);
+	w->fd = new_file(variant->backing);
+	ASSERT_GE(w->fd, 0) TH_LOG("new file: %s", strerror(errno));
+	self->filler = new_file(variant->backing);
 	ASSERT_GE(self->filler, 0);
 	ASSERT_EQ(ftruncate(w->fd, HOLE * page), 0);
 	ASSERT_TRUE(fill_up(self->filler)) TH_LOG("%s", strerror(errno));

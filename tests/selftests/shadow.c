@@ -4,7 +4,7 @@
  * who does not see them, how long they live, and who pays for them.
  */
 
-#include "nosigbus_test.h"
+#include "mapped_file.h"
 #include "turns.h"
 
 #include <pthread.h>
@@ -13,12 +13,9 @@
 /* One page of content, then pages past EOF. */
 #define FILE_PAGES	1
 #define PAGES		6
-#define CONTENT		0x5a
 
 FIXTURE(shadow) {
-	size_t page, len;
-	int device, fd;
-	char *addr, *past;
+	MAPPED_FILE;
 };
 
 FIXTURE_VARIANT(shadow) {
@@ -35,25 +32,13 @@ FIXTURE_VARIANT_ADD(shadow, p9) { P9 };
 
 FIXTURE_SETUP(shadow)
 {
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(variant->backing);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
-	self->addr = map_file(SHARED_WRITE, self->fd, self->len);
-	ASSERT_NE(self->addr, MAP_FAILED);
-	self->past = self->addr + FILE_PAGES * self->page;
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	set_up_file(_metadata, &self->file, variant->backing, FILE_PAGES * page_size(), PAGES);
+	set_up_opted_in(_metadata, &self->file, SHARED_WRITE);
 }
 
 FIXTURE_TEARDOWN(shadow)
 {
-	munmap(self->addr, self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* 0 if the page at p has byte at offset 7 and zeros elsewhere. */
@@ -394,8 +379,7 @@ static long long read_number(const char *path, const char *name)
 }
 
 FIXTURE(memory_cgroup) {
-	size_t page, len;
-	int device, fd;
+	MAPPED_FILE;
 	struct turns t;
 };
 
@@ -403,13 +387,9 @@ FIXTURE_SETUP(memory_cgroup)
 {
 	if (geteuid())
 		SKIP(return, "making a cgroup takes root");
-	catch_signals();
-	self->page = page_size();
+	need(_metadata, "memcg");
+	set_up_file(_metadata, &self->file, EXT4, 0, 0);
 	self->len = 16 << 20;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(EXT4);
-	ASSERT_GE(self->fd, 0);
 	ASSERT_EQ(write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory"), 0);
 	ASSERT_EQ(mkdir(CGROUP, 0755), 0) TH_LOG("%s", strerror(errno));
 	ASSERT_EQ(pipe(self->t.to_child), 0);

@@ -4,6 +4,7 @@
  * every field.
  */
 
+#include "mapped_file.h"
 #include "status.h"
 #include "turns.h"
 
@@ -18,12 +19,9 @@
 #define FILE_PAGES	2
 #define PAST		10
 #define PAGES		(FILE_PAGES + PAST)
-#define CONTENT		0x5a
 
 FIXTURE(status) {
-	size_t page, len;
-	int device, fd;
-	char *addr, *past;
+	MAPPED_FILE;
 	/* What there should be. */
 	struct nosigbus_status want;
 };
@@ -54,26 +52,14 @@ FIXTURE_VARIANT_ADD(status, overlay_private) { OVERLAY, PRIVATE };
 
 FIXTURE_SETUP(status)
 {
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(variant->backing);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
-	self->addr = map_file(variant->class, self->fd, self->len);
-	ASSERT_NE(self->addr, MAP_FAILED);
-	self->past = self->addr + FILE_PAGES * self->page;
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	set_up_file(_metadata, &self->file, variant->backing, FILE_PAGES * page_size(), PAGES);
+	set_up_opted_in(_metadata, &self->file, variant->class);
 	EXPECT_STATUS(self->want);
 }
 
 FIXTURE_TEARDOWN(status)
 {
-	munmap(self->addr, self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 #define TOUCH(first, end, how)		ASSERT_TRUE(touch(self->addr, first, end, how))
@@ -665,9 +651,8 @@ struct guard {
 };
 
 FIXTURE(frozen) {
-	size_t page, len;
-	int device, fd, fs, alive;
-	char *addr;
+	MAPPED_FILE;
+	int fs, alive;
 	pid_t guard_pid;
 	struct guard *guard;
 };
@@ -696,17 +681,8 @@ FIXTURE_SETUP(frozen)
 
 	if (geteuid())
 		SKIP(return, "freezing a file system takes root");
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(EXT4);
-	ASSERT_GE(self->fd, 0);
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
-	self->addr = map_file(SHARED_WRITE, self->fd, self->len);
-	ASSERT_NE(self->addr, MAP_FAILED);
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	set_up_file(_metadata, &self->file, EXT4, FILE_PAGES * page_size(), PAGES);
+	set_up_opted_in(_metadata, &self->file, SHARED_WRITE);
 
 	self->fs = open(fs_path("ext4"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ASSERT_GE(self->fs, 0);
@@ -730,10 +706,8 @@ FIXTURE_TEARDOWN(frozen)
 {
 	close(self->alive);
 	ASSERT_EQ(waitpid(self->guard_pid, NULL, 0), self->guard_pid);
-	munmap(self->addr, self->len);
 	close(self->fs);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 struct hanging {

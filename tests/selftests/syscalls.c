@@ -248,6 +248,7 @@ TEST_F(pair, io_uring_fixed_buffers)
 	bool pinned = variant->class == PRIVATE || (IS_WRITABLE() && variant->backing == MEMFD);
 	int out = memfd_create("out", MFD_CLOEXEC), in = memfd_create("in", MFD_CLOEXEC);
 
+	need(_metadata, "io_uring");
 	EXPECT_INTACT();
 	SAME(with_fixed_buffer(IORING_OP_WRITE_FIXED, out, m->addr, FILE_BYTES),
 	     pinned ? FILE_BYTES : -EFAULT);

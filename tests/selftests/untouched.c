@@ -4,18 +4,15 @@
  * one; inside EOF an opted-in mapping writes to its file exactly as a plain one.
  */
 
-#include "nosigbus_test.h"
+#include "mapped_file.h"
 
 /* Two full pages and TAIL bytes of a third; three pages more are mapped. */
 #define FILE_PAGES	3
 #define PAGES		6
 #define TAIL		100
-#define CONTENT		0x5a
 
 FIXTURE(untouched) {
-	size_t page, size, len;
-	int device, fd;
-	char *addr, *path;
+	MAPPED_FILE;
 };
 
 FIXTURE_VARIANT(untouched) {
@@ -47,29 +44,15 @@ FIXTURE_VARIANT_ADD(untouched, p9_shared_write) { P9, SHARED_WRITE };
 
 FIXTURE_SETUP(untouched)
 {
-	catch_signals();
-	self->page = page_size();
-	self->size = (FILE_PAGES - 1) * self->page + TAIL;
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_named_file(variant->backing, &self->path);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, self->size), 0);
+	set_up_named_file(_metadata, &self->file, variant->backing,
+			  (FILE_PAGES - 1) * page_size() + TAIL, PAGES);
 	ASSERT_EQ(fsync(self->fd), 0);
-	self->addr = map_file(variant->class, self->fd, self->len);
-	ASSERT_NE(self->addr, MAP_FAILED);
-	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
+	set_up_opted_in(_metadata, &self->file, variant->class);
 }
 
 FIXTURE_TEARDOWN(untouched)
 {
-	munmap(self->addr, self->len);
-	if (self->path)
-		unlink(self->path);
-	free(self->path);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 #define IS_WRITABLE()	(variant->class != SHARED_READ)
@@ -311,7 +294,7 @@ TEST(programs_are_not_busy)
  * fstat(2) says has to change at the same steps.
  */
 FIXTURE(inside) {
-	int device;
+	MAPPED_FILE;
 };
 
 FIXTURE_VARIANT(inside) {
@@ -328,14 +311,13 @@ FIXTURE_VARIANT_ADD(inside, p9) { P9 };
 
 FIXTURE_SETUP(inside)
 {
-	catch_signals();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	need_backing(_metadata, variant->backing);
+	set_up_device(_metadata, &self->file);
 }
 
 FIXTURE_TEARDOWN(inside)
 {
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* Page 0 has content, 1 to 3 are holes, and EOF is in page 4, which is one as well. */

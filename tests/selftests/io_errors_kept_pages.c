@@ -2,11 +2,12 @@
 /*
  * What is written to kept pages is not lost: shadow pages inside the file that stand
  * in for what the file system has refused, with NOSIGBUS_RECORD_ERRORS.
- * record_errors.c has what they are and how they are told of. Needs root, and what
+ * io_errors_recorded.c has what they are and how they are told of. Needs root, and what
  * selftests.sh has set up.
  */
 
-#include "failing.h"
+#include "broken_file_systems.h"
+#include "mapped_file.h"
 #include "status.h"
 
 #include <linux/aio_abi.h>
@@ -35,11 +36,10 @@
 
 /* A file on a full file system, and a mapping of it that records errors. */
 struct subject {
-	size_t page, len;
-	int device, fd, filler;
+	MAPPED_FILE;
+	int filler;
 	/* How much the filler has. */
 	off_t filled;
-	char *addr;
 };
 
 static char *page_at(const struct subject *s, int i)
@@ -48,12 +48,12 @@ static char *page_at(const struct subject *s, int i)
 }
 
 /* The file system refuses everything from now on. */
-static void fill_rest(struct __test_metadata *_metadata, struct subject *s, const char *fs,
+static void fill_rest(struct __test_metadata *_metadata, struct subject *s, enum backing on,
 		      int error)
 {
 	struct stat st;
 
-	s->filler = file_on(fs);
+	s->filler = new_file(on);
 	ASSERT_GE(s->filler, 0);
 	ASSERT_EQ(fill_up(s->filler), error);
 	ASSERT_EQ(fstat(s->filler, &st), 0);
@@ -68,27 +68,18 @@ static void map_it(struct __test_metadata *_metadata, struct subject *s)
 }
 
 /* A file of so many pages, not mapped yet. */
-static void set_up(struct __test_metadata *_metadata, struct subject *s, const char *fs,
+static void set_up(struct __test_metadata *_metadata, struct subject *s, enum backing on,
 		   int pages)
 {
-	catch_signals();
-	s->page = page_size();
-	s->len = PAGES * s->page;
+	set_up_file(_metadata, &s->file, on, 0, PAGES);
 	s->filler = -1;
-	s->addr = MAP_FAILED;
-	s->device = open_device();
-	ASSERT_GE(s->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	s->fd = file_on(fs);
-	ASSERT_GE(s->fd, 0);
 	ASSERT_EQ(ftruncate(s->fd, pages * s->page), 0);
 }
 
 static void take_down(struct __test_metadata *_metadata, struct subject *s)
 {
-	munmap(s->addr, s->len);
 	close(s->filler);
-	close(s->fd);
-	close(s->device);
+	tear_down(&s->file);
 	EXPECT_EQ(seteuid(0), 0);
 }
 
@@ -177,13 +168,13 @@ FIXTURE(large_folios) {
 };
 
 FIXTURE_VARIANT(large_folios) {
-	const char *fs;
+	enum backing backing;
 	int error;
 	uid_t user;
 };
 
-FIXTURE_VARIANT_ADD(large_folios, ext4) { "ext4-small", -ENOSPC, 0 };
-FIXTURE_VARIANT_ADD(large_folios, xfs) { "xfs", -EDQUOT, NOBODY };
+FIXTURE_VARIANT_ADD(large_folios, ext4) { SMALL_EXT4, -ENOSPC, 0 };
+FIXTURE_VARIANT_ADD(large_folios, xfs) { XFS, -EDQUOT, NOBODY };
 
 /* The pages that are kept; those before them are not. */
 #define FIRST		1
@@ -240,6 +231,10 @@ FIXTURE_SETUP(large_folios)
 
 	if (geteuid())
 		SKIP(return, "it takes root to see page frames");
+	/* Without these the page cache has no large folios either. */
+	need(_metadata, "thp");
+	if (variant->error == -EDQUOT)
+		need(_metadata, "xfs-quota");
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	self->kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->pagemap, 0);
@@ -247,8 +242,8 @@ FIXTURE_SETUP(large_folios)
 	self->source = new_file(MEMFD);
 	ASSERT_GE(self->source, 0);
 	ASSERT_EQ(seteuid(variant->user), 0);
-	set_up(_metadata, s, variant->fs, PAGES);
-	fill_rest(_metadata, s, variant->fs, variant->error);
+	set_up(_metadata, s, variant->backing, PAGES);
+	fill_rest(_metadata, s, variant->backing, variant->error);
 	ASSERT_TRUE(read_it(s));
 	map_it(_metadata, s);
 	EXPECT_GT(in_large_folios(self), 0);
@@ -485,10 +480,11 @@ FIXTURE_SETUP(unseen_growth)
 
 	if (geteuid())
 		SKIP(return, "it takes root to break things");
-	set_up(_metadata, s, "ext4-small", OLD_PAGES);
+	need(_metadata, "aio");
+	set_up(_metadata, s, SMALL_EXT4, OLD_PAGES);
 	/* What it grows by does not need space. */
 	ASSERT_EQ(fallocate(s->fd, FALLOC_FL_KEEP_SIZE, (GROWN_PAGES - 1) * s->page, s->page), 0);
-	fill_rest(_metadata, s, "ext4-small", -ENOSPC);
+	fill_rest(_metadata, s, SMALL_EXT4, -ENOSPC);
 	map_it(_metadata, s);
 }
 
@@ -620,8 +616,9 @@ FIXTURE_SETUP(clear)
 
 	if (geteuid())
 		SKIP(return, "it takes root to stop the kernel");
-	set_up(_metadata, s, "tmpfs-small", PAGES);
-	fill_rest(_metadata, s, "tmpfs-small", -ENOSPC);
+	need(_metadata, "userfaultfd");
+	set_up(_metadata, s, SMALL_TMPFS, PAGES);
+	fill_rest(_metadata, s, SMALL_TMPFS, -ENOSPC);
 	map_it(_metadata, s);
 
 	self->arg = mmap(NULL, 2 * s->page, PROT_READ | PROT_WRITE,
@@ -828,9 +825,9 @@ FIXTURE_SETUP(given_meanwhile)
 
 	if (geteuid())
 		SKIP(return, "it takes root to break things");
-	set_up(_metadata, s, "tmpfs-small", PAGES);
+	set_up(_metadata, s, SMALL_TMPFS, PAGES);
 	ASSERT_EQ(fill(s->fd, 'n', 0, 1), 0);
-	fill_rest(_metadata, s, "tmpfs-small", -ENOSPC);
+	fill_rest(_metadata, s, SMALL_TMPFS, -ENOSPC);
 	map_it(_metadata, s);
 }
 
@@ -991,11 +988,11 @@ FIXTURE(space) {
 };
 
 FIXTURE_VARIANT(space) {
-	const char *fs;
+	enum backing backing;
 };
 
-FIXTURE_VARIANT_ADD(space, ext4) { "ext4-small" };
-FIXTURE_VARIANT_ADD(space, tmpfs) { "tmpfs-small" };
+FIXTURE_VARIANT_ADD(space, ext4) { SMALL_EXT4 };
+FIXTURE_VARIANT_ADD(space, tmpfs) { SMALL_TMPFS };
 
 FIXTURE_SETUP(space)
 {
@@ -1003,8 +1000,8 @@ FIXTURE_SETUP(space)
 
 	if (geteuid())
 		SKIP(return, "it takes root to break things");
-	set_up(_metadata, s, variant->fs, PAGES);
-	fill_rest(_metadata, s, variant->fs, -ENOSPC);
+	set_up(_metadata, s, variant->backing, PAGES);
+	fill_rest(_metadata, s, variant->backing, -ENOSPC);
 	map_it(_metadata, s);
 	self->shared = mmap(NULL, sizeof(*self->shared), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);

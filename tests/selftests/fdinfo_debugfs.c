@@ -4,7 +4,7 @@
  * of all opted-in mappings in debugfs, which takes root.
  */
 
-#include "nosigbus_test.h"
+#include "mapped_file.h"
 #include "status.h"
 
 #include <pthread.h>
@@ -16,29 +16,18 @@
 #define PAGES		4
 
 FIXTURE(views) {
-	size_t page, len;
-	int device, fd;
-	char *addr;
+	MAPPED_FILE;
 };
 
 FIXTURE_SETUP(views)
 {
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
-	self->addr = map_file(SHARED_WRITE, self->fd, self->len);
-	ASSERT_NE(self->addr, MAP_FAILED);
+	set_up_file(_metadata, &self->file, MEMFD, 0, PAGES);
+	set_up_mapping(_metadata, &self->file, SHARED_WRITE);
 }
 
 FIXTURE_TEARDOWN(views)
 {
-	munmap(self->addr, self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* All of a file, to be freed; NULL if it cannot be read. */
@@ -229,27 +218,19 @@ TEST_F(views, debugfs_is_for_root)
 }
 
 FIXTURE(debugfs) {
-	size_t page, len;
-	int device, fd;
+	MAPPED_FILE;
 };
 
 FIXTURE_SETUP(debugfs)
 {
 	if (geteuid())
 		SKIP(return, "debugfs is for root");
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
+	set_up_file(_metadata, &self->file, MEMFD, 0, PAGES);
 }
 
 FIXTURE_TEARDOWN(debugfs)
 {
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 TEST_F(debugfs, lists_all_of_all_processes)

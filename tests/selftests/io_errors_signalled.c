@@ -5,12 +5,12 @@
  * are answered. Needs root, and what selftests.sh has set up.
  */
 
-#include "failing.h"
+#include "broken_file_systems.h"
+#include "mapped_file.h"
 
 /* FILE_PAGES of a file, PAGES of a mapping. */
 #define FILE_PAGES	4
 #define PAGES		8
-#define CONTENT		0x5a
 
 /* What an access has raised: the signal or 0, and what that said. */
 struct outcome {
@@ -30,8 +30,7 @@ static struct outcome outcome_of(int ret, const char *addr)
 }
 
 FIXTURE(real_error) {
-	size_t page, len;
-	int device, fd;
+	MAPPED_FILE;
 	char *plain, *opted;
 };
 
@@ -47,12 +46,8 @@ FIXTURE_SETUP(real_error)
 {
 	if (geteuid())
 		SKIP(return, "it takes root to break things");
-	catch_signals();
-	self->page = page_size();
+	set_up_device(_metadata, &self->file);
 	self->len = PAGES * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = -1;
 	self->plain = MAP_FAILED;
 	self->opted = MAP_FAILED;
 }
@@ -61,8 +56,7 @@ FIXTURE_TEARDOWN(real_error)
 {
 	munmap(self->plain, self->len);
 	munmap(self->opted, self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* Maps self->fd twice, as it is, and opts one of them in. */
@@ -110,15 +104,16 @@ static int write_of(char *addr, int index)
 
 /* Every hole in a file of tmpfs takes a page when it is touched, if only to be read. */
 static void full_tmpfs(struct __test_metadata *_metadata, FIXTURE_DATA(real_error) * self,
-		       const FIXTURE_VARIANT(real_error) * variant, const char *fs, int error)
+		       const FIXTURE_VARIANT(real_error) * variant, enum backing on, int error)
 {
 	int rest;
 
-	self->fd = file_on(fs);
+	need_backing(_metadata, on);
+	self->fd = new_file(on);
 	ASSERT_GE(self->fd, 0);
 	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
 	ASSERT_EQ(fill(self->fd, CONTENT, 0, self->page), 0);
-	rest = file_on(fs);
+	rest = new_file(on);
 	ASSERT_GE(rest, 0);
 	ASSERT_EQ(fill_up(rest), error);
 	MAP_TWICE();
@@ -136,16 +131,17 @@ static void full_tmpfs(struct __test_metadata *_metadata, FIXTURE_DATA(real_erro
 
 /* On a disk's file system the write takes a block, and only one that is meant for the file. */
 static void full_disk(struct __test_metadata *_metadata, FIXTURE_DATA(real_error) * self,
-		      const FIXTURE_VARIANT(real_error) * variant, const char *fs, int error)
+		      const FIXTURE_VARIANT(real_error) * variant, enum backing on, int error)
 {
 	int rest, expected = variant->class == SHARED_WRITE ? SIGBUS : 0;
 
-	self->fd = file_on(fs);
+	need_backing(_metadata, on);
+	self->fd = new_file(on);
 	ASSERT_GE(self->fd, 0);
 	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
 	ASSERT_EQ(fill(self->fd, CONTENT, 0, self->page), 0);
 	ASSERT_EQ(fsync(self->fd), 0);
-	rest = file_on(fs);
+	rest = new_file(on);
 	ASSERT_GE(rest, 0);
 	ASSERT_EQ(fill_up(rest), error);
 	MAP_TWICE();
@@ -166,33 +162,33 @@ static void full_disk(struct __test_metadata *_metadata, FIXTURE_DATA(real_error
 
 TEST_F(real_error, enospc_tmpfs)
 {
-	full_tmpfs(_metadata, self, variant, "tmpfs-small", -ENOSPC);
+	full_tmpfs(_metadata, self, variant, SMALL_TMPFS, -ENOSPC);
 }
 
 TEST_F(real_error, enospc_ext4)
 {
-	full_disk(_metadata, self, variant, "ext4-small", -ENOSPC);
+	full_disk(_metadata, self, variant, SMALL_EXT4, -ENOSPC);
 }
 
 TEST_F(real_error, edquot_tmpfs)
 {
-	if (access(fs_path("tmpfs-quota"), F_OK))
-		SKIP(return, "this kernel has no quotas for tmpfs");
 	ASSERT_EQ(seteuid(NOBODY), 0);
-	full_tmpfs(_metadata, self, variant, "tmpfs-quota", -EDQUOT);
+	full_tmpfs(_metadata, self, variant, QUOTA_TMPFS, -EDQUOT);
 	ASSERT_EQ(seteuid(0), 0);
 }
 
 TEST_F(real_error, edquot_xfs)
 {
+	need(_metadata, "xfs-quota");
 	ASSERT_EQ(seteuid(NOBODY), 0);
-	full_disk(_metadata, self, variant, "xfs", -EDQUOT);
+	full_disk(_metadata, self, variant, XFS, -EDQUOT);
 	ASSERT_EQ(seteuid(0), 0);
 }
 
 TEST_F(real_error, eio)
 {
-	self->fd = file_on("ext4-dm");
+	need_backing(_metadata, DM_EXT4);
+	self->fd = new_file(DM_EXT4);
 	ASSERT_GE(self->fd, 0);
 	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
 	/* Before anything can map what is in the page cache around the page that it touches. */
@@ -211,6 +207,7 @@ TEST_F(real_error, eio)
 
 TEST_F(real_error, memory_failure)
 {
+	need(_metadata, "hwpoison");
 	self->fd = new_file(MEMFD);
 	ASSERT_GE(self->fd, 0);
 	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);

@@ -3,8 +3,8 @@
  * Failures that the kernel injects (its Documentation/fault-injection): of memory
  * allocations, of copies to and from user space, and of functions that may be told to fail.
  */
-#ifndef _NOSIGBUS_FAILURES_H
-#define _NOSIGBUS_FAILURES_H
+#ifndef _NOSIGBUS_FAULT_INJECTION_H
+#define _NOSIGBUS_FAULT_INJECTION_H
 
 #include "sys_files.h"
 
@@ -29,7 +29,7 @@ struct failures {
 	int fd;
 	bool ready;
 	/* The step that is to fail, how far it is from one to the next, and whether it has. */
-	unsigned int nth, stride;
+	unsigned int nth, stride, offset;
 	bool has_failed;
 	/* Rounds since one has. */
 	unsigned int idle;
@@ -87,12 +87,37 @@ static inline bool set_up_injection(void)
 		write_to(DEBUGFS "fail_page_alloc/min-order", "0");
 }
 
+/*
+ * As FAILURES_STRIDE (1) says, each so many-th step only, after the first one, and as
+ * FAILURES_OFFSET (0) says, which of these: tests/test.sh takes another one each day.
+ */
+static inline struct failures failures_by_stride(void)
+{
+	unsigned int stride = number_of("FAILURES_STRIDE", 1) ?: 1;
+
+	return (struct failures) {
+		.fd = -1, .stride = stride, .offset = number_of("FAILURES_OFFSET", 0) % stride,
+	};
+}
+
 /* Of the calling thread. */
 static inline struct failures each_failure(void)
 {
-	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	struct failures f = failures_by_stride();
 
-	return (struct failures) { .fd = fd, .ready = fd >= 0, .stride = 1 };
+	f.fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	f.ready = f.fd >= 0;
+	return f;
+}
+
+/* The same, of an operation with so few steps that none is left out. */
+static inline struct failures every_failure(void)
+{
+	struct failures f = each_failure();
+
+	f.stride = 1;
+	f.offset = 0;
+	return f;
 }
 
 /* No function fails any more. */
@@ -105,9 +130,10 @@ static inline bool spare_functions(void)
 /* Of calls of a function, by whoever, which then return minus error. */
 static inline struct failures each_failure_of(const char *function, int error)
 {
-	struct failures f = { .function = function, .fd = -1, .stride = 1 };
+	struct failures f = failures_by_stride();
 	char path[PATH_MAX], value[32];
 
+	f.function = function;
 	snprintf(path, sizeof(path), DEBUGFS "fail_function/%s/retval", function);
 	/* As the kernel has it, whose words are longer than those of a 32-bit program. */
 	snprintf(value, sizeof(value), "%#llx", (unsigned long long)-(long long)error);
@@ -125,7 +151,7 @@ static inline bool next_failure(struct failures *f)
 		close(f->fd);
 		return false;
 	}
-	f->nth += f->nth ? f->stride : 1;
+	f->nth += !f->nth ? 1 : f->nth == 1 ? f->offset + 1 : f->stride;
 	f->has_failed = false;
 	return true;
 }
@@ -250,4 +276,4 @@ static inline bool leaks_are_seen(void)
 	return access(kmemleak, F_OK) || write_to(kmemleak, "dump=0x1") || errno != EPERM;
 }
 
-#endif /* _NOSIGBUS_FAILURES_H */
+#endif /* _NOSIGBUS_FAULT_INJECTION_H */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * NOSIGBUS_RECORD_ERRORS: faults inside EOF that the file system fails at get a
- * stand-in, and NOSIGBUS_STATUS tells of them. real_errors.c has what happens
+ * stand-in, and NOSIGBUS_STATUS tells of them. io_errors_signalled.c has what happens
  * without it. Needs root, and what selftests.sh has set up.
  */
 
-#include "failing.h"
+#include "broken_file_systems.h"
+#include "mapped_file.h"
 #include "status.h"
 #include "turns.h"
 
@@ -25,10 +26,9 @@
 #define HARNESS_SECONDS	300
 
 /*
- * What the file has; what is written to stand-ins, and where in a page; what the
- * file is given later.
+ * Besides CONTENT, which the file has: what is written to stand-ins, and where in a
+ * page; what the file is given later.
  */
-#define CONTENT		0x5a
 #define MARK		0x4d
 #define MARK_AT		2000
 #define NEW		0x33
@@ -40,7 +40,7 @@
 enum cause { BAD_DISK, FULL_TMPFS, TMPFS_QUOTA, FULL_EXT4, XFS_QUOTA, IMMUTABLE };
 
 static const struct {
-	const char *fs;
+	enum backing on;
 	/* What a write(2) fails with that has used up what there is; 0 if it is not about that. */
 	int used_up;
 	/* What is recorded. */
@@ -51,26 +51,24 @@ static const struct {
 	/* How much of each page of the file has CONTENT, at most; the rest is a hole. */
 	size_t content;
 } causes[] = {
-	[BAD_DISK] = { "ext4-dm", 0, EIO, 0, false, SIZE_MAX },
-	[FULL_TMPFS] = { "tmpfs-small", -ENOSPC, ENOSPC, 0, false, 0 },
-	[TMPFS_QUOTA] = { "tmpfs-quota", -EDQUOT, EDQUOT, 0, false, 0 },
-	[FULL_EXT4] = { "ext4-small", -ENOSPC, ENOSPC, NOSIGBUS_ERROR_DEDUCED, true, SMALL_BLOCK },
+	[BAD_DISK] = { DM_EXT4, 0, EIO, 0, false, SIZE_MAX },
+	[FULL_TMPFS] = { SMALL_TMPFS, -ENOSPC, ENOSPC, 0, false, 0 },
+	[TMPFS_QUOTA] = { QUOTA_TMPFS, -EDQUOT, EDQUOT, 0, false, 0 },
+	[FULL_EXT4] = { SMALL_EXT4, -ENOSPC, ENOSPC, NOSIGBUS_ERROR_DEDUCED, true, SMALL_BLOCK },
 	/* Blocks that two files share have to be copied. */
-	[XFS_QUOTA] = { "xfs", -EDQUOT, EIO, NOSIGBUS_ERROR_DEDUCED, true, SIZE_MAX },
+	[XFS_QUOTA] = { XFS, -EDQUOT, EIO, NOSIGBUS_ERROR_DEDUCED, true, SIZE_MAX },
 	/* Here it is EPERM. */
-	[IMMUTABLE] = { "ext4", 0, EIO, NOSIGBUS_ERROR_DEDUCED, true, SIZE_MAX },
+	[IMMUTABLE] = { EXT4, 0, EIO, NOSIGBUS_ERROR_DEDUCED, true, SIZE_MAX },
 };
 
 /* A file that the file system fails at, and a mapping of it that records errors. */
 struct subject {
+	MAPPED_FILE;
 	enum cause cause;
 	enum class class;
-	size_t page, len;
-	int device, fd;
 	/* What takes the space; what has the same blocks. */
 	int filler, twin;
 	bool broken;
-	char *addr;
 	/* What NOSIGBUS_STATUS should say. */
 	struct nosigbus_status want;
 };
@@ -123,7 +121,7 @@ static bool break_it(struct subject *s)
 	case IMMUTABLE:
 		return !set_immutable(s->fd, true);
 	default:
-		s->filler = file_on(causes[s->cause].fs);
+		s->filler = new_file(causes[s->cause].on);
 		return s->filler >= 0 && fill_up(s->filler) == causes[s->cause].used_up;
 	}
 }
@@ -145,11 +143,11 @@ static bool mend(struct subject *s)
 /* A file of FILE_PAGES with what it has to have; false if that fails. */
 static bool new_content(struct subject *s)
 {
-	s->fd = file_on(causes[s->cause].fs);
+	s->fd = new_file(causes[s->cause].on);
 	if (s->fd < 0)
 		return false;
 	if (s->cause == XFS_QUOTA) {
-		s->twin = file_on(causes[s->cause].fs);
+		s->twin = new_file(causes[s->cause].on);
 		return !fill(s->twin, CONTENT, 0, FILE_PAGES * s->page) && !fsync(s->twin) &&
 			!ioctl(s->fd, FICLONE, s->twin);
 	}
@@ -167,41 +165,38 @@ static bool new_content(struct subject *s)
 	return s->cause != BAD_DISK || make_all_cold(s->fd);
 }
 
+static void set_up_recording(struct __test_metadata *_metadata, struct subject *s)
+{
+	set_up_mapping(_metadata, &s->file, s->class);
+	ASSERT_EQ(enable_with(s->device, s->addr, s->len, NOSIGBUS_RECORD_ERRORS, 0), 0);
+	s->want.flags = NOSIGBUS_RECORD_ERRORS;
+}
+
 static void set_up(struct __test_metadata *_metadata, struct subject *s, enum cause why,
 		   enum class class)
 {
-	catch_signals();
+	need_backing(_metadata, causes[why].on);
+	if (why == XFS_QUOTA)
+		need(_metadata, "xfs-quota");
+	set_up_device(_metadata, &s->file);
 	s->cause = why;
 	s->class = class;
-	s->page = page_size();
 	s->len = PAGES * s->page;
 	s->twin = -1;
-	s->device = open_device();
-	ASSERT_GE(s->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
 	if (is_of_nobody(why))
 		ASSERT_EQ(seteuid(NOBODY), 0);
 	ASSERT_TRUE(new_content(s)) TH_LOG("%s", strerror(errno));
-	s->addr = map_file(class, s->fd, s->len);
-	ASSERT_NE(s->addr, MAP_FAILED);
-	ASSERT_EQ(enable_with(s->device, s->addr, s->len, NOSIGBUS_RECORD_ERRORS, 0), 0);
+	set_up_recording(_metadata, s);
 	ASSERT_TRUE(break_it(s)) TH_LOG("%s", strerror(errno));
-	s->want.flags = NOSIGBUS_RECORD_ERRORS;
 }
 
 static void take_down(struct __test_metadata *_metadata, struct subject *s)
 {
 	if (s->broken)
 		EXPECT_TRUE(mend(s));
-	munmap(s->addr, s->len);
-	close(s->fd);
 	close(s->twin);
-	close(s->device);
+	tear_down(&s->file);
 	EXPECT_EQ(seteuid(0), 0);
-}
-
-static bool lacks(enum cause cause)
-{
-	return cause == TMPFS_QUOTA && access(fs_path(causes[cause].fs), F_OK);
 }
 
 FIXTURE(recorded) {
@@ -230,8 +225,6 @@ FIXTURE_SETUP(recorded)
 {
 	if (geteuid())
 		SKIP(return, "it takes root to break things");
-	if (lacks(variant->cause))
-		SKIP(return, "this kernel has no quotas for tmpfs");
 	set_up(_metadata, &self->s, variant->cause, variant->class);
 }
 
@@ -260,8 +253,6 @@ FIXTURE_SETUP(kept)
 {
 	if (geteuid())
 		SKIP(return, "it takes root to break things");
-	if (lacks(variant->cause))
-		SKIP(return, "this kernel has no quotas for tmpfs");
 	set_up(_metadata, &self->s, variant->cause, SHARED_WRITE);
 }
 
@@ -988,6 +979,21 @@ TEST_F_TIMEOUT(kept, size_changes_elsewhere, HARNESS_SECONDS)
 	EXPECT_EQ(s->want.shadow_pages_held, 0);
 }
 
+/* Nobody looks at the page between its being cut off and the file's growing over it. */
+TEST_F_TIMEOUT(kept, cut_off_and_grown_over_unseen, HARNESS_SECONDS)
+{
+	struct subject *s = &self->s;
+
+	HIT(3, WRITE);
+	EXPECT_STAND_IN(3, true);
+	ASSERT_TRUE(mend(s));
+	ASSERT_EQ(ftruncate(s->fd, s->page), 0);
+	ASSERT_EQ(ftruncate(s->fd, FILE_PAGES * s->page), 0);
+	EXPECT_EQ(differs(page_at(s, 3), 0, s->page), 0);
+	ASSERT_EQ(status_of(s->device, s->addr, 0, &s->want), 0);
+	EXPECT_EQ(s->want.shadow_pages_held, 0);
+}
+
 /* A child has the same page, and may be the one to clear the error. */
 TEST_F_TIMEOUT(kept, shared_with_children, HARNESS_SECONDS)
 {
@@ -1294,30 +1300,17 @@ FIXTURE_VARIANT_ADD(broken_memory, shared_write) { SHARED_WRITE };
 
 FIXTURE_SETUP(broken_memory)
 {
-	struct subject *s = &self->s;
-
 	if (geteuid())
 		SKIP(return, "it takes root to break things");
-	catch_signals();
-	s->class = variant->class;
-	s->page = page_size();
-	s->len = PAGES * s->page;
-	s->device = open_device();
-	ASSERT_GE(s->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	s->fd = new_file(MEMFD);
-	ASSERT_GE(s->fd, 0);
-	ASSERT_EQ(fill(s->fd, CONTENT, 0, FILE_PAGES * s->page), 0);
-	s->addr = map_file(s->class, s->fd, s->len);
-	ASSERT_NE(s->addr, MAP_FAILED);
-	ASSERT_EQ(enable_with(s->device, s->addr, s->len, NOSIGBUS_RECORD_ERRORS, 0), 0);
-	s->want.flags = NOSIGBUS_RECORD_ERRORS;
+	need(_metadata, "hwpoison");
+	set_up_file(_metadata, &self->s.file, MEMFD, FILE_PAGES * page_size(), PAGES);
+	self->s.class = variant->class;
+	set_up_recording(_metadata, &self->s);
 }
 
 FIXTURE_TEARDOWN(broken_memory)
 {
-	munmap(self->s.addr, self->s.len);
-	close(self->s.fd);
-	close(self->s.device);
+	tear_down(&self->s.file);
 }
 
 TEST_F_TIMEOUT(broken_memory, raises_sigbus, HARNESS_SECONDS)

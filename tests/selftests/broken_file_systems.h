@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* File systems that selftests.sh has made to fail: full, over quota, on a broken disk. */
-#ifndef _NOSIGBUS_FAILING_H
-#define _NOSIGBUS_FAILING_H
+#ifndef _NOSIGBUS_BROKEN_FILE_SYSTEMS_H
+#define _NOSIGBUS_BROKEN_FILE_SYSTEMS_H
 
 #include "nosigbus_test.h"
 
@@ -10,21 +10,6 @@
 
 /* Quotas do not bind root. */
 #define NOBODY		65534
-
-/* A new file of that file system; -1 if that fails. */
-static inline int file_on(const char *fs)
-{
-	const char *dir = fs_path(fs);
-	char *path;
-	int fd;
-
-	if (!dir || asprintf(&path, "%s/selftest-XXXXXX", dir) < 0)
-		return -1;
-	fd = mkostemp(path, O_CLOEXEC);
-	unlink(path);
-	free(path);
-	return fd;
-}
 
 /* Writes to a file until the file system refuses it: minus errno. */
 static inline int fill_up(int fd)
@@ -139,4 +124,4 @@ static inline int poison(void *addr)
 	return madvise(addr, page_size(), MADV_HWPOISON) ? errno : 0;
 }
 
-#endif /* _NOSIGBUS_FAILING_H */
+#endif /* _NOSIGBUS_BROKEN_FILE_SYSTEMS_H */

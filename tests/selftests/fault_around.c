@@ -5,7 +5,8 @@
  * here and there is not. Needs root, and what selftests.sh has set up.
  */
 
-#include "failing.h"
+#include "broken_file_systems.h"
+#include "mapped_file.h"
 #include "status.h"
 
 #include <linux/kernel-page-flags.h>
@@ -21,7 +22,6 @@
 #define TABLE_PAGES	512
 #define PAGES		64
 #define FILE_PAGES	20
-#define CONTENT		0x5a
 
 #define AROUND		"/sys/kernel/debug/fault_around_bytes"
 /* How many pages that has to be for most of what follows; it is, unless somebody has changed it. */
@@ -66,9 +66,8 @@ static char *area_at(size_t pages, size_t before)
 }
 
 FIXTURE(around) {
-	size_t page, len;
-	int device, fd, pagemap;
-	char *addr;
+	MAPPED_FILE;
+	int pagemap;
 };
 
 FIXTURE_VARIANT(around) {
@@ -94,18 +93,11 @@ FIXTURE_SETUP(around)
 {
 	char *area = area_at(2 * PAGES, 0);
 
-	catch_signals();
-	self->page = page_size();
-	self->len = PAGES * self->page;
-	if (around_bytes() != WINDOW * self->page)
+	if (around_bytes() != WINDOW * page_size())
 		SKIP(return, "takes root, and " AROUND " of 16 pages");
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	set_up_file(_metadata, &self->file, variant->backing, FILE_PAGES * page_size(), PAGES);
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->pagemap, 0);
-	self->fd = new_file(variant->backing);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
-	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
 	ASSERT_NE(area, MAP_FAILED);
 	self->addr = map_at(variant->class, self->fd, area, PAGES, 0);
 	ASSERT_EQ(self->addr, area);
@@ -114,10 +106,8 @@ FIXTURE_SETUP(around)
 
 FIXTURE_TEARDOWN(around)
 {
-	munmap(self->addr, self->len);
 	close(self->pagemap);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* How many pages are in the page table, from first up to and without end. */
@@ -466,7 +456,7 @@ TEST_F(around, opts_out_after_error)
 {
 	const int pages = 8, failed = 4;
 	struct nosigbus_status status;
-	int fd = file_on("tmpfs-small"), filler = file_on("tmpfs-small");
+	int fd = new_file(SMALL_TMPFS), filler = new_file(SMALL_TMPFS);
 	char *addr;
 
 	ASSERT_GE(fd, 0);
@@ -565,35 +555,28 @@ TEST_F_TIMEOUT(around, while_file_grows, 300)
 }
 
 FIXTURE(around_huge) {
-	int device, fd, pagemap, kpageflags;
-	size_t page;
-	char *addr;
+	MAPPED_FILE;
+	int pagemap, kpageflags;
 };
 
 FIXTURE_SETUP(around_huge)
 {
-	catch_signals();
-	self->page = page_size();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	if (around_bytes() != WINDOW * self->page)
+	if (around_bytes() != WINDOW * page_size())
 		SKIP(return, "takes root, and " AROUND " of 16 pages");
+	set_up_file(_metadata, &self->file, TMPFS_HUGE, 0, 0);
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->pagemap, 0);
 	self->kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->kpageflags, 0);
-	self->fd = new_file(TMPFS_HUGE);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
 	self->addr = area_at(2 * TABLE_PAGES, 0);
 	ASSERT_NE(self->addr, MAP_FAILED);
 }
 
 FIXTURE_TEARDOWN(around_huge)
 {
-	close(self->fd);
 	close(self->kpageflags);
 	close(self->pagemap);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* Whether the pages of a page table, all of which have been accessed, are one huge page. */
@@ -645,26 +628,21 @@ TEST_F_TIMEOUT(around_huge, neighbours, 300)
 }
 
 FIXTURE(around_bytes) {
-	int device, fd, pagemap;
-	size_t page, before;
-	char *addr;
+	MAPPED_FILE;
+	int pagemap;
+	size_t before;
 };
 
 FIXTURE_SETUP(around_bytes)
 {
-	catch_signals();
-	self->page = page_size();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	set_up_file(_metadata, &self->file, MEMFD, 0, 2 * TABLE_PAGES);
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(self->pagemap, 0);
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0) TH_LOG("new file: %s", strerror(errno));
 	self->before = around_bytes();
 	self->addr = area_at(2 * TABLE_PAGES, 0);
 	ASSERT_NE(self->addr, MAP_FAILED);
 	ASSERT_EQ(map_at(SHARED_READ, self->fd, self->addr, 2 * TABLE_PAGES, 0), self->addr);
-	ASSERT_EQ(enable(self->device, self->addr, 2 * TABLE_PAGES * self->page), 0);
+	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
 }
 
 FIXTURE_TEARDOWN(around_bytes)
@@ -672,8 +650,7 @@ FIXTURE_TEARDOWN(around_bytes)
 	if (self->before)
 		set_around_bytes(self->before);
 	close(self->pagemap);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 TEST_F_TIMEOUT(around_bytes, one_page, 300)

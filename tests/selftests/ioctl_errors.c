@@ -2,6 +2,7 @@
 /* The error contract of the ioctls: one test for each cause, and that nothing has changed. */
 
 #include "commands.h"
+#include "mapped_file.h"
 #include "status.h"
 
 #include <ftw.h>
@@ -19,30 +20,19 @@
 #include <sys/timerfd.h>
 
 FIXTURE(errors) {
-	size_t page, len;
-	int device, fd;
-	char *addr;
+	MAPPED_FILE;
 };
 
 /* An empty memfd, mapped read-only and shared: four pages, all past EOF. */
 FIXTURE_SETUP(errors)
 {
-	catch_signals();
-	self->page = page_size();
-	self->len = 4 * self->page;
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
-	self->fd = new_file(MEMFD);
-	ASSERT_GE(self->fd, 0);
-	self->addr = mmap(NULL, self->len, PROT_READ, MAP_SHARED, self->fd, 0);
-	ASSERT_NE(self->addr, MAP_FAILED);
+	set_up_file(_metadata, &self->file, MEMFD, 0, 4);
+	set_up_mapping(_metadata, &self->file, SHARED_READ);
 }
 
 FIXTURE_TEARDOWN(errors)
 {
-	munmap(self->addr, self->len);
-	close(self->fd);
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* The request is refused, and the mapping is as plain as before. */
@@ -410,8 +400,10 @@ static int all_refused(struct __test_metadata *_metadata, int device, int fd, si
 TEST_F(errors, eopnotsupp_sysv_shared_memory)
 {
 	const int flags[] = { SHM_RDONLY, 0 };
-	int shm = shmget(IPC_PRIVATE, self->len, IPC_CREAT | 0600);
+	int shm;
 
+	need(_metadata, "sysvipc");
+	shm = shmget(IPC_PRIVATE, self->len, IPC_CREAT | 0600);
 	ASSERT_GE(shm, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
 		char *addr = shmat(shm, NULL, flags[i]);
@@ -435,8 +427,10 @@ TEST_F(errors, eopnotsupp_dev_zero)
 TEST_F(errors, eopnotsupp_io_uring)
 {
 	struct io_uring_params params = {};
-	int fd = syscall(SYS_io_uring_setup, 4, &params);
+	int fd;
 
+	need(_metadata, "io_uring");
+	fd = syscall(SYS_io_uring_setup, 4, &params);
 	ASSERT_GE(fd, 0) TH_LOG("io_uring_setup: %s", strerror(errno));
 	EXPECT_GE(ALL_REFUSED(fd, self->page, IORING_OFF_SQ_RING), 1);
 	EXPECT_GE(ALL_REFUSED(fd, self->page, IORING_OFF_SQES), 1);
@@ -462,8 +456,10 @@ TEST_F(errors, eopnotsupp_hugetlb)
 	size_t huge = 2UL << 20;
 	const char *dir = fs_path("hugetlbfs");
 	char *path;
-	int fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
+	int fd;
 
+	need(_metadata, "hugetlbfs");
+	fd = memfd_create("huge", MFD_HUGETLB | MFD_CLOEXEC);
 	ASSERT_GE(fd, 0) TH_LOG("memfd_create: %s", strerror(errno));
 	EXPECT_EQ(ALL_REFUSED(fd, huge, 0), 3);
 	close(fd);
@@ -481,8 +477,10 @@ TEST_F(errors, eopnotsupp_hugetlb)
 /* Always shared. Its size cannot change once it is set, so it has no use for this either. */
 TEST_F(errors, eopnotsupp_secretmem)
 {
-	int fd = syscall(SYS_memfd_secret, 0);
+	int fd;
 
+	need(_metadata, "secretmem");
+	fd = syscall(SYS_memfd_secret, 0);
 	ASSERT_GE(fd, 0) TH_LOG("memfd_secret: %s", strerror(errno));
 	EXPECT_EQ(ALL_REFUSED(fd, self->page, 0), 2);
 	ASSERT_EQ(ftruncate(fd, self->page), 0);
@@ -506,8 +504,10 @@ TEST_F(errors, eopnotsupp_userfaultfd)
 		.range = { .start = (unsigned long)self->addr, .len = self->len },
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
 	};
-	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	int uffd;
 
+	need(_metadata, "userfaultfd");
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 	ASSERT_GE(uffd, 0) TH_LOG("userfaultfd: %s", strerror(errno));
 	ASSERT_EQ(ioctl(uffd, UFFDIO_API, &api), 0);
 	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
@@ -589,31 +589,29 @@ TEST_F(errors, other_processes_are_not_concerned)
 
 /* What takes root to make or to map. */
 FIXTURE(privileged) {
-	size_t page;
-	int device;
+	MAPPED_FILE;
 };
 
 FIXTURE_SETUP(privileged)
 {
 	if (geteuid())
 		SKIP(return, "opening the files takes root");
-	catch_signals();
-	self->page = page_size();
-	self->device = open_device();
-	ASSERT_GE(self->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
+	set_up_device(_metadata, &self->file);
 }
 
 FIXTURE_TEARDOWN(privileged)
 {
-	close(self->device);
+	tear_down(&self->file);
 }
 
 /* Firmware, or where a graphics card would be: some of it is not in use and can be mapped. */
 TEST_F(privileged, eopnotsupp_dev_mem)
 {
 	const off_t places[] = { 0xa0000, 0xc0000, 0xe0000, 0xf0000 };
-	int fd = open("/dev/mem", O_RDWR | O_CLOEXEC), mapped = 0;
+	int fd, mapped = 0;
 
+	need(_metadata, "mem");
+	fd = open("/dev/mem", O_RDWR | O_CLOEXEC);
 	ASSERT_GE(fd, 0) TH_LOG("/dev/mem: %s", strerror(errno));
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
 		mapped += ALL_REFUSED(fd, self->page, places[i]);
@@ -627,8 +625,10 @@ TEST_F(privileged, eopnotsupp_perf_event)
 		.type = PERF_TYPE_SOFTWARE, .config = PERF_COUNT_SW_TASK_CLOCK,
 		.size = sizeof(attr),
 	};
-	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	int fd;
 
+	need(_metadata, "perf");
+	fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
 	ASSERT_GE(fd, 0) TH_LOG("perf_event_open: %s", strerror(errno));
 	EXPECT_GE(ALL_REFUSED(fd, 2 * self->page, 0), 1);
 	close(fd);
@@ -642,6 +642,7 @@ TEST_F(privileged, eopnotsupp_dax)
 	char *path;
 	int fd;
 
+	need(_metadata, "dax");
 	ASSERT_NE(dir, NULL);
 	ASSERT_GT(asprintf(&path, "%s/selftest-XXXXXX", dir), 0);
 	fd = mkostemp(path, O_CLOEXEC);
@@ -659,10 +660,13 @@ TEST_F(privileged, eopnotsupp_guest_memfd)
 {
 	/* As in linux/kvm.h of kernels that can map one. */
 	struct kvm_create_guest_memfd args = { .size = 4 * self->page, .flags = 1 | 2 };
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, fd;
+	int kvm, vm, fd;
 
-	if (kvm < 0)
-		SKIP(return, "this machine's CPU cannot virtualize");
+	need(_metadata, "kvm");
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	ASSERT_GE(kvm, 0) TH_LOG("/dev/kvm: %s", strerror(errno));
+	if (ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD) == 0)
+		SKIP(return, "this kernel has no guest_memfd");
 	vm = ioctl(kvm, KVM_CREATE_VM, 0);
 	ASSERT_GE(vm, 0) TH_LOG("KVM_CREATE_VM: %s", strerror(errno));
 	fd = ioctl(vm, KVM_CREATE_GUEST_MEMFD, &args);
