@@ -2,12 +2,16 @@
 #
 # make            the module, for the kernel tree KDIR, with your own toolchain
 # make run        everything from nothing: a stock Debian kernel in QEMU, the demo
-# make test       every test, in the stock and in the debug kernel
+# make test       what one waits for: in the stock kernel, and in the debug kernel.
+#                 T=NAME, K=KERNEL: only that (tests/table); FLAVOUR=rt: in that kernel
+# make test_all   that, and then all the rest
 # make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=full,
 #                 with SEED= a given one
 # make kcsan      the race tests in a kernel with KCSAN (a build of its own)
 # make fuzz       trinity against /dev/nosigbus, FUZZ_CALLS=1000000 (an hour) in the stock
 #                 kernel
+# make mutants    faults put into the module, and which test catches each
+#                 (MUTANTS= the names of some)
 # make model      the model of faults and size changes, all interleavings (spin)
 # make bench      what it costs, against what else there is: a table
 # make bench_record  the same, into Documentation, and for the next to be compared with
@@ -53,11 +57,14 @@ tools_install: tools
 	install -D -m 644 build/$(RELEASE)/libnosigbus_preload.so \
 		'$(DESTDIR)$(or $(prefix),/usr/local)/lib/libnosigbus_preload.so'
 
-run: build/stock/nosigbus.ko build/$(RELEASE)/nosigbus-compositor
-	@tests/boot.sh -- samples/demo.sh build/$(RELEASE) build
+run:
+	@tests/run.sh
 
 test:
 	@tests/test.sh
+
+test_all:
+	@tests/test.sh all
 
 stress: build/$(STRESS_KERNEL)/nosigbus.ko
 	@tests/stress.sh $(STRESS_KERNEL) build/results/stress
@@ -68,7 +75,11 @@ kcsan:
 fuzz:
 	@tests/fuzz.sh
 
+mutants:
+	@tests/mutants.sh $(MUTANTS)
+
 model:
+	@tests/toolchain.sh all >/dev/null
 	@tests/toolchain.sh run tests/model/run.sh build/results/model.tap
 
 bench:
@@ -86,19 +97,36 @@ lint:
 # The module for a kernel of tests/kernel.sh, and user space: Kbuild and cargo
 # know what has to be built again.
 build/stock/nosigbus.ko build/debug/nosigbus.ko build/full/nosigbus.ko build/kcsan/nosigbus.ko: build/%/nosigbus.ko: FORCE
-	@tests/build-module.sh $*
+	@KERNEL_FLAVOUR= tests/build-module.sh $*
+
+# A flavour of the stock kernel, as tests/kernel.sh has it.
+build/stock-rt/nosigbus.ko build/stock-cloud/nosigbus.ko: build/stock-%/nosigbus.ko: FORCE
+	@KERNEL_FLAVOUR=$* tests/build-module.sh stock
 
 $(PROGRAMS:%=build/$(RELEASE)/%) &: FORCE
 	@tests/build-samples.sh
+
+samples: $(PROGRAMS:%=build/$(RELEASE)/%)
 
 # What tests/guest/programs.sh runs.
 build/programs: FORCE
 	@mkdir -p $@
 	@tests/toolchain.sh run $(MAKE) -s -C tests/programs CC=gcc-14 OUT='$(CURDIR)/$@'
 
+# What tests/guest/man.sh runs.
+build/man-test: FORCE
+	@tests/host/man.sh >/dev/null
+
+# What tests/guest/stress.sh runs. The harness is the one of the stock kernel's own selftests.
+build/stress: FORCE
+	@mkdir -p $@
+	@tests/toolchain.sh run $(MAKE) -s -C tests/stress CC=gcc-14 OUT='$(CURDIR)/$@' \
+		KSRC="$$(tests/kernel.sh stock)/source"
+
 # Every message of rst2man is an error.
 build/man/%: Documentation/%.rst
 	@mkdir -p $(@D)
+	@tests/toolchain.sh all >/dev/null
 	@tests/toolchain.sh run rst2man --verbose --strict $< $@
 
 # What tests/guest/crate.sh runs.
@@ -116,4 +144,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install tools tools_install run test stress kcsan fuzz model bench bench_record bench_profile lint clean distclean FORCE
+.PHONY: modules modules_install headers_install man man_install tools tools_install samples run test test_all stress kcsan fuzz mutants model bench bench_record bench_profile lint clean distclean FORCE

@@ -12,6 +12,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cd "$REPO"
+tests/toolchain.sh all >/dev/null
 kernel=${FUZZ_KERNEL:-stock} results=build/results/fuzz
 rm -rf "$results"
 mkdir -p "$results" build/fuzz
@@ -28,5 +29,5 @@ BOOT_TIMEOUT=${BOOT_TIMEOUT:-14400} tests/boot.sh --kernel "$kernel" -- \
 	tests/guest/fuzz.sh build/fuzz/trinity.so "$results" "${FUZZ_CALLS:-1000000}" "${FUZZ_SEED:-1}" \
 	>"$results/fuzz.tap" || status=$?
 cat "$results/fuzz.tap" "$results/runs" || true
-tests/toolchain.sh run tests/report.py "$stock/build" "fuzz=$results/fuzz.tap" || status=1
+tests/toolchain.sh run tests/report.py "$stock/source" "fuzz=$results/fuzz.tap" || status=1
 exit "$status"

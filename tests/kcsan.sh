@@ -14,9 +14,11 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cd "$REPO"
+tests/toolchain.sh all >/dev/null
 results=build/results/kcsan log=build/boot/console-kcsan.log
 # Not on all file systems, but for those in which all kinds of mappings matter more.
-few=(race growth kept status eventfd record_errors fuzz) all=(abi concurrency module shadow views)
+few=(race growth io_errors_kept_pages status eventfd io_errors_recorded fuzz)
+all=(abi concurrency module shadow fdinfo_debugfs)
 if (($#)); then
 	few=("$@") all=()
 fi
@@ -27,7 +29,7 @@ make -s build/kcsan/nosigbus.ko
 
 step "Selftests: building them"
 logged selftests tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
-	"OUT=$REPO/build/selftests" "KSRC=$stock/build" ||
+	"OUT=$REPO/build/selftests" "KSRC=$stock/source" ||
 	die "the selftests did not build" "mend what the compiler complains of"
 
 # What KCSAN is not told of it cannot see.
@@ -47,9 +49,7 @@ RACE_SECONDS=${RACE_SECONDS:-10} FUZZ_CALLS=${FUZZ_CALLS:-20000} \
 	tests/boot.sh --kernel kcsan -- bash -c '
 		status=0
 		results=$1 few=($2) all=($3)
-		tests/guest/selftests.sh --root --few build/selftests "$results" "${few[@]}" || status=$?
-		((${#all[@]} == 0)) ||
-			tests/guest/selftests.sh --root build/selftests "$results" "${all[@]}" || status=$?
+		tests/guest/selftests.sh build/selftests "$results" "${few[@]/%/,few}" "${all[@]}" || status=$?
 		cat /sys/kernel/debug/kcsan >"$results/counters"
 		exit $status
 	' guest "$results" "${few[*]}" "${all[*]}" || status=$?
@@ -82,5 +82,5 @@ logs=("kcsan KUnit=$log")
 for program in "$results"/*.tap; do
 	logs+=("kcsan $(basename "$program" .tap)=$program")
 done
-tests/toolchain.sh run tests/report.py "$stock/build" "${logs[@]}" || status=1
+tests/toolchain.sh run tests/report.py "$stock/source" "${logs[@]}" || status=1
 exit "$status"

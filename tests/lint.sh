@@ -10,9 +10,11 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cd "$REPO"
+tests/toolchain.sh all >/dev/null
 failed=()
 stock=$(tests/kernel.sh stock)
 mapfile -t files < <(git ls-files --cached --others --exclude-standard)
+((${#files[@]})) || die "git lists no files here" "lint takes a checkout of git"
 
 # of PATTERN...: those of the project's files whose names match.
 of() {
@@ -37,7 +39,7 @@ mapfile -t user_c < <(of 'tests/*.[ch]' 'samples/*.[ch]')
 mapfile -t samples < <(of 'samples/*.rs')
 
 check "rustfmt, module" inside rustfmt --check --edition 2021 \
-	--config-path "$stock/build/.rustfmt.toml" "${rust[@]}"
+	--config-path "$stock/source/.rustfmt.toml" "${rust[@]}"
 check "rustfmt, samples" inside rustfmt --check --edition 2024 "${samples[@]}"
 # Objects of their own, so that clippy looks at everything each time.
 rm -rf build/clippy
@@ -46,7 +48,7 @@ check "clippy, module" env OUT="$REPO/build/clippy" tests/build-module.sh stock 
 check "clippy, samples" tests/build-samples.sh clippy --release --all-targets --all-features -- -Dwarnings
 check "unsafe code" inside python3 tests/unsafe-audit.py --check
 check "shellcheck" inside shellcheck -x "${shell[@]}"
-checkpatch=(inside perl "$stock/build/scripts/checkpatch.pl" --no-tree --quiet --show-types)
+checkpatch=(inside perl "$stock/source/scripts/checkpatch.pl" --no-tree --quiet --show-types)
 check "checkpatch, module" "${checkpatch[@]}" --file "${kernel_c[@]}" "${rust[@]}"
 # In user space volatile makes an access happen, and the test harness is macros.
 check "checkpatch, tests" "${checkpatch[@]}" --ignore VOLATILE,NAKED_SSCANF,COMPLEX_MACRO \

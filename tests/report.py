@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Adds up what the tests printed, read by the kernel's own KTAP parser.
 
-usage: report.py KERNEL_SOURCE LABEL=LOG...
+usage: report.py [--seconds FILE] KERNEL_SOURCE LABEL=LOG...
 
 A LOG is the TAP output of a selftest, or a kernel log with the KTAP of the
 KUnit tests that ran at insmod. A line for each log, then those in which
 something failed, in full, then only what failed: who sees just the end of a
 long output finds it there. The last line reads "N passed, N failed, N
-skipped"; exits 1 if anything failed or if a log has no test in it.
+skipped"; exits 1 if anything failed or if a log has no test in it. The lines of
+FILE are "SECONDS NAME": the ten longest are named.
 """
 
 import os
@@ -33,9 +34,27 @@ def test_lines(path: str) -> list[str]:
     return lines
 
 
+def print_slowest(path: str) -> None:
+    """The ten lines of a file of "SECONDS NAME" that have most seconds."""
+    if not path or not os.path.exists(path):
+        return
+    with open(path, encoding="utf-8") as file:
+        lines = [line.split(maxsplit=1) for line in file.read().splitlines()]
+    lines.sort(key=lambda line: int(line[0]), reverse=True)
+    total = sum(int(line[0]) for line in lines)
+    print(f"\nThe slowest of {len(lines)}, which took {total} s, some side by side:")
+    for number, name in lines[:10]:
+        print(f"{number:>6} s  {name}")
+
+
 def main() -> int:
     """Prints the counts, the failures and the total; returns the exit status."""
-    source, *logs = sys.argv[1:]
+    arguments = sys.argv[1:]
+    seconds = ""
+    if arguments[0] == "--seconds":
+        seconds = arguments[1]
+        del arguments[:2]
+    source, *logs = arguments
     sys.path.insert(0, os.path.join(source, "tools/testing/kunit"))
     # The kernel's parser, from the source that is being tested against.
     import kunit_parser  # pylint: disable=import-error,import-outside-toplevel
@@ -74,6 +93,7 @@ def main() -> int:
         print("\n".join(lines))
         if lines:
             kunit_parser.parse_run_tests(lines, stdout)
+    print_slowest(seconds)
     for heading, lines in failures:
         print(heading, *(line for line in lines if NOT_OK.match(line)), sep="\n")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")

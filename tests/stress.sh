@@ -3,7 +3,7 @@
 #
 # The stress test: builds it, and runs it in a guest.
 #
-# usage: stress.sh stock|debug RESULTDIR
+# usage: stress.sh KERNEL RESULTDIR
 #
 # STRESS_SECONDS is how long it is to take (1200), SEED what to repeat. The result is
 # RESULTDIR/stress.tap. Exit statuses as of boot.sh.
@@ -15,13 +15,9 @@ set -euo pipefail
 kernel=$1
 results=$2
 cd "$REPO"
-stock=$(tests/kernel.sh stock)
-
+tests/toolchain.sh all >/dev/null
 step "Stress: building it"
-mkdir -p build/stress
-# The harness is the one of the stock kernel's own selftests.
-logged stress tests/toolchain.sh run make -C tests/stress CC=gcc-14 "OUT=$REPO/build/stress" \
-	"KSRC=$stock/build" || die "the stress test did not build" "mend what the compiler complains of"
+logged stress make build/stress || die "the stress test did not build" "mend what the compiler complains of"
 
 export STRESS_SECONDS=${STRESS_SECONDS:-1200}
 # Setting up, the end of all processes, and the search for leaks take their time as well.

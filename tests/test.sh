@@ -1,31 +1,110 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Every test, in two lanes at a time: one has what needs no kernel and the stock
-# kernel, the other the debug kernel. The last line reads "N passed, N failed, N
-# skipped".
+# make test, and with the argument "all" make test_all, which is the same and then the
+# rest. What is run where and when stands in tests/table. The last line reads "N passed, N
+# failed, N skipped".
+#
+# usage: test.sh [all]
+#
+# T=NAME   only what has that name in the table
+# K=WHERE  only what is run there: host, stock, debug, full
+# FLAVOUR=rt  that flavour of Debian's kernel as the stock kernel; the others, of
+#          which there is one each, are left out then
+#
+# With T or K that is all that the table has of it, in test_all as well.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# The makes below are not to see what ours was given.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 
+want_all=${1-} only=${T-} where=${K-}
+export KERNEL_FLAVOUR=${FLAVOUR-${KERNEL_FLAVOUR-}}
 results=build/results
+started=$SECONDS
 cd "$REPO"
-rm -rf "$results"
-mkdir -p "$results"
-stock=$(tests/kernel.sh stock)
-make -s build/stock/nosigbus.ko
-make -s build/samples/release/nosigbus{,-compositor,-hostile,-writer} build/crate build/programs
 
-step "Selftests: building them"
-for bits in '' 32; do
-	rm -rf "build/selftests$bits"
-	mkdir -p "build/selftests$bits"
-	# The harness is the one of the stock kernel's own selftests.
-	logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
-		"OUT=$REPO/build/selftests$bits" "M32=$bits" "KSRC=$stock/build" ||
-		die "the selftests did not build" "mend what the compiler complains of"
-done
+# The table, as lines "WHEN WHERE NAME TAKES COMMAND...", WHEN being 1 for make test and 2
+# for what test_all has besides. The selftests of a guest are one command for all of them.
+plan=()
+read_table() {
+	local kind name rest cells i cell when spec
+	local columns=("stock" "stock,nobody" "stock,32" "debug" "full" "full,32")
+	while read -r kind name rest; do
+		read -ra cells <<<"$rest"
+		case $kind in
+		selftest)
+			((${#cells[@]} == ${#columns[@]})) || die "tests/table: $name has not ${#columns[@]} cells"
+			for i in "${!columns[@]}"; do
+				cell=${cells[i]} when=1
+				[[ $cell != \[*\] ]] || cell=${cell:1:-1} when=2
+				case $cell in
+				-) continue ;;
+				few | some) spec=${columns[i]#"${columns[i]%%,*}"},$cell ;;
+				all) spec=${columns[i]#"${columns[i]%%,*}"} ;;
+				*) die "tests/table: $name: what is \"$cell\"?" ;;
+				esac
+				take "$when" "${columns[i]%%,*}" "$name" selftest "$name$spec"
+			done
+			;;
+		run)
+			when=1
+			[[ ${cells[1]} != '[all]' ]] || when=2
+			take "$when" "${cells[0]}" "$name" "${cells[@]:2}"
+			;;
+		'' | '#') ;;
+		*) die "tests/table: what is \"$kind\"?" ;;
+		esac
+	done < <(sed -E 's/^#.*//' tests/table)
+	((${#plan[@]})) || die "tests/table has nothing of T=$only K=$where" \
+		"T= one of: $(sed -nE 's/^(selftest|run) +([^ ]+).*/\2/p' tests/table | sort -u | paste -sd ' ')"
+}
+
+# take WHEN WHERE NAME...: a line of the plan, if it is wanted.
+take() {
+	if [[ -n $KERNEL_FLAVOUR && $2 != stock ]]; then
+		return
+	elif [[ -n $only || -n $where ]]; then
+		[[ ${only:-$3} == "$3" && ${where:-$2} == "$2" ]] || return 0
+	elif [[ -z $want_all && $1 == 2 ]]; then
+		return
+	fi
+	plan+=("$*")
+}
+
+# of WHEN WHERE: prints those lines of the plan, without the two.
+of() {
+	local line
+	for line in "${plan[@]}"; do
+		[[ $line != "$1 $2 "* ]] || printf '%s\n' "${line#"$1 $2 "}"
+	done
+}
+
+has() {
+	[[ -n $(of "$@") ]]
+}
+
+# What the lines of the plan take, of this phase or another.
+build() {
+	local takes=()
+	mapfile -t takes < <(printf '%s\n' "${plan[@]}" | awk '$4 != "selftest" && $4 != "-" { print $4 }' |
+		tr , '\n' | sort -u)
+	((${#takes[@]} == 0)) || make -s "${takes[@]}"
+	for bits in '' 32; do
+		mapfile -t programs < <(printf '%s\n' "${plan[@]}" | awk -v "bits=$bits" '
+			$4 == "selftest" && (bits == "32") == ($5 ~ /,32/) { print $3 }' | sort -u)
+		((${#programs[@]})) || continue
+		step "Selftests: building them${bits:+ as $bits-bit programs}"
+		mkdir -p "build/selftests$bits"
+		# The harness is the one of the stock kernel's own selftests.
+		logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" CC=gcc-14 \
+			"OUT=$REPO/build/selftests$bits" "M32=$bits" "KSRC=$stock/source" \
+			"${programs[@]/#/$REPO/build/selftests$bits/}" ||
+			die "the selftests did not build" "mend what the compiler complains of"
+	done
+}
 
 logs=()
 
@@ -42,130 +121,146 @@ one_test() {
 	logs+=("$2=$results/$1.tap")
 }
 
-# on_host NAME LABEL SCRIPT...: a script that prints TAP.
+# on_host WHEN: scripts that print TAP.
 on_host() {
-	step "$2"
-	"${@:3}" >"$results/$1.tap" 2>&1 || note "failed, see below"
-	logs+=("$2=$results/$1.tap")
+	local name command start
+	while read -r name _ command; do
+		step "Host: $name"
+		start=$SECONDS
+		bash -c "$command" </dev/null >"$results/host-$name-$1.tap" 2>&1 || {
+			note "failed, see below"
+			one_test "host-$name-$1-status" "host $name: exit status" 1
+		}
+		logs+=("host $name=$results/host-$name-$1.tap")
+		printf '%d host: %s\n' $((SECONDS - start)) "$name" >>"$results/seconds"
+	done < <(of "$1" host)
 }
 
-# guest_ended KERNEL NAME LABEL STATUS: boot.sh fails if its command did, if the guest did
-# not come to an end or if the kernel complained, and that is a test as well.
-guest_ended() {
-	local why=
-	# The next guest overwrites the log.
-	(($4 == 0)) || why=$(tests/klog-check.sh "build/boot/console-$1.log") || true
-	one_test "$2-boot" "$3: clean end and clean kernel log" "$4" "$why"
+# amounts KERNEL: prints variables that say how much the tests do there; who calls make may
+# have set them. Of the failures that can be injected the debug kernel has every twelfth, each
+# day others; the full one has them all.
+amounts() {
+	local calls=100000 stride=1
+	case $1 in
+	debug) calls=50000 stride=12 ;;
+	full) calls=500000 ;;
+	esac
+	printf '%s\n' "FUZZ_CALLS=${FUZZ_CALLS-$calls}" "FAILURES_STRIDE=${FAILURES_STRIDE-$stride}" \
+		"FAILURES_OFFSET=${FAILURES_OFFSET-$((10#$(date +%j) % stride))}" \
+		"STRESS_SECONDS=${STRESS_SECONDS-60}"
 }
 
-# in_guest KERNEL NAME COMMAND...: what COMMAND's tests found is in the logs it leaves
-# in $results/NAME.
+# in_guest WHEN KERNEL: all that is run there, in one guest. boot.sh fails if a command did,
+# if the guest did not come to an end or if the kernel complained, and that is a test as well.
 in_guest() {
-	local name=$2 status=0 log
-	mkdir -p "$results/$name"
-	BOOT_ENV=FUZZ_CALLS BOOT_TIMEOUT=3600 tests/boot.sh --kernel "$1" -- "${@:3}" || status=$?
-	for log in "$results/$name"/*.tap; do
-		logs+=("$name $(basename "$log" .tap)=$log")
-	done
-	guest_ended "$1" "$name" "$name" "$status"
-}
-
-# in_kernel KERNEL [RUN-ARGUMENT...]: the selftests and the samples.
-in_kernel() {
-	step "Selftests and samples: in the $1 kernel"
-	# shellcheck disable=SC2016 # for the shell in the guest
-	in_guest "$1" "$1" bash -c '
+	local kernel=$2 name dir=$results/$2-$1 selftests amounts status=0 log why=''
+	name=$(kernel_name "$kernel")
+	mkdir -p "$dir"
+	mapfile -t selftests < <(of "$1" "$kernel" | awk '$2 == "selftest" { print $3 }')
+	{
+		((${#selftests[@]} == 0)) ||
+			printf 'tests/guest/selftests.sh build/selftests %s %s\n' "$dir" "${selftests[*]}"
+		of "$1" "$kernel" | awk '$2 != "selftest"' | sed -E "s,^[^ ]+ [^ ]+ ,,; s,RESULTS,$dir,g"
+	} >"$dir/commands"
+	step "Guest: $name kernel, $(of "$1" "$kernel" | wc -l) lines of the table"
+	mapfile -t amounts < <(amounts "$kernel")
+	note "${amounts[*]}"
+	env "${amounts[@]}" BOOT_ENV="RACE_SECONDS SEED ${amounts[*]%%=*}" BOOT_TIMEOUT="${BOOT_TIMEOUT:-3600}" \
+		tests/boot.sh --kernel "$kernel" -- tests/guest/run.sh "$dir" || status=$?
+	# What has left no result has failed.
+	while read -r log; do
+		logs+=("$name $log=$dir/$log.tap")
+	done < <(of "$1" "$kernel" | awk '$2 != "selftest" { print $1; next }
+		{ sub(/,(few|some)/, "", $3); gsub(/,/, "-", $3); print $3 }')
+	[[ ! -s $dir/seconds ]] || sed "s/ / $name: /" "$dir/seconds" >>"$results/seconds"
+	# The next guest overwrites the log.
+	cp "build/boot/console-$name.log" "$dir/kernel.log"
+	((status == 0)) || why=$(tests/klog-check.sh "$dir/kernel.log") || true
+	one_test "$kernel-$1-guest" "$name: clean end and clean kernel log" "$status" "$why"
+	if [[ $kernel != stock ]]; then
+		logs+=("$name KUnit=$dir/kernel.log")
+	fi
+	# There it is no reason to skip anything.
+	if [[ $kernel != stock && -e $dir/failing_allocations.tap ]]; then
 		status=0
-		tests/guest/selftests.sh "${@:2}" build/selftests "$1" || status=$?
-		tests/guest/samples.sh build/samples/release "$1" || status=$?
-		exit $status
-	' guest "$results/$1" "${@:2}"
+		! grep -q 'does not inject failures' "$dir/failing_allocations.tap" || status=1
+		one_test "$kernel-$1-injection" "the $kernel kernel injects failures" "$status"
+	fi
 }
 
-# in_kernel_32 KERNEL [PROGRAM...]: the selftests as 32-bit programs, those or all.
-# What is particular to these does not depend on the file system.
-in_kernel_32() {
-	step "Selftests: in the $1 kernel, as 32-bit programs"
-	in_guest "$1" "${1}32" tests/guest/selftests.sh --root --few build/selftests32 \
-		"$results/${1}32" "${@:2}"
-}
+# The lanes, which go on side by side: a guest without KVM seldom keeps two CPUs busy.
 
-# What people use, in the stock kernel.
-in_user_space() {
-	step "User space: the crate, the command nosigbus, compositors"
-	# shellcheck disable=SC2016 # for the shell in the guest
-	in_guest stock user-space bash -c '
-		status=0
-		tests/guest/crate.sh build/crate "$1" || status=$?
-		tests/guest/programs.sh "$1" || status=$?
-		tests/guest/wayland.sh build/samples/release "$1" || status=$?
-		exit $status
-	' guest "$results/user-space"
-}
-
-stock_lane() {
-	on_host kdir "Build trees: what plain make says of good and bad ones" tests/host/kdir.sh "$stock"
-	on_host header "Header: in C, in C++, installed" tests/host/header.sh
-	on_host man "Man page: format, the header's names, the example" tests/host/man.sh
-	on_host crate-test "Crate: builds, documentation, publishing" tests/host/crate.sh
-	on_host bench-test "Benchmarks: what is marked and recorded" tests/host/bench-table.sh
-	in_user_space
-	FUZZ_CALLS=100000 in_kernel stock
-	FUZZ_CALLS=100000 in_kernel_32 stock
-
-	step "Demo: in the stock kernel"
-	local status=0
-	tests/boot.sh -- samples/demo.sh build/samples/release build || status=$?
-	one_test demo demo "$status"
-
-	step "Model: faults and size changes, all interleavings (some minutes)"
-	make -s model >/dev/null || note "failed, see below"
-	logs+=("model=$results/model.tap")
+plain_lane() {
+	on_host "$1"
+	if has "$1" stock; then
+		in_guest "$1" stock
+	fi
 }
 
 debug_lane() {
-	tests/kernel.sh debug >/dev/null
-	make -s build/debug/nosigbus.ko
-	# What an unprivileged user may do does not depend on the kernel.
-	in_kernel debug --root
-	cp build/boot/console-debug.log "$results/kunit.log"
-	logs+=("debug KUnit=$results/kunit.log")
-	# There it is no reason to skip anything.
-	local status=0 injected=$results/debug/injected.tap
-	[[ -s $injected ]] && ! grep -q 'does not inject failures' "$injected" || status=1
-	one_test injection "the debug kernel injects failures" "$status"
-
-	step "Stress: a minute in the debug kernel"
-	status=0
-	STRESS_SECONDS=60 tests/stress.sh debug "$results/stress" >/dev/null || status=$?
-	logs+=("stress=$results/stress/stress.tap")
-	guest_ended debug stress stress "$status"
-	# Those about the uAPI. What a system call does to a mapping does not depend on who
-	# calls it.
-	FUZZ_CALLS=100000 in_kernel_32 debug abi disable errors eventfd fuzz status
+	local kernel
+	for kernel in debug full; do
+		if has "$1" "$kernel"; then
+			in_guest "$1" "$kernel"
+		fi
+	done
 }
 
-# lane NAME: runs NAME_lane, says of each line whose it is, and leaves what the report
+# lane NAME WHEN: runs NAME_lane, says of each line whose it is, and leaves what the report
 # is to read. One that does not come to its end is a failed test.
 lane() {
 	local status=0 name=$1
 	{
 		(
-			trap 'printf "%s\n" "${logs[@]}" >"$results/$name.logs"' EXIT
-			"$1_lane"
+			trap 'printf "%s\n" "${logs[@]}" >"$results/$name-$2.logs"' EXIT
+			case $1 in
+			plain) plain_lane "$2" ;;
+			debug) debug_lane "$2" ;;
+			esac
 		) &
 		# So that set -e holds in there.
 		wait $! || status=$?
 		((status == 0)) || note "the $1 lane ended here"
-		one_test "$1-lane" "$1 lane came to its end" "$status"
-		printf '%s\n' "${logs[@]}" >>"$results/$1.logs"
+		logs=()
+		one_test "$1-$2-lane" "$1 lane came to its end" "$status"
+		printf '%s\n' "${logs[@]}" >>"$results/$1-$2.logs"
 	} 2>&1 | sed -u "s/^/[$1] /" >&2
 }
 
-lane debug &
-lane stock
-wait
+read_table
+rm -rf "$results"
+mkdir -p "$results"
+tests/toolchain.sh all >/dev/null
+stock=$(tests/kernel.sh stock)
+# The kernels first, one after the other with all CPUs: beside tests each makes the other late.
+for kernel in debug full; do
+	if has 1 $kernel || has 2 $kernel; then
+		tests/kernel.sh $kernel >/dev/null
+	fi
+done
+for kernel in stock debug full; do
+	if has 1 $kernel || has 2 $kernel; then
+		make -s "build/$(kernel_name $kernel)/nosigbus.ko"
+	fi
+done
+build
+built=$SECONDS
+
+for when in 1 2; do
+	[[ " ${plan[*]/#/@}" == *" @$when "* ]] || continue
+	lane debug $when &
+	debug=$!
+	lane plain $when
+	wait $debug
+done
 
 step "Results"
-mapfile -t logs < <(grep . -h "$results"/{stock,debug}.logs)
-tests/toolchain.sh run tests/report.py "$stock/build" "${logs[@]}"
+mapfile -t logs < <(sed '/^$/d' "$results"/*.logs)
+status=0
+tests/toolchain.sh run tests/report.py --seconds "$results/seconds" "$stock/source" "${logs[@]}" \
+	>"$results/report" || status=$?
+sed '$d' "$results/report"
+printf 'Kernels, module and programs: %d s. Tests: %d s. All: %d s. %s\n' \
+	$((built - started)) $((SECONDS - built)) $((SECONDS - started)) "$(tests/speed.sh)"
+tail -n 1 "$results/report"
+exit "$status"

@@ -15,7 +15,7 @@ set -euo pipefail
 
 mkdir -p "$1"
 tap=$(realpath "$1")/programs.tap
-repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
+repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 ko=${NOSIGBUS_KO:-$repo/build/stock/nosigbus.ko}
 work=$(mktemp -d)
 # Not over 9p each time that it is run. As a package would install it.

@@ -3,25 +3,19 @@
 #
 # Runs the selftests in a guest (tests/boot.sh), as root.
 #
-# usage: selftests.sh [--root] [--few] BINDIR RESULTDIR [PROGRAM...]
+# usage: selftests.sh BINDIR RESULTDIR [PROGRAM[,nobody][,32][,few|,some]]...
 #
-# The programs, all of them without PROGRAM, are those of tests/selftests;
-# BINDIR has them built, NOSIGBUS_KO is the module. What each prints (TAP) goes to
-# RESULTDIR/NAME.tap; tests/report.py reads it, and takes a program that could not
-# be run for a failed one. Each runs as an unprivileged user as well, on few file
-# systems, unless --root says otherwise, or it takes root. --few: as root on few
-# of them as well. Fails itself if a file system could not be set up or taken down.
+# The programs are those of tests/selftests; BINDIR has them built, and BINDIR32 as 32-bit
+# ones; NOSIGBUS_KO is the module. Each runs as root, with all file systems that the kernel
+# has: "nobody" as an unprivileged user, "32" as a 32-bit program, "few" on memfds alone
+# where it makes a difference, "some" on ext4 and overlayfs as well. What one prints (TAP)
+# goes to RESULTDIR/PROGRAM[-nobody][-32].tap, and how many seconds it took is added to
+# RESULTDIR/seconds; tests/report.py reads them, and takes a program that could not be run
+# for a failed one. What takes something that this kernel or machine lacks is skipped with
+# that as the reason; the last line has them all. Without PROGRAM, all programs. Fails
+# itself if a file system could not be set up or taken down.
 set -euo pipefail
 
-root_only='' few_only=''
-while [[ $1 == --* ]]; do
-	case $1 in
-	--root) root_only=yes ;;
-	--few) few_only=yes ;;
-	*) echo "selftests.sh: $1: no such option" >&2 && exit 2 ;;
-	esac
-	shift
-done
 bin=$1
 results=$2
 shift 2
@@ -36,40 +30,93 @@ fi
 
 # shellcheck source-path=SCRIPTDIR source=file-systems.sh
 . "$here/file-systems.sh"
-needs_module dm-mod dm-flakey erofs nd_e820 nd_pmem quota_v2 kvm_amd kvm_intel
 
 # Two pages and a byte.
-mkdir "$images/erofs"
-head -c 8193 /dev/zero | tr '\0' a >"$images/erofs/file"
-must mkfs.erofs "$images/erofs.img" "$images/erofs"
-mounted_at erofs -o loop,ro "$images/erofs.img"
+if has_disk_fs erofs erofs; then
+	mkdir "$images/erofs"
+	head -c 8193 /dev/zero | tr '\0' a >"$images/erofs/file"
+	must mkfs.erofs "$images/erofs.img" "$images/erofs"
+	mounted_at erofs -o loop,ro "$images/erofs.img"
+fi
 
-# Those that real errors come from, see failing.h: full and with quotas. Without
+# Those that real errors come from, see broken_file_systems.h: full and with quotas. Without
 # reserved blocks, as root could use them.
 mounted_at tmpfs-small -t tmpfs -o size=1M tmpfs
-image ext4-small.img 4M mkfs.ext4 -q -F -m 0 -b 1024 -O ^has_journal
-mounted_at ext4-small -o loop "$images/ext4-small.img"
-must xfs_quota -x -c "limit -u bhard=1m nobody" "$NOSIGBUS_FS/xfs"
-# A kernel may lack TMPFS_QUOTA, as Debian's does.
-if grep -qw shmem_acquire_dquot /proc/kallsyms; then
+if has_disk_fs ext4-small ext4; then
+	image ext4-small.img 4M mkfs.ext4 -q -F -m 0 -b 1024 -O ^has_journal
+	mounted_at ext4-small -o loop "$images/ext4-small.img"
+fi
+lacks xfs-quota || must xfs_quota -x -c "limit -u bhard=1m nobody" "$NOSIGBUS_FS/xfs"
+load quota_v2
+if has tmpfs-quota "quotas for tmpfs" has_function shmem_acquire_dquot; then
 	mounted_at tmpfs-quota -t tmpfs -o usrquota,usrquota_block_hardlimit=1M tmpfs
 fi
 # A disk that can be told to fail.
-image dm.img 32M true
-dm_disk=$(losetup -f --show "$images/dm.img")
-export NOSIGBUS_DISK=$dm_disk
-must dmsetup create nosigbus --table "0 65536 linear $dm_disk 0"
-must dmsetup mknodes nosigbus
-must mkfs.ext4 -q -F -O ^has_journal /dev/mapper/nosigbus
-mounted_at ext4-dm /dev/mapper/nosigbus
+knows_target() {
+	local targets
+	load dm-mod "dm-$1"
+	grep -qw device-mapper /proc/misc || return 1
+	targets=$(dmsetup targets) || fail "dmsetup targets"
+	[[ $'\n'$targets == *$'\n'"$1 "* ]]
+}
+if has_disk_fs ext4-dm ext4 && has ext4-dm "disks that can be told to fail (dm-flakey)" knows_target flakey; then
+	image dm.img 32M true
+	dm_disk=$(losetup -f --show "$images/dm.img")
+	export NOSIGBUS_DISK=$dm_disk
+	must dmsetup create nosigbus --table "0 65536 linear $dm_disk 0"
+	must dmsetup mknodes nosigbus
+	must mkfs.ext4 -q -F -O ^has_journal /dev/mapper/nosigbus
+	mounted_at ext4-dm /dev/mapper/nosigbus
+fi
 
-# What is no ordinary file, see errors.c.
-mounted_at hugetlbfs -t hugetlbfs hugetlbfs
-[[ -b /dev/pmem0 ]] || fail "no /dev/pmem0: boot.sh has the kernel make one (memmap=)"
-must mkfs.ext4 -q -F -b 4096 /dev/pmem0
-mounted_at dax -o dax=always /dev/pmem0
+# What is no ordinary file, see ioctl_errors.c.
+if has hugetlbfs hugetlbfs knows_fs hugetlbfs; then
+	mounted_at hugetlbfs -t hugetlbfs hugetlbfs
+fi
+knows_pmem() {
+	load nd_e820 nd_pmem
+	[[ -d /sys/bus/nd/drivers/nd_pmem ]]
+}
+if has_disk_fs dax ext4 && has dax "persistent memory (nd_pmem)" knows_pmem &&
+	has dax DAX has_function dax_iomap_fault; then
+	[[ -b /dev/pmem0 ]] || fail "no /dev/pmem0: boot.sh has the kernel make one (memmap=)"
+	must mkfs.ext4 -q -F -b 4096 /dev/pmem0
+	mounted_at dax -o dax=always /dev/pmem0
+fi
 
-# What a program that is killed would leave changed, see around.c.
+# And what else the tests need: there is something that tells, if the kernel has it.
+while IFS=: read -r name what path; do
+	has "$name" "$what" test -e "$path" || true
+done <<-END
+	aio:Linux AIO:/proc/sys/fs/aio-nr
+	hwpoison:handling of broken memory (MEMORY_FAILURE):/proc/sys/vm/memory_failure_recovery
+	io_uring:io_uring:/proc/sys/kernel/io_uring_disabled
+	ksm:KSM:/sys/kernel/mm/ksm
+	mem:/dev/mem:/dev/mem
+	perf:perf events:/proc/sys/kernel/perf_event_paranoid
+	secretmem:secretmem:/sys/module/secretmem/parameters/enable
+	sysvipc:System V IPC:/proc/sys/kernel/shmmni
+	userfaultfd:userfaultfd:/proc/sys/vm/unprivileged_userfaultfd
+END
+has memcg "memory cgroups" grep -qsw memory /sys/fs/cgroup/cgroup.controllers || true
+knows_kvm() {
+	# One of the two, or none, fits the CPU.
+	modprobe -qa kvm kvm_amd kvm_intel || true
+	[[ -d /sys/module/kvm ]]
+}
+if has kvm KVM knows_kvm; then
+	if ! grep -qE '^flags.* (svm|vmx)( |$)' /proc/cpuinfo; then
+		lack "this machine's CPU cannot virtualize" kvm
+	elif [[ $(uname -v) == *PREEMPT_RT* ]] && ! grep -qw constant_tsc /proc/cpuinfo; then
+		lack "this machine's CPU has no constant TSC, which KVM takes in a PREEMPT_RT kernel" kvm
+	fi
+fi
+# A program that the kernel cannot run at all is one test that is skipped.
+if [[ "$*" == *,32* ]]; then
+	has 32-bit "32-bit programs (IA32_EMULATION)" has_function do_int80_emulation || true
+fi
+
+# What a program that is killed would leave changed, see fault_around.c.
 around=/sys/kernel/debug/fault_around_bytes
 around_bytes=''
 [[ ! -w $around ]] || around_bytes=$(cat "$around")
@@ -79,41 +126,59 @@ run() {
 	local name=$1 status=0 start=$SECONDS
 	shift
 	"$@" >"$results/$name.tap" 2>&1 || status=$?
+	# Its tests may have passed before it ended as it should not.
+	((status == 0)) || grep -q '^not ok' "$results/$name.tap" ||
+		echo "Bail out! exit status $status" >>"$results/$name.tap"
 	[[ -z $around_bytes ]] || echo "$around_bytes" >"$around"
+	echo "$((SECONDS - start)) $name" >>"$results/seconds"
 	echo "  $name: $(sed -n 's/^# Totals: //p' "$results/$name.tap")" \
 		"(exit $status, $((SECONDS - start)) s)"
 }
 
-nobody() {
-	setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"
+# variants FILE-SYSTEM...: the harness's options for all classes of mappings on these.
+variants() {
+	local fs class
+	for fs; do
+		for class in '' _private _shared_read _shared_write; do
+			printf '%s\n' -v "$fs$class"
+		done
+	done
 }
+# shellcheck disable=SC2034 # used by their names
+mapfile -t few < <(variants memfd)
+# shellcheck disable=SC2034
+mapfile -t some < <(variants memfd ext4 overlay)
 
-# What an unprivileged user may do does not depend on the file system, nor does what a
-# 32-bit program may.
-memfd=()
-for class in '' _private _shared_read _shared_write; do
-	memfd+=(-v "memfd$class")
-done
-
-for program; do
-	case $program in
-	disable | eventfd | growth | mapping | shadow | status | untouched) few=("${memfd[@]}") ;;
-	abi | concurrency) few=(-v shared_write) ;;
-	errors) few=(-F privileged) ;;
-	race) few=(-v memfd) ;;
-	views) few=(-F debugfs) ;;
-	*) few=() ;;
-	esac
-	case $program in
-	around | injected | kept | module | overcommit | real_errors | record_errors) run "$program" "$bin/$program" && continue ;; # takes root
-	esac
-	case ${few_only:+$program} in
-	'' | abi | errors | views) run "$program-root" "$bin/$program" ;;
-	*) run "$program-root" "$bin/$program" "${few[@]}" ;;
-	esac
-	[[ -n $root_only ]] || run "$program-nobody" nobody "$bin/$program" "${few[@]}"
+for run; do
+	IFS=, read -ra words <<<"$run"
+	program=${words[0]} name=${words[0]} bits='' options=() user=()
+	for word in "${words[@]:1}"; do
+		case $word in
+		few | some)
+			declare -n variants=$word
+			case $program in
+			disable | eventfd | growth | mapping | race | shadow | status | untouched) options=("${variants[@]}") ;;
+			concurrency) options=(-v shared_write) ;;
+			abi) [[ $run == *,32* ]] || options=(-v shared_write) ;;
+			ioctl_errors) [[ $run != *,nobody* ]] || options=(-F privileged) ;;
+			fdinfo_debugfs) [[ $run != *,nobody* ]] || options=(-F debugfs) ;;
+			esac
+			;;
+		nobody) user=(setpriv --reuid=nobody --regid=nogroup --clear-groups) name+=-nobody ;;
+		32) bits=32 name+=-32 ;;
+		*) fail "$run: what is \"$word\"?" ;;
+		esac
+	done
+	if [[ -n $bits ]] && lacks 32-bit; then
+		printf 'TAP version 13\n1..1\nok 1 %s # SKIP %s\n' "$name" \
+			"$(<"$NOSIGBUS_FS/lacks/32-bit")" >"$results/$name.tap"
+	else
+		run "$name" "${user[@]}" "$bin$bits/$program" "${options[@]}"
+	fi
 done
 
 trap - EXIT
 take_down || fail "file systems are left"
 [[ -z $(losetup -l -n) ]] || fail "loop devices are left"
+lacking=$(find "$NOSIGBUS_FS/lacks" -type f -exec cat {} + | sort -u | paste -sd ';')
+[[ -z $lacking ]] || echo "  skipped: ${lacking//;/; }"

@@ -4,14 +4,14 @@
 # What a kernel developer's plain "make KDIR=..." does: builds with a good tree,
 # says in one line what a bad one lacks. Prints TAP.
 #
-# usage: kdir.sh KERNEL-DIRECTORY (as tests/kernel.sh prints it)
+# usage: kdir.sh [KERNEL-DIRECTORY]    as tests/kernel.sh prints it; the stock one
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
-good=$1
+good=${1:-$("$REPO/tests/kernel.sh" stock)}
 work=$REPO/build/kdir-test
 number=0
 

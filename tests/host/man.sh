@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The man pages: their format, and of nosigbus(4) that it says what the uAPI header
-# says, and that its example does in the stock kernel what it shows, as a 64-bit and
-# as a 32-bit program. Prints TAP; exits 1 if anything failed.
+# says, and that its example compiles, as a 64-bit and as a 32-bit program. What
+# tests/guest/man.sh runs is left in build/man-test. Prints TAP; exits 1 if anything failed.
 #
 # usage: man.sh [format]
 #
@@ -50,39 +50,29 @@ compiles() { # BITS
 			-o "$work/$1/example" "$work/example.c"
 }
 
-# One guest for both programs. What they print is compared afterwards.
-guest_ends_well() {
-	make -s build/stock/nosigbus.ko &&
-		inside python3 tests/host/man-page.py session "$page" >"$work/session" &&
-		tests/boot.sh -- tests/guest/man-session.sh "$work/session" "$work/64" "$work/32"
-}
-
-as_shown() { # BITS
-	diff -u "$work/session" "$work/$1/seen"
+shows_a_session() {
+	inside python3 tests/host/man-page.py session "$page" >"$work/session" && [[ -s $work/session ]]
 }
 
 echo "TAP version 13"
 if [[ ${1-} == format ]]; then
 	echo "1..4"
 else
-	echo "1..12"
+	echo "1..10"
 fi
-rm -rf "$work"
-mkdir -p "$work"
 for section in 4 1; do
 	check "rst2man has no complaint of nosigbus($section)" converts $section
 	check "mandoc has no complaint of nosigbus($section)" has_no_flaw $section
 done
 if [[ ${1-} != format ]]; then
+	rm -rf "$work"
+	mkdir -p "$work"
 	check "has all names of the header, and no others" agrees names
 	check "explains all fields" agrees structs
 	check "explains all errors" agrees errors
 	for bits in 64 32; do
 		check "the example compiles, $bits bits" compiles "$bits"
 	done
-	check "a clean end and a clean kernel log" guest_ends_well
-	for bits in 64 32; do
-		check "the example does what is shown, $bits bits" as_shown "$bits"
-	done
+	check "the example is shown in use" shows_a_session
 fi
 exit "$failed"
