@@ -1,0 +1,317 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# make mutants: each fault of tests/mutants is put into the module, on its own, and
+# the tests that are to catch it are run. What comes of that is a table: which test
+# has caught it, and in how many seconds.
+#
+# usage: mutants.sh [NAME...]
+#
+# NAME stands for tests/mutants/NAME.patch; without one, all of them are tried. A
+# patch has a header above the diff:
+#
+#   What: what is broken by it, in a sentence.
+#   Caught-by: KERNEL PROGRAM...
+#       a kernel of tests/kernel.sh, and the selftests that are to catch it there
+#       (tests/selftests), or KUnit, which runs as the debug kernel loads the module
+#   Caught-by: model CASE
+#       a case of tests/model/run.sh: no test meets this fault for certain
+#   Why: of the latter, why that is so.
+#   Needs: all-tests, if it shows only on file systems that "few" of selftests.sh leaves out;
+#       leak-scan, if it shows only in what kmemleak finds (half a minute)
+#
+# A mutant is caught if a test fails, which ends the run, or if the guest dies or has a
+# report in its kernel log (tests/boot.sh). A guest that takes too long proves nothing, as it
+# may be the host that is slow; the tests have time limits of their own. Before all that the
+# module as it is has to pass the same tests. The mutant's module, what the guest has printed, its kernel log and the results are left
+# in build/mutants/NAME.
+#
+# The last line reads "N passed, N failed, N skipped": a mutant that is not caught where its
+# header says has failed, and one for the model is skipped. Of the latter, it is seen that it
+# builds, and whether the tests that come nearest see it.
+#
+# BOOT_TIMEOUT: after how many seconds a guest is ended (600).
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+shopt -s inherit_errexit nullglob
+
+# What comes nearest to the faults that take the model.
+NEAREST=(concurrency race growth)
+# The most that the unmutated module may take for all programs at once.
+ALL_TIMEOUT=3600
+
+cd "$REPO"
+tests/toolchain.sh all >/dev/null
+mutants=build/mutants
+passed=0 failed=0 skipped=0
+rows=() complaints=()
+
+# header NAME FIELD: what the patch says there; nothing, if it does not.
+header() {
+	sed -n "/^--- /q; s/^$2: //p" "tests/mutants/$1.patch" | sed -n 1p
+}
+
+# Where a mutant is to be caught: sets kernel, programs, needs, and model, the case if it is
+# one for the model.
+read_header() { # NAME
+	local by
+	[[ -e tests/mutants/$1.patch ]] || die "$1: no such mutant" "ls tests/mutants"
+	[[ -n $(header "$1" What) ]] || die "tests/mutants/$1.patch has no line What:"
+	by=$(header "$1" Caught-by)
+	needs=$(header "$1" Needs) model=
+	read -r kernel by <<<"$by"
+	case $kernel in
+	model)
+		model=$by kernel=stock programs=("${NEAREST[@]}")
+		[[ -n $(header "$1" Why) ]] || die "tests/mutants/$1.patch has no line Why:"
+		grep -qF "|$model|" tests/model/run.sh || die "$1: tests/model/run.sh has no case \"$model\""
+		;;
+	stock | debug) read -ra programs <<<"$by" ;;
+	*) die "tests/mutants/$1.patch: Caught-by: takes stock, debug or model" ;;
+	esac
+	((${#programs[@]})) || die "tests/mutants/$1.patch: Caught-by: names no program"
+}
+
+# A copy of what the module is built from, with the fault in it. All mutants use the same
+# directory, where only what differs is replaced, so that make builds only what has to be.
+make_tree() { # NAME
+	local tree=$mutants/tree new=$mutants/tree.new file
+	rm -rf "$new"
+	mkdir -p "$new" "$tree"
+	git ls-files -co --exclude-standard -z rust include Kbuild Makefile | xargs -0 cp --parents -t "$new"
+	# git has no notion of a tree below a directory that it ignores, hence the prefix.
+	logged "mutant-$1" git apply -v -C1 --directory="$new" "tests/mutants/$1.patch" || return
+	while read -r -d '' file; do
+		cmp -s "$new/$file" "$tree/$file" || (cd "$new" && cp --parents "$file" "$REPO/$tree")
+	done < <(cd "$new" && find . -type f -print0)
+	while read -r -d '' file; do
+		[[ -e $new/$file ]] || rm "$tree/$file"
+	done < <(cd "$tree" && find . -type f -print0)
+}
+
+# build NAME: leaves the module in $mutants/NAME, and beside it how long that has taken.
+build() {
+	local dir=$mutants/$1 begin=$SECONDS sum
+	read_header "$1"
+	mkdir -p "$dir"
+	if ! make_tree "$1"; then
+		unusable "$1" "does not apply"
+		return
+	fi
+	# The module of last time will do if it would be the same.
+	sum=$(cd "$mutants/tree" && find . -type f -exec sha256sum {} + | sort | key "$(tests/kernel.sh "$kernel")" "$(cat)")
+	if [[ -e $dir/nosigbus.ko && $(cat "$dir/built-from" 2>/dev/null) == "$sum" ]]; then
+		return
+	fi
+	rm -f "$dir/nosigbus.ko"
+	if SOURCE=$REPO/$mutants/tree OUT=$REPO/$mutants/$kernel LOG=mutant-$1 \
+		tests/build-module.sh "$kernel" 2>"$dir/build.log"; then
+		cp "$mutants/$kernel/nosigbus.ko" "$dir"
+		echo "$sum" >"$dir/built-from"
+		echo $((SECONDS - begin)) >"$dir/built-in"
+	else
+		unusable "$1" "does not build"
+	fi
+}
+
+# unusable NAME WHY: the module has changed, and the mutant has not.
+unusable() {
+	complain "$1: $2 (log: $CACHE/log/mutant-$1.log): bring it up to date"
+	row "$1" "$2" - -
+	rm -f "$mutants/$1/nosigbus.ko"
+}
+
+# run_tests DIR MODULE PROGRAM...: boots $kernel with the module and has it run these, until
+# the first test has failed; sets status, of boot.sh, and seconds.
+run_tests() {
+	local dir=$1 module=$2 program begin=$SECONDS few=,few selftests=() guest
+	local command=(true)
+	shift 2
+	for program; do
+		[[ $program == KUnit ]] || selftests+=("$program")
+	done
+	[[ $needs != *all-tests* ]] || few=
+	if ((${#selftests[@]})); then
+		command=(tests/guest/selftests.sh build/selftests "$dir/results" "${selftests[@]/%/$few}")
+	fi
+	rm -rf "$dir/results"
+	mkdir -p "$dir/results"
+	BOOT_MODULE=$module BOOT_TIMEOUT=${BOOT_TIMEOUT:-600} \
+		BOOT_KMEMLEAK=$([[ $needs != *leak-scan* ]] || echo yes) \
+		tests/boot.sh --kernel "$kernel" -- "${command[@]}" >"$dir/output" 2>&1 </dev/null &
+	guest=$!
+	# shellcheck disable=SC2064 # the one of now
+	trap "kill $guest 2>/dev/null || true" EXIT
+	# What is printed in the guest is seen here at once.
+	while kill -0 "$guest" 2>/dev/null; do
+		if [[ -n $(failures "$dir") ]]; then
+			# And QEMU with it.
+			kill "$guest" 2>/dev/null || true
+			break
+		fi
+		sleep 0.5
+	done
+	status=0
+	wait "$guest" 2>/dev/null || status=$?
+	trap - EXIT
+	seconds=$((SECONDS - begin))
+	tr -d '\r' <"build/boot/console-$kernel.log" >"$dir/console.log"
+}
+
+# The selftests that have failed, as PROGRAM: TEST.
+failures() { # DIR
+	local tap program
+	for tap in "$1"/results/*.tap; do
+		program=$(basename "$tap" .tap)
+		sed -nE "s/^not ok [0-9]+ ([^ ]+).*/$program: \1/p" "$tap"
+	done
+}
+
+# What has failed, in a few words; nothing, if all is well.
+verdict() { # DIR
+	local found=()
+	mapfile -t found < <(failures "$1")
+	# Those at insmod; the kernel's own come before that.
+	mapfile -t -O ${#found[@]} found < <(sed '1,/nosigbus: loading out-of-tree module/d' "$1/console.log" |
+		sed -nE 's/^(\[[^]]*\] )?        not ok [0-9]+ ([^ ]+).*/KUnit: \2/p')
+	case $status in
+	98) ! grep -q 'nosigbus-boot: ready' "$1/console.log" || found+=("the guest dies") ;;
+	99) found+=("kernel log: $(first_report "$1/console.log")") ;;
+	esac
+	# selftests.sh takes down what it has set up.
+	if grep -qE 'selftests.sh: .* are left' "$1/output"; then
+		found+=("file systems are left")
+	fi
+	((${#found[@]} == 0)) || join "${found[@]}"
+}
+
+join() {
+	local text=$1
+	shift
+	printf '%s' "$text" "${@/#/, }"
+}
+
+# The first line of what klog-check.sh complains of.
+first_report() {
+	tests/klog-check.sh "$1" | sed -nE 's/^  \| (\[[^]]*\] )?//p' |
+		grep -m 1 -E 'BUG|WARNING|Oops|panic|KASAN|UBSAN|fault|unreferenced|refcount|RCU|stall|lock|corruption' |
+		cut -c 1-70 || true
+}
+
+# Whether all programs have come to their end without a failure.
+is_clean() { # DIR PROGRAM...
+	local program tap
+	((status == 0)) && [[ -z $(verdict "$1") ]] || return
+	for program in "${@:2}"; do
+		[[ $program != KUnit ]] || continue
+		tap=$1/results/$program.tap
+		grep -qs '^# Totals:' "$tap" || return
+	done
+}
+
+# row NAME WHERE SECONDS BUILD-SECONDS
+row() {
+	rows+=("$1"$'\t'"$(header "$1" What)"$'\t'"$2"$'\t'"$3"$'\t'"$4")
+}
+
+complain() {
+	complaints+=("$*")
+	note "$*"
+	failed=$((failed + 1))
+}
+
+# The module as it is, in the kernels, with the programs and in the ways that the mutants are
+# tried.
+try_unmutated() {
+	local name way ways=()
+	for name in "${names[@]}"; do
+		read_header "$name"
+		ways+=("$kernel $needs")
+	done
+	while read -r kernel way; do
+		try_unmutated_in "$kernel" "$way"
+	done < <(printf '%s\n' "${ways[@]}" | sort -u)
+}
+
+try_unmutated_in() { # KERNEL NEEDS
+	local name wanted=$2 all=() dir=$mutants/none-$1${2:+-${2// /-}}
+	for name in "${names[@]}"; do
+		read_header "$name"
+		[[ $kernel == "$1" && $needs == "$wanted" ]] || continue
+		all+=("${programs[@]}")
+	done
+	((${#all[@]})) || return 0
+	mapfile -t all < <(printf '%s\n' "${all[@]}" | sort -u)
+	kernel=$1 needs=$wanted
+	make -s "build/$kernel/nosigbus.ko"
+	step "Mutants: the module as it is, in the $kernel kernel: ${all[*]}"
+	BOOT_TIMEOUT=$ALL_TIMEOUT run_tests "$dir" "$REPO/build/$kernel/nosigbus.ko" "${all[@]}"
+	is_clean "$dir" "${all[@]}" ||
+		die "the module as it is does not pass: $(verdict "$dir") (boot.sh: $status)" \
+			"see $dir/output; until then, being caught says nothing"
+	note "passed, $seconds s"
+}
+
+try() { # NAME
+	local dir=$mutants/$1 built found
+	step "Mutant $1: $(header "$1" What)"
+	built=$(<"$dir/built-in")
+	run_tests "$dir" "$REPO/$dir/nosigbus.ko" "${programs[@]}"
+	found=$(verdict "$dir")
+	if [[ -n $model ]]; then
+		skipped=$((skipped + 1))
+		note "for the model ($model): $(header "$1" Why)"
+		note "tests: ${found:-not caught}"
+		row "$1" "model: $model${found:+ (here also by $kernel: $found)}" "$seconds" "$built"
+	elif [[ -n $found ]]; then
+		passed=$((passed + 1))
+		note "caught: $found, $seconds s"
+		row "$1" "$kernel: $found" "$seconds" "$built"
+	elif ((status == 97)) || ! grep -q 'nosigbus-boot: ready' "$dir/console.log"; then
+		complain "$1: no verdict: no end after ${BOOT_TIMEOUT:-600} s, or no boot (boot.sh: $status; see $dir)"
+		row "$1" "no verdict by $kernel: ${programs[*]}" "$seconds" "$built"
+	else
+		complain "$1: not caught by $kernel: ${programs[*]} (boot.sh: $status; see $dir)"
+		row "$1" "NOT CAUGHT by $kernel: ${programs[*]}" "$seconds" "$built"
+	fi
+}
+
+names=("$@")
+if ((${#names[@]} == 0)); then
+	for patch in tests/mutants/*.patch; do
+		names+=("$(basename "$patch" .patch)")
+	done
+fi
+for name in "${names[@]}"; do
+	read_header "$name"
+done
+
+stock=$(tests/kernel.sh stock)
+mkdir -p "$mutants" build/selftests
+step "Selftests: building them"
+logged selftests-mutants tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
+	"OUT=$REPO/build/selftests" M32= "KSRC=$stock/source" ||
+	die "the selftests did not build" "mend what the compiler complains of"
+
+try_unmutated
+step "Mutants: building ${#names[@]}"
+for name in "${names[@]}"; do
+	build "$name"
+done
+# Those for one kernel after the other.
+for each in stock debug; do
+	for name in "${names[@]}"; do
+		read_header "$name"
+		[[ $kernel != "$each" || ! -e $mutants/$name/nosigbus.ko ]] || try "$name"
+	done
+done
+
+{
+	printf 'mutant\twhat\tcaught by\tseconds\tto build\n'
+	printf '%s\n' "${rows[@]}"
+} | sed 's/\t/ | /g'
+((${#complaints[@]} == 0)) || printf '%s\n' "${complaints[@]}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+((failed == 0))
