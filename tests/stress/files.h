@@ -22,9 +22,23 @@ static const struct {
 	[OVERLAY_LOWER] = { "overlay, lower", true },
 };
 
-static const char *backing_name(enum backing backing)
+static const char *name_of(enum backing backing)
 {
 	return backings[backing].name;
+}
+
+/* What there is; a memfd takes the place of what this kernel lacks. */
+static enum backing instead[ARRAY_SIZE(backings)];
+
+static void find_backings(void)
+{
+	for (enum backing i = 0; i < ARRAY_SIZE(backings); i++) {
+		const char *reason = why_no(backing_name(i));
+
+		instead[i] = reason ? MEMFD : i;
+		if (reason)
+			ksft_print_msg("no %s: %s\n", name_of(i), reason);
+	}
 }
 
 static void close_file(struct file *file)
@@ -41,12 +55,13 @@ static bool open_file(struct file *file, enum backing backing, int id)
 {
 	int error;
 
+	backing = instead[backing];
 	*file = (struct file){ .backing = backing, .id = id, .map_fd = -1 };
 	file->fd = new_named_file(backing, &file->path);
 	if (file->fd < 0)
 		goto failed;
 	/* Not where that would be in the way, as for new_file(). */
-	if (file->path && backing != P9 && backing != OVERLAY_LOWER) {
+	if (file->path && may_be_unnamed(backing)) {
 		unlink(file->path);
 		free(file->path);
 		file->path = NULL;
@@ -479,7 +494,7 @@ static void look_again(struct worker *w, struct file *file)
 			break;
 	}
 	if (got < file->size)
-		complain(w, ANSWER, "reading a file of %s: %s", backing_name(file->backing),
+		complain(w, ANSWER, "reading a file of %s: %s", name_of(file->backing),
 			 strerror(errno));
 }
 
@@ -524,7 +539,7 @@ static bool resize(struct worker *w, struct file *file)
 		if (!for_want_of_memory(ret)) {
 			complain(w, ANSWER, "%s of a %s file of %s, %ld bytes, at %ld, %zu bytes: %s",
 				 changes[kind].name, file->shared ? "shared" : "own",
-				 backing_name(file->backing), (long)c->size, (long)c->pos, c->len,
+				 name_of(file->backing), (long)c->size, (long)c->pos, c->len,
 				 strerror(-ret));
 			return false;
 		}
@@ -573,7 +588,7 @@ static bool rush(struct worker *w, struct file *file)
 		/* Less than all has been written if there was no memory for more. */
 		if (ret < 0 && !for_want_of_memory(ret))
 			complain(w, ANSWER, "many resizes of a file of %s, at %ld: %s",
-				 backing_name(file->backing), (long)from, strerror(-ret));
+				 name_of(file->backing), (long)from, strerror(-ret));
 		if (!failed)
 			count(&w->progress->ops[RESIZE], 2);
 		/* For those who look. */

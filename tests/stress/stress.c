@@ -382,6 +382,7 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	ksft_set_plan(WRONGS + 5);
 	ksft_print_msg("SEED=%#x\n", seed);
+	find_backings();
 
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);

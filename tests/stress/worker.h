@@ -63,7 +63,7 @@ static const char *describe(const struct piece *p)
 
 	snprintf(text, sizeof(text), "%s %s mapping of %s file %d on %s, prot %d, flags %x",
 		 p->object ? "opted-in" : "plain", classes[p->class],
-		 p->file->shared ? "shared" : "own", p->file->id, backing_name(p->file->backing),
+		 p->file->shared ? "shared" : "own", p->file->id, name_of(p->file->backing),
 		 p->prot, p->object ? p->object->flags : 0);
 	return text;
 }
