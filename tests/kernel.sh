@@ -268,7 +268,7 @@ check_config() { # .config FRAGMENT
 
 make_debug() { # PACKAGE VERSION KIND CONFIG... DIR
 	local package=$1 version=$2 kind=$3 dir=${*: -1} lines=2700
-	[[ $kind == full ]] || lines=1100
+	[[ $kind == full ]] || lines=1800
 	local build=$dir/build source make fragment
 	source=$(source_of "$package" "$version")
 	make=(inside make -C "$source" "O=$build" "$DEBUG_ARGS" "-j$(nproc)")
