@@ -200,11 +200,18 @@ keep_last_frame() {
 	cp "${files[-1]}" "$pictures/$1.png"
 }
 
+last_frame_is_right() {
+	local files=("$frames"/*.png)
+	(($(count "${files[-1]}") == PIXELS))
+}
+
 # The plain one dies from all of them.
 is_killed() { # ARGUMENT...
 	start_compositor
 	start paint nosigbus-hostile --color $COLOR --size ${WIDTH}x$HEIGHT paint
 	await said paint shown || complain "not shown: $(<"$work/paint.log")"
+	# Not every frame is written as a picture.
+	await last_frame_is_right || complain "no picture of the ordinary client"
 	start_hostile --hold 10 "$@"
 	# bash has something to say of that as well.
 	ends compositor $BUS 2>/dev/null
