@@ -138,7 +138,7 @@ on_host() {
 
 # amounts KERNEL: prints variables that say how much the tests do there; who calls make may
 # have set them. Of the failures that can be injected the debug kernel has every twelfth, each
-# day others; the full one has them all.
+# day others; the full one has them all, and growth between all sizes on all file systems.
 amounts() {
 	local calls=100000 stride=1
 	case $1 in
@@ -148,6 +148,7 @@ amounts() {
 	printf '%s\n' "FUZZ_CALLS=${FUZZ_CALLS-$calls}" "FAILURES_STRIDE=${FAILURES_STRIDE-$stride}" \
 		"FAILURES_OFFSET=${FAILURES_OFFSET-$((10#$(date +%j) % stride))}" \
 		"STRESS_SECONDS=${STRESS_SECONDS-60}"
+	[[ $1 != full ]] || echo "GROWTH_SIZES=all"
 }
 
 # in_guest WHEN KERNEL: all that is run there, in one guest. boot.sh fails if a command did,
@@ -252,6 +253,9 @@ for when in 1 2; do
 	debug=$!
 	lane plain $when
 	wait $debug
+	if [[ $when == 1 && " ${plan[*]/#/@}" == *" @2 "* ]]; then
+		note "what make test runs took $((SECONDS - started)) s; the rest follows"
+	fi
 done
 
 step "Results"

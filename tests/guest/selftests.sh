@@ -159,6 +159,7 @@ for run; do
 			case $program in
 			disable | eventfd | growth | mapping | race | shadow | status | untouched) options=("${variants[@]}") ;;
 			concurrency) options=(-v shared_write) ;;
+			fault_around) options=(-V ext4_private -V ext4_shared_read) ;;
 			abi) [[ $run == *,32* ]] || options=(-v shared_write) ;;
 			ioctl_errors) [[ $run != *,nobody* ]] || options=(-F privileged) ;;
 			fdinfo_debugfs) [[ $run != *,nobody* ]] || options=(-F debugfs) ;;
