@@ -7,6 +7,7 @@
 #include <linux/mm.h>
 #include <linux/nosigbus.h>
 #include <linux/statfs.h>
+#include <linux/vmalloc.h>
 
 #include "helpers.h"
 

@@ -88,6 +88,21 @@ struct page *nosigbus_zero_page(unsigned long addr)
 	return ZERO_PAGE(addr);
 }
 
+struct page *nosigbus_virt_to_page(const void *addr)
+{
+	return virt_to_page(addr);
+}
+
+bool nosigbus_page_is_reserved(const struct page *page)
+{
+	return PageReserved(page);
+}
+
+void nosigbus_kfree_rcu(void *object)
+{
+	kfree_rcu_mightsleep(object);
+}
+
 void nosigbus_get_page(struct page *page)
 {
 	get_page(page);

@@ -39,6 +39,7 @@ pub(crate) mod errno;
 pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod fsnotify;
+mod image;
 pub(crate) mod mm;
 pub(crate) mod module;
 pub(crate) mod nofs;

@@ -4,6 +4,21 @@
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
+use super::bindings;
+use kernel::prelude::*;
+
+/// Drops what is in a box now, and frees its memory when every RCU read-side critical section that has
+/// begun is over. Sleeps.
+pub(crate) fn free<T>(object: KBox<T>) {
+    let object = KBox::into_raw(object);
+    // SAFETY: The box owned a value, which nobody uses any more, and memory from `kmalloc()`, which is
+    // freed once.
+    unsafe {
+        core::ptr::drop_in_place(object);
+        bindings::nosigbus_kfree_rcu(object.cast());
+    }
+}
+
 /// Waits until every RCU read-side critical section that has begun is over. Sleeps.
 pub(crate) fn synchronize() {
     // SAFETY: May be called wherever sleeping is allowed.

@@ -16,6 +16,7 @@ use super::{
     bindings,
     errno::eopnotsupp,
     file::MappedFile,
+    image,
     module::ModuleRef,
     page_insertion::{
         insert_page,
@@ -487,12 +488,13 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
 ///
 /// # Invariants
 ///
-/// - `native` is the table that the file system gave the VMA. It is valid for as long as the
-///   VMA's file is, as for every VMA.
+/// - `native` is the table that the file system gave the VMA. It is part of the image of the kernel or
+///   of a module, which the VMA's file keeps loaded.
 /// - `ops` equals `*native` but for `open`, `close` and `fault`, and for `map_pages`,
 ///   `page_mkwrite` and `pfn_mkwrite` where `*native` has them. It does not change.
 /// - `added` is written before the first VMA has the table, and not after that.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
+/// - When `vmas` is 0, an RCU grace period passes before the memory that `ops` is in is freed.
 /// - In these VMAs, the zero page is mapped at no page index below `lowest_zero_page`.
 #[repr(C)]
 struct Wrapped<T: FaultHandler> {
@@ -668,7 +670,7 @@ impl<T: FaultHandler> Wrapped<T> {
             // Dropping the handler may sleep; the last reference is to go after that.
             let _code = ModuleRef::new();
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
-            drop(unsafe { KBox::from_raw(this.cast_mut()) });
+            rcu::free(unsafe { KBox::from_raw(this.cast_mut()) });
         }
     }
 }
@@ -683,7 +685,9 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// Allocates the new operations of `vma`, charged to the caller's memory cgroup.
     ///
     /// Changes nothing yet. Sleeps; fails with `ENOMEM`, or with `EOPNOTSUPP` if the VMA has no
-    /// fault handler, no file, or `VM_SPECIAL` flags already.
+    /// fault handler, no file, or `VM_SPECIAL` flags already, or if its operations are in memory that
+    /// was allocated: who has allocated them may free them at any time, or find his own state by
+    /// `vma->vm_ops` (as Coda does both).
     pub(crate) fn new(vma: LockedVma<'g>, handler: T) -> Result<Self> {
         // SAFETY: The VMA is valid and locked.
         let native = unsafe { (*vma.as_ptr()).vm_ops };
@@ -691,7 +695,9 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         let Some(mut ops) = (unsafe { native.as_ref() }).copied() else {
             return Err(eopnotsupp());
         };
-        if ops.fault.is_none() || vma.file().is_none() || vma.is_special() {
+        // SAFETY: Not null, and so valid.
+        let allocated = unsafe { !image::contains(native.cast()) };
+        if allocated || ops.fault.is_none() || vma.file().is_none() || vma.is_special() {
             return Err(eopnotsupp());
         }
 
@@ -737,9 +743,10 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.
         let wrapped = KBox::into_raw(self.wrapped);
         // SAFETY: The mmap lock and the VMA lock are held for write, so nobody calls any of `vm_ops`
-        // now. Who comes by the file's VMAs, without these locks, looks only whether there are any
-        // (`vma_is_anonymous()`), and for a special entry, as stand-ins have, at one that is no
-        // other than it was (`find_normal_page`). `wrapped` is valid until `close`.
+        // now but `find_normal_page`, which is no other than it was. That one core mm asks for a
+        // special entry, as the zero page's is, when it comes by the file's VMAs under the lock of
+        // a page table, or of `i_mmap`, alone (`__vm_normal_page()`). Both tables are valid then:
+        // the file system's by the invariants, and `wrapped` until a grace period after `close`.
         unsafe { (*self.vma.as_ptr()).vm_ops = (*wrapped).ops.get() };
     }
 }
@@ -820,11 +827,13 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         self.vma.zap_stand_ins(lowest);
 
         // SAFETY: The VMA is counted, so `this` is valid until `put`. The mmap lock and the VMA
-        // lock are held for write, so nobody calls any of `vm_ops` now, nor uses the table through
-        // this VMA afterwards. Who comes by the file's VMAs (see `install`) has done so under the
-        // page-table lock. There are no special entries in a shared VMA since `zap_stand_ins`, by
-        // the invariant of `lowest_zero_page`; one left in a private VMA by a wrong `lowest` would
-        // be the zero page's, which core mm knows in any VMA.
+        // lock are held for write, so nobody calls any of `vm_ops` now but `find_normal_page` (see
+        // `install`). Who is about to call that has the table still, in an RCU read-side critical
+        // section, which a page table is locked in (`pte_offset_map_lock()`); by the invariants the
+        // table stays until that is over. There may be special entries: in a shared VMA none since
+        // `zap_stand_ins`, by the invariant of `lowest_zero_page`; in a private VMA the zero page's,
+        // of others' making (userfaultfd), or left by a wrong `lowest`, which core mm knows in any
+        // VMA.
         unsafe {
             (*self.vma.as_ptr()).vm_ops = (*this).native;
             self.vma.unmark_mixed((*this).added);
@@ -893,6 +902,56 @@ mod tests {
         fn drop(&mut self) {
             self.0.add(1, Relaxed);
         }
+    }
+
+    const MAGIC: u64 = 0x6e6f_7369_6762_7573;
+
+    /// A table of operations as Coda has it: whose it is says what is beside it.
+    #[repr(C)]
+    struct Container {
+        ops: vm_operations_struct,
+        magic: u64,
+    }
+
+    /// How often the operations below were called, and how often they found something else.
+    static FOREIGN: [Atomic<i32>; 2] = [Atomic::new(0), Atomic::new(0)];
+
+    unsafe extern "C" fn foreign(vma: *mut vm_area_struct) {
+        // SAFETY: To be called with the table of a `Container`.
+        let magic = unsafe {
+            let ops = (*vma).vm_ops.cast_mut();
+            core::ptr::read_volatile(&raw const (*kernel::container_of!(ops, Container, ops)).magic)
+        };
+        FOREIGN[usize::from(magic != MAGIC)].add(1, Relaxed);
+    }
+
+    #[test]
+    fn tables_in_allocated_memory_are_refused() -> Result {
+        let ends = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let file = ShmemFile::new(2 * PAGE_SIZE)?;
+        let addr = file.map(2 * PAGE_SIZE, Sharing::Shared, Access::Read)?;
+        let task = current!();
+        let mm = task.mm().ok_or(EINVAL)?;
+
+        let guard = MmapWriteGuard::lock_killable(mm)?;
+        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?.as_ptr();
+        // SAFETY: Valid, and locked.
+        let mut ops = unsafe { *(*vma).vm_ops };
+        (ops.open, ops.close) = (Some(foreign as _), Some(foreign as _));
+        let container = KBox::new(Container { ops, magic: MAGIC }, GFP_KERNEL)?;
+        // SAFETY: The table is valid until both VMAs are unmapped, below.
+        unsafe { (*vma).vm_ops = &raw const container.ops };
+        drop(guard);
+
+        let wrapped = wrap(addr, &ends, true);
+        // A split, and so one `open` and two `close`.
+        unmap(addr, PAGE_SIZE)?;
+        unmap(addr + PAGE_SIZE, PAGE_SIZE)?;
+        let [mine, others] = &FOREIGN;
+        assert_eq!(others.load(Relaxed), 0);
+        assert_eq!(mine.load(Relaxed), 3);
+        assert_eq!(wrapped, Err(eopnotsupp()));
+        Ok(())
     }
 
     fn wrap(addr: usize, ends: &Arc<Atomic<i32>>, install: bool) -> Result {

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What is part of the image of the kernel or of a module, as opposed to allocated memory.
+//!
+//! C headers: [`include/linux/page-flags.h`](srctree/include/linux/page-flags.h),
+//! [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
+
+use super::bindings;
+use core::ffi::c_void;
+use kernel::prelude::*;
+
+/// Whether `object` is part of the image of the kernel or of a module.
+///
+/// Nothing but modules' images, and code that the kernel generates, is in the part of the address
+/// space that is for modules. The kernel's image is the part of memory that has been taken off the
+/// page allocator before there was one (`PageReserved()`); that part has what was allocated during
+/// early boot as well, which is of no file system. On an architecture that has no place of their own
+/// for modules, the answer is "no" for those.
+///
+/// # Safety
+///
+/// `object` must be the address of something in the kernel's memory that is valid.
+pub(super) unsafe fn contains(object: *const c_void) -> bool {
+    // SAFETY: The address is valid, as the caller promises, and so has a page.
+    unsafe {
+        let page = if bindings::is_vmalloc_addr(object) {
+            bindings::vmalloc_to_page(object)
+        } else if bindings::is_vmalloc_or_module_addr(object) != 0 {
+            return true;
+        } else {
+            bindings::nosigbus_virt_to_page(object)
+        };
+        !page.is_null() && bindings::nosigbus_page_is_reserved(page)
+    }
+}
+
+#[kunit_tests(nosigbus_image)]
+mod tests {
+    use super::*;
+
+    static OF_THIS_MODULE: u64 = 1;
+
+    fn has<T>(object: &T) -> bool {
+        // SAFETY: A reference is valid.
+        unsafe { contains(core::ptr::from_ref(object).cast()) }
+    }
+
+    #[test]
+    fn images_are_told_from_allocated_memory() -> Result {
+        assert!(has(&OF_THIS_MODULE));
+        // SAFETY: Only its address is taken.
+        assert!(has(unsafe { &kernel::bindings::system_percpu_wq }));
+        assert!(!has(&*KBox::new(1u64, GFP_KERNEL)?));
+        assert!(!has(&*VBox::new(1u64, GFP_KERNEL)?));
+        // A stack.
+        let local = 1u64;
+        assert!(!has(&local));
+        Ok(())
+    }
+}
