@@ -6,6 +6,7 @@
 #include <linux/debugfs.h>
 #include <linux/eventfd.h>
 #include <linux/highmem.h>
+#include <linux/ksm.h>
 #include <linux/module.h>
 #include <linux/oom.h>
 #include <linux/pagemap.h>
@@ -36,6 +37,12 @@ void nosigbus_vma_start_write(struct vm_area_struct *vma)
 void nosigbus_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
 {
 	vm_flags_mod(vma, set, clear);
+}
+
+int nosigbus_ksm_madvise(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+			 int advice, vm_flags_t *flags)
+{
+	return ksm_madvise(vma, start, end, advice, flags);
 }
 
 bool nosigbus_vma_is_special(const struct vm_area_struct *vma)

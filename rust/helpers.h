@@ -18,6 +18,8 @@ int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);
 void nosigbus_mmap_write_unlock(struct mm_struct *mm);
 void nosigbus_vma_start_write(struct vm_area_struct *vma);
 void nosigbus_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear);
+int nosigbus_ksm_madvise(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+			 int advice, vm_flags_t *flags);
 bool nosigbus_vma_is_special(const struct vm_area_struct *vma);
 bool nosigbus_userfaultfd_armed(struct vm_area_struct *vma);
 void nosigbus_mapping_unmap_writable(struct address_space *mapping);

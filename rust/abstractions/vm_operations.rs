@@ -500,8 +500,9 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
 struct Wrapped<T: FaultHandler> {
     ops: UnsafeCell<vm_operations_struct>,
     native: *const vm_operations_struct,
-    /// Flags of the VMAs that `install` has set.
+    /// Flags of the VMAs that `install` has set, and those that it has taken away.
     added: vm_flags_t,
+    merging: vm_flags_t,
     vmas: Refcount,
     /// Never raised. A VMA that comes from another one has its page indexes.
     lowest_zero_page: Atomic<u64>,
@@ -684,7 +685,8 @@ pub(crate) struct Prepared<'g, T: FaultHandler> {
 impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// Allocates the new operations of `vma`, charged to the caller's memory cgroup.
     ///
-    /// Changes nothing yet. Sleeps; fails with `ENOMEM`, or with `EOPNOTSUPP` if the VMA has no
+    /// Changes nothing yet, but that pages which KSM has merged are copied. Sleeps; fails with `ENOMEM`,
+    /// with `EINTR` if the task is being killed, or with `EOPNOTSUPP` if the VMA has no
     /// fault handler, no file, or `VM_SPECIAL` flags already, or if its operations are in memory that
     /// was allocated: who has allocated them may free them at any time, or find his own state by
     /// `vma->vm_ops` (as Coda does both).
@@ -716,6 +718,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 ops: UnsafeCell::new(ops),
                 native,
                 added: 0,
+                merging: vma.break_ksm()?,
                 vmas: Refcount::new(1),
                 lowest_zero_page: Atomic::new(u64::MAX),
                 handler,
@@ -739,7 +742,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// Gives the VMA its new operations. Cannot fail.
     pub(crate) fn install(mut self) {
         // INVARIANT: No VMA has the table yet.
-        self.wrapped.added = self.vma.mark_mixed();
+        self.wrapped.added = self.vma.mark_mixed(self.wrapped.merging);
         // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.
         let wrapped = KBox::into_raw(self.wrapped);
         // SAFETY: The mmap lock and the VMA lock are held for write, so nobody calls any of `vm_ops`
@@ -837,6 +840,7 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         unsafe {
             (*self.vma.as_ptr()).vm_ops = (*this).native;
             self.vma.unmark_mixed((*this).added);
+            self.vma.merge_again((*this).merging);
             Wrapped::put(this);
         }
         if maywrite {

@@ -17,11 +17,13 @@ use core::{
 };
 use kernel::{
     bindings::vm_area_struct,
+    error::to_result,
     mm::virt::{
         flags,
         vm_flags_t, //
     },
-    page::PAGE_SIZE, //
+    page::PAGE_SIZE,
+    prelude::*, //
 };
 
 /// A VMA that the mmap lock, held for write, keeps from changing.
@@ -111,6 +113,56 @@ impl LockedVma<'_> {
         unsafe { bindings::nosigbus_userfaultfd_armed(self.as_ptr()) }
     }
 
+    /// Breaks the pages that KSM has merged, so that copies of this mapping's own take the place of
+    /// those, and of the zero page, which a page of zeros has been merged with
+    /// (/sys/kernel/mm/ksm/use_zero_pages). Returns the flags that have it merge pages; nothing does
+    /// while the mmap lock is held for write.
+    ///
+    /// Sleeps. Fails with `ENOMEM`, or with `EINTR` if the task is being killed.
+    pub(super) fn break_ksm(&self) -> Result<vm_flags_t> {
+        let mut flags = self.flags();
+        // SAFETY: By the type invariants the mmap lock is held for write; the range is the VMA.
+        let broken = to_result(unsafe {
+            bindings::nosigbus_ksm_madvise(
+                self.as_ptr(),
+                self.start(),
+                self.end(),
+                bindings::MADV_UNMERGEABLE as i32,
+                &mut flags,
+            )
+        });
+        match broken {
+            Ok(()) => Ok(self.flags() & !flags),
+            Err(error) if error == ENOMEM => Err(ENOMEM),
+            // A signal, which it leaves to whoever restarts the call.
+            Err(_) => Err(EINTR),
+        }
+    }
+
+    /// Has KSM merge pages again, if `merging`, what [`Self::break_ksm`] has returned, says so. If there
+    /// is no memory for that it does not.
+    pub(super) fn merge_again(&self, merging: vm_flags_t) {
+        if merging == 0 {
+            return;
+        }
+        let old = self.flags();
+        let mut flags = old;
+        // SAFETY: By the type invariants the mmap lock is held for write; the range is the VMA, and the
+        // function takes the VMA lock.
+        unsafe {
+            let advised = bindings::nosigbus_ksm_madvise(
+                self.as_ptr(),
+                self.start(),
+                self.end(),
+                bindings::MADV_MERGEABLE as i32,
+                &mut flags,
+            );
+            if advised == 0 {
+                bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags & !old, 0);
+            }
+        }
+    }
+
     /// Keeps faults of this mapping out until the mmap lock is released.
     pub(super) fn start_write(&self) {
         // SAFETY: By the type invariants the mmap lock is held for write.
@@ -129,7 +181,9 @@ impl LockedVma<'_> {
     /// - `VM_NOHUGEPAGE`: with `VM_MIXEDMAP`, core mm takes a huge page of a file for one that is
     ///   not counted (`vma_is_special_huge()`), and unmaps it without taking it off its counts.
     ///   There must be none, so those that there are go now.
-    pub(super) fn mark_mixed(&self) -> vm_flags_t {
+    /// `merging`, what [`Self::break_ksm`] has returned, is taken away: KSM goes by that flag alone, and
+    /// a page of zeros that it merges looks like a stand-in.
+    pub(super) fn mark_mixed(&self, merging: vm_flags_t) -> vm_flags_t {
         self.start_write();
         // SAFETY: By the type invariants the mmap lock is held for write, and the VMA is valid. What
         // is mapped by a huge page of a file has no private copies.
@@ -146,7 +200,7 @@ impl LockedVma<'_> {
         // VMA lock. VM_MIXEDMAP may be set on any VMA without VM_PFNMAP, and `Prepared`, whose
         // installation is the only user, is made of VMAs without VM_SPECIAL. VM_MAYBE_GUARD may be
         // set on any VMA: it says what may be, not what is; and VM_NOHUGEPAGE, by madvise(2).
-        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), added, 0) };
+        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), added, merging) };
         added
     }
 
