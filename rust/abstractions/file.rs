@@ -233,12 +233,23 @@ impl MappedFile<'_> {
         }
     }
 
+    /// Whether the file system's fault handler, though a function of its own, takes no locks but those
+    /// of the page cache when it reads a page: XFS and F2FS, of those that can collapse a range of a file
+    /// (`xfs_filemap_fault()`, `f2fs_filemap_fault()`). Others have the locks of a cluster (gfs2, ocfs2,
+    /// ceph, orangefs), which a page cannot be read without.
+    pub(crate) fn reads_as_page_cache_does(&self) -> bool {
+        // SAFETY: The inode is valid, and so is its superblock, whose type never changes.
+        let magic = unsafe { (*(*self.inode().as_ptr()).i_sb).s_magic };
+        [bindings::XFS_SUPER_MAGIC, bindings::F2FS_SUPER_MAGIC].contains(&magic)
+    }
+
     /// Reads a page into the page cache, if it is not there yet, while no range of the file can be
     /// collapsed: file systems that can do so hold the invalidate lock for write. `past_eof` says
     /// whether the page is that, of a file of so many bytes.
     ///
     /// Sleeps. To be called where the file system's fault handler could be, since that takes the
-    /// same locks.
+    /// same locks, and no others: as [`Fault::is_for_page_cache`](super::vm_operations::Fault) or
+    /// [`Self::reads_as_page_cache_does`] tells.
     pub(crate) fn read_page_uncollapsed(
         &self,
         pgoff: u64,

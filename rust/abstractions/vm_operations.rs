@@ -396,6 +396,15 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         Insertion::new(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
     }
 
+    /// Whether the file system answers by `filemap_fault()` itself, which takes no locks but those of
+    /// the page cache.
+    pub(crate) fn is_for_page_cache(&self) -> bool {
+        // SAFETY: By the type invariants; `native` is the file system's table.
+        let operation = unsafe { (*(*Wrapped::<T>::of(self.vma())).native).fault };
+        let filemap_fault: FaultFn = kernel::bindings::filemap_fault;
+        operation.is_some_and(|operation| core::ptr::fn_addr_eq(operation, filemap_fault))
+    }
+
     /// Lets the file system answer.
     pub(crate) fn native(self) -> Native<Self> {
         let vmf = self.vmf.as_ptr();

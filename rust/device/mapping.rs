@@ -466,7 +466,11 @@ fn decide(fault: &Fault<'_, Mapping>) -> Answer {
 
 fn read(fault: &Fault<'_, Mapping>) -> Reading {
     let (file, pgoff) = (fault.file(), fault.pgoff());
-    let mut read = file.read_page_uncollapsed(pgoff, |i_size| past_eof(pgoff, i_size));
+    let mut read = if fault.is_for_page_cache() || file.reads_as_page_cache_does() {
+        file.read_page_uncollapsed(pgoff, |i_size| past_eof(pgoff, i_size))
+    } else {
+        PageRead::Unknown
+    };
     if read == PageRead::Unknown && fault.handler().stand_ins.records_errors() {
         read = file.ask_shmem(pgoff);
     }
