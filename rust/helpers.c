@@ -13,6 +13,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/smp.h>
 #include <linux/userfaultfd_k.h>
 #include <linux/xarray.h>
@@ -424,6 +425,25 @@ struct pid *nosigbus_current_tgid(void)
 {
 	return get_task_pid(current, PIDTYPE_TGID);
 }
+
+bool nosigbus_is_being_killed(void)
+{
+	return fatal_signal_pending(current);
+}
+
+#ifdef CONFIG_KUNIT
+void nosigbus_kill_current(void)
+{
+	allow_signal(SIGKILL);
+	send_sig(SIGKILL, current, 1);
+}
+
+void nosigbus_unkill_current(void)
+{
+	flush_signals(current);
+	disallow_signal(SIGKILL);
+}
+#endif
 
 struct file *nosigbus_get_file(struct file *file)
 {

@@ -22,7 +22,8 @@ use super::{
         MappedFile, //
     },
     module::ModuleRef,
-    nofs::NoFs, //
+    nofs::NoFs,
+    task::sleep_killable, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -205,7 +206,7 @@ impl<L: Listener> Group<L> {
 
     /// Watches a file. `listener` is used if its inode is not watched yet.
     ///
-    /// Sleeps; fails with `ENOMEM`.
+    /// Sleeps; fails with `ENOMEM`, or with `EINTR` if the task is killed meanwhile.
     pub(crate) fn watch(
         self: &Arc<Self>,
         file: &MappedFile<'_>,
@@ -213,8 +214,9 @@ impl<L: Listener> Group<L> {
     ) -> Result<Watch<L>> {
         loop {
             match self.try_watch(file, listener.clone()) {
-                // All marks of the inode are being taken away, which does not take long.
-                Err(error) if error == ENOENT => fsleep(Delta::from_millis(1)),
+                // All marks of the inode are being taken away. That does not take long, but who has
+                // many can make it longer.
+                Err(error) if error == ENOENT => sleep_killable(Delta::from_millis(1))?,
                 other => return other,
             }
         }

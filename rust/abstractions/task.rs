@@ -1,15 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Who is calling.
+//! The calling task: who it is, and its sleep.
 //!
 //! C headers: [`include/linux/pid.h`](srctree/include/linux/pid.h),
 //! [`include/linux/sched.h`](srctree/include/linux/sched.h)
 
 use super::bindings;
-use kernel::bindings::{
-    pid,
-    TASK_COMM_LEN, //
+use kernel::{
+    bindings::{
+        pid,
+        TASK_COMM_LEN, //
+    },
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
+
+/// Sleeps for a short time, a millisecond or so. Fails with `EINTR` if the task is being killed.
+pub(super) fn sleep_killable(time: Delta) -> Result {
+    fsleep(time);
+    // SAFETY: Has no precondition.
+    if unsafe { bindings::nosigbus_is_being_killed() } {
+        return Err(EINTR);
+    }
+    Ok(())
+}
 
 /// What a process is called, whether it exists still or not.
 ///
@@ -58,5 +75,22 @@ impl Drop for Identity {
     fn drop(&mut self) {
         // SAFETY: By the type invariants there is a reference to give back.
         unsafe { kernel::bindings::put_pid(self.pid) };
+    }
+}
+
+#[kunit_tests(nosigbus_task)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_killed_sleeps_no_more() {
+        assert_eq!(sleep_killable(Delta::from_millis(1)), Ok(()));
+        // SAFETY: The test has a task of its own, a kernel thread, which ignores signals before this
+        // and after it.
+        unsafe { bindings::nosigbus_kill_current() };
+        assert_eq!(sleep_killable(Delta::from_millis(1)), Err(EINTR));
+        // SAFETY: As above.
+        unsafe { bindings::nosigbus_unkill_current() };
+        assert_eq!(sleep_killable(Delta::from_millis(1)), Ok(()));
     }
 }
