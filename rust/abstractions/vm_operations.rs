@@ -156,18 +156,17 @@ impl<T: FaultHandler> ReadFault<'_, T> {
 }
 
 /// What has come of mapping a page as the answer to a fault.
-pub(crate) struct Insertion {
-    pub(crate) result: FaultResult,
-    /// At how many addresses it has been mapped. If none, something else is, or there was no memory.
-    pub(crate) mapped: usize,
-}
+pub(crate) struct Insertion(Result<usize>);
 
 impl Insertion {
-    fn new(inserted: Result<usize>) -> Self {
-        Self {
-            mapped: inserted.unwrap_or(0),
-            result: FaultResult(inserted_result(inserted.map(|_| ()))),
-        }
+    /// At how many addresses it has been mapped. If none, something else is, or there was no memory.
+    pub(crate) fn mapped(&self) -> usize {
+        self.0.unwrap_or(0)
+    }
+
+    /// The answer. Sleeps: may allocate memory, charged to the task.
+    pub(crate) fn result(self) -> FaultResult {
+        FaultResult(inserted_result(self.0.map(|_| ())))
     }
 }
 
@@ -376,7 +375,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive.
         unsafe { &*Wrapped::<T>::of(self.vma()) }.map_zero_pages_from(self.pgoff());
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        Insertion::new(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
+        Insertion(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
     }
 
     /// Has core mm make a private page of zeros, if this is a write to a private mapping: the
@@ -393,7 +392,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// Maps a shadow page: the answer.
     pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> Insertion {
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        Insertion::new(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
+        Insertion(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
     }
 
     /// Whether the file system answers by `filemap_fault()` itself, which takes no locks but those of

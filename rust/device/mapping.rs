@@ -357,8 +357,11 @@ fn map_stand_in(
                 }
                 return None;
             }
-            // Private, and so of no concern to a growth.
-            Answer::PrivateZeros => return private_zeros(fault),
+            Answer::PrivateZeros => {
+                // Private, and so of no concern to a growth.
+                drop(inserting);
+                return private_zeros(fault);
+            }
             Answer::ZeroPage => {
                 inserting.stand_in(pgoff);
                 (Kind::Zero, zero_pages(fault, around))
@@ -378,6 +381,7 @@ fn map_stand_in(
                 (Kind::Shadow, fault.insert_shadow_page(&page))
             }
         };
+        drop(inserting);
         return Some(stand_ins.inserted(kind, insertion));
     }
 }
@@ -407,16 +411,17 @@ fn stand_in_for_error(
     match answer {
         Answer::PrivateZeros => {
             stand_ins.record(pgoff, error);
-            let result = private_zeros(fault)?;
             stand_ins.count_error(pgoff);
-            Some(result)
+            drop(inserting);
+            private_zeros(fault)
         }
         Answer::ZeroPage => {
             stand_ins.record(pgoff, error);
             let insertion = fault.insert_zero_pages(1);
-            if insertion.mapped > 0 {
+            if insertion.mapped() > 0 {
                 stand_ins.count_error(pgoff);
             }
+            drop(inserting);
             Some(stand_ins.inserted(Kind::Zero, insertion))
         }
         _ => None,
@@ -430,9 +435,9 @@ fn zero_pages(fault: &Fault<'_, Mapping>, around: &RangeInclusive<u64>) -> Inser
     let nexts = mapping.nexts.iter().map(|next| next.load(Relaxed));
     let (pages, reader) = pages_to_map(pgoff, around, nexts);
     let insertion = fault.insert_zero_pages(pages);
-    if insertion.mapped > 0 {
+    if insertion.mapped() > 0 {
         if let Some(next) = mapping.nexts.get(reader) {
-            next.store(pgoff + insertion.mapped as u64, Relaxed);
+            next.store(pgoff + insertion.mapped() as u64, Relaxed);
         }
     }
     insertion

@@ -159,14 +159,18 @@ impl StandIns {
     }
 
     /// Counts what has been mapped.
+    ///
+    /// Not to be called with the file's semaphore held: allocates memory that is charged to this task,
+    /// and wakes whoever waits for an event, which takes as long as there are such.
     pub(super) fn inserted(&self, kind: Kind, insertion: Insertion) -> FaultResult {
-        if insertion.mapped > 0 {
-            self.count(kind, insertion.mapped);
+        let mapped = insertion.mapped();
+        if mapped > 0 {
+            self.count(kind, mapped);
         }
-        insertion.result
+        insertion.result()
     }
 
-    /// Counts so many, and tells whoever waits for one.
+    /// Counts so many, and tells whoever waits for one. Not to be called with the file's semaphore held.
     pub(super) fn count(&self, kind: Kind, pages: usize) {
         let counter = match kind {
             Kind::Zero => &self.zero_pages,
