@@ -366,6 +366,11 @@ bool nosigbus_pmd_is_huge(pmd_t *pmd)
 	return pmd_is_huge(pmdp_get_lockless(pmd));
 }
 
+bool nosigbus_pmd_none(pmd_t *pmd)
+{
+	return pmd_none(pmdp_get_lockless(pmd));
+}
+
 bool nosigbus_page_is_pmd_mappable(struct page *page)
 {
 	return folio_test_pmd_mappable(page_folio(page));
@@ -384,6 +389,16 @@ unsigned int nosigbus_memalloc_nofs_save(void)
 void nosigbus_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);
+}
+
+unsigned int nosigbus_memalloc_noreclaim_save(void)
+{
+	return memalloc_noreclaim_save();
+}
+
+void nosigbus_memalloc_noreclaim_restore(unsigned int flags)
+{
+	memalloc_noreclaim_restore(flags);
 }
 
 struct eventfd_ctx *nosigbus_eventfd_ctx_fdget(int fd)

@@ -22,7 +22,7 @@ use super::{
         MappedFile, //
     },
     module::ModuleRef,
-    nofs::NoFs,
+    memalloc::NoFs,
     task::sleep_killable, //
 };
 use core::ptr::NonNull;

@@ -17,11 +17,11 @@
 //!    taken, and nobody waits for one with 6 held.
 //! 5. The lock of the marks of a [`fsnotify::Group`], with fsnotify's own locks inside. Reclaim may
 //!    take it (a dentry that goes takes the marks of its inode along): so nobody enters reclaim
-//!    that would with it held ([`nofs::NoFs`]).
+//!    that would with it held ([`memalloc::NoFs`]).
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
 //!    stand-ins are dropped and while mappings come and go. Not taken with 5 held.
-//!    Where it is held for read, page tables may be allocated, pages, and nodes of
-//!    [`shadow_pages`].
+//!    With it held, nothing is allocated that could wait for memory ([`memalloc::NoReclaim`]), and
+//!    nobody is woken: others wait for it.
 //! 7. `i_mmap_rwsem` of the file's address space, for read, taken by core mm inside
 //!    `Inode::unmap_pages` and `LockedVma::zap_stand_ins`.
 //! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].
@@ -40,9 +40,9 @@ pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod fsnotify;
 mod image;
+mod memalloc;
 pub(crate) mod mm;
 pub(crate) mod module;
-pub(crate) mod nofs;
 pub(crate) mod page_insertion;
 mod page_table;
 pub(crate) mod rcu;

@@ -8,7 +8,10 @@
 use super::{
     bindings,
     bindings::PMD_SIZE,
-    nofs::NoFs,
+    memalloc::{
+        NoFs,
+        NoReclaim, //
+    },
     shadow_pages::PageRef, //
 };
 use kernel::{
@@ -33,12 +36,37 @@ use kernel::{
 /// How many pages core mm is given at a time.
 const BATCH: usize = 16;
 
+/// Allocates the page table of the address of a fault, if there is none. Sleeps; fails with `ENOMEM` (see
+/// [`inserted_result`]).
+///
+/// # Safety
+///
+/// `vmf` must be the argument of a `->fault`, or of a `->map_pages` outside of its RCU read-side
+/// critical section, that has not returned and has not dropped its lock, of a VMA that has no huge
+/// pages.
+pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
+    // SAFETY: As the caller promises; core mm has found the directory that `vmf->pmd` is in.
+    unsafe {
+        if !bindings::nosigbus_pmd_none((*vmf).pmd) {
+            return Ok(());
+        }
+        let (vma, addr) = place(vmf);
+        let addr = addr & !(PAGE_SIZE - 1);
+        let (mm, nothing) = ((*vma).vm_mm, core::ptr::null_mut());
+        to_result(bindings::apply_to_page_range(mm, addr, PAGE_SIZE, None, nothing))
+    }
+}
+
 /// Maps the shared zero page, read-only, at the address of a fault and behind it: at `pages` pages
 /// in all, unless something else is there, or the VMA or the page table ends. Returns at how many,
 /// which is at least one.
 ///
+/// To be called after [`allocate_page_table`]. If the page table has gone meanwhile, because madvise(2)
+/// has emptied it for another thread, another one is allocated without waiting for memory: that takes
+/// no more than was given back.
+///
 /// Fails with `EBUSY` (something else was at the address first), `ENOMEM` (no memory for a page
-/// table, or another thread has had it freed meanwhile: see [`inserted_result`]) or `EINVAL`: core mm
+/// table, or it has gone once more: see [`inserted_result`]) or `EINVAL`: core mm
 /// does not want the zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in one that may become
 /// writable and is shared. Fails with `EFAULT` if private copies are gone, because the OOM killer has
 /// taken them from a process that it has killed: who still reads its memory must not find zeros there.
@@ -65,6 +93,7 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
         let anon_vma = core::ptr::read_volatile(&raw const (*vma).anon_vma);
         (is_private, is_private && !anon_vma.is_null())
     };
+    let _noreclaim = NoReclaim::new();
     let mut inserted = 0;
     // Not where copies may have been taken already that this fault does not miss.
     if pages > 1 && !may_have_copies {
@@ -130,8 +159,8 @@ unsafe fn insert_several(
 
 /// Maps a page at the address of a fault, with the protection of the VMA.
 ///
-/// The page gets a reference and is counted in the process's RSS for as long as it is mapped. Fails
-/// as [`insert_zero_pages`] does.
+/// The page gets a reference and is counted in the process's RSS for as long as it is mapped. To be
+/// called after [`allocate_page_table`], and fails, as [`insert_zero_pages`].
 ///
 /// # Safety
 ///
@@ -139,6 +168,7 @@ unsafe fn insert_several(
 pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
+    let _noreclaim = NoReclaim::new();
     // SAFETY: As in `insert_zero_pages`; `page` is a reference.
     to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) })
 }

@@ -9,7 +9,10 @@
 
 use super::{
     bindings,
-    nofs::NoFs, //
+    memalloc::{
+        NoFs,
+        NoReclaim, //
+    },
 };
 use core::{
     ops::RangeInclusive,
@@ -140,9 +143,11 @@ impl ShadowPages {
     /// Keeps `page` at `pgoff` (in pages), in place of the page that is there, if one is. `false`
     /// if one is kept there already, which stays. Nobody may remove pages meanwhile.
     ///
-    /// Sleeps, but does not enter file systems; fails with `ENOMEM`.
+    /// Sleeps, but waits neither for file systems nor for memory: what is allocated is less than `page`,
+    /// which was by the ordinary rules. Fails with `ENOMEM`.
     pub(crate) fn keep(&self, pgoff: u64, page: PageRef) -> Result<bool> {
         let _nofs = NoFs::new();
+        let _noreclaim = NoReclaim::new();
         let (pages, index) = (self.pages.get(), pgoff as usize);
         loop {
             // SAFETY: `pages` is initialised, by the type invariants; a page is aligned as an entry

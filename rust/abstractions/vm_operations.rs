@@ -19,6 +19,7 @@ use super::{
     image,
     module::ModuleRef,
     page_insertion::{
+        allocate_page_table,
         insert_page,
         insert_small,
         insert_zero_pages,
@@ -367,6 +368,16 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     pub(crate) fn is_write(&self) -> bool {
         // SAFETY: By the type invariants.
         unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
+    }
+
+    /// Allocates what it takes to map a page, so that nobody has to wait for that while it is mapped;
+    /// the answer, if there is no memory. Sleeps.
+    pub(crate) fn allocate_page_table(&self) -> Option<FaultResult> {
+        // SAFETY: By the type invariants; a wrapped VMA has no huge pages.
+        let allocated = unsafe { allocate_page_table(self.vmf.as_ptr()) };
+        allocated
+            .is_err()
+            .then(|| FaultResult(inserted_result(allocated)))
     }
 
     /// Maps the shared zero page, read-only, here and behind, at `pages` pages in all if there is

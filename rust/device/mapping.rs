@@ -339,8 +339,11 @@ fn map_stand_in(
     let mapping = fault.handler();
     let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
     loop {
-        let allocated = expected == Answer::ShadowPage;
         // Whoever changes the file's size waits for what follows, and is not to wait for memory.
+        if let Some(no_memory) = fault.allocate_page_table() {
+            return Some(no_memory);
+        }
+        let allocated = expected == Answer::ShadowPage;
         if allocated && stand_ins.shadows.get_or_alloc(pgoff).is_err() {
             return Some(FaultResult::oom());
         }
@@ -402,6 +405,9 @@ fn stand_in_for_error(
         return mapping.keep(&file, pgoff, error, generation, false);
     }
 
+    if let Some(no_memory) = fault.allocate_page_table() {
+        return Some(no_memory);
+    }
     // From here on the file does not grow unseen, and the error is not cleared.
     let inserting = mapping.file().inserting();
     if mapping.is_cut_off(&file, pgoff, generation) {

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! How memory is allocated by a task for a time, whoever asks for it.
+//!
+//! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
+
+use super::bindings;
+use kernel::types::NotThreadSafe;
+
+/// While it exists, reclaim on behalf of this task does not enter file systems.
+///
+/// To be dropped in the reverse order of creation.
+pub(crate) struct NoFs {
+    flags: u32,
+    _not_send: NotThreadSafe,
+}
+
+impl NoFs {
+    pub(crate) fn new() -> Self {
+        Self {
+            // SAFETY: Has no precondition.
+            flags: unsafe { bindings::nosigbus_memalloc_nofs_save() },
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+impl Drop for NoFs {
+    fn drop(&mut self) {
+        // SAFETY: The flags of the matching save, in the same task.
+        unsafe { bindings::nosigbus_memalloc_nofs_restore(self.flags) };
+    }
+}
+
+/// While it exists, this task does not wait for memory, neither for the system's nor for that of its
+/// memory cgroup: the limit of that is exceeded, and reserves are used.
+///
+/// For allocations that are few and small next to what was allocated for the same purpose before this,
+/// by the ordinary rules. To be dropped in the reverse order of creation.
+pub(super) struct NoReclaim {
+    flags: u32,
+    _not_send: NotThreadSafe,
+}
+
+impl NoReclaim {
+    pub(super) fn new() -> Self {
+        Self {
+            // SAFETY: Has no precondition.
+            flags: unsafe { bindings::nosigbus_memalloc_noreclaim_save() },
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+impl Drop for NoReclaim {
+    fn drop(&mut self) {
+        // SAFETY: The flags of the matching save, in the same task.
+        unsafe { bindings::nosigbus_memalloc_noreclaim_restore(self.flags) };
+    }
+}
