@@ -9,10 +9,12 @@
  */
 
 #include "mapped_file.h"
+#include "status.h"
 #include "sys_files.h"
 
 #include <grp.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 
 /* Amounts of memory are in KiB but for addresses. */
@@ -429,8 +431,13 @@ static void map_many(struct scene *scene, enum class class, bool of_many_files, 
 		if (addr == MAP_FAILED)
 			_exit(errno != ENOMEM && !(fd < 0 && errno == ENFILE));
 		if (enables) {
-			int ret = enable(device, addr, page);
+			/* With an event of its own, which only the mapping knows then. */
+			int event = eventfd(0, EFD_CLOEXEC), ret;
 
+			if (event < 0)
+				_exit(errno != ENOMEM && errno != ENFILE);
+			ret = enable_with(device, addr, page, NOSIGBUS_EVENTFD, event);
+			close(event);
 			if (ret)
 				_exit(ret != -ENOMEM);
 			atomic_fetch_add(&scene->shared->requests, 1);
