@@ -21,8 +21,8 @@ use super::{
         Inode,
         MappedFile, //
     },
-    module::ModuleRef,
     memalloc::NoFs,
+    module::ModuleRef,
     task::sleep_killable, //
 };
 use core::ptr::NonNull;

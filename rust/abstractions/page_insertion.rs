@@ -53,7 +53,9 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
         let (vma, addr) = place(vmf);
         let addr = addr & !(PAGE_SIZE - 1);
         let (mm, nothing) = ((*vma).vm_mm, core::ptr::null_mut());
-        to_result(bindings::apply_to_page_range(mm, addr, PAGE_SIZE, None, nothing))
+        to_result(bindings::apply_to_page_range(
+            mm, addr, PAGE_SIZE, None, nothing,
+        ))
     }
 }
 

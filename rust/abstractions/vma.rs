@@ -181,6 +181,7 @@ impl LockedVma<'_> {
     /// - `VM_NOHUGEPAGE`: with `VM_MIXEDMAP`, core mm takes a huge page of a file for one that is
     ///   not counted (`vma_is_special_huge()`), and unmaps it without taking it off its counts.
     ///   There must be none, so those that there are go now.
+    ///
     /// `merging`, what [`Self::break_ksm`] has returned, is taken away: KSM goes by that flag alone, and
     /// a page of zeros that it merges looks like a stand-in.
     pub(super) fn mark_mixed(&self, merging: vm_flags_t) -> vm_flags_t {
