@@ -91,6 +91,17 @@ bool nosigbus_mm_is_unstable(struct mm_struct *mm)
 	return check_stable_address_space(mm);
 }
 
+/* As add_mm_counter(), but for its tracepoint. */
+void nosigbus_mm_add_shmem_pages(struct mm_struct *mm, long pages)
+{
+	percpu_counter_add(&mm->rss_stat[MM_SHMEMPAGES], pages);
+}
+
+struct page *nosigbus_alloc_zeroed_user_page(void)
+{
+	return alloc_page(GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_ZERO);
+}
+
 struct page *nosigbus_zero_page(unsigned long addr)
 {
 	return ZERO_PAGE(addr);

@@ -27,8 +27,8 @@
 //! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].
 //!
 //! The lock of a shadow page is taken below 3 and released by core mm, with only 8 inside. The
-//! locks inside [`shadow_pages`] and [`eventfd`], and that of the list of mappings, which is taken
-//! below 2 and never in a fault, have nothing inside.
+//! locks inside [`shadow_pages`], [`holders`] and [`eventfd`], and that of the list of mappings, which
+//! is taken below 2 and never in a fault, have nothing inside.
 
 pub(crate) mod atomic;
 pub(crate) mod barrier;
@@ -39,6 +39,7 @@ pub(crate) mod errno;
 pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod fsnotify;
+pub(crate) mod holders;
 mod image;
 mod memalloc;
 pub(crate) mod mm;

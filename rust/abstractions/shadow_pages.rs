@@ -9,6 +9,10 @@
 
 use super::{
     bindings,
+    holders::{
+        Holders,
+        Mm, //
+    },
     memalloc::{
         NoFs,
         NoReclaim, //
@@ -25,7 +29,6 @@ use kernel::{
         xarray, //
     },
     error::to_result,
-    page::Page,
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -42,14 +45,13 @@ use kernel::{
 pub(crate) struct PageRef(NonNull<page>);
 
 impl PageRef {
-    /// Allocates a page of zeros, charged to the memory cgroup of the task. Sleeps; fails with
-    /// `ENOMEM`.
+    /// Allocates a page of zeros for user space, charged to the memory cgroup of the task. It cannot be
+    /// moved. Sleeps; fails with `ENOMEM`.
     pub(crate) fn zeroed() -> Result<Self> {
-        let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
-        let raw = page.as_ptr();
-        core::mem::forget(page);
-        // INVARIANT: The reference that `page` had.
-        NonNull::new(raw).map(Self).ok_or(ENOMEM)
+        // SAFETY: Has no precondition.
+        let page = unsafe { bindings::nosigbus_alloc_zeroed_user_page() };
+        // INVARIANT: The reference that has come with it.
+        NonNull::new(page).map(Self).ok_or(ENOMEM)
     }
 
     /// # Safety
@@ -77,7 +79,8 @@ impl Drop for PageRef {
 /// The shadow pages of a mapping, by page index in its file.
 ///
 /// Pages and what it takes to keep them are charged to the memory cgroup of the task that touches
-/// them first. They go with this value; until then each keeps its content.
+/// them first, and pages are in the RSS of its address space, or of another that has the mapping
+/// ([`Holders`]). They go with this value; until then each keeps its content.
 ///
 /// A page can be kept on purpose ([`Self::keep`]): it stands in for a page of the file that the file
 /// system could not give. The others do so where the file has no page.
@@ -91,6 +94,8 @@ pub(crate) struct ShadowPages {
     #[pin]
     pages: Opaque<xarray>,
     held: Atomic<u64>,
+    #[pin]
+    holders: Holders,
 }
 
 // SAFETY: The pages belong to no thread.
@@ -106,7 +111,13 @@ impl ShadowPages {
             // SAFETY: The slot may be written to.
             pages <- Opaque::ffi_init(|slot| unsafe { bindings::nosigbus_xa_init(slot) }),
             held: Atomic::new(0),
+            holders <- Holders::new(),
         })
+    }
+
+    /// Who has the mapping.
+    pub(crate) fn holders(&self) -> &Holders {
+        &self.holders
     }
 
     /// How many there are.
@@ -145,7 +156,7 @@ impl ShadowPages {
     ///
     /// Sleeps, but waits neither for file systems nor for memory: what is allocated is less than `page`,
     /// which was by the ordinary rules. Fails with `ENOMEM`.
-    pub(crate) fn keep(&self, pgoff: u64, page: PageRef) -> Result<bool> {
+    pub(crate) fn keep(&self, pgoff: u64, page: PageRef, mm: Mm) -> Result<bool> {
         let _nofs = NoFs::new();
         let _noreclaim = NoReclaim::new();
         let (pages, index) = (self.pages.get(), pgoff as usize);
@@ -180,16 +191,20 @@ impl ShadowPages {
                 // INVARIANT: The reference of the entry that has been replaced.
                 Some(old) => drop(PageRef(old.cast())),
                 // INVARIANT: One more.
-                None => self.held.add(1, Relaxed),
+                None => {
+                    self.held.add(1, Relaxed);
+                    self.holders.add(mm);
+                }
             }
             return Ok(true);
         }
     }
 
-    /// The page at `pgoff` (in pages), which is made now, of zeros, if there is none.
+    /// The page at `pgoff` (in pages), which is made now, of zeros, if there is none, for a fault in
+    /// `mm`.
     ///
     /// Sleeps; fails with `ENOMEM`. Threads that ask at once get the same page.
-    pub(crate) fn get_or_alloc(&self, pgoff: u64) -> Result<PageRef> {
+    pub(crate) fn get_or_alloc(&self, pgoff: u64, mm: Mm) -> Result<PageRef> {
         loop {
             if let Some(page) = self.get(pgoff) {
                 return Ok(page);
@@ -200,6 +215,7 @@ impl ShadowPages {
             let entry = unsafe { PageRef::new(page.0) };
             // Before somebody may take it away.
             self.held.add(1, Relaxed);
+            self.holders.add(mm);
             // SAFETY: `pages` is initialised, by the type invariants; a page is aligned as an
             // entry has to be.
             let inserted = to_result(unsafe {
@@ -217,6 +233,7 @@ impl ShadowPages {
                 }
                 Err(error) => {
                     self.held.fetch_sub(1, Relaxed);
+                    self.holders.sub(1);
                     if error != EBUSY {
                         return Err(error);
                     }
@@ -250,6 +267,7 @@ impl ShadowPages {
             // entry counts; it may go at once.
             let entry = unsafe { find(self.pages.get(), &mut pgoff, last) };
             if entry.is_null() {
+                self.holders.sub(removed);
                 return removed;
             }
             // SAFETY: As above.
@@ -279,6 +297,9 @@ impl PinnedDrop for ShadowPages {
 mod tests {
     use super::*;
 
+    /// No address space holds what these tests make.
+    const NOBODY: Mm = Mm::NONE;
+
     fn new() -> Result<Pin<KBox<ShadowPages>>> {
         KBox::pin_init(ShadowPages::new(), GFP_KERNEL)
     }
@@ -294,8 +315,8 @@ mod tests {
         assert!(shadows.get(0).is_none());
 
         for pgoff in [0, 1, 63, 64, 1 << 20, (i64::MAX as u64) >> 12, u64::MAX] {
-            let page = shadows.get_or_alloc(pgoff)?;
-            let again = shadows.get_or_alloc(pgoff)?;
+            let page = shadows.get_or_alloc(pgoff, NOBODY)?;
+            let again = shadows.get_or_alloc(pgoff, NOBODY)?;
             assert_eq!(page.as_ptr(), again.as_ptr());
             assert_eq!(references(&page), 3);
             assert!(shadows
@@ -303,8 +324,8 @@ mod tests {
                 .is_some_and(|got| got.as_ptr() == page.as_ptr()));
         }
         assert_ne!(
-            shadows.get_or_alloc(0)?.as_ptr(),
-            shadows.get_or_alloc(1)?.as_ptr()
+            shadows.get_or_alloc(0, NOBODY)?.as_ptr(),
+            shadows.get_or_alloc(1, NOBODY)?.as_ptr()
         );
         assert!(shadows.get(2).is_none());
         assert_eq!(shadows.held(), 7);
@@ -314,8 +335,8 @@ mod tests {
     #[test]
     fn pages_go_with_it() -> Result {
         let shadows = new()?;
-        let first = shadows.get_or_alloc(0)?;
-        let last = shadows.get_or_alloc(u64::MAX)?;
+        let first = shadows.get_or_alloc(0, NOBODY)?;
+        let last = shadows.get_or_alloc(u64::MAX, NOBODY)?;
         assert_eq!((references(&first), references(&last)), (2, 2));
         drop(shadows);
         assert_eq!((references(&first), references(&last)), (1, 1));
@@ -326,7 +347,7 @@ mod tests {
     fn removing_takes_what_is_in_the_range() -> Result {
         let shadows = new()?;
         for pgoff in [0, 4, 5, 9, 10, u64::MAX] {
-            shadows.get_or_alloc(pgoff)?;
+            shadows.get_or_alloc(pgoff, NOBODY)?;
         }
         assert_eq!(shadows.remove(4..=9), 3);
         assert_eq!(shadows.held(), 3);
@@ -349,19 +370,19 @@ mod tests {
     #[test]
     fn kept_pages_are_told_apart() -> Result {
         let shadows = new()?;
-        let replaced = shadows.get_or_alloc(1)?;
+        let replaced = shadows.get_or_alloc(1, NOBODY)?;
         for pgoff in [1, 5, u64::MAX] {
             let page = PageRef::zeroed()?;
             let raw = page.as_ptr();
-            assert_eq!(shadows.keep(pgoff, page), Ok(true));
-            assert_eq!(shadows.keep(pgoff, PageRef::zeroed()?), Ok(false));
+            assert_eq!(shadows.keep(pgoff, page, NOBODY), Ok(true));
+            assert_eq!(shadows.keep(pgoff, PageRef::zeroed()?, NOBODY), Ok(false));
             for found in [shadows.kept(pgoff), shadows.get(pgoff)] {
                 assert!(found.is_some_and(|page| page.as_ptr() == raw));
             }
-            assert_eq!(shadows.get_or_alloc(pgoff)?.as_ptr(), raw);
+            assert_eq!(shadows.get_or_alloc(pgoff, NOBODY)?.as_ptr(), raw);
         }
         assert_eq!(references(&replaced), 1);
-        shadows.get_or_alloc(2)?;
+        shadows.get_or_alloc(2, NOBODY)?;
         assert!(shadows.kept(2).is_none());
         assert_eq!(shadows.held(), 4);
 
@@ -370,7 +391,7 @@ mod tests {
         assert!(shadows.get(2).is_some() && shadows.kept(u64::MAX).is_some());
 
         // What comes after one that was kept is not kept itself.
-        shadows.get_or_alloc(1)?;
+        shadows.get_or_alloc(1, NOBODY)?;
         assert!(shadows.kept(1).is_none());
         assert_eq!(shadows.remove(0..=u64::MAX), 3);
         assert_eq!(shadows.held(), 0);

@@ -16,6 +16,10 @@ use super::{
     bindings,
     errno::eopnotsupp,
     file::MappedFile,
+    holders::{
+        Holders,
+        Mm, //
+    },
     image,
     module::ModuleRef,
     page_insertion::{
@@ -72,6 +76,9 @@ use kernel::{
 
 /// Answers the faults of wrapped VMAs. The value is shared by all VMAs of one mapping.
 pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
+    /// Where the address spaces are remembered that have the mapping, if that is anywhere.
+    fn holders(&self) -> Option<&Holders>;
+
     /// Called at each fault that core mm would take to the file system's `->fault`.
     ///
     /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
@@ -358,6 +365,12 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { MappedFile::from_raw(file) }
     }
 
+    /// The address space that is accessed.
+    pub(crate) fn mm(&self) -> Mm {
+        // SAFETY: By the type invariants.
+        Mm::new(unsafe { (*self.vma()).vm_mm })
+    }
+
     /// The page of the file that is accessed, in pages from its start.
     pub(crate) fn pgoff(&self) -> u64 {
         // SAFETY: By the type invariants.
@@ -458,6 +471,11 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     /// The mapped file.
     pub(crate) fn file(&self) -> MappedFile<'_> {
         self.fault.file()
+    }
+
+    /// The address space that is accessed.
+    pub(crate) fn mm(&self) -> Mm {
+        self.fault.mm()
     }
 
     /// The page of the file that is accessed, in pages from its start.
@@ -651,6 +669,9 @@ impl<T: FaultHandler> Wrapped<T> {
             let this = Self::of(vma);
             // INVARIANT: One VMA more.
             (*this).vmas.inc();
+            if let Some(holders) = (*this).handler.holders() {
+                holders.opened(Mm::new((*vma).vm_mm));
+            }
             if let Some(open) = (*(*this).native).open {
                 open(vma);
             }
@@ -673,16 +694,20 @@ impl<T: FaultHandler> Wrapped<T> {
         }
 
         // SAFETY: Core mm does not use the table any more.
-        unsafe { Self::put(this) };
+        unsafe { Self::put(this, Mm::new((*vma).vm_mm)) };
     }
 
-    /// Takes a VMA off the count.
+    /// Takes a VMA of `mm` off the count.
     ///
     /// # Safety
     ///
     /// To be called once for each VMA that is counted, when nobody uses the table through it any
-    /// more.
-    unsafe fn put(this: *const Self) {
+    /// more, and before it goes.
+    unsafe fn put(this: *const Self, mm: Mm) {
+        // SAFETY: The VMA is counted, so `this` is valid.
+        if let Some(holders) = unsafe { (*this).handler.holders() } {
+            holders.closed(mm);
+        }
         // INVARIANT: One VMA less.
         // SAFETY: The VMA is counted, so `this` is valid; it is not looked at below unless this was
         // the last VMA.
@@ -762,6 +787,10 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     pub(crate) fn install(mut self) {
         // INVARIANT: No VMA has the table yet.
         self.wrapped.added = self.vma.mark_mixed(self.wrapped.merging);
+        if let Some(holders) = self.wrapped.handler.holders() {
+            // SAFETY: The VMA is about to have the table. `put` is called before it goes.
+            unsafe { holders.opened(Mm::new((*self.vma.as_ptr()).vm_mm)) };
+        }
         // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.
         let wrapped = KBox::into_raw(self.wrapped);
         // SAFETY: The mmap lock and the VMA lock are held for write, so nobody calls any of `vm_ops`
@@ -860,7 +889,7 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
             (*self.vma.as_ptr()).vm_ops = (*this).native;
             self.vma.unmark_mixed((*this).added);
             self.vma.merge_again((*this).merging);
-            Wrapped::put(this);
+            Wrapped::put(this, Mm::new((*self.vma.as_ptr()).vm_mm));
         }
         if maywrite {
             self.vma.restore_maywrite();
@@ -898,6 +927,10 @@ mod tests {
     struct Probe(Arc<Atomic<i32>>);
 
     impl FaultHandler for Probe {
+        fn holders(&self) -> Option<&Holders> {
+            None
+        }
+
         fn fault(fault: Fault<'_, Self>) -> FaultResult {
             match fault.native() {
                 Native::Answered(result) | Native::Sigbus(_, result) => result,

@@ -18,6 +18,10 @@ use crate::{
             PageRead, //
         },
         fsnotify::Watch,
+        holders::{
+            Holders,
+            Mm, //
+        },
         page_insertion::ZeroPages,
         shadow_pages::PageRef,
         vm_operations::{
@@ -145,7 +149,7 @@ impl Mapping {
     fn keep(
         &self,
         file: &MappedFile<'_>,
-        pgoff: u64,
+        (mm, pgoff): (Mm, u64),
         error: FileError,
         generation: u64,
         writing: bool,
@@ -183,7 +187,7 @@ impl Mapping {
             unmap(file, pgoff);
             cached.copy_to(&page).ok()?;
         }
-        match self.stand_ins.shadows.keep(pgoff, page) {
+        match self.stand_ins.shadows.keep(pgoff, page, mm) {
             Ok(true) => {}
             // Another thread was first.
             Ok(false) => return Some(FaultResult::again()),
@@ -222,6 +226,11 @@ impl Drop for Mapping {
 }
 
 impl FaultHandler for Mapping {
+    fn holders(&self) -> Option<&Holders> {
+        let stand_ins = &self.stand_ins;
+        (stand_ins.class == Class::SharedWrite).then(|| stand_ins.shadows.holders())
+    }
+
     fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
         // Before the size is looked at, by `stand_in` and by the file system.
         let generation = fault.handler().file().generation();
@@ -296,7 +305,7 @@ impl FaultHandler for Mapping {
         }
         let error = errors::refused(file.free_space().ok());
         mapping
-            .keep(&file, pgoff, error, generation, true)
+            .keep(&file, (mkwrite.mm(), pgoff), error, generation, true)
             .unwrap_or(sigbus)
     }
 
@@ -344,7 +353,7 @@ fn map_stand_in(
             return Some(no_memory);
         }
         let allocated = expected == Answer::ShadowPage;
-        if allocated && stand_ins.shadows.get_or_alloc(pgoff).is_err() {
+        if allocated && stand_ins.shadows.get_or_alloc(pgoff, fault.mm()).is_err() {
             return Some(FaultResult::oom());
         }
 
@@ -402,7 +411,7 @@ fn stand_in_for_error(
     }
     let answer = fault::stand_in(stand_ins.class, access(fault));
     if answer == Answer::ShadowPage {
-        return mapping.keep(&file, pgoff, error, generation, false);
+        return mapping.keep(&file, (fault.mm(), pgoff), error, generation, false);
     }
 
     if let Some(no_memory) = fault.allocate_page_table() {
