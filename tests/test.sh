@@ -137,12 +137,12 @@ on_host() {
 }
 
 # amounts KERNEL: prints variables that say how much the tests do there; who calls make may
-# have set them. Of the failures that can be injected the debug kernel has every twelfth, each
+# have set them. Of the failures that can be injected the debug kernel has every 24th, each
 # day others; the full one has them all, and growth between all sizes on all file systems.
 amounts() {
 	local calls=100000 stride=1
 	case $1 in
-	debug) calls=50000 stride=12 ;;
+	debug) calls=25000 stride=24 ;;
 	full) calls=500000 ;;
 	esac
 	printf '%s\n' "FUZZ_CALLS=${FUZZ_CALLS-$calls}" "FAILURES_STRIDE=${FAILURES_STRIDE-$stride}" \

@@ -8,7 +8,8 @@
 # The programs are those of tests/selftests; BINDIR has them built, and BINDIR32 as 32-bit
 # ones; NOSIGBUS_KO is the module. Each runs as root, with all file systems that the kernel
 # has: "nobody" as an unprivileged user, "32" as a 32-bit program, "few" on memfds alone
-# where it makes a difference, "some" on ext4 and overlayfs as well. What one prints (TAP)
+# where it makes a difference, "some" on ext4 and overlayfs as well; what that is for a program
+# that does not go by file systems, see below. What one prints (TAP)
 # goes to RESULTDIR/PROGRAM[-nobody][-32].tap, and how many seconds it took is added to
 # RESULTDIR/seconds; tests/report.py reads them, and takes a program that could not be run
 # for a failed one. What takes something that this kernel or machine lacks is skipped with
@@ -149,6 +150,14 @@ mapfile -t few < <(variants memfd)
 # shellcheck disable=SC2034
 mapfile -t some < <(variants memfd ext4 overlay)
 
+# without VARIANT...: the harness's options for all others.
+without() {
+	printf -- '-V\n%s\n' "$@"
+}
+# shellcheck disable=SC2034
+mapfile -t not_ext4 < <(without ext4_private ext4_shared_read ext4_shared_write)
+mapfile -t not_edquot < <(without edquot_{tmpfs{,_private,_shared_read,_shared_write},xfs{,_shared_write}})
+
 for run; do
 	IFS=, read -ra words <<<"$run"
 	program=${words[0]} name=${words[0]} bits='' options=() user=()
@@ -158,8 +167,9 @@ for run; do
 			declare -n variants=$word
 			case $program in
 			disable | eventfd | growth | mapping | race | shadow | status | untouched) options=("${variants[@]}") ;;
-			concurrency) options=(-v shared_write) ;;
-			fault_around) options=(-V ext4_private -V ext4_shared_read) ;;
+			concurrency) [[ $word == some ]] && options=(-V private) || options=(-v shared_write) ;;
+			fault_around | syscalls | vma) [[ $word != few ]] || options=("${not_ext4[@]}") ;;
+			io_errors_recorded) [[ $word != some ]] || options=("${not_edquot[@]}") ;;
 			abi) [[ $run == *,32* ]] || options=(-v shared_write) ;;
 			ioctl_errors) [[ $run != *,nobody* ]] || options=(-F privileged) ;;
 			fdinfo_debugfs) [[ $run != *,nobody* ]] || options=(-F debugfs) ;;

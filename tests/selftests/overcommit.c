@@ -533,6 +533,48 @@ TEST_F_TIMEOUT(mappings, memory_for_them_ends, 3600)
 	       atomic_load(&shared->requests), seconds() - start, processes, killed);
 }
 
+/*
+ * Without a limit the system's memory ends, and what has taken it is nowhere mapped: who holds
+ * it is killed, and nobody else.
+ */
+TEST(system_without_memory)
+{
+	long before = number_in("/proc/vmstat", "oom_kill ");
+	int status;
+	pid_t pid;
+
+	page = page_size();
+	if (geteuid())
+		SKIP(return, "takes root, for what is not to be killed");
+	if (sizeof(long) < 8 || has_kmemleak())
+		SKIP(return, "takes the address space of 64 bits, and its time with kmemleak");
+	/* Of the tests; of all others it is as it was. */
+	ASSERT_TRUE(write_to("/proc/self/oom_score_adj", "-1000"));
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		const size_t chunk = 16 * MIB;
+		int device = open_device(), fd = memfd_create("nosigbus", MFD_CLOEXEC);
+		char *addr = map_huge(SHARED_WRITE, fd);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (!write_to("/proc/self/oom_score_adj", "0") || device < 0 ||
+		    addr == MAP_FAILED || enable(device, addr, HUGE))
+			_exit(1);
+		for (char *p = addr;; p += chunk) {
+			for (size_t i = 0; i < chunk; i += page)
+				*(volatile char *)(p + i) = 1;
+			if (madvise(p, chunk, MADV_DONTNEED))
+				_exit(2);
+		}
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_EQ(WTERMSIG(status), SIGKILL);
+	EXPECT_EQ(number_in("/proc/vmstat", "oom_kill ") - before, 1);
+	write_to("/proc/self/oom_score_adj", "0");
+}
+
 /* One file that many map, and that grows. */
 #define MAPPERS		16
 #define MAPPINGS	256

@@ -319,7 +319,8 @@ static long counted_rss(void)
 	EXPECT_LE(value, (expected) + 200);	\
 } while (0)
 
-TEST_F(shadow, counted_in_rss_while_mapped)
+/* Held, and mapped: once for each. */
+TEST_F(shadow, counted_in_rss)
 {
 	size_t len = MANY_PAGES * self->page;
 	long before, counted;
@@ -335,15 +336,80 @@ TEST_F(shadow, counted_in_rss_while_mapped)
 	for (long i = FILE_PAGES; i < MANY_PAGES; i++)
 		ASSERT_EQ(write_byte(addr + i * self->page, 1), 0);
 	EXPECT_ABOUT(rss() - before, MANY_PAGES);
-	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES);
+	EXPECT_ABOUT(counted_rss() - counted, 2 * MANY_PAGES);
 	ASSERT_EQ(madvise(addr, len, MADV_DONTNEED), 0);
 	EXPECT_ABOUT(rss() - before, 0);
+	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES);
 	for (long i = FILE_PAGES; i < MANY_PAGES; i++)
 		ASSERT_EQ(read_byte(addr + i * self->page), 1);
-	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES);
-	munmap(addr, len);
+	EXPECT_ABOUT(counted_rss() - counted, 2 * MANY_PAGES);
+	/* Each part holds all of them, as does the whole. */
+	munmap(addr, len / 2);
+	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES + MANY_PAGES / 2);
+	munmap(addr + len / 2, len / 2);
 	EXPECT_ABOUT(rss() - before, 0);
 	EXPECT_ABOUT(counted_rss() - counted, 0);
+}
+
+TEST_F(shadow, counted_in_rss_until_the_file_grows)
+{
+	size_t len = MANY_PAGES * self->page;
+	char *addr = map_file(SHARED_WRITE, self->fd, len);
+	long counted;
+
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, addr, len), 0);
+	counted = counted_rss();
+	for (long i = FILE_PAGES; i < MANY_PAGES; i++)
+		ASSERT_EQ(write_byte(addr + i * self->page, 1), 0);
+	ASSERT_EQ(madvise(addr, len, MADV_DONTNEED), 0);
+	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES);
+	ASSERT_EQ(ftruncate(self->fd, len / 2), 0);
+	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES / 2);
+	ASSERT_EQ(disable(self->device, addr, len), 0);
+	EXPECT_ABOUT(counted_rss() - counted, 0);
+	munmap(addr, len);
+}
+
+/* Whoever has the mapping still when another one that held its pages has unmapped it, or ended. */
+TEST_F(shadow, counted_in_rss_of_who_is_left)
+{
+	size_t len = MANY_PAGES * self->page;
+	char *addr = map_file(SHARED_WRITE, self->fd, len);
+	long counted, told;
+	int to_parent[2];
+	struct turns t;
+	pid_t pid;
+
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable(self->device, addr, len), 0);
+	ASSERT_EQ(pipe(t.to_child), 0);
+	ASSERT_EQ(pipe(to_parent), 0);
+	counted = counted_rss();
+	for (long i = FILE_PAGES; i < MANY_PAGES; i++)
+		ASSERT_EQ(write_byte(addr + i * self->page, 1), 0);
+	ASSERT_EQ(madvise(addr, len, MADV_DONTNEED), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		for (int i = 0; i < 2; i++) {
+			told = counted_rss();
+			if (write(to_parent[1], &told, sizeof(told)) != sizeof(told))
+				_exit(1);
+			wait_for(t.to_child[0]);
+		}
+		_exit(0);
+	}
+	ASSERT_EQ(read(to_parent[0], &told, sizeof(told)), sizeof(told));
+	EXPECT_ABOUT(told, counted);
+	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES);
+	munmap(addr, len);
+	EXPECT_ABOUT(counted_rss() - counted, 0);
+	go_on(t.to_child[1]);
+	ASSERT_EQ(read(to_parent[0], &told, sizeof(told)), sizeof(told));
+	EXPECT_ABOUT(told - counted, MANY_PAGES);
+	go_on(t.to_child[1]);
+	ASSERT_EQ(waitpid(pid, NULL, 0), pid);
 }
 
 /* A memory cgroup for a child, made and removed by root. */
