@@ -537,28 +537,54 @@ TEST_F_TIMEOUT(mappings, memory_for_them_ends, 3600)
  * Without a limit the system's memory ends, and what has taken it is nowhere mapped: who holds
  * it is killed, and nobody else.
  */
-TEST(system_without_memory)
-{
-	long before = number_in("/proc/vmstat", "oom_kill ");
-	int status;
-	pid_t pid;
+FIXTURE(system) {
+	long oom_kills;
+};
 
-	page = page_size();
+FIXTURE_SETUP(system)
+{
 	if (geteuid())
 		SKIP(return, "takes root, for what is not to be killed");
 	if (sizeof(long) < 8 || has_kmemleak())
 		SKIP(return, "takes the address space of 64 bits, and its time with kmemleak");
+	page = page_size();
+	self->oom_kills = number_in("/proc/vmstat", "oom_kill ");
+}
+
+FIXTURE_TEARDOWN(system)
+{
+}
+
+TEST_F_TIMEOUT(system, who_holds_the_memory_is_killed, 1200)
+{
+	pid_t pid, bystander;
+	int status;
+
 	/* Of the tests; of all others it is as it was. */
 	ASSERT_TRUE(write_to("/proc/self/oom_score_adj", "-1000"));
+	/* Or, with nothing else left, the program itself would be read again and again. */
+	ASSERT_EQ(mlockall(MCL_CURRENT), 0);
+	/* Who has more memory mapped than the other ever has. */
+	bystander = fork();
+	ASSERT_GE(bystander, 0);
+	if (!bystander) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (!write_to("/proc/self/oom_score_adj", "0") ||
+		    mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0) == MAP_FAILED)
+			_exit(1);
+		for (;;)
+			pause();
+	}
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
 		const size_t chunk = 16 * MIB;
-		int device = open_device(), fd = memfd_create("nosigbus", MFD_CLOEXEC);
-		char *addr = map_huge(SHARED_WRITE, fd);
+		int locked = mlockall(MCL_CURRENT), device = open_device();
+		char *addr = map_huge(SHARED_WRITE, memfd_create("nosigbus", MFD_CLOEXEC));
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (!write_to("/proc/self/oom_score_adj", "0") || device < 0 ||
+		if (!write_to("/proc/self/oom_score_adj", "0") || locked || device < 0 ||
 		    addr == MAP_FAILED || enable(device, addr, HUGE))
 			_exit(1);
 		for (char *p = addr;; p += chunk) {
@@ -571,7 +597,11 @@ TEST(system_without_memory)
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_TRUE(WIFSIGNALED(status));
 	EXPECT_EQ(WTERMSIG(status), SIGKILL);
-	EXPECT_EQ(number_in("/proc/vmstat", "oom_kill ") - before, 1);
+	EXPECT_EQ(number_in("/proc/vmstat", "oom_kill ") - self->oom_kills, 1);
+	EXPECT_EQ(waitpid(bystander, &status, WNOHANG), 0);
+	kill(bystander, SIGKILL);
+	waitpid(bystander, NULL, 0);
+	munlockall();
 	write_to("/proc/self/oom_score_adj", "0");
 }
 
