@@ -7,6 +7,7 @@
 #include <linux/eventfd.h>
 #include <linux/highmem.h>
 #include <linux/ksm.h>
+#include <linux/memcontrol.h>
 #include <linux/module.h>
 #include <linux/oom.h>
 #include <linux/pagemap.h>
@@ -102,6 +103,21 @@ struct page *nosigbus_alloc_zeroed_user_page(void)
 	return alloc_page(GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_ZERO);
 }
 
+struct mem_cgroup *nosigbus_set_active_memcg(struct mem_cgroup *memcg)
+{
+	return set_active_memcg(memcg);
+}
+
+struct mem_cgroup *nosigbus_get_mem_cgroup_from_mm(struct mm_struct *mm)
+{
+	return get_mem_cgroup_from_mm(mm);
+}
+
+void nosigbus_mem_cgroup_put(struct mem_cgroup *memcg)
+{
+	mem_cgroup_put(memcg);
+}
+
 struct page *nosigbus_zero_page(unsigned long addr)
 {
 	return ZERO_PAGE(addr);
@@ -195,6 +211,17 @@ int nosigbus_xa_err(void *entry)
 void nosigbus_cond_resched(void)
 {
 	cond_resched();
+}
+
+bool nosigbus_is_within_module(const void *object, const struct module *module)
+{
+	return module && within_module((unsigned long)object, module);
+}
+
+void nosigbus_set_vm_ops(struct vm_area_struct *vma, const struct vm_operations_struct *ops)
+{
+	/* Pairs with the address dependency of whoever calls one. */
+	smp_store_release(&vma->vm_ops, ops);
 }
 
 struct module *nosigbus_this_module(void)
@@ -382,6 +409,14 @@ bool nosigbus_pmd_none(pmd_t *pmd)
 	return pmd_none(pmdp_get_lockless(pmd));
 }
 
+/* Whether the page table of a directory's entry has the zero page for an address. */
+bool nosigbus_is_zero_page(pmd_t *pmd, unsigned long addr)
+{
+	pte_t pte = ptep_get_lockless(pte_offset_kernel(pmd, addr));
+
+	return pte_present(pte) && pte_pfn(pte) == page_to_pfn(ZERO_PAGE(addr));
+}
+
 bool nosigbus_page_is_pmd_mappable(struct page *page)
 {
 	return folio_test_pmd_mappable(page_folio(page));
@@ -496,6 +531,11 @@ struct dentry *nosigbus_debugfs_create_file(const char *name, umode_t mode,
 void nosigbus_debugfs_remove(struct dentry *dentry)
 {
 	debugfs_remove(dentry);
+}
+
+bool nosigbus_seq_has_overflowed(struct seq_file *seq)
+{
+	return seq_has_overflowed(seq);
 }
 
 void nosigbus_smp_mb(void)

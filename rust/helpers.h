@@ -8,6 +8,7 @@
 #include <linux/fsnotify_backend.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/seq_file.h>
 #include <linux/shmem_fs.h>
 #include <linux/xarray.h>
 
@@ -32,6 +33,10 @@ bool nosigbus_mm_is_unstable(struct mm_struct *mm);
 void nosigbus_mm_add_shmem_pages(struct mm_struct *mm, long pages);
 struct page *nosigbus_zero_page(unsigned long addr);
 struct page *nosigbus_alloc_zeroed_user_page(void);
+struct mem_cgroup *nosigbus_set_active_memcg(struct mem_cgroup *memcg);
+struct mem_cgroup *nosigbus_get_mem_cgroup_from_mm(struct mm_struct *mm);
+void nosigbus_mem_cgroup_put(struct mem_cgroup *memcg);
+bool nosigbus_seq_has_overflowed(struct seq_file *seq);
 struct page *nosigbus_virt_to_page(const void *addr);
 bool nosigbus_page_is_reserved(const struct page *page);
 void nosigbus_kfree_rcu(void *object);
@@ -51,6 +56,8 @@ void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, voi
 int nosigbus_xa_err(void *entry);
 void nosigbus_cond_resched(void);
 struct module *nosigbus_this_module(void);
+bool nosigbus_is_within_module(const void *object, const struct module *module);
+void nosigbus_set_vm_ops(struct vm_area_struct *vma, const struct vm_operations_struct *ops);
 void nosigbus_module_get(void);
 void nosigbus_module_put(void);
 void nosigbus_synchronize_rcu_tasks(void);
@@ -88,6 +95,7 @@ bool nosigbus_pud_none(pud_t *pud);
 pmd_t *nosigbus_pmd_offset(pud_t *pud, unsigned long addr);
 bool nosigbus_pmd_is_huge(pmd_t *pmd);
 bool nosigbus_pmd_none(pmd_t *pmd);
+bool nosigbus_is_zero_page(pmd_t *pmd, unsigned long addr);
 bool nosigbus_page_is_pmd_mappable(struct page *page);
 bool nosigbus_page_is_large(struct page *page);
 unsigned int nosigbus_memalloc_nofs_save(void);

@@ -28,6 +28,12 @@ use kernel::{
     types::Opaque, //
 };
 
+/// Whether what was printed has found no room. It is printed once more then, with more room.
+pub(crate) fn has_overflowed(seq: &SeqFile) -> bool {
+    // SAFETY: A `SeqFile` is a valid `seq_file`.
+    unsafe { bindings::nosigbus_seq_has_overflowed(core::ptr::from_ref(seq).cast_mut().cast()) }
+}
+
 /// A list whose entries have numbers, and come and go.
 pub(crate) trait Show: Send + Sync + 'static {
     /// The number of the first entry with no smaller number than this.

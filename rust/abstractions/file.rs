@@ -9,6 +9,7 @@ use super::{
     shadow_pages::PageRef, //
 };
 use core::{
+    ffi::c_void,
     marker::PhantomData,
     ops::Range,
     ptr::NonNull, //
@@ -386,6 +387,21 @@ impl MappedFile<'_> {
     pub(crate) fn inode_number(&self) -> u64 {
         // SAFETY: The file keeps both of its inodes.
         unsafe { (*self.user_inode().as_ptr()).i_ino }
+    }
+
+    /// Whether an object is part of the module that the file system is, or that has the file's
+    /// operations: the file keeps both loaded.
+    pub(super) fn module_contains(&self, object: *const c_void) -> bool {
+        let inode = self.inode().as_ptr();
+        // SAFETY: The file is valid, by the type invariants, and so are its operations and its
+        // superblock's type.
+        unsafe {
+            let file_systems = (*(*(*inode).i_sb).s_type).owner;
+            let operations = (*(*self.file.as_ptr()).f_op).owner;
+            [file_systems, operations]
+                .into_iter()
+                .any(|module| bindings::nosigbus_is_within_module(object, module))
+        }
     }
 
     /// Whether it is a regular file (`S_ISREG`).

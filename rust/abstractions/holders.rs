@@ -96,13 +96,11 @@ impl Holders {
         let pages = holder.pages;
         count(mm, -(pages as isize));
         // INVARIANT: Its last VMA is gone.
-        let gone = holders.remove(&mm);
+        holders.remove(&mm);
         if let Some((&mm, holder)) = holders.iter_mut().next() {
             holder.pages += pages;
             count(mm, pages as isize);
         }
-        drop(holders);
-        drop(gone);
     }
 
     /// There is one page more, which a fault in `mm` has asked for. Sleeps.
@@ -119,14 +117,14 @@ impl Holders {
 
     /// There are so many pages less. Sleeps.
     pub(super) fn sub(&self, mut pages: u64) {
-        if pages == 0 {
-            return;
-        }
         for (&mm, holder) in self.holders.lock().iter_mut() {
             let taken = pages.min(holder.pages);
             holder.pages -= taken;
             count(mm, -(taken as isize));
             pages -= taken;
+            if pages == 0 {
+                break;
+            }
         }
     }
 }

@@ -14,8 +14,9 @@ use kernel::prelude::*;
 /// Nothing but modules' images, and code that the kernel generates, is in the part of the address
 /// space that is for modules. The kernel's image is the part of memory that has been taken off the
 /// page allocator before there was one (`PageReserved()`); that part has what was allocated during
-/// early boot as well, which is of no file system. On an architecture that has no place of their own
-/// for modules, the answer is "no" for those.
+/// early boot as well, which is of no file system. Of modules elsewhere (arm64 has them near the kernel,
+/// wherever that is) the answer is "no": see
+/// [`MappedFile::module_contains`](super::file::MappedFile::module_contains).
 ///
 /// # Safety
 ///

@@ -5,7 +5,13 @@
 //! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
 
 use super::bindings;
-use kernel::types::NotThreadSafe;
+use kernel::{
+    bindings::{
+        mem_cgroup,
+        mm_struct, //
+    },
+    types::NotThreadSafe, //
+};
 
 /// While it exists, reclaim on behalf of this task does not enter file systems.
 ///
@@ -56,5 +62,48 @@ impl Drop for NoReclaim {
     fn drop(&mut self) {
         // SAFETY: The flags of the matching save, in the same task.
         unsafe { bindings::nosigbus_memalloc_noreclaim_restore(self.flags) };
+    }
+}
+
+/// While it exists, memory that is charged is charged to the memory cgroup of an address space, whoever
+/// this task is: what a process makes others touch in its memory is its own.
+///
+/// To be dropped in the reverse order of creation.
+///
+/// # Invariants
+///
+/// Owns a reference on `memcg`, if it is not null, which is the task's active one.
+pub(crate) struct ChargedTo {
+    memcg: *mut mem_cgroup,
+    before: *mut mem_cgroup,
+    _not_send: NotThreadSafe,
+}
+
+impl ChargedTo {
+    /// # Safety
+    ///
+    /// `mm` must be valid.
+    pub(super) unsafe fn new(mm: *mut mm_struct) -> Self {
+        // SAFETY: As the caller promises; the reference that has come with it is this one's.
+        let (memcg, before) = unsafe {
+            let memcg = bindings::nosigbus_get_mem_cgroup_from_mm(mm);
+            (memcg, bindings::nosigbus_set_active_memcg(memcg))
+        };
+        // INVARIANT: As above.
+        Self {
+            memcg,
+            before,
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+impl Drop for ChargedTo {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; in the same task.
+        unsafe {
+            bindings::nosigbus_set_active_memcg(self.before);
+            bindings::nosigbus_mem_cgroup_put(self.memcg);
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) mod file;
 pub(crate) mod fsnotify;
 pub(crate) mod holders;
 mod image;
-mod memalloc;
+pub(crate) mod memalloc;
 pub(crate) mod mm;
 pub(crate) mod module;
 pub(crate) mod page_insertion;

@@ -36,25 +36,22 @@ use kernel::{
 /// How many pages core mm is given at a time.
 const BATCH: usize = 16;
 
-/// Allocates the page table of the address of a fault, if there is none. Sleeps; fails with `ENOMEM` (see
-/// [`inserted_result`]).
+/// Allocates the page table of the address of a fault, if there is none. Sleeps; fails with `ENOMEM`.
 ///
 /// # Safety
 ///
-/// `vmf` must be the argument of a `->fault`, or of a `->map_pages` outside of its RCU read-side
-/// critical section, that has not returned and has not dropped its lock, of a VMA that has no huge
-/// pages.
+/// As for [`insert_zero_pages`].
 pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
-    // SAFETY: As the caller promises; core mm has found the directory that `vmf->pmd` is in.
+    // SAFETY: As the caller promises; core mm has found the directory that `vmf->pmd` is in. To insert
+    // no page is to do no more than what comes before that.
     unsafe {
         if !bindings::nosigbus_pmd_none((*vmf).pmd) {
             return Ok(());
         }
         let (vma, addr) = place(vmf);
-        let addr = addr & !(PAGE_SIZE - 1);
-        let (mm, nothing) = ((*vma).vm_mm, core::ptr::null_mut());
-        to_result(bindings::apply_to_page_range(
-            mm, addr, PAGE_SIZE, None, nothing,
+        let (no_pages, mut none) = (core::ptr::null_mut(), 0);
+        to_result(kernel::bindings::vm_insert_pages(
+            vma, addr, no_pages, &mut none,
         ))
     }
 }
@@ -63,9 +60,10 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 /// in all, unless something else is there, or the VMA or the page table ends. Returns at how many,
 /// which is at least one.
 ///
-/// To be called after [`allocate_page_table`]. If the page table has gone meanwhile, because madvise(2)
-/// has emptied it for another thread, another one is allocated without waiting for memory: that takes
-/// no more than was given back.
+/// To be called after [`allocate_page_table`]. If the page table has just gone again, because madvise(2)
+/// has emptied it for another thread, another one is allocated without waiting for memory. The old one is
+/// given back after a grace period, so what is taken beyond limits in this way is a page for each time
+/// that two threads meet within one.
 ///
 /// Fails with `EBUSY` (something else was at the address first), `ENOMEM` (no memory for a page
 /// table, or it has gone once more: see [`inserted_result`]) or `EINVAL`: core mm

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Looking for huge pages in page tables.
+//! Looking for huge pages, and for the zero page, in page tables.
 //!
 //! C header: [`include/linux/pgtable.h`](srctree/include/linux/pgtable.h)
 
@@ -12,9 +12,12 @@ use super::{
     },
 };
 use core::ops::Range;
-use kernel::bindings::{
-    mm_struct,
-    pmd_t, //
+use kernel::{
+    bindings::{
+        mm_struct,
+        pmd_t, //
+    },
+    page::PAGE_SIZE, //
 };
 
 /// Calls `each` for those parts of `range` (addresses) that are mapped by a huge page (PMD), or by
@@ -44,6 +47,43 @@ pub(super) unsafe fn for_each_huge_page(
             }
         };
         addr = (addr | (size - 1)).saturating_add(1);
+    }
+}
+
+/// Calls `each` for those parts of `range` (addresses) that have the zero page mapped.
+///
+/// # Safety
+///
+/// `mm` must be valid, and its mmap lock held for write; `range` must be in a VMA that is locked for write
+/// and has `VM_MAYBE_GUARD`, so that neither directories nor page tables go.
+pub(super) unsafe fn for_each_zero_page(
+    mm: *mut mm_struct,
+    range: Range<usize>,
+    mut each: impl FnMut(Range<usize>),
+) {
+    let (mut addr, mut run) = (range.start, range.start..range.start);
+    while addr < range.end {
+        // SAFETY: As the caller promises; the entry is there, as the directory that it is in is, and so
+        // is the page table.
+        let (is_zero, size) = unsafe {
+            match pmd(mm, addr) {
+                None => (false, PUD_SIZE),
+                Some(pmd) if bindings::nosigbus_pmd_none(pmd) => (false, PMD_SIZE),
+                Some(pmd) if bindings::nosigbus_pmd_is_huge(pmd) => (false, PMD_SIZE),
+                Some(pmd) => (bindings::nosigbus_is_zero_page(pmd, addr), PAGE_SIZE),
+            }
+        };
+        let next = (addr | (size - 1)).saturating_add(1);
+        if is_zero {
+            run = if run.end == addr { run.start } else { addr }..next;
+        } else if !run.is_empty() && run.end == addr {
+            each(run.clone());
+            run = addr..addr;
+        }
+        addr = next;
+    }
+    if !run.is_empty() {
+        each(run);
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
         Mm, //
     },
     image,
+    memalloc::ChargedTo,
     module::ModuleRef,
     page_insertion::{
         allocate_page_table,
@@ -371,6 +372,12 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         Mm::new(unsafe { (*self.vma()).vm_mm })
     }
 
+    /// Has memory charged to the memory cgroup of that address space.
+    pub(crate) fn charge(&self) -> ChargedTo {
+        // SAFETY: By the type invariants: the VMA keeps its address space.
+        unsafe { ChargedTo::new((*self.vma()).vm_mm) }
+    }
+
     /// The page of the file that is accessed, in pages from its start.
     pub(crate) fn pgoff(&self) -> u64 {
         // SAFETY: By the type invariants.
@@ -391,6 +398,12 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         allocated
             .is_err()
             .then(|| FaultResult(inserted_result(allocated)))
+    }
+
+    /// Whether there is a page table. Another thread may have it freed (madvise(2)).
+    pub(crate) fn has_page_table(&self) -> bool {
+        // SAFETY: By the type invariants; core mm has found the directory.
+        !unsafe { bindings::nosigbus_pmd_none((*self.vmf.as_ptr()).pmd) }
     }
 
     /// Maps the shared zero page, read-only, here and behind, at `pages` pages in all if there is
@@ -476,6 +489,11 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     /// The address space that is accessed.
     pub(crate) fn mm(&self) -> Mm {
         self.fault.mm()
+    }
+
+    /// Has memory charged to the memory cgroup of that address space.
+    pub(crate) fn charge(&self) -> ChargedTo {
+        self.fault.charge()
     }
 
     /// The page of the file that is accessed, in pages from its start.
@@ -730,7 +748,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// Allocates the new operations of `vma`, charged to the caller's memory cgroup.
     ///
     /// Changes nothing yet, but that pages which KSM has merged are copied. Sleeps; fails with `ENOMEM`,
-    /// with `EINTR` if the task is being killed, or with `EOPNOTSUPP` if the VMA has no
+    /// with `ERESTARTSYS` if a signal came meanwhile, or with `EOPNOTSUPP` if the VMA has no
     /// fault handler, no file, or `VM_SPECIAL` flags already, or if its operations are in memory that
     /// was allocated: who has allocated them may free them at any time, or find his own state by
     /// `vma->vm_ops` (as Coda does both).
@@ -741,9 +759,13 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         let Some(mut ops) = (unsafe { native.as_ref() }).copied() else {
             return Err(eopnotsupp());
         };
+        let Some(file) = vma.file() else {
+            return Err(eopnotsupp());
+        };
         // SAFETY: Not null, and so valid.
-        let allocated = unsafe { !image::contains(native.cast()) };
-        if allocated || ops.fault.is_none() || vma.file().is_none() || vma.is_special() {
+        let in_image = unsafe { image::contains(native.cast()) };
+        let allocated = !in_image && !file.module_contains(native.cast());
+        if allocated || ops.fault.is_none() || vma.is_special() {
             return Err(eopnotsupp());
         }
 
@@ -798,7 +820,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         // special entry, as the zero page's is, when it comes by the file's VMAs under the lock of
         // a page table, or of `i_mmap`, alone (`__vm_normal_page()`). Both tables are valid then:
         // the file system's by the invariants, and `wrapped` until a grace period after `close`.
-        unsafe { (*self.vma.as_ptr()).vm_ops = (*wrapped).ops.get() };
+        unsafe { bindings::nosigbus_set_vm_ops(self.vma.as_ptr(), (*wrapped).ops.get()) };
     }
 }
 

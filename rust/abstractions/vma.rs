@@ -9,10 +9,14 @@
 use super::{
     bindings,
     file::MappedFile,
-    page_table::for_each_huge_page, //
+    page_table::{
+        for_each_huge_page,
+        for_each_zero_page, //
+    },
 };
 use core::{
     marker::PhantomData,
+    ops::Range,
     ptr::NonNull, //
 };
 use kernel::{
@@ -118,7 +122,7 @@ impl LockedVma<'_> {
     /// (/sys/kernel/mm/ksm/use_zero_pages). Returns the flags that have it merge pages; nothing does
     /// while the mmap lock is held for write.
     ///
-    /// Sleeps. Fails with `ENOMEM`, or with `EINTR` if the task is being killed.
+    /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` if there is a signal; what was broken stays so.
     pub(super) fn break_ksm(&self) -> Result<vm_flags_t> {
         let mut flags = self.flags();
         // SAFETY: By the type invariants the mmap lock is held for write; the range is the VMA.
@@ -131,12 +135,7 @@ impl LockedVma<'_> {
                 &mut flags,
             )
         });
-        match broken {
-            Ok(()) => Ok(self.flags() & !flags),
-            Err(error) if error == ENOMEM => Err(ENOMEM),
-            // A signal, which it leaves to whoever restarts the call.
-            Err(_) => Err(EINTR),
-        }
+        broken.map(|()| self.flags() & !flags)
     }
 
     /// Has KSM merge pages again, if `merging`, what [`Self::break_ksm`] has returned, says so. If there
@@ -223,18 +222,23 @@ impl LockedVma<'_> {
         if lowest >= end {
             return;
         }
-        if self.is_shared() {
-            let start = self.start() + (lowest - first) as usize * PAGE_SIZE;
-            // Pages of the file will fault in again.
-            // SAFETY: By the type invariants; the range is in the VMA.
+        let start = self.start() + (lowest - first) as usize * PAGE_SIZE;
+        let zap = |part: Range<usize>| {
+            // SAFETY: By the type invariants; the range is in the VMA, which has VM_MIXEDMAP still.
             unsafe {
-                kernel::bindings::zap_special_vma_range(self.as_ptr(), start, self.end() - start)
+                kernel::bindings::zap_special_vma_range(self.as_ptr(), part.start, part.len())
             };
-        } else if let Some(file) = self.file() {
-            // Core mm offers modules no way to spare private copies in one VMA only; this does it
-            // in all mappings of that part of the file. Past EOF nobody has pages of it, unless it is
-            // growing just now; inside, which is where errors are, they will fault in again.
-            file.inode().unmap_pages(lowest..end);
+        };
+        if self.is_shared() {
+            // Pages of the file will fault in again.
+            zap(start..self.end());
+        } else {
+            // Private copies are between them. Other mappings of the file are none of this one's
+            // business: unmapping a part of the file would take the zero page from those, too, and
+            // that may be somebody's private page of zeros (KSM, userfaultfd).
+            // SAFETY: By the type invariants; `mark_mixed` has set VM_MAYBE_GUARD, and `restore`, the
+            // only user, has the VMA locked for write.
+            unsafe { for_each_zero_page((*self.as_ptr()).vm_mm, start..self.end(), zap) };
         }
     }
 

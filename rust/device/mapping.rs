@@ -220,6 +220,9 @@ fn unmap(file: &MappedFile<'_>, pgoff: u64) {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.stand_ins.class == Class::SharedWrite {
+            // At once, and not when a report of a growth is over or whoever asks for the status is
+            // done: the OOM killer takes them for gone.
+            self.stand_ins.shadows.remove(0..=u64::MAX);
             self.file().remove(&self.stand_ins);
         }
     }
@@ -304,6 +307,7 @@ impl FaultHandler for Mapping {
             return sigbus;
         }
         let error = errors::refused(file.free_space().ok());
+        let _charged = mkwrite.charge();
         mapping
             .keep(&file, (mkwrite.mm(), pgoff), error, generation, true)
             .unwrap_or(sigbus)
@@ -353,12 +357,19 @@ fn map_stand_in(
             return Some(no_memory);
         }
         let allocated = expected == Answer::ShadowPage;
-        if allocated && stand_ins.shadows.get_or_alloc(pgoff, fault.mm()).is_err() {
-            return Some(FaultResult::oom());
+        if allocated {
+            let _charged = fault.charge();
+            if stand_ins.shadows.get_or_alloc(pgoff, fault.mm()).is_err() {
+                return Some(FaultResult::oom());
+            }
         }
 
         // From here on the file does not grow unseen. It may have, up to here.
         let inserting = mapping.file().inserting();
+        // Or another thread has had the page table freed while this one waited.
+        if !fault.has_page_table() {
+            continue;
+        }
         expected = decide(fault);
         let (kind, insertion) = match expected {
             Answer::Native => {
@@ -411,6 +422,7 @@ fn stand_in_for_error(
     }
     let answer = fault::stand_in(stand_ins.class, access(fault));
     if answer == Answer::ShadowPage {
+        let _charged = fault.charge();
         return mapping.keep(&file, (fault.mm(), pgoff), error, generation, false);
     }
 

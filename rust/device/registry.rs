@@ -3,7 +3,10 @@
 //! Lists of opted-in mappings, for those who look for one.
 
 use super::stand_ins::StandIns;
-use crate::abstractions::debugfs::Show;
+use crate::abstractions::debugfs::{
+    has_overflowed,
+    Show, //
+};
 use kernel::{
     prelude::*,
     rbtree::{
@@ -44,6 +47,10 @@ impl List {
     /// Prints all of them, as /proc/PID/fdinfo does.
     pub(super) fn show_fdinfo(&self, seq: &SeqFile) {
         for stand_ins in self.mappings.lock().values() {
+            // It is asked again, with more room for all of them.
+            if has_overflowed(seq) {
+                break;
+            }
             seq_print!(seq, "nosigbus:\t{}\n", stand_ins.for_fdinfo());
         }
     }
