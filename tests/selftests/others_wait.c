@@ -54,8 +54,8 @@ static int by_value(const void *a, const void *b)
 }
 
 /*
- * Makes the file longer by a page, over whatever stands in there, and shorter again, and
- * sorts how long the former takes. False if it fails.
+ * Makes the file longer by a page and shorter again, and sorts how long the former takes.
+ * False if it fails.
  */
 static bool write_to_file(const struct mapped_file *m, double took[WRITES])
 {
@@ -107,7 +107,10 @@ static int awaited_event(void)
 	return event;
 }
 
-/* Has the event signalled again and again: one stand-in at a time. */
+/*
+ * Has the event signalled again and again: one stand-in at a time, where the writer does not come.
+ * (Interrupts are off during a wake-up, and what is unmapped has to interrupt who has it mapped.)
+ */
 static void signal_events(struct mapped_file *m, struct shared *shared, int event)
 {
 	struct nosigbus_status status;
@@ -121,7 +124,7 @@ static void signal_events(struct mapped_file *m, struct shared *shared, int even
 	while (!shared->stop) {
 		status_of(m->device, addr, 0, &status);
 		/* The counter is left alone: to read it wakes everybody as well. */
-		read_byte(addr + m->page);
+		read_byte(addr + (PAGES - 1) * m->page);
 		madvise(addr, m->len, MADV_DONTNEED);
 		shared->rounds++;
 		shared->ready = true;
