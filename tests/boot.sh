@@ -158,12 +158,16 @@ name=$(kernel_name "$kernel")
 ko=${BOOT_MODULE:-$REPO/build/$name/nosigbus.ko}
 if [[ -n ${BOOT_MODULE-} ]]; then
 	[[ -e $ko ]] || die "BOOT_MODULE=$ko: no such file"
-elif [[ -n $module && ! -e $ko ]]; then
+elif [[ -n $module && (! -e $ko || -n $(find "$REPO"/{Kbuild,rust,include} -type f -newer "$ko" -print -quit)) ]]; then
 	make -s -C "$REPO" "build/$name/nosigbus.ko" >&2 || die "no module to load" "make build/$name/nosigbus.ko"
 fi
 
 log=$REPO/build/boot/console-$name.log
 mkdir -p "$REPO/build/boot" "$CACHE/tmp"
+# They would write into one log.
+exec {one_at_a_time}>"$REPO/build/boot/$name.lock"
+flock -n "$one_at_a_time" || die "there is a guest of the $kernel kernel of this checkout already" \
+	"wait for its end, or take another checkout"
 : >"$log"
 work=$(mktemp -d "$CACHE/tmp/boot.XXXXXX")
 trap 'rm -rf "$work"' EXIT
