@@ -214,9 +214,9 @@ TEST_F_TIMEOUT(wait, for_memory, 300)
 	ASSERT_TRUE(write_to(CGROUP "/memory.high", "4096"));
 	/* Until it is slowed down. */
 	before = times_over_high();
-	for (int i = 0; i < 3000 && times_over_high() < before + 200; i++)
+	for (int i = 0; i < 3000 && times_over_high() < before + 50; i++)
 		usleep(10000);
-	EXPECT_GE(times_over_high(), before + 200);
+	EXPECT_GE(times_over_high(), before + 50);
 	ASSERT_TRUE(write_to_file(&self->file, took));
 	self->shared->stop = true;
 	kill(self->reader, SIGKILL);
