@@ -101,7 +101,7 @@ build() {
 		return
 	fi
 	# The module of last time will do if it would be the same.
-	sum=$(cd "$mutants/tree" && find . -type f -exec sha256sum {} + | sort | key "$(tests/kernel.sh "$kernel")" "$(cat)")
+	sum=$(cd "$mutants/tree" && find . -type f -exec sha256sum {} + | sort | key "$("$REPO/tests/kernel.sh" "$kernel")" "$(cat)")
 	if [[ -e $dir/nosigbus.ko && $(cat "$dir/built-from" 2>/dev/null) == "$sum" ]]; then
 		return
 	fi
