@@ -4,7 +4,9 @@
  * copies of zeros, and userfaultfd's. Needs root, for KSM.
  */
 
+#include "broken_file_systems.h"
 #include "mapped_file.h"
+#include "status.h"
 #include "sys_files.h"
 
 #include <linux/falloc.h>
@@ -156,6 +158,43 @@ TEST_F_TIMEOUT(merged, copies_of_before_stay, 300)
 	EXPECT_EQ(pages_of(0, self->addr, 1, PAGES), PAGES - 1);
 	EXPECT_TRUE(await_merged(PAGES - 1));
 	EXPECT_EQ(pages_of(0, self->addr, 1, PAGES), PAGES - 1);
+}
+
+/*
+ * Somebody else's private zeros, of the same file, where a mapping that opts out has had a stand-in
+ * for an error below.
+ */
+TEST_F_TIMEOUT(merged, copies_of_a_stranger_stay, 300)
+{
+	const int failed = 2, copied = 5;
+	int fd = new_file(SMALL_TMPFS), filler = new_file(SMALL_TMPFS);
+	struct nosigbus_status status;
+	char *strangers, *addr;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_GE(filler, 0);
+	ASSERT_EQ(ftruncate(fd, PAGES * self->page), 0);
+	ASSERT_EQ(fill(fd, CONTENT, copied * self->page, self->page), 0);
+	strangers = map_file(PRIVATE, fd, self->len);
+	ASSERT_NE(strangers, MAP_FAILED);
+	ASSERT_EQ(madvise(strangers, self->len, MADV_MERGEABLE), 0);
+	memset(strangers + copied * self->page, 0, self->page);
+	ASSERT_TRUE(await_merged(1));
+	ASSERT_EQ(fill_up(filler), -ENOSPC);
+
+	addr = map_file(PRIVATE, fd, self->len);
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable_with(self->device, addr, self->len, NOSIGBUS_RECORD_ERRORS, 0), 0);
+	ASSERT_EQ(read_byte(addr + failed * self->page), 0);
+	ASSERT_EQ(status_of(self->device, addr, 0, &status), 0);
+	ASSERT_EQ(status.errors, 1);
+	ASSERT_EQ(disable(self->device, addr, self->len), 0);
+	EXPECT_EQ(pages_of(0, strangers, copied, copied + 1), 1);
+	EXPECT_EQ(read_byte(addr + copied * self->page), CONTENT);
+	munmap(addr, self->len);
+	munmap(strangers, self->len);
+	close(filler);
+	close(fd);
 }
 
 /* Neither advice nor prctl(2) has it merged as long as it is opted in. */
