@@ -200,10 +200,11 @@ struct nosigbus_status {
  * ENOMEM: a hole in the range, or out of memory.
  * EFAULT: bad pointer.
  * EOPNOTSUPP: not an ordinary file (anonymous or device memory, hugetlb, DAX,
- *	secretmem, guest_memfd, ...); locked by mlock or mlockall, or registered
+ *	secretmem, guest_memfd, Coda, ...); locked by mlock or mlockall, or registered
  *	with userfaultfd (undo that first).
  * EBUSY: already opted in.
- * EINTR: the process was killed meanwhile.
+ * EINTR: a signal, while pages were copied that KSM had merged; nothing is opted
+ *	in. Or the process was killed meanwhile.
  */
 #define NOSIGBUS_ENABLE	_IOW(NOSIGBUS_IOC_MAGIC, 0x01, struct nosigbus_enable)
 
