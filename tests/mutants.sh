@@ -23,8 +23,8 @@
 # A mutant is caught if a test fails, which ends the run, or if the guest dies or has a
 # report in its kernel log (tests/boot.sh). A guest that takes too long proves nothing, as it
 # may be the host that is slow; the tests have time limits of their own. Before all that the
-# module as it is has to pass the same tests. The mutant's module, what the guest has printed, its kernel log and the results are left
-# in build/mutants/NAME.
+# module as it is has to pass the same tests. The mutant's module, what the guest has printed,
+# its kernel log and the results are left in build/mutants/NAME.
 #
 # The last line reads "N passed, N failed, N skipped": a mutant that is not caught where its
 # header says has failed, and one for the model is skipped. Of the latter, it is seen that it
@@ -35,7 +35,7 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-shopt -s inherit_errexit nullglob
+shopt -s nullglob
 
 # What comes nearest to the faults that take the model.
 NEAREST=(concurrency race growth)

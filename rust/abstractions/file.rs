@@ -238,7 +238,7 @@ impl MappedFile<'_> {
     /// of the page cache when it reads a page: XFS and F2FS, of those that can collapse a range of a file
     /// (`xfs_filemap_fault()`, `f2fs_filemap_fault()`). Others have the locks of a cluster (gfs2, ocfs2,
     /// ceph, orangefs), which a page cannot be read without.
-    pub(crate) fn reads_as_page_cache_does(&self) -> bool {
+    pub(super) fn adds_no_locks_to_page_cache(&self) -> bool {
         // SAFETY: The inode is valid, and so is its superblock, whose type never changes.
         let magic = unsafe { (*(*self.inode().as_ptr()).i_sb).s_magic };
         [bindings::XFS_SUPER_MAGIC, bindings::F2FS_SUPER_MAGIC].contains(&magic)
@@ -249,8 +249,8 @@ impl MappedFile<'_> {
     /// whether the page is that, of a file of so many bytes.
     ///
     /// Sleeps. To be called where the file system's fault handler could be, since that takes the
-    /// same locks, and no others: as [`Fault::is_for_page_cache`](super::vm_operations::Fault) or
-    /// [`Self::reads_as_page_cache_does`] tells.
+    /// same locks, and no others:
+    /// [`Fault::reads_as_page_cache_does`](super::vm_operations::Fault::reads_as_page_cache_does).
     pub(crate) fn read_page_uncollapsed(
         &self,
         pgoff: u64,

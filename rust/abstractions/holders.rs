@@ -97,22 +97,12 @@ impl Holders {
         count(mm, -(pages as isize));
         // INVARIANT: Its last VMA is gone.
         holders.remove(&mm);
-        if let Some((&mm, holder)) = holders.iter_mut().next() {
-            holder.pages += pages;
-            count(mm, pages as isize);
-        }
+        give(&mut holders, mm, pages);
     }
 
     /// There is one page more, which a fault in `mm` has asked for. Sleeps.
     pub(super) fn add(&self, mm: Mm) {
-        let mut holders = self.holders.lock();
-        if let Some(holder) = holders.get_mut(&mm) {
-            holder.pages += 1;
-            count(mm, 1);
-        } else if let Some((&mm, holder)) = holders.iter_mut().next() {
-            holder.pages += 1;
-            count(mm, 1);
-        }
+        give(&mut self.holders.lock(), mm, 1);
     }
 
     /// There are so many pages less. Sleeps.
@@ -126,6 +116,21 @@ impl Holders {
                 break;
             }
         }
+    }
+}
+
+/// Has so many pages held by an address space if it is a holder, or else by another that is.
+fn give(holders: &mut RBTree<Mm, Holder>, mm: Mm, pages: u64) {
+    let mm = match holders.get(&mm) {
+        Some(_) => mm,
+        None => match holders.keys().next() {
+            Some(&other) => other,
+            None => return,
+        },
+    };
+    if let Some(holder) = holders.get_mut(&mm) {
+        holder.pages += pages;
+        count(mm, pages as isize);
     }
 }
 

@@ -32,25 +32,17 @@ pub(super) unsafe fn for_each_huge_page(
     range: Range<usize>,
     mut each: impl FnMut(Range<usize>),
 ) {
-    let mut addr = range.start;
-    while addr < range.end {
-        // SAFETY: As the caller promises.
-        let size = match unsafe { pmd(mm, addr) } {
-            None => PUD_SIZE,
-            Some(pmd) => {
-                let next = (addr | (PMD_SIZE - 1)).saturating_add(1).min(range.end);
-                // SAFETY: The entry is there, as the directory that it is in is.
-                if unsafe { bindings::nosigbus_pmd_is_huge(pmd) } {
-                    each(addr..next);
-                }
-                PMD_SIZE
+    // SAFETY: As the caller promises. The entry is there, as the directory that it is in is.
+    unsafe {
+        for_each_pmd(mm, range, |pmd, part| {
+            if bindings::nosigbus_pmd_is_huge(pmd) {
+                each(part);
             }
-        };
-        addr = (addr | (size - 1)).saturating_add(1);
+        });
     }
 }
 
-/// Calls `each` for those parts of `range` (addresses) that have the zero page mapped.
+/// Calls `each` for those parts of `range` (addresses) that have the zero page mapped. Sleeps.
 ///
 /// # Safety
 ///
@@ -61,29 +53,60 @@ pub(super) unsafe fn for_each_zero_page(
     range: Range<usize>,
     mut each: impl FnMut(Range<usize>),
 ) {
-    let (mut addr, mut run) = (range.start, range.start..range.start);
+    let each_of_table = |pmd, part: Range<usize>| {
+        // SAFETY: `for_each_pmd` passes an entry that is there. If it is neither empty nor a huge page
+        // it refers to a page table, which stays, as the caller promises. Sleeping is allowed.
+        let is_zero = |addr| unsafe { bindings::nosigbus_is_zero_page(pmd, addr) };
+        // SAFETY: As above.
+        let has_table = unsafe {
+            bindings::nosigbus_cond_resched();
+            !bindings::nosigbus_pmd_none(pmd) && !bindings::nosigbus_pmd_is_huge(pmd)
+        };
+        if !has_table {
+            return;
+        }
+        let mut first = None;
+        for addr in part.clone().step_by(PAGE_SIZE) {
+            match (first, is_zero(addr)) {
+                (None, true) => first = Some(addr),
+                (Some(start), false) => {
+                    each(start..addr);
+                    first = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(start) = first {
+            each(start..part.end);
+        }
+    };
+    // SAFETY: As the caller promises.
+    unsafe { for_each_pmd(mm, range, each_of_table) };
+}
+
+/// Calls `each` for every entry of a page middle directory for `range` (addresses), where there are
+/// such directories, with that part of the range which it is for.
+///
+/// # Safety
+///
+/// As for [`for_each_huge_page`].
+unsafe fn for_each_pmd(
+    mm: *mut mm_struct,
+    range: Range<usize>,
+    mut each: impl FnMut(*mut pmd_t, Range<usize>),
+) {
+    let mut addr = range.start;
     while addr < range.end {
-        // SAFETY: As the caller promises; the entry is there, as the directory that it is in is, and so
-        // is the page table.
-        let (is_zero, size) = unsafe {
-            match pmd(mm, addr) {
-                None => (false, PUD_SIZE),
-                Some(pmd) if bindings::nosigbus_pmd_none(pmd) => (false, PMD_SIZE),
-                Some(pmd) if bindings::nosigbus_pmd_is_huge(pmd) => (false, PMD_SIZE),
-                Some(pmd) => (bindings::nosigbus_is_zero_page(pmd, addr), PAGE_SIZE),
+        // SAFETY: As the caller promises.
+        let size = match unsafe { pmd(mm, addr) } {
+            None => PUD_SIZE,
+            Some(pmd) => {
+                let next = (addr | (PMD_SIZE - 1)).saturating_add(1).min(range.end);
+                each(pmd, addr..next);
+                PMD_SIZE
             }
         };
-        let next = (addr | (size - 1)).saturating_add(1);
-        if is_zero {
-            run = if run.end == addr { run.start } else { addr }..next;
-        } else if !run.is_empty() && run.end == addr {
-            each(run.clone());
-            run = addr..addr;
-        }
-        addr = next;
-    }
-    if !run.is_empty() {
-        each(run);
+        addr = (addr | (size - 1)).saturating_add(1);
     }
 }
 

@@ -390,14 +390,12 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
     }
 
-    /// Allocates what it takes to map a page, so that nobody has to wait for that while it is mapped;
-    /// the answer, if there is no memory. Sleeps.
-    pub(crate) fn allocate_page_table(&self) -> Option<FaultResult> {
-        // SAFETY: By the type invariants; a wrapped VMA has no huge pages.
+    /// Allocates the page table that is to have the page, if there is none. Sleeps; fails with the
+    /// answer to the fault.
+    pub(crate) fn allocate_page_table(&self) -> Result<(), FaultResult> {
+        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
         let allocated = unsafe { allocate_page_table(self.vmf.as_ptr()) };
-        allocated
-            .is_err()
-            .then(|| FaultResult(inserted_result(allocated)))
+        allocated.map_err(|error| FaultResult(inserted_result(Err(error))))
     }
 
     /// Whether there is a page table. Another thread may have it freed (madvise(2)).
@@ -432,13 +430,14 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         Insertion(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
     }
 
-    /// Whether the file system answers by `filemap_fault()` itself, which takes no locks but those of
-    /// the page cache.
-    pub(crate) fn is_for_page_cache(&self) -> bool {
+    /// Whether the file system takes no locks but those of the page cache when it reads a page at a
+    /// fault: it answers by `filemap_fault()` itself, or is known to add none.
+    pub(crate) fn reads_as_page_cache_does(&self) -> bool {
         // SAFETY: By the type invariants; `native` is the file system's table.
         let operation = unsafe { (*(*Wrapped::<T>::of(self.vma())).native).fault };
         let filemap_fault: FaultFn = kernel::bindings::filemap_fault;
         operation.is_some_and(|operation| core::ptr::fn_addr_eq(operation, filemap_fault))
+            || self.file().adds_no_locks_to_page_cache()
     }
 
     /// Lets the file system answer.
@@ -688,6 +687,7 @@ impl<T: FaultHandler> Wrapped<T> {
             // INVARIANT: One VMA more.
             (*this).vmas.inc();
             if let Some(holders) = (*this).handler.holders() {
+                // It is a new VMA of this address space. `put` is called before it goes.
                 holders.opened(Mm::new((*vma).vm_mm));
             }
             if let Some(open) = (*(*this).native).open {

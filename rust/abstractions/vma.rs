@@ -124,18 +124,7 @@ impl LockedVma<'_> {
     ///
     /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` if there is a signal; what was broken stays so.
     pub(super) fn break_ksm(&self) -> Result<vm_flags_t> {
-        let mut flags = self.flags();
-        // SAFETY: By the type invariants the mmap lock is held for write; the range is the VMA.
-        let broken = to_result(unsafe {
-            bindings::nosigbus_ksm_madvise(
-                self.as_ptr(),
-                self.start(),
-                self.end(),
-                bindings::MADV_UNMERGEABLE as i32,
-                &mut flags,
-            )
-        });
-        broken.map(|()| self.flags() & !flags)
+        Ok(self.flags() & !self.advise_ksm(bindings::MADV_UNMERGEABLE)?)
     }
 
     /// Has KSM merge pages again, if `merging`, what [`Self::break_ksm`] has returned, says so. If there
@@ -144,22 +133,30 @@ impl LockedVma<'_> {
         if merging == 0 {
             return;
         }
-        let old = self.flags();
-        let mut flags = old;
-        // SAFETY: By the type invariants the mmap lock is held for write; the range is the VMA, and the
-        // function takes the VMA lock.
-        unsafe {
-            let advised = bindings::nosigbus_ksm_madvise(
+        if let Ok(flags) = self.advise_ksm(bindings::MADV_MERGEABLE) {
+            // SAFETY: By the type invariants the mmap lock is held for write; the function takes the VMA
+            // lock. The flags are what KSM has said.
+            unsafe {
+                bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags & !self.flags(), 0);
+            }
+        }
+    }
+
+    /// Gives KSM advice (`MADV_*`) about all of the mapping. Returns what its flags are to be then.
+    /// Sleeps.
+    fn advise_ksm(&self, advice: u32) -> Result<vm_flags_t> {
+        let mut flags = self.flags();
+        // SAFETY: By the type invariants the mmap lock is held for write; the range is the VMA.
+        to_result(unsafe {
+            bindings::nosigbus_ksm_madvise(
                 self.as_ptr(),
                 self.start(),
                 self.end(),
-                bindings::MADV_MERGEABLE as i32,
+                advice as i32,
                 &mut flags,
-            );
-            if advised == 0 {
-                bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags & !old, 0);
-            }
-        }
+            )
+        })?;
+        Ok(flags)
     }
 
     /// Keeps faults of this mapping out until the mmap lock is released.

@@ -8,7 +8,10 @@ use super::{
         Kind,
         StandIns, //
     },
-    watched_file::WatchedFile, //
+    watched_file::{
+        Inserting,
+        WatchedFile, //
+    }, //
 };
 use crate::{
     abstractions::{
@@ -352,10 +355,6 @@ fn map_stand_in(
     let mapping = fault.handler();
     let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
     loop {
-        // Whoever changes the file's size waits for what follows, and is not to wait for memory.
-        if let Some(no_memory) = fault.allocate_page_table() {
-            return Some(no_memory);
-        }
         let allocated = expected == Answer::ShadowPage;
         if allocated {
             let _charged = fault.charge();
@@ -364,12 +363,11 @@ fn map_stand_in(
             }
         }
 
-        // From here on the file does not grow unseen. It may have, up to here.
-        let inserting = mapping.file().inserting();
-        // Or another thread has had the page table freed while this one waited.
-        if !fault.has_page_table() {
-            continue;
-        }
+        let inserting = match inserting(fault) {
+            Ok(inserting) => inserting,
+            Err(no_memory) => return Some(no_memory),
+        };
+        // It may have grown, up to here.
         expected = decide(fault);
         let (kind, insertion) = match expected {
             Answer::Native => {
@@ -409,6 +407,19 @@ fn map_stand_in(
     }
 }
 
+/// From here on the file does not grow unseen. Whoever makes it grow waits for what follows, and is not
+/// to wait for memory: there is a page table. Sleeps; fails with the answer to the fault.
+fn inserting<'a>(fault: &'a Fault<'_, Mapping>) -> Result<Inserting<'a>, FaultResult> {
+    loop {
+        fault.allocate_page_table()?;
+        let inserting = fault.handler().file().inserting();
+        // Another thread may have had it freed while this one waited.
+        if fault.has_page_table() {
+            return Ok(inserting);
+        }
+    }
+}
+
 /// Answers a fault that the file system has failed at; `None` if it is to have its way.
 fn stand_in_for_error(
     fault: &Fault<'_, Mapping>,
@@ -426,11 +437,11 @@ fn stand_in_for_error(
         return mapping.keep(&file, (fault.mm(), pgoff), error, generation, false);
     }
 
-    if let Some(no_memory) = fault.allocate_page_table() {
-        return Some(no_memory);
-    }
-    // From here on the file does not grow unseen, and the error is not cleared.
-    let inserting = mapping.file().inserting();
+    // Nor is the error cleared from here on.
+    let inserting = match inserting(fault) {
+        Ok(inserting) => inserting,
+        Err(no_memory) => return Some(no_memory),
+    };
     if mapping.is_cut_off(&file, pgoff, generation) {
         return Some(FaultResult::again());
     }
@@ -498,7 +509,7 @@ fn decide(fault: &Fault<'_, Mapping>) -> Answer {
 
 fn read(fault: &Fault<'_, Mapping>) -> Reading {
     let (file, pgoff) = (fault.file(), fault.pgoff());
-    let mut read = if fault.is_for_page_cache() || file.reads_as_page_cache_does() {
+    let mut read = if fault.reads_as_page_cache_does() {
         file.read_page_uncollapsed(pgoff, |i_size| past_eof(pgoff, i_size))
     } else {
         PageRead::Unknown

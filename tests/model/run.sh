@@ -13,7 +13,6 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-shopt -s inherit_errexit
 
 work=$REPO/build/model
 # MiB; the largest case takes some 1100.
