@@ -24,7 +24,8 @@
 # report in its kernel log (tests/boot.sh). A guest that takes too long proves nothing, as it
 # may be the host that is slow; the tests have time limits of their own. Before all that the
 # module as it is has to pass the same tests. The mutant's module, what the guest has printed,
-# its kernel log and the results are left in build/mutants/NAME.
+# its kernel log and the results are left in build/mutants/NAME. The mutants for the stock kernel
+# and those for the debug kernel are tried side by side.
 #
 # The last line reads "N passed, N failed, N skipped": a mutant that is not caught where its
 # header says has failed, and one for the model is skipped. Of the latter, it is seen that it
@@ -45,8 +46,9 @@ ALL_TIMEOUT=3600
 cd "$REPO"
 tests/toolchain.sh all >/dev/null
 mutants=build/mutants
-passed=0 failed=0 skipped=0
-rows=() complaints=()
+# A line for each mutant: passed, failed or skipped, and a row of the table; and what there
+# is to complain of.
+table=$mutants/table complaints=$mutants/complaints
 
 # header NAME FIELD: what the patch says there; nothing, if it does not.
 header() {
@@ -119,7 +121,7 @@ build() {
 # unusable NAME WHY: the module has changed, and the mutant has not.
 unusable() {
 	complain "$1: $2 (log: $CACHE/log/mutant-$1.log): bring it up to date"
-	row "$1" "$2" - -
+	row failed "$1" "$2" - -
 	rm -f "$mutants/$1/nosigbus.ko"
 }
 
@@ -211,27 +213,27 @@ is_clean() { # DIR PROGRAM...
 	done
 }
 
-# row NAME WHERE SECONDS BUILD-SECONDS
+# row passed|failed|skipped NAME WHERE SECONDS BUILD-SECONDS
 row() {
-	rows+=("$1"$'\t'"$(header "$1" What)"$'\t'"$2"$'\t'"$3"$'\t'"$4")
+	printf '%s\t%s | %s | %s | %s | %s\n' "$1" "$2" "$(header "$2" What)" "${@:3}" >>"$table"
 }
 
 complain() {
-	complaints+=("$*")
 	note "$*"
-	failed=$((failed + 1))
+	echo "$*" >>"$complaints"
 }
 
-# The module as it is, in the kernels, with the programs and in the ways that the mutants are
-# tried.
-try_unmutated() {
+# The module as it is, in a kernel, with the programs and in the ways that the mutants are
+# tried there.
+try_unmutated() { # KERNEL
 	local name way ways=()
 	for name in "${names[@]}"; do
 		read_header "$name"
-		ways+=("$kernel $needs")
+		[[ $kernel != "$1" ]] || ways+=("$needs")
 	done
-	while read -r kernel way; do
-		try_unmutated_in "$kernel" "$way"
+	((${#ways[@]})) || return 0
+	while read -r way; do
+		try_unmutated_in "$1" "$way"
 	done < <(printf '%s\n' "${ways[@]}" | sort -u)
 }
 
@@ -245,7 +247,6 @@ try_unmutated_in() { # KERNEL NEEDS
 	((${#all[@]})) || return 0
 	mapfile -t all < <(printf '%s\n' "${all[@]}" | sort -u)
 	kernel=$1 needs=$wanted
-	make -s "build/$kernel/nosigbus.ko"
 	step "Mutants: the module as it is, in the $kernel kernel: ${all[*]}"
 	BOOT_TIMEOUT=$ALL_TIMEOUT run_tests "$dir" "$REPO/build/$kernel/nosigbus.ko" "${all[@]}"
 	is_clean "$dir" "${all[@]}" ||
@@ -261,21 +262,29 @@ try() { # NAME
 	run_tests "$dir" "$REPO/$dir/nosigbus.ko" "${programs[@]}"
 	found=$(verdict "$dir")
 	if [[ -n $model ]]; then
-		skipped=$((skipped + 1))
 		note "for the model ($model): $(header "$1" Why)"
 		note "tests: ${found:-not caught}"
-		row "$1" "model: $model${found:+ (here also by $kernel: $found)}" "$seconds" "$built"
+		row skipped "$1" "model: $model${found:+ (here also by $kernel: $found)}" "$seconds" "$built"
 	elif [[ -n $found ]]; then
-		passed=$((passed + 1))
 		note "caught: $found, $seconds s"
-		row "$1" "$kernel: $found" "$seconds" "$built"
+		row passed "$1" "$kernel: $found" "$seconds" "$built"
 	elif ((status == 97)) || ! grep -q 'nosigbus-boot: ready' "$dir/console.log"; then
 		complain "$1: no verdict: no end after ${BOOT_TIMEOUT:-600} s, or no boot (boot.sh: $status; see $dir)"
-		row "$1" "no verdict by $kernel: ${programs[*]}" "$seconds" "$built"
+		row failed "$1" "no verdict by $kernel: ${programs[*]}" "$seconds" "$built"
 	else
 		complain "$1: not caught by $kernel: ${programs[*]} (boot.sh: $status; see $dir)"
-		row "$1" "NOT CAUGHT by $kernel: ${programs[*]}" "$seconds" "$built"
+		row failed "$1" "NOT CAUGHT by $kernel: ${programs[*]}" "$seconds" "$built"
 	fi
+}
+
+# All of one kernel: the module as it is, then each mutant.
+lane() { # KERNEL
+	local name
+	try_unmutated "$1"
+	for name in "${names[@]}"; do
+		read_header "$name"
+		[[ $kernel != "$1" || ! -e $mutants/$name/nosigbus.ko ]] || try "$name"
+	done
 }
 
 names=("$@")
@@ -284,8 +293,10 @@ if ((${#names[@]} == 0)); then
 		names+=("$(basename "$patch" .patch)")
 	done
 fi
+kernels=()
 for name in "${names[@]}"; do
 	read_header "$name"
+	[[ " ${kernels[*]} " == *" $kernel "* ]] || kernels+=("$kernel")
 done
 
 stock=$(tests/kernel.sh stock)
@@ -295,23 +306,29 @@ logged selftests-mutants tests/toolchain.sh run make -C tests/selftests CC=gcc-1
 	"OUT=$REPO/build/selftests" M32= "KSRC=$stock/source" ||
 	die "the selftests did not build" "mend what the compiler complains of"
 
-try_unmutated
+for kernel in "${kernels[@]}"; do
+	make -s "build/$kernel/nosigbus.ko"
+done
+: >"$table"
+: >"$complaints"
 step "Mutants: building ${#names[@]}"
 for name in "${names[@]}"; do
 	build "$name"
 done
-# Those for one kernel after the other.
-for each in stock debug; do
-	for name in "${names[@]}"; do
-		read_header "$name"
-		[[ $kernel != "$each" || ! -e $mutants/$name/nosigbus.ko ]] || try "$name"
-	done
+lanes=() status=0
+for kernel in "${kernels[@]}"; do
+	(lane "$kernel") 2> >(sed -u "s/^/[$kernel] /" >&2) &
+	lanes+=($!)
+done
+for each in "${lanes[@]}"; do
+	wait "$each" || status=$?
 done
 
-{
-	printf 'mutant\twhat\tcaught by\tseconds\tto build\n'
-	printf '%s\n' "${rows[@]}"
-} | sed 's/\t/ | /g'
-((${#complaints[@]} == 0)) || printf '%s\n' "${complaints[@]}"
-printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-((failed == 0))
+echo 'mutant | what | caught by | seconds | to build'
+sort "$table" | cut -f 2
+cat "$complaints"
+count() {
+	grep -c "^$1" "$table" || true
+}
+printf '%d passed, %d failed, %d skipped\n' "$(count passed)" "$(count failed)" "$(count skipped)"
+((status == 0)) && ! grep -q '^failed' "$table"

@@ -136,19 +136,20 @@ on_host() {
 	done < <(of "$1" host)
 }
 
-# amounts KERNEL: prints variables that say how much the tests do there; who calls make may
-# have set them. Of the failures that can be injected the debug kernel has every 24th, each
-# day others; the full one has them all, and growth between all sizes on all file systems.
+# amounts WHEN KERNEL: prints variables that say how much the tests do there; who calls make may
+# have set them. Of the failures that can be injected make test has every 24th, each day others;
+# test_all has them all. The full kernel has growth between all sizes on all file systems.
 amounts() {
-	local calls=100000 stride=1
-	case $1 in
-	debug) calls=25000 stride=24 ;;
+	local calls=100000 stride=24
+	case $2 in
+	debug) calls=25000 ;;
 	full) calls=500000 ;;
 	esac
+	(($1 == 1)) || stride=1
 	printf '%s\n' "FUZZ_CALLS=${FUZZ_CALLS-$calls}" "FAILURES_STRIDE=${FAILURES_STRIDE-$stride}" \
 		"FAILURES_OFFSET=${FAILURES_OFFSET-$((10#$(date +%j) % stride))}" \
 		"STRESS_SECONDS=${STRESS_SECONDS-60}"
-	[[ $1 != full ]] || echo "GROWTH_SIZES=all"
+	[[ $2 != full ]] || echo "GROWTH_SIZES=all"
 }
 
 # in_guest WHEN KERNEL: all that is run there, in one guest. boot.sh fails if a command did,
@@ -164,7 +165,7 @@ in_guest() {
 		of "$1" "$kernel" | awk '$2 != "selftest"' | sed -E "s,^[^ ]+ [^ ]+ ,,; s,RESULTS,$dir,g"
 	} >"$dir/commands"
 	step "Guest: $name kernel, $(of "$1" "$kernel" | wc -l) lines of the table"
-	mapfile -t amounts < <(amounts "$kernel")
+	mapfile -t amounts < <(amounts "$1" "$kernel")
 	note "${amounts[*]}"
 	env "${amounts[@]}" BOOT_ENV="RACE_SECONDS SEED ${amounts[*]%%=*}" BOOT_TIMEOUT="${BOOT_TIMEOUT:-3600}" \
 		tests/boot.sh --kernel "$kernel" -- tests/guest/run.sh "$dir" || status=$?
@@ -191,20 +192,25 @@ in_guest() {
 
 # The lanes, which go on side by side: a guest without KVM seldom keeps two CPUs busy.
 
-plain_lane() {
-	on_host "$1"
-	if has "$1" stock; then
-		in_guest "$1" stock
-	fi
-}
-
-debug_lane() {
+guests() { # WHEN KERNEL...
 	local kernel
-	for kernel in debug full; do
+	for kernel in "${@:2}"; do
 		if has "$1" "$kernel"; then
 			in_guest "$1" "$kernel"
 		fi
 	done
+}
+
+plain_lane() {
+	on_host "$1"
+	guests "$1" stock
+	# The full kernel has the longest list then.
+	(($1 == 1)) || guests "$1" debug
+}
+
+debug_lane() {
+	(($1 == 2)) || guests "$1" debug
+	guests "$1" full
 }
 
 # lane NAME WHEN: runs NAME_lane, says of each line whose it is, and leaves what the report
