@@ -21,7 +21,7 @@ use kernel::{
 };
 
 /// Calls `each` for those parts of `range` (addresses) that are mapped by a huge page (PMD), or by
-/// one that is being migrated.
+/// one that is being migrated. Sleeps.
 ///
 /// # Safety
 ///
@@ -55,13 +55,11 @@ pub(super) unsafe fn for_each_zero_page(
 ) {
     let each_of_table = |pmd, part: Range<usize>| {
         // SAFETY: `for_each_pmd` passes an entry that is there. If it is neither empty nor a huge page
-        // it refers to a page table, which stays, as the caller promises. Sleeping is allowed.
+        // it refers to a page table, which stays, as the caller promises.
         let is_zero = |addr| unsafe { bindings::nosigbus_is_zero_page(pmd, addr) };
         // SAFETY: As above.
-        let has_table = unsafe {
-            bindings::nosigbus_cond_resched();
-            !bindings::nosigbus_pmd_none(pmd) && !bindings::nosigbus_pmd_is_huge(pmd)
-        };
+        let has_table =
+            unsafe { !bindings::nosigbus_pmd_none(pmd) && !bindings::nosigbus_pmd_is_huge(pmd) };
         if !has_table {
             return;
         }
@@ -85,7 +83,7 @@ pub(super) unsafe fn for_each_zero_page(
 }
 
 /// Calls `each` for every entry of a page middle directory for `range` (addresses), where there are
-/// such directories, with that part of the range which it is for.
+/// such directories, with that part of the range which it is for. Sleeps.
 ///
 /// # Safety
 ///
@@ -97,6 +95,9 @@ unsafe fn for_each_pmd(
 ) {
     let mut addr = range.start;
     while addr < range.end {
+        // There may be millions, without a page.
+        // SAFETY: No lock is held that forbids sleeping.
+        unsafe { bindings::nosigbus_cond_resched() };
         // SAFETY: As the caller promises.
         let size = match unsafe { pmd(mm, addr) } {
             None => PUD_SIZE,
