@@ -148,11 +148,6 @@ void nosigbus_put_page(struct page *page)
 	put_page(page);
 }
 
-int nosigbus_page_count(const struct page *page)
-{
-	return page_count(page);
-}
-
 void nosigbus_lock_page(struct page *page)
 {
 	lock_page(page);
@@ -178,11 +173,6 @@ void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long la
 	return xa_find(xa, index, last, XA_PRESENT);
 }
 
-void *nosigbus_xa_find_after(struct xarray *xa, unsigned long *index)
-{
-	return xa_find_after(xa, index, ULONG_MAX, XA_PRESENT);
-}
-
 void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last)
 {
 	return xa_find(xa, index, last, NOSIGBUS_XA_KEPT);
@@ -196,6 +186,11 @@ bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index)
 void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index)
 {
 	__xa_set_mark(xa, index, NOSIGBUS_XA_KEPT);
+}
+
+void nosigbus_xa_clear_kept(struct xarray *xa, unsigned long index)
+{
+	xa_clear_mark(xa, index, NOSIGBUS_XA_KEPT);
 }
 
 void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, void *entry)
@@ -238,6 +233,11 @@ void nosigbus_module_put(void)
 {
 	module_put(THIS_MODULE);
 }
+
+/* Without it, synchronize_rcu_tasks() does not wait for who was preempted. */
+#if defined(CONFIG_PREEMPTION) && !defined(CONFIG_TASKS_RCU)
+#error "needs CONFIG_TASKS_RCU, which CONFIG_KPROBES, CONFIG_BPF_SYSCALL and CONFIG_TRACING select"
+#endif
 
 void nosigbus_synchronize_rcu_tasks(void)
 {
@@ -493,6 +493,11 @@ bool nosigbus_is_being_killed(void)
 }
 
 #ifdef CONFIG_KUNIT
+int nosigbus_page_count(const struct page *page)
+{
+	return page_count(page);
+}
+
 void nosigbus_kill_current(void)
 {
 	allow_signal(SIGKILL);

@@ -243,34 +243,45 @@ impl ShadowPages {
         }
     }
 
+    /// The index of the first page at `pages` (indexes).
+    pub(crate) fn first(&self, pages: RangeInclusive<u64>) -> Option<u64> {
+        let (mut pgoff, last) = (*pages.start() as usize, *pages.end() as usize);
+        // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an entry
+        // counts.
+        let entry = unsafe { bindings::nosigbus_xa_find(self.pages.get(), &mut pgoff, last) };
+        (!entry.is_null()).then_some(pgoff as u64)
+    }
+
+    /// Keeps the pages at `pages` (indexes) no more: they are as any others. Sleeps.
+    pub(crate) fn unkeep(&self, pages: RangeInclusive<u64>) {
+        self.for_each(pages, Which::Kept, |pgoff| {
+            // SAFETY: `pages` is initialised, by the type invariants.
+            unsafe { bindings::nosigbus_xa_clear_kept(self.pages.get(), pgoff) };
+        });
+    }
+
     /// Drops the pages at `pages` (indexes), and returns how many there were. They stay where they
     /// are mapped until unmapped.
     ///
     /// Sleeps.
     pub(crate) fn remove(&self, pages: RangeInclusive<u64>) -> u64 {
-        self.remove_found(pages, bindings::nosigbus_xa_find)
+        self.remove_which(pages, Which::All)
     }
 
     /// As [`Self::remove`], of those that are kept.
     pub(crate) fn remove_kept(&self, pages: RangeInclusive<u64>) -> u64 {
-        self.remove_found(pages, bindings::nosigbus_xa_find_kept)
+        self.remove_which(pages, Which::Kept)
     }
 
-    fn remove_found(&self, pages: RangeInclusive<u64>, find: FindFn) -> u64 {
-        let (mut pgoff, last) = (*pages.start() as usize, *pages.end() as usize);
+    /// As [`Self::remove`], of those that are not kept.
+    pub(crate) fn remove_unkept(&self, pages: RangeInclusive<u64>) -> u64 {
+        self.remove_which(pages, Which::Unkept)
+    }
+
+    fn remove_which(&self, pages: RangeInclusive<u64>, which: Which) -> u64 {
         let mut removed = 0;
-        loop {
-            // There may be millions, or millions of calls.
-            // SAFETY: No lock is held that forbids sleeping.
-            unsafe { bindings::nosigbus_cond_resched() };
-            // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an
-            // entry counts; it may go at once.
-            let entry = unsafe { find(self.pages.get(), &mut pgoff, last) };
-            if entry.is_null() {
-                self.holders.sub(removed);
-                return removed;
-            }
-            // SAFETY: As above.
+        self.for_each(pages, which, |pgoff| {
+            // SAFETY: `pages` is initialised, by the type invariants.
             let entry = unsafe { kernel::bindings::xa_erase(self.pages.get(), pgoff) };
             if let Some(page) = NonNull::new(entry) {
                 // INVARIANT: Takes over the reference of the entry, which is gone.
@@ -278,11 +289,45 @@ impl ShadowPages {
                 self.held.fetch_sub(1, Relaxed);
                 removed += 1;
             }
+        });
+        self.holders.sub(removed);
+        removed
+    }
+
+    /// Calls `each` for the indexes of `pages` that have a page. Sleeps.
+    fn for_each(&self, pages: RangeInclusive<u64>, which: Which, mut each: impl FnMut(usize)) {
+        let find = match which {
+            Which::Kept => bindings::nosigbus_xa_find_kept,
+            Which::All | Which::Unkept => bindings::nosigbus_xa_find,
+        };
+        let (mut next, last) = (Some(*pages.start() as usize), *pages.end() as usize);
+        while let Some(mut pgoff) = next.filter(|&next| next <= last) {
+            // There may be millions, or millions of calls.
+            // SAFETY: No lock is held that forbids sleeping.
+            unsafe { bindings::nosigbus_cond_resched() };
+            // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an
+            // entry counts; it may go at once.
+            let entry = unsafe { find(self.pages.get(), &mut pgoff, last) };
+            if entry.is_null() {
+                return;
+            }
+            // SAFETY: `pages` is initialised, by the type invariants.
+            let kept = unsafe { bindings::nosigbus_xa_is_kept(self.pages.get(), pgoff) };
+            if which != Which::Unkept || !kept {
+                each(pgoff);
+            }
+            next = pgoff.checked_add(1);
         }
     }
 }
 
-type FindFn = unsafe extern "C" fn(*mut xarray, *mut usize, usize) -> *mut c_void;
+/// Some of the pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    Kept,
+    Unkept,
+}
 
 #[pinned_drop]
 impl PinnedDrop for ShadowPages {
@@ -386,9 +431,20 @@ mod tests {
         assert!(shadows.kept(2).is_none());
         assert_eq!(shadows.held(), 4);
 
+        assert_eq!(shadows.first(0..=u64::MAX), Some(1));
+        assert_eq!(shadows.first(3..=4), None);
+        assert_eq!(shadows.first(6..=u64::MAX), Some(u64::MAX));
+        assert_eq!(shadows.remove_unkept(0..=u64::MAX), 1);
+        assert!(shadows.get(2).is_none() && shadows.kept(1).is_some());
+        shadows.get_or_alloc(2, NOBODY)?;
+
         assert_eq!(shadows.remove_kept(0..=5), 2);
         assert!(shadows.get(1).is_none() && shadows.get(5).is_none());
         assert!(shadows.get(2).is_some() && shadows.kept(u64::MAX).is_some());
+
+        // What is kept no more stays as it is, and goes with the others.
+        shadows.unkeep(6..=u64::MAX);
+        assert!(shadows.kept(u64::MAX).is_none() && shadows.get(u64::MAX).is_some());
 
         // What comes after one that was kept is not kept itself.
         shadows.get_or_alloc(1, NOBODY)?;

@@ -178,11 +178,7 @@ impl Mapping {
             }
             None => (None, self.file().keeping()),
         };
-        if keeping.is_overdue(&file.inode()) {
-            drop((cached, keeping));
-            self.file().catch_up(&file.inode());
-            return Some(FaultResult::again());
-        }
+        keeping.page(pgoff);
         if self.is_cut_off(file, pgoff, generation) {
             return Some(FaultResult::again());
         }
@@ -201,14 +197,17 @@ impl Mapping {
             smp_mb();
             // The file system has given the page to another thread, which may have written to it.
             // Nobody has mapped the one that is kept.
-            if file.has_cached_page(pgoff) {
+            let has_come = file.has_cached_page(pgoff);
+            if has_come {
                 self.stand_ins.shadows.remove_kept(pgoff..=pgoff);
+            }
+            // A page of the file may be there, and mapped, but not up to date any more; and so may a
+            // page that the kept one has replaced, which the file has grown over.
+            unmap(file, pgoff);
+            if has_come {
                 return Some(FaultResult::again());
             }
-            // It may be there, and mapped, but not up to date any more.
-            unmap(file, pgoff);
         }
-        keeping.kept(pgoff);
         self.stand_ins.record(pgoff, error);
         self.stand_ins.count_error(pgoff);
         Some(FaultResult::again())
@@ -355,8 +354,7 @@ fn map_stand_in(
     let mapping = fault.handler();
     let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
     loop {
-        let allocated = expected == Answer::ShadowPage;
-        if allocated {
+        if expected == Answer::ShadowPage {
             let _charged = fault.charge();
             if stand_ins.shadows.get_or_alloc(pgoff, fault.mm()).is_err() {
                 return Some(FaultResult::oom());
@@ -367,32 +365,32 @@ fn map_stand_in(
             Ok(inserting) => inserting,
             Err(no_memory) => return Some(no_memory),
         };
-        // It may have grown, up to here.
-        expected = decide(fault);
-        let (kind, insertion) = match expected {
-            Answer::Native => {
-                if allocated {
-                    // Not needed: to be dropped by the report of the growth, or by `catch_up` if
-                    // that is over.
-                    inserting.stand_in(pgoff);
-                }
+        if matches!(expected, Answer::ZeroPage | Answer::ShadowPage) {
+            inserting.stand_ins(&(pgoff..=*around.end()));
+        }
+        // It may have grown, up to here. What was announced in vain is found by the report of the
+        // growth, or by `catch_up` if that is over.
+        let now = decide(fault);
+        if now != expected {
+            if now == Answer::Native {
                 return None;
             }
+            expected = now;
+            continue;
+        }
+        let (kind, insertion) = match now {
+            Answer::Native => return None,
             Answer::PrivateZeros => {
                 // Private, and so of no concern to a growth.
                 drop(inserting);
                 return private_zeros(fault);
             }
-            Answer::ZeroPage => {
-                inserting.stand_in(pgoff);
-                (Kind::Zero, zero_pages(fault, around))
-            }
+            Answer::ZeroPage => (Kind::Zero, zero_pages(fault, around)),
             Answer::ShadowPage => {
                 // Gone, if the file has grown over it and shrunk again.
                 let Some(page) = stand_ins.shadows.get(pgoff) else {
                     continue;
                 };
-                inserting.stand_in(pgoff);
                 (Kind::Shadow, fault.insert_shadow_page(&page))
             }
             Answer::KeptPage => {
@@ -442,10 +440,10 @@ fn stand_in_for_error(
         Ok(inserting) => inserting,
         Err(no_memory) => return Some(no_memory),
     };
+    inserting.stand_in_for_error(pgoff);
     if mapping.is_cut_off(&file, pgoff, generation) {
         return Some(FaultResult::again());
     }
-    inserting.stand_in_for_error(pgoff);
     match answer {
         Answer::PrivateZeros => {
             stand_ins.record(pgoff, error);

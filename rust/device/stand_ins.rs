@@ -32,6 +32,7 @@ use crate::{
             FileError,
             FirstError, //
         },
+        growth::NO_PAGES,
         Class, //
     },
 };
@@ -50,12 +51,6 @@ use kernel::{
         },
         Arc, //
     },
-};
-
-/// No page, to which one can be added.
-const NO_PAGES: Range<u64> = Range {
-    start: u64::MAX,
-    end: 0,
 };
 
 /// What a mapping has opted in with.
@@ -186,11 +181,12 @@ impl StandIns {
         }
     }
 
-    /// Drops the shadow pages that the file has grown over (indexes). Sleeps.
+    /// Drops the shadow pages that the file has grown over (indexes), at least one. What is kept stays:
+    /// nothing of that was past EOF. Sleeps.
     pub(super) fn give_back(&self, grown_over: &Range<u64>) {
         let removed = self
             .shadows
-            .remove(grown_over.start..=grown_over.end.saturating_sub(1));
+            .remove_unkept(grown_over.start..=grown_over.end - 1);
         self.given_back.add(removed, Relaxed);
     }
 
@@ -218,6 +214,11 @@ impl StandIns {
     /// The page index that nothing stands in for an error below.
     pub(super) fn first_failed(&self) -> u64 {
         self.first_failed.load(Relaxed)
+    }
+
+    /// Whether there may be an error to be cleared, that `told` has told of.
+    pub(super) fn may_have_failed(&self, told: &nosigbus_status) -> bool {
+        told.error != 0 || self.first_failed() != NO_PAGES.start
     }
 
     /// Whether shadow pages may be kept inside the file.

@@ -8,6 +8,7 @@ use super::stand_ins::StandIns;
 use crate::{
     abstractions::{
         atomic::update,
+        barrier::smp_mb,
         bindings::nosigbus_status,
         file::Inode,
         fsnotify::{
@@ -23,11 +24,16 @@ use crate::{
     policy::{
         fault::first_past_eof,
         growth::{
+            ends_past_eof,
             is_overdue,
-            modified,
-            Modified, //
-        }, //
+            may_have_shrunk,
+            Bounds, //
+        },
     },
+};
+use core::ops::{
+    Range,
+    RangeInclusive, //
 };
 use kernel::{
     prelude::*,
@@ -46,41 +52,51 @@ use kernel::{
     },
 };
 
-/// No stand-in.
-const NONE: u64 = u64::MAX;
-
 /// A file that has opted-in mappings.
 #[pin_data]
 pub(super) struct WatchedFile {
-    /// For read from looking at i_size to having mapped a stand-in; for write while those are
-    /// dropped that the file has grown over.
+    /// For read while a stand-in is mapped; for write while those are dropped that the file has grown
+    /// over.
     #[pin]
     state: RwSemaphore<State>,
     /// Goes up with each modification that may have shrunk the file.
     generation: Atomic<u64>,
+    /// The size in bytes as of the last modification.
+    last_size: Atomic<u64>,
     /// Whether modifications may go unnoticed.
     blind: Atomic<bool>,
-    /// The page index that no stand-in past EOF of any mapping is below.
+    /// [`Bounds`], of all mappings. Faults make them wider, with the semaphore held for read;
+    /// narrower they become with it held for write.
     lowest: Atomic<u64>,
-    /// The page index that no stand-in for an error of any mapping is below.
+    touched: Atomic<bool>,
+    reach: Atomic<u64>,
     first_failed: Atomic<u64>,
+    end_failed: Atomic<u64>,
+    /// The page index that all stand-ins are below that are being dropped; 0 if none are.
+    end_dropping: Atomic<u64>,
 }
 
 struct State {
     /// The stand-ins of each opted-in mapping that can have shadow pages, by their address.
     mappings: RBTree<usize, Arc<StandIns>>,
-    /// The size in bytes as of the last modification.
-    last_size: u64,
+    /// [`Bounds::ahead`].
+    ahead: u64,
 }
 
-/// While it exists, a growth of the file that has not been seen yet waits.
+/// While it exists, whoever drops stand-ins waits.
 pub(super) struct Inserting<'a> {
     file: &'a WatchedFile,
     _state: ReadGuard<'a, State>,
 }
 
-/// While it exists, a growth of the file that has not been seen yet waits, and so does whoever maps
-/// a stand-in.
+/// While it exists, whoever maps a stand-in waits, and so does whoever has cut off what is being
+/// dropped.
+struct Dropping<'a> {
+    file: &'a WatchedFile,
+    state: WriteGuard<'a, State>,
+}
+
+/// While it exists, whoever drops stand-ins waits, and so does whoever maps one.
 pub(super) struct Keeping<'a> {
     file: &'a WatchedFile,
     _state: WriteGuard<'a, State>,
@@ -93,12 +109,17 @@ impl WatchedFile {
             pin_init!(Self {
                 state <- RwSemaphore::new(State {
                     mappings: RBTree::new(),
-                    last_size: i_size,
+                    ahead: Bounds::NONE.ahead,
                 }),
                 generation: Atomic::new(0),
+                last_size: Atomic::new(i_size),
                 blind: Atomic::new(false),
-                lowest: Atomic::new(NONE),
-                first_failed: Atomic::new(NONE),
+                lowest: Atomic::new(Bounds::NONE.lowest),
+                touched: Atomic::new(Bounds::NONE.touched),
+                reach: Atomic::new(Bounds::NONE.reach),
+                first_failed: Atomic::new(Bounds::NONE.failed.start),
+                end_failed: Atomic::new(Bounds::NONE.failed.end),
+                end_dropping: Atomic::new(0),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -128,17 +149,29 @@ impl WatchedFile {
         stand_ins: &StandIns,
         told: &nosigbus_status,
     ) -> bool {
-        let _state = self.state.write();
+        if !stand_ins.may_have_failed(told) {
+            // Nobody is to wait for who has nothing to clear.
+            return true;
+        }
+        let mut dropping = self.dropping();
         let Some(failed) = stand_ins.clear_error(told) else {
             return false;
         };
-        let end = first_past_eof(inode.i_size());
-        if failed.end > end {
-            // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of
-            // what stays.
-            update(&self.lowest, |lowest| lowest.min(failed.start.max(end)));
+        let bounds = dropping.bounds();
+        let mut cleared = Bounds {
+            failed,
+            ..bounds.clone()
+        };
+        // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of what
+        // stays.
+        let cut_off = cleared.cut_off(inode.i_size());
+        let inside = core::mem::replace(&mut cleared.failed, bounds.failed);
+        dropping.set_bounds(&cleared);
+        if let Some(end) = cut_off {
+            stand_ins.shadows.unkeep(end..=u64::MAX);
         }
-        let inside = failed.start..failed.end.min(end);
+        dropping.grown_over(inode);
+        // From here on only who cuts the file off has to wait, by `end_failed`.
         if !inside.is_empty() {
             inode.unmap_pages(inside.clone());
             stand_ins.shadows.remove_kept(inside.start..=inside.end - 1);
@@ -149,14 +182,10 @@ impl WatchedFile {
     /// Drops what the file has grown over, if nobody has said so: a system call that fails after
     /// it has grown the file does not (Documentation/growth.rst). Sleeps.
     pub(super) fn catch_up(&self, inode: &Inode<'_>) {
-        if self.is_overdue(inode) {
-            self.modified(inode, Change::Contents);
-        }
-    }
-
-    fn is_overdue(&self, inode: &Inode<'_>) -> bool {
         // Relaxed: a fault that comes too early for one stand-in is followed by others.
-        is_overdue(inode.i_size(), self.lowest.load(Relaxed))
+        if is_overdue(inode.i_size(), self.lowest.load(Relaxed)) {
+            self.settle(inode);
+        }
     }
 
     /// To be asked before the file system is, and before i_size is looked at; then
@@ -181,7 +210,7 @@ impl WatchedFile {
         self.lowest.load(Relaxed)
     }
 
-    /// To be held from looking at i_size to having mapped a stand-in. Sleeps.
+    /// To be held from [`Inserting::stand_ins`] to having mapped them. Sleeps.
     pub(super) fn inserting(&self) -> Inserting<'_> {
         Inserting {
             file: self,
@@ -189,7 +218,7 @@ impl WatchedFile {
         }
     }
 
-    /// To be held while a page is kept, from looking at i_size on. Sleeps.
+    /// To be held from [`Keeping::page`] to having kept it. Sleeps.
     pub(super) fn keeping(&self) -> Keeping<'_> {
         Keeping {
             file: self,
@@ -205,72 +234,160 @@ impl WatchedFile {
         })
     }
 
-    /// There is a stand-in for an error at the page index `pgoff`, or is going to be one.
-    fn has_failed(&self, pgoff: u64) {
-        // Relaxed, because the semaphore orders it.
+    /// There is going to be a stand-in for an error at the page index `pgoff`.
+    fn fails(&self, pgoff: u64) {
         update(&self.first_failed, |first| first.min(pgoff));
+        update(&self.end_failed, |end| end.max(pgoff + 1));
+        // Pairs with that in `modified`.
+        smp_mb();
+    }
+
+    /// Whether there is nothing to do about the stand-ins of a file of `i_size` bytes, nor to wait for.
+    fn is_settled(&self, i_size: u64) -> bool {
+        // In this order: `settle` sets `end_dropping` before it makes `lowest` of `end_failed`, and to
+        // less after that. These pair with the releases in `set_bounds` and in `Dropping::drop`, and
+        // with the barrier in `Dropping::grown_over`.
+        !ends_past_eof(self.end_failed.load(Acquire), i_size)
+            // What was past EOF when the growth was over that it is dropped for, and is again: what
+            // is written to it from now on is to stay.
+            && !ends_past_eof(self.end_dropping.load(Acquire), i_size)
+            && !is_overdue(i_size, self.lowest.load(Acquire))
+    }
+
+    /// Drops what the file has grown over, and takes what stands in for errors, and was cut off, for
+    /// stand-ins as any other. Sleeps.
+    fn settle(&self, inode: &Inode<'_>) {
+        let mut dropping = self.dropping();
+        let mut bounds = dropping.bounds();
+        if let Some(end) = bounds.cut_off(inode.i_size()) {
+            dropping.set_bounds(&bounds);
+            for stand_ins in dropping.state.mappings.values() {
+                stand_ins.shadows.unkeep(end..=u64::MAX);
+            }
+        }
+        dropping.grown_over(inode);
+    }
+
+    /// To be held while stand-ins are dropped, from looking at i_size on. Sleeps.
+    fn dropping(&self) -> Dropping<'_> {
+        let state = self.state.write();
+        // Whatever the size is.
+        self.end_dropping.store(u64::MAX, Relaxed);
+        // Pairs with that in `modified`: i_size is looked at after this, and that one sees
+        // `end_dropping`, or this sees its size.
+        smp_mb();
+        Dropping { file: self, state }
+    }
+}
+
+impl Dropping<'_> {
+    fn bounds(&self) -> Bounds {
+        // Relaxed, because the semaphore orders it.
+        let file = self.file;
+        Bounds {
+            lowest: file.lowest.load(Relaxed),
+            touched: file.touched.load(Relaxed),
+            reach: file.reach.load(Relaxed),
+            failed: Range {
+                start: file.first_failed.load(Relaxed),
+                end: file.end_failed.load(Relaxed),
+            },
+            ahead: self.state.ahead,
+        }
+    }
+
+    fn set_bounds(&mut self, bounds: &Bounds) {
+        let file = self.file;
+        self.state.ahead = bounds.ahead;
+        file.touched.store(bounds.touched, Relaxed);
+        file.reach.store(bounds.reach, Relaxed);
+        file.first_failed.store(bounds.failed.start, Relaxed);
+        // These pair with the acquires in `is_settled`: whoever sees that there is nothing to drop
+        // comes after its having been unmapped.
+        file.lowest.store(bounds.lowest, Release);
+        file.end_failed.store(bounds.failed.end, Release);
+    }
+
+    /// Drops what the file has grown over. Sleeps.
+    fn grown_over(&mut self, inode: &Inode<'_>) {
+        // Pairs with that in `modified`: this sees the size that was set before, or that one sees that
+        // `lowest` has been lowered, and so does whoever sees `end_dropping`.
+        smp_mb();
+        let i_size = inode.i_size();
+        self.file
+            .end_dropping
+            .store(first_past_eof(i_size), Relaxed);
+        let mut bounds = self.bounds();
+        let Some(growth) = bounds.grow(i_size) else {
+            return;
+        };
+        inode.unmap_pages(growth.unmapped.clone());
+        // After that, so that a page that is mapped is one of the mapping's shadow pages.
+        for stand_ins in self.state.mappings.values() {
+            stand_ins.give_back(&growth.grown_over);
+        }
+        let shadows = self.state.mappings.values().map(|held| &held.shadows);
+        let first_held = shadows
+            .filter_map(|shadows| shadows.first(growth.grown_over.end..=u64::MAX))
+            .min();
+        bounds.grown(&growth, first_held);
+        self.set_bounds(&bounds);
+    }
+}
+
+impl Drop for Dropping<'_> {
+    fn drop(&mut self) {
+        // Pairs with the acquire in `is_settled`: whoever sees this comes after all that was dropped.
+        self.file.end_dropping.store(0, Release);
     }
 }
 
 impl Inserting<'_> {
-    /// There is going to be a stand-in at the page index `pgoff`, or a page for one already.
-    pub(super) fn stand_in(&self, pgoff: u64) {
-        // Relaxed, because the semaphore orders it: `modified` comes before or after all of this.
-        update(&self.file.lowest, |lowest| lowest.min(pgoff));
+    /// There are going to be stand-ins at the page indexes `pages`, if the first is past EOF; there
+    /// may be pages for them already. EOF is to be looked at after this: the file does not grow over
+    /// them unseen from here on.
+    pub(super) fn stand_ins(&self, pages: &RangeInclusive<u64>) {
+        let (file, first) = (self.file, *pages.start());
+        if first <= file.lowest.load(Relaxed) {
+            file.touched.store(true, Relaxed);
+        }
+        update(&file.lowest, |lowest| lowest.min(first));
+        update(&file.reach, |reach| {
+            reach.max(pages.end().saturating_add(1))
+        });
+        // Pairs with that in `modified`.
+        smp_mb();
     }
 
-    /// There is going to be a stand-in for an error at the page index `pgoff`, inside the file.
+    /// There is going to be a stand-in for an error at the page index `pgoff`, if that is inside the
+    /// file, which is to be looked at after this.
     pub(super) fn stand_in_for_error(&self, pgoff: u64) {
-        self.file.has_failed(pgoff);
+        self.file.fails(pgoff);
     }
 }
 
 impl Keeping<'_> {
-    /// Whether the file has grown over stand-ins that have not been dropped yet: a page that is kept
-    /// among them would be dropped with them.
-    pub(super) fn is_overdue(&self, inode: &Inode<'_>) -> bool {
-        self.file.is_overdue(inode)
-    }
-
-    /// A page is kept at the page index `pgoff`.
-    pub(super) fn kept(&self, pgoff: u64) {
-        self.file.has_failed(pgoff);
+    /// There is going to be a page that is kept at the page index `pgoff`, if that is inside the file,
+    /// which is to be looked at after this.
+    pub(super) fn page(&self, pgoff: u64) {
+        self.file.fails(pgoff);
     }
 }
 
 impl Listener for WatchedFile {
     fn modified(&self, inode: &Inode<'_>, change: Change) {
-        // Whoever is mapping a stand-in on the strength of an older size has done so when this
-        // returns; whoever comes later sees the size of now, or a later one.
-        let mut state = self.state.write();
+        // Pairs with those in `Inserting::stand_ins`, `fails`, `dropping` and `grown_over`: who looks
+        // at the size there sees that of now, or a later one, or this sees what was announced before.
+        smp_mb();
         let i_size = inode.i_size();
-        let Modified {
-            shrunk,
-            grown_over,
-            lowest,
-        } = modified(
-            change == Change::Attributes,
-            state.last_size,
-            i_size,
-            self.lowest.load(Relaxed),
-            self.first_failed.load(Relaxed),
-        );
-
-        state.last_size = i_size;
-        if shrunk {
-            let generation = self.generation.load(Relaxed);
-            // Pairs with the acquire in `generation`. Nobody else stores to it: this is inside the
-            // write side of the semaphore.
-            self.generation.store(generation.wrapping_add(1), Release);
+        let last_size = self.last_size.xchg(i_size, Relaxed);
+        if may_have_shrunk(change == Change::Attributes, last_size, i_size) {
+            // Pairs with the acquire in `generation`.
+            self.generation.fetch_add(1, Release);
         }
-        if !grown_over.is_empty() {
-            inode.unmap_pages(grown_over.clone());
-            // After that, so that a page that is mapped is one of the mapping's shadow pages.
-            for stand_ins in state.mappings.values() {
-                stand_ins.give_back(&grown_over);
-            }
+        if !self.is_settled(i_size) {
+            self.settle(inode);
         }
-        self.lowest.store(lowest, Relaxed);
     }
 
     fn lost(&self) {

@@ -3,52 +3,124 @@
 //! What a change of a file's size means for stand-ins, and what a SIGBUS of the file system means
 //! when the size has changed.
 
-use super::fault::{
-    first_past_eof,
-    past_eof, //
-};
+use super::fault::first_past_eof;
 use core::ops::Range;
 use kernel::prelude::*;
 
-/// What there is to do when a file has been modified.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Modified {
-    /// The file may have shrunk since the last time.
-    pub(crate) shrunk: bool,
-    /// The pages (indexes) that may have stand-ins, and that the file has now. May be empty.
-    pub(crate) grown_over: Range<u64>,
-    /// The index that no stand-in is below, afterwards.
-    pub(crate) lowest: u64,
+/// No page, to which one can be added.
+pub(crate) const NO_PAGES: Range<u64> = Range {
+    start: u64::MAX,
+    end: 0,
+};
+
+/// Whether a file may have shrunk since its last modification. `truncated` says that its attributes
+/// were changed, truncation being such a change, and not its content. `last_size` is its size in bytes
+/// after the last modification, `i_size` its size now.
+pub(crate) fn may_have_shrunk(truncated: bool, last_size: u64, i_size: u64) -> bool {
+    // A truncation may have undone a growth that has not been reported yet, so that the size is
+    // what it was; of the changes of content only collapsing a range shrinks the file.
+    truncated || i_size != last_size
 }
 
-/// Decides what to do when a file has been modified.
-///
-/// `truncated` says that it was by a change of attributes, truncation being one, and not by a
-/// change of content. `last_size` is the size in bytes as of the last modification, `i_size` as of
-/// now, `lowest` the index that no stand-in past EOF is below, and `first_failed` the one that no
-/// stand-in for an error is below.
-pub(crate) fn modified(
-    truncated: bool,
-    last_size: u64,
-    i_size: u64,
-    lowest: u64,
-    first_failed: u64,
-) -> Modified {
-    let end = first_past_eof(i_size);
-    Modified {
-        // A truncation may have undone a growth that has not been reported yet, so that the size is
-        // what it was; of the changes of content only collapsing a range shrinks the file.
-        shrunk: truncated || i_size != last_size,
-        grown_over: lowest..end.max(lowest),
-        // What stands in for an error and is past EOF now is a stand-in as any other.
-        lowest: lowest.min(first_failed).max(end),
+/// Where a file has stand-ins, as page indexes: bounds that may be too wide, but never too narrow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Bounds {
+    /// No stand-in past EOF is below.
+    pub(crate) lowest: u64,
+    /// A stand-in was mapped at `lowest` or below, since that was last raised.
+    pub(crate) touched: bool,
+    /// Each stand-in is below.
+    pub(crate) reach: u64,
+    /// What stands in for pages inside the file, because of errors, is in here.
+    pub(crate) failed: Range<u64>,
+    /// How many pages behind EOF were unmapped the last time that some were.
+    pub(crate) ahead: u64,
+}
+
+/// What to do about a growth, in page indexes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Growth {
+    /// The file has these now: their stand-ins go.
+    pub(crate) grown_over: Range<u64>,
+    /// What is mapped of these, which begin with the former, is to be unmapped.
+    pub(crate) unmapped: Range<u64>,
+}
+
+impl Bounds {
+    /// No stand-ins.
+    pub(crate) const NONE: Self = Self {
+        lowest: u64::MAX,
+        touched: false,
+        reach: 0,
+        failed: NO_PAGES,
+        ahead: 0,
+    };
+
+    /// Takes what stands in for errors, and is past EOF now, for stand-ins as any other. Returns the
+    /// index from which on it is, if any of that is.
+    pub(crate) fn cut_off(&mut self, i_size: u64) -> Option<u64> {
+        let end = first_past_eof(i_size);
+        if !ends_past_eof(self.failed.end, i_size) {
+            return None;
+        }
+        self.lowest = self.lowest.min(self.failed.start.max(end));
+        self.touched = true;
+        self.reach = self.reach.max(self.failed.end);
+        if self.failed.start < end {
+            self.failed.end = end;
+        } else {
+            self.failed = NO_PAGES;
+        }
+        Some(end)
+    }
+
+    /// What to do, now that the file has `i_size` bytes; `None` if it has no page that could have a
+    /// stand-in. [`Self::grown`] is to follow.
+    ///
+    /// `lowest` may be a mere bound, with nothing mapped for a long way from there. Then each small
+    /// growth would find it overdue. So more is unmapped than the file has grown over, and twice as
+    /// much each time that nothing was there: what is unmapped in vain is at most as much as what
+    /// the file has grown over. Who has mapped something at the bound costs no more than that.
+    pub(crate) fn grow(&mut self, i_size: u64) -> Option<Growth> {
+        let end = first_past_eof(i_size);
+        if !is_overdue(i_size, self.lowest) {
+            return None;
+        }
+        let grown_over = self.lowest..end;
+        self.ahead = if self.touched {
+            0
+        } else {
+            (end - self.lowest).max(self.ahead.saturating_mul(2))
+        };
+        let stop = end.saturating_add(self.ahead).min(self.reach).max(end);
+        Some(Growth {
+            unmapped: self.lowest..stop,
+            grown_over,
+        })
+    }
+
+    /// After `growth`. `first_held` is the index of the first shadow page behind it, if there is one.
+    pub(crate) fn grown(&mut self, growth: &Growth, first_held: Option<u64>) {
+        let stop = growth.unmapped.end;
+        let first_mapped = if stop < self.reach { stop } else { u64::MAX };
+        self.lowest = first_mapped.min(first_held.unwrap_or(u64::MAX));
+        self.touched = first_held == Some(self.lowest);
+        if self.lowest == u64::MAX {
+            self.reach = 0;
+        }
     }
 }
 
 /// Whether the file, of `i_size` bytes, has grown over stand-ins without their having been dropped:
 /// nobody has said so yet, or never will. `lowest` is the index that no stand-in is below.
 pub(crate) fn is_overdue(i_size: u64, lowest: u64) -> bool {
-    !past_eof(lowest, i_size)
+    lowest < first_past_eof(i_size)
+}
+
+/// Whether something that ends before the page index `end` may be past the EOF of a file of `i_size`
+/// bytes.
+pub(crate) fn ends_past_eof(end: u64, i_size: u64) -> bool {
+    end > first_past_eof(i_size)
 }
 
 /// What reading the page has shown, done when the file system has answered a fault with SIGBUS
@@ -85,48 +157,161 @@ mod tests {
     const PAGE: u64 = PAGE_SIZE as u64;
     const NONE: u64 = u64::MAX;
 
+    /// Stand-ins from `lowest` on, one of which is there, and all below `reach`.
+    fn stand_ins(lowest: u64, reach: u64) -> Bounds {
+        Bounds {
+            lowest,
+            touched: true,
+            reach,
+            ..Bounds::NONE
+        }
+    }
+
     #[test]
     fn growth_drops_what_is_inside_now() {
-        for (i_size, lowest, grown_over, then) in [
-            (0, 0, 0..0, 0),
-            (0, NONE, NONE..NONE, NONE),
-            (1, 0, 0..1, 1),
-            (PAGE, 0, 0..1, 1),
-            (PAGE + 1, 0, 0..2, 2),
-            (PAGE, 1, 1..1, 1),
-            (3 * PAGE, 1, 1..3, 3),
-            (3 * PAGE, 7, 7..7, 7),
-            (i64::MAX as u64, 5, 5..(1 << 63) / PAGE, (1 << 63) / PAGE),
-            (i64::MAX as u64, NONE, NONE..NONE, NONE),
+        for (i_size, lowest, grown_over) in [
+            (0, 0, None),
+            (0, NONE, None),
+            (1, 0, Some(0..1)),
+            (PAGE, 0, Some(0..1)),
+            (PAGE + 1, 0, Some(0..2)),
+            (PAGE, 1, None),
+            (3 * PAGE, 1, Some(1..3)),
+            (3 * PAGE, 7, None),
+            (i64::MAX as u64, 5, Some(5..(1 << 63) / PAGE)),
+            (i64::MAX as u64, NONE, None),
         ] {
-            let modified = modified(false, i_size, i_size, lowest, NONE);
-            assert_eq!(modified.grown_over, grown_over);
-            assert_eq!(modified.lowest, then);
-            assert_eq!(is_overdue(i_size, lowest), !grown_over.is_empty());
-            assert!(!is_overdue(i_size, then));
+            for reach in [lowest.saturating_add(1), NONE] {
+                let mut bounds = stand_ins(lowest, reach);
+                assert_eq!(is_overdue(i_size, lowest), grown_over.is_some());
+                let growth = bounds.grow(i_size);
+                assert_eq!(
+                    growth.as_ref().map(|growth| growth.grown_over.clone()),
+                    grown_over
+                );
+                let Some(growth) = growth else {
+                    assert_eq!(bounds, stand_ins(lowest, reach));
+                    continue;
+                };
+                // Something is there: nothing more is unmapped.
+                assert_eq!(growth.unmapped, growth.grown_over);
+                bounds.grown(&growth, None);
+                assert!(!is_overdue(i_size, bounds.lowest));
+                if growth.unmapped.end >= reach {
+                    assert_eq!(bounds, Bounds::NONE);
+                } else {
+                    assert_eq!(
+                        (bounds.lowest, bounds.touched),
+                        (growth.unmapped.end, false)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shadow_pages_that_are_left_are_found() {
+        for (reach, first_held, lowest) in [
+            (3, None, NONE),
+            (9, None, 3),
+            (9, Some(5), 3),
+            (3, Some(5), 5),
+            (9, Some(NONE), 3),
+        ] {
+            let mut bounds = stand_ins(1, reach);
+            let growth = bounds.grow(3 * PAGE);
+            assert!(growth.is_some());
+            let Some(growth) = growth else { return };
+            bounds.grown(&growth, first_held);
+            assert_eq!(bounds.lowest, lowest);
+            assert_eq!(bounds.reach, if lowest == NONE { 0 } else { reach });
+        }
+    }
+
+    /// Appends page after page, from page 1 on, up to `pages`. Returns how often something had to be
+    /// unmapped, and how many pages. There is a shadow page at `held(EOF)`, and each time `map` maps
+    /// something past EOF.
+    fn append(
+        bounds: &mut Bounds,
+        pages: u64,
+        held: impl Fn(u64) -> Option<u64>,
+        map: impl Fn(&mut Bounds, u64),
+    ) -> (u64, u64) {
+        let (mut times, mut unmapped) = (0, 0);
+        for end in 2..=pages {
+            if let Some(growth) = bounds.grow(end * PAGE) {
+                times += 1;
+                unmapped += growth.unmapped.end - growth.unmapped.start;
+                bounds.grown(&growth, held(end));
+            }
+            map(bounds, end);
+        }
+        (times, unmapped)
+    }
+
+    #[test]
+    fn what_is_far_away_is_not_paid_for_by_each_growth() {
+        let far = 1 << 40;
+        let (times, unmapped) = append(&mut stand_ins(1, far), 100_000, |_| None, |_, _| ());
+        assert!(times < 20);
+        assert!(unmapped < 300_000);
+        // Nothing more is there.
+        let (times, unmapped) = append(&mut stand_ins(1, 2), 100_000, |_| None, |_, _| ());
+        assert_eq!((times, unmapped), (1, 1));
+    }
+
+    #[test]
+    fn who_maps_something_has_no_more_unmapped() {
+        let map = |gap| {
+            move |bounds: &mut Bounds, end| {
+                bounds.touched |= end + gap <= bounds.lowest;
+                bounds.lowest = bounds.lowest.min(end + gap);
+            }
+        };
+        for gap in [0, 1, 2, 7] {
+            let (_, unmapped) = append(&mut stand_ins(1, 1 << 40), 10_000, |_| None, map(gap));
+            assert!(unmapped < 30_000);
+        }
+        // Shadow pages from EOF on, and something far away.
+        for reach in [10_001, 1 << 40] {
+            let (_, unmapped) = append(&mut stand_ins(1, reach), 10_000, Some, |_, _| ());
+            assert_eq!(unmapped, 9_999);
         }
     }
 
     #[test]
     fn shrinking_is_noticed() {
-        assert!(modified(true, 10, 5, NONE, NONE).shrunk);
-        assert!(modified(true, 10, 10, NONE, NONE).shrunk);
-        assert!(modified(false, 10, 5, NONE, NONE).shrunk);
-        assert!(!modified(false, 10, 10, NONE, NONE).shrunk);
+        assert!(may_have_shrunk(true, 10, 5));
+        assert!(may_have_shrunk(true, 10, 10));
+        assert!(may_have_shrunk(false, 10, 5));
+        assert!(!may_have_shrunk(false, 10, 10));
     }
 
     #[test]
     fn stand_ins_for_errors_that_were_cut_off_go_with_growth() {
-        // Errors from page 3 on, nothing past EOF: the file has 8 pages, then 2, then 8.
-        let before = modified(true, 0, 8 * PAGE, NONE, 3);
-        assert_eq!((before.grown_over, before.lowest), (NONE..NONE, 8));
-        let cut = modified(true, 8 * PAGE, 2 * PAGE, before.lowest, 3);
-        assert_eq!((cut.grown_over, cut.lowest), (8..8, 3));
-        let grown = modified(true, 2 * PAGE, 8 * PAGE, cut.lowest, 3);
-        assert_eq!((grown.grown_over, grown.lowest), (3..8, 8));
+        // Errors at pages 3 to 6, nothing past EOF: the file has 8 pages, then 2, then 8.
+        let mut bounds = Bounds {
+            failed: 3..7,
+            ..Bounds::NONE
+        };
+        assert_eq!(bounds.cut_off(8 * PAGE), None);
+        assert_eq!(bounds.cut_off(6 * PAGE + 1), None);
+        assert_eq!(bounds.grow(8 * PAGE), None);
+        let mut other = bounds.clone();
+        assert_eq!(bounds.cut_off(2 * PAGE), Some(2));
+        assert_eq!(bounds, stand_ins(3, 7));
+        assert_eq!(bounds.cut_off(2 * PAGE), None);
+        assert_eq!(
+            bounds.grow(8 * PAGE).map(|growth| growth.grown_over),
+            Some(3..8)
+        );
         // Cut off in between: page 3 stays, since it was not past EOF.
-        let cut = modified(true, 8 * PAGE, 5 * PAGE, grown.lowest, 3);
-        assert_eq!((cut.grown_over, cut.lowest), (8..8, 5));
+        assert_eq!(other.cut_off(5 * PAGE), Some(5));
+        assert_eq!((other.lowest, other.failed.clone()), (5, 3..5));
+        assert_eq!(
+            other.grow(8 * PAGE).map(|growth| growth.grown_over),
+            Some(5..8)
+        );
     }
 
     #[test]

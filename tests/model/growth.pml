@@ -85,6 +85,7 @@ byte state_readers;		/* `state`, the semaphore */
 bit state_writer;
 bit changed[THREADS];		/* `generation` is another one than the thread has sampled */
 byte lowest = N;		/* NONE */
+byte end_dropping;		/* the size that stand-ins are being dropped up to, or 0 */
 byte last_size;
 
 /* ---- The mapping ---- */
@@ -224,25 +225,27 @@ inline stand_in(v, p)
 	:: p < i_size -> break				/* decide() */
 	:: else ->
 		get_or_alloc(p);
+#ifdef LATE_LOWEST
+		atomic { READ_STATE; looking[p]-- };
+#else
 		atomic {
 			READ_STATE;			/* WatchedFile::inserting() */
-			looking[p]--;
-			if
-			:: INSIDE_NOW(p) ->		/* decide(), again */
-#ifndef NO_LOWEST_IN_VAIN
-				lowest = MIN(lowest, p);	/* what is not needed */
-#endif
-				UNREAD_STATE;
-				break
-			:: !INSIDE_NOW(p) && shadows[p] == 0 ->	/* grown over meanwhile */
-				UNREAD_STATE
-			:: !INSIDE_NOW(p) && shadows[p] != 0 ->
 #ifndef NO_LOWEST
-				lowest = MIN(lowest, p);	/* Inserting::stand_in() */
+			lowest = MIN(lowest, p);	/* Inserting::stand_ins() */
 #endif
-				answered = 1
+			looking[p]--
+		}
+#endif
+		atomic {
+			if
+			:: INSIDE_NOW(p) -> UNREAD_STATE; break	/* decide(), again */
+			:: !INSIDE_NOW(p) && shadows[p] == 0 -> UNREAD_STATE	/* grown over meanwhile */
+			:: !INSIDE_NOW(p) && shadows[p] != 0 -> answered = 1
 			fi
-		};
+		}
+#ifdef LATE_LOWEST
+		lowest = MIN(lowest, p);
+#endif
 		if
 		:: answered ->
 			atomic {
@@ -455,43 +458,77 @@ inline unmap(first, end)
 #endif
 }
 
-/* WatchedFile::modified(), where policy::growth::modified() decides. */
+/* WatchedFile::is_settled(); keep.pml has its looks one after the other. */
+#ifdef NO_DROPPING
+#define SETTLED		(lowest >= s)
+#else
+#define SETTLED		(lowest >= s && end_dropping <= s)
+#endif
+
+/*
+ * WatchedFile::modified(), where policy::growth decides. Whatever is mapped behind EOF may be unmapped
+ * as well; shadow pages stay.
+ */
 inline modified(attributes)
 {
-	atomic { WRITE_STATE; s = i_size }
 	d_step {
+		s = i_size;
 #ifdef NO_TRUNCATED
-		changed[0] = changed[0] || s != last_size;
-		changed[THREADS - 1] = changed[THREADS - 1] || s != last_size;
+		q = (s != last_size);
 #else
-		changed[0] = changed[0] || attributes || s != last_size;
-		changed[THREADS - 1] = changed[THREADS - 1] || attributes || s != last_size;
+		q = (attributes || s != last_size);
 #endif
 		last_size = s;
-		lo = lowest
+		changed[0] = changed[0] || q;
+		changed[THREADS - 1] = changed[THREADS - 1] || q;
+		q = 0
 	}
 	if
-	:: lo < s ->
+	:: SETTLED
+	:: !SETTLED ->
+		/* settle() */
+		atomic { WRITE_STATE; lo = lowest; s = i_size; end_dropping = s }
+		if
+		:: lo < s ->
 #if !defined(NO_ZAP) && !defined(ZAP_OUTSIDE)
-		/* Inode::unmap_pages() */
-		unmap(lo, s);
+			/* Inode::unmap_pages() */
+#if N > 1
+			if
+			:: unmap(lo, N)
+			:: unmap(lo, s)
+			fi;
+#else
+			unmap(lo, s);
+#endif
 #endif
 #ifndef NO_DROP
-		/* ShadowPages::remove() */
-		d_step {
-			q = lo;
-			do
-			:: q < s -> shadows[q] = 0; q++
-			:: else -> break
-			od;
-			q = 0
-		}
+			/* ShadowPages::remove_unkept() */
+			d_step {
+				q = lo;
+				do
+				:: q < s -> shadows[q] = 0; q++
+				:: else -> break
+				od;
+				q = 0
+			}
 #endif
-		d_step { lowest = s; UNWRITE_STATE }
+			d_step {
+				/* ShadowPages::first() */
+				q = s;
+				do
+				:: q < N && shadows[q] == 0 -> q++
+				:: else -> break
+				od;
+				lowest = q;
+				q = 0;
+				end_dropping = 0;
+				UNWRITE_STATE
+			}
 #ifdef ZAP_OUTSIDE
-		; unmap(lo, s)
+			; unmap(lo, s)
 #endif
-	:: else -> UNWRITE_STATE
+		:: else -> d_step { end_dropping = 0; UNWRITE_STATE }
+		fi
 	fi;
 	d_step { s = 0; lo = 0 }
 }
@@ -532,7 +569,7 @@ inline set_size()
 inline grown()
 {
 	d_step {
-#if !defined(NO_LOWEST) && !defined(NO_DROP)	/* of which worse comes */
+#if !defined(NO_LOWEST) && !defined(LATE_LOWEST) && !defined(NO_DROP)	/* of which worse comes */
 		q = 0;
 		do
 		:: q < N -> assert(P6_held || shadows[q] == 0 || looking[q] || lowest <= q); q++

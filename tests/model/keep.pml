@@ -34,6 +34,7 @@
  * other, that faults at another page of the same folio), STALE (the page cache may
  * have the page at first, and have it mapped, but not up to date), ACCESSES, CLEARS,
  * SIZE, COLLAPSE (the page is cut off by a collapse, and growth is reported first),
+ * REPORT (one more report, at any time, and nothing done in one step but single accesses),
  * and what to take out.
  */
 
@@ -99,6 +100,7 @@ bit changed[3];			/* `generation` is another one than the thread has sampled */
 bit last_size = 1;
 bit low;			/* `lowest` is the page */
 bit first_failed;		/* so is `first_failed` */
+byte end_dropping;		/* 2: whatever the size is */
 
 /* RCU: the threads in a critical section, and those that one waits for, as bits. */
 byte rcu_readers;
@@ -127,6 +129,13 @@ inline sure()
 		expect = (settled -> content[shadow] : file)
 	fi
 }
+
+/* Of several accesses: with REPORT, one after the other. */
+#ifdef REPORT
+#define ATOMIC(steps)	steps
+#else
+#define ATOMIC(steps)	atomic { steps }
+#endif
 
 /* ---- Locks ---- */
 
@@ -218,73 +227,142 @@ inline new_shadow()
 /* stand_in(), which answers the fault or leaves `answered` as it is. */
 inline stand_in(v)
 {
-	atomic {
-		may_see_kept();
+	ATOMIC(
+		atomic { may_see_kept(); files = IS_NATIVE; past = (i_size == 0) };	/* decide() */
 		if
-		:: IS_NATIVE			/* decide() */
-		:: !IS_NATIVE && MAY_READ_STATE ->
+		:: files -> files = 0
+		:: atomic {
+			!files && MAY_READ_STATE ->
 			READ_STATE;		/* WatchedFile::inserting() */
 			if
-			:: i_size == 0 ->	/* as growth.pml has it, in one step */
-				if
-				:: shadow == 0 -> new_shadow(); content[shadow] = 0
-				:: else
-				fi;
-				low = 1;
-				pte[v] = (pte[v] == NONE -> SHADOW + shadow : pte[v]);
-				UNREAD_STATE;
-				answered = 1
-			:: i_size == 1 -> page = shadow; answered = 1
+			:: past -> low = 1; lowered = 1; past = 0	/* Inserting::stand_ins() */
+			:: !past ->
+				page = (i_size == 1 && IS_KEPT -> shadow : 0);
+				answered = 1;
+				inserting = 1
 			fi
+		   }
+		fi;
+		if
+		:: lowered ->
+			/* as growth.pml has it, in one step */
+			d_step {
+				lowered = 0;
+				if
+				:: i_size == 0 ->
+					if
+					:: shadow == 0 -> new_shadow(); content[shadow] = 0
+					:: else
+					fi;
+					pte[v] = (pte[v] == NONE -> SHADOW + shadow : pte[v]);
+					answered = 1
+				:: i_size == 1
+				fi;
+				UNREAD_STATE
+			}
+		:: else
 		fi
-	}
+	);
 	if
-	:: page ->
+	:: answered && inserting ->
 		/* insert_page(), under the page-table lock */
 		d_step {
-			pte[v] = (pte[v] == NONE -> SHADOW + page : pte[v]);
+			pte[v] = (page && pte[v] == NONE -> SHADOW + page : pte[v]);
 			page = 0;
+			inserting = 0;
 			UNREAD_STATE
 		}
 	:: else
 	fi
 }
 
-/* WatchedFile::modified(), where policy::growth::modified() decides. */
+/* WatchedFile::modified(), where policy::growth decides. */
 inline modified(attributes)
+{
+	ATOMIC(
+		d_step {
+			if
+			:: attributes || i_size != last_size ->
+				changed[0] = 1; changed[1] = 1; changed[2] = 1
+			:: else
+			fi;
+			last_size = i_size;
+			s = i_size
+		};
+		/* is_settled() */
+		unsettled = (s == 0 && first_failed);
+		if
+		:: !unsettled -> unsettled = (end_dropping > s)
+		:: else
+		fi;
+		if
+		:: !unsettled -> unsettled = (s == 1 && low)
+		:: else
+		fi;
+		s = 0
+	);
+	if
+	:: unsettled -> unsettled = 0; settle()
+	:: else
+	fi
+}
+
+#define UNDROP	d_step { s = 0; end_dropping = 0; UNWRITE_STATE }
+
+inline settle()
+{
+	ATOMIC(dropping(); cut_off(first_failed); look_again());
+	if
+	:: s == 1 && low ->
+		UNMAP(0);
+		UNMAP(1);
+		d_step { remove_unkept(); UNDROP }
+	:: else -> UNDROP
+	fi
+}
+
+inline dropping()
 {
 	atomic {
 		WRITE_STATE(DROPPING);
-		kept_buffered = 0;
-		if
-		:: attributes || i_size != last_size ->
-			changed[0] = 1; changed[1] = 1; changed[2] = 1
-		:: else
-		fi;
-		last_size = i_size;
-		if
-		:: i_size == 0 ->
-			low = low || first_failed;
-			UNWRITE_STATE
-		:: i_size == 1 && !low -> UNWRITE_STATE
-		:: i_size == 1 && low -> dropping = 1
-		fi
+#ifndef LATE_DROPPING
+		end_dropping = 2;
+#endif
+		kept_buffered = 0
 	}
+}
+
+/* Bounds::cut_off(), ShadowPages::unkeep() */
+inline cut_off(what)
+{
 	if
-	:: dropping ->
-		UNMAP(0);
-		UNMAP(1);
-		d_step {
-			shadow = 0;
-			kept = 0;
-			old = 0;
-			settled = 0;
-			low = 0;
-			dropping = 0;
-			UNWRITE_STATE
-		}
+	:: what && i_size == 0 ->
+		low = 1;
+		what = 0;
+		d_step { kept = 0; settled = 0 }
 	:: else
 	fi
+}
+
+/* Dropping::grown_over() */
+inline look_again()
+{
+	s = i_size;
+	end_dropping = s
+}
+
+/* ShadowPages::remove_unkept() */
+inline remove_unkept()
+{
+	if
+#ifdef DROP_KEPT
+	:: true -> shadow = 0; kept = 0; old = 0; settled = 0
+#else
+	:: !kept -> shadow = 0; old = 0
+	:: kept
+#endif
+	fi;
+	low = 0
 }
 
 /* filemap_map_pages(), and the end of do_fault_around(). */
@@ -310,7 +388,7 @@ proctype thread(byte t; byte v)
 	byte left = ACCESSES;
 	byte page;		/* a folio, or a shadow page, by number */
 	byte has;		/* the folio that keep() has locked */
-	bit w, ro, writing, answered, copy, dropping;
+	bit w, ro, writing, answered, copy, lowered, past, files, inserting, s, unsettled;
 
 another:
 	atomic {
@@ -370,7 +448,7 @@ fault:
 #ifdef SIZE
 	/* WatchedFile::catch_up() */
 	if
-	:: i_size == 1 && low -> modified(0)
+	:: i_size == 1 && low -> settle()
 	:: else
 	fi;
 #endif
@@ -518,14 +596,8 @@ look:
 			fi
 		fi
 	}
-#ifdef SIZE
-	if
-	:: i_size == 1 && low ->
-		d_step { UNWRITE_STATE; KEEP_UNLOCK(has) }
-		modified(0);
-		goto again
-	:: else
-	fi;
+#if !defined(NO_FIRST_FAILED) && !defined(LATE_FIRST_FAILED)
+	first_failed = 1;				/* Keeping::page() */
 #endif
 	if
 	:: i_size == 0 || changed[t] -> goto release
@@ -587,7 +659,7 @@ look:
 	expect = (UNSURE -> ANY : content[shadow]);
 recorded:
 	atomic {
-#ifndef NO_FIRST_FAILED
+#ifdef LATE_FIRST_FAILED
 		first_failed = 1;
 #endif
 #ifndef RECORD_LATE
@@ -639,7 +711,7 @@ proctype around(byte t; byte v)
 proctype clear(byte left)
 {
 	byte told;
-	bit drop;
+	bit drop, s;
 
 another:
 	atomic {
@@ -658,26 +730,38 @@ tell:
 	told = error_count;
 	/* WatchedFile::clear_error() */
 	atomic {
-		WRITE_STATE(DROPPING);
+		dropping();
 		if
 #ifdef CLEAR_UNTOLD
 		:: true -> assert(P2_recorded || told == error_count)
 #else
-		:: told != error_count -> UNWRITE_STATE; goto tell
+		:: told != error_count -> end_dropping = 0; UNWRITE_STATE; goto tell
 		:: else
 #endif
 		fi;
 		first_error = 0;
 		drop = failed;
 		failed = 0;
-		kept_buffered = 0;
 #ifdef KEEPING_ENDS
 		keeping = 0;
 		keeping_is_known = 0
 #endif
 	}
+#ifdef NO_LOWER
+	drop = drop && i_size == 1;
+#else
+	ATOMIC(cut_off(drop));
+#endif
+	ATOMIC(look_again());
 	if
-	:: drop && i_size == 1 ->
+	:: s == 1 && low ->
+		UNMAP(0);
+		UNMAP(1);
+		remove_unkept()
+	:: else
+	fi;
+	if
+	:: drop ->
 #ifndef NO_CLEAR_UNMAP
 		UNMAP(0);
 		UNMAP(1);
@@ -688,13 +772,10 @@ tell:
 			:: else
 			fi
 		}
-#ifndef NO_LOWER
-	:: drop && i_size == 0 -> low = 1
-#endif
 	:: else
 	fi;
+	UNDROP;
 	d_step {
-		UNWRITE_STATE;
 		clearing--;
 		sure()
 	}
@@ -721,7 +802,7 @@ inline resized()
 
 proctype size()
 {
-	bit dropping;
+	bit s, unsettled;
 
 	/* ftruncate() to nothing, or a collapse */
 	d_step { i_size = 0; resizing = 1; expect = ANY }
@@ -751,6 +832,16 @@ proctype size()
 	modified(1);
 #endif
 	resized()
+}
+#endif
+
+#ifdef REPORT
+/* The report of a write, or of the collapse, that comes whenever it comes. */
+proctype report()
+{
+	bit s, unsettled;
+
+	modified(0)
 }
 #endif
 
@@ -860,6 +951,9 @@ init {
 #endif
 #ifdef SIZE
 		run size();
+#endif
+#ifdef REPORT
+		run report();
 #endif
 #ifdef LARGE
 		run neighbour(1);

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A user who has opted in a mapping makes no other user's system call wait: neither for
- * those whom an event wakes, nor for memory. Needs root, for a cgroup and many open files.
+ * those whom an event wakes, nor for memory, nor for who looks at each mapping of the file,
+ * where that has no stand-ins. Needs root, for a cgroup, many open files and many mappings.
  */
 
 #include "mapped_file.h"
 #include "status.h"
 #include "sys_files.h"
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -20,6 +23,9 @@
 /* What the two sides of a test share. */
 struct shared {
 	volatile bool ready, stop, failed;
+	/* Whether the reader is to read on. */
+	volatile bool reading;
+	volatile long mappings;
 	/* What the reader has done. */
 	volatile long rounds;
 };
@@ -226,6 +232,264 @@ TEST_F_TIMEOUT(wait, for_memory, 300)
 	       took[WRITES - 1] * 1e3);
 	/* A task in such a cgroup waits for up to two seconds. */
 	EXPECT_LT(took[WRITES - 1], 0.5);
+}
+
+#define MAX_MAP_COUNT	"/proc/sys/vm/max_map_count"
+#define NOBODY		65534
+/* Appended, a page at a time, and as many pages as there are at last. */
+#define APPENDS		64
+
+/* In a slow kernel it has fewer mappings, rather than take longer to make them. */
+#define SECONDS_TO_MAP	10
+
+/* Has so many mappings of the file, and one that is opted in, if that is wanted. */
+static void read_past_eof(struct mapped_file *m, struct shared *shared, long mappings, bool opt_in)
+{
+	size_t len = 2 * APPENDS * m->page;
+	double end = seconds() + SECONDS_TO_MAP;
+	struct stat file;
+	char *addr;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (setresuid(NOBODY, NOBODY, NOBODY))
+		shared->failed = true;
+	addr = map_file(SHARED_READ, m->fd, len);
+	if (addr == MAP_FAILED || (opt_in && enable(m->device, addr, len)))
+		shared->failed = true;
+	while (shared->mappings < mappings && seconds() < end && !shared->failed) {
+		shared->failed = map_file(SHARED_READ, m->fd, len) == MAP_FAILED;
+		shared->mappings++;
+	}
+	if (shared->failed)
+		_exit(1);
+	shared->ready = true;
+	while (!shared->stop) {
+		if (!shared->reading || !opt_in) {
+			usleep(1000);
+			continue;
+		}
+		fstat(m->fd, &file);
+		read_byte(addr + file.st_size);
+		shared->rounds++;
+	}
+	_exit(0);
+}
+
+/* Medians, in seconds, but for the last. */
+struct waits {
+	/* An append of a page, while the page behind EOF is being read, and then while not. */
+	double append, append_over_nothing;
+	/* Cutting that page off again. */
+	double cut;
+	/* At most: closing an inotify descriptor, while others append. */
+	double close;
+};
+
+static bool append(const struct mapped_file *m, long page, double *took)
+{
+	char content[m->page];
+	double start;
+
+	memset(content, CONTENT, m->page);
+	start = seconds();
+	if (pwrite(m->fd, content, m->page, page * m->page) != (ssize_t)m->page)
+		return false;
+	*took = seconds() - start;
+	return true;
+}
+
+/* Makes the file longer by a page and shorter again. */
+static bool append_and_cut(const struct mapped_file *m, double *appended, double *cut)
+{
+	double start;
+
+	if (!append(m, 1, appended))
+		return false;
+	start = seconds();
+	if (ftruncate(m->fd, m->page))
+		return false;
+	*cut = seconds() - start;
+	return true;
+}
+
+static void keep_appending(struct mapped_file *m)
+{
+	double appended, cut;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		usleep(2000);
+		if (!append_and_cut(m, &appended, &cut))
+			_exit(1);
+	}
+}
+
+static double median(double *took, int times)
+{
+	qsort(took, times, sizeof(*took), by_value);
+	return took[times / 2];
+}
+
+static bool close_inotify(double *took)
+{
+	int fd = inotify_init1(IN_CLOEXEC);
+	double start;
+
+	/* Of something else. */
+	if (fd < 0 || inotify_add_watch(fd, "/", IN_MODIFY) < 0)
+		return false;
+	start = seconds();
+	close(fd);
+	*took = seconds() - start;
+	return true;
+}
+
+#define CLOSES		20
+
+static bool measure(struct mapped_file *m, struct shared *shared, struct waits *waits)
+{
+	double appended[APPENDS], cut[APPENDS], closed[CLOSES];
+	bool fine = true;
+	pid_t writer;
+
+	shared->reading = true;
+	for (int i = 0; i < APPENDS; i++) {
+		/* Time for the reader to have a stand-in there. */
+		usleep(2000);
+		if (!append_and_cut(m, &appended[i], &cut[i]))
+			return false;
+	}
+	waits->append = median(appended, APPENDS);
+	waits->cut = median(cut, APPENDS);
+
+	writer = fork();
+	if (!writer)
+		keep_appending(m);
+	for (int i = 0; i < CLOSES; i++)
+		fine &= close_inotify(&closed[i]);
+	median(closed, CLOSES);
+	waits->close = closed[CLOSES - 1];
+	kill(writer, SIGKILL);
+	fine &= waitpid(writer, NULL, 0) == writer && !ftruncate(m->fd, m->page);
+
+	usleep(2000);
+	shared->reading = false;
+	usleep(10000);
+	for (int i = 0; i < APPENDS; i++)
+		fine &= append(m, i + 1, &appended[i]);
+	waits->append_over_nothing = median(appended, APPENDS);
+	return fine && !ftruncate(m->fd, m->page);
+}
+
+static void measure_beside(struct __test_metadata *_metadata, struct mapped_file *m,
+			   struct shared *shared, long mappings, bool opt_in, struct waits *waits)
+{
+	pid_t reader;
+
+	memset(shared, 0, sizeof(*shared));
+	reader = fork();
+	ASSERT_GE(reader, 0);
+	if (!reader)
+		read_past_eof(m, shared, mappings, opt_in);
+	EXPECT_TRUE(await_ready(shared, reader) && measure(m, shared, waits));
+	kill(reader, SIGKILL);
+	waitpid(reader, NULL, 0);
+	TH_LOG("%6ld mappings, %s: append %.3f ms, over nothing %.3f ms, cut %.3f ms, close at most %.1f ms",
+	       shared->mappings, opt_in ? "opted in" : "natively", waits->append * 1e3,
+	       waits->append_over_nothing * 1e3, waits->cut * 1e3, waits->close * 1e3);
+}
+
+/* Beside who has many mappings of the file, and reads behind EOF again and again. */
+TEST_F_TIMEOUT(wait, for_a_walk_of_all_mappings, 600)
+{
+	long max_map_count = number_in(MAX_MAP_COUNT, ""), mappings = number_of("MAPPINGS", 100000);
+	struct waits native, opted_in;
+	char text[32];
+
+	ASSERT_TRUE(write_to(MAX_MAP_COUNT, "10000000"));
+	for (long many = 1; many < mappings; many *= 1000) {
+		measure_beside(_metadata, &self->file, self->shared, many, false, &native);
+		measure_beside(_metadata, &self->file, self->shared, many, true, &opted_in);
+	}
+	measure_beside(_metadata, &self->file, self->shared, mappings, false, &native);
+	measure_beside(_metadata, &self->file, self->shared, mappings, true, &opted_in);
+	snprintf(text, sizeof(text), "%ld", max_map_count);
+	write_to(MAX_MAP_COUNT, text);
+	EXPECT_GT(self->shared->rounds, APPENDS / 2);
+	/* Cutting a page off looks at each mapping, with this module or without. */
+	EXPECT_LT(opted_in.append_over_nothing, native.cut / 8);
+	EXPECT_LT(opted_in.append, 2 * native.cut);
+}
+
+#define CLEARERS	8
+#define HOGS		4
+
+/* By turns with who has the CPU before it, and so at times not for long. */
+static void clear_nothing(struct mapped_file *m, struct shared *shared)
+{
+	struct sched_param priority = { 0 };
+	struct nosigbus_status status;
+	char *addr;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	addr = map_file(PRIVATE, m->fd, m->len);
+	if (addr == MAP_FAILED || enable(m->device, addr, m->len) ||
+	    sched_setscheduler(0, SCHED_IDLE, &priority) || setresuid(NOBODY, NOBODY, NOBODY))
+		shared->failed = true;
+	while (!shared->failed) {
+		status_of(m->device, addr, NOSIGBUS_CLEAR_ERROR, &status);
+		shared->rounds++;
+		shared->ready = true;
+	}
+	_exit(1);
+}
+
+static void hog(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		;
+}
+
+/* Who has no error to clear holds nothing that a writer waits for, and may be kept from running. */
+TEST_F_TIMEOUT(wait, for_who_clears_no_error, 120)
+{
+	struct sched_param high = { .sched_priority = 1 }, normal = { 0 };
+	pid_t others[CLEARERS + HOGS];
+	double longest = 0;
+
+	for (int i = 0; i < CLEARERS + HOGS; i++) {
+		if (i == CLEARERS) {
+			ASSERT_TRUE(await_ready(self->shared, others[0]));
+			usleep(100000);
+		}
+		others[i] = fork();
+		ASSERT_GE(others[i], 0);
+		if (!others[i] && i < CLEARERS)
+			clear_nothing(&self->file, self->shared);
+		if (!others[i])
+			hog();
+	}
+	EXPECT_EQ(sched_setscheduler(0, SCHED_FIFO, &high), 0);
+	for (int i = 0; i < 10 * WRITES; i++) {
+		double start;
+
+		usleep(2000);
+		start = seconds();
+		EXPECT_EQ(pwrite(self->file.fd, "x", 1, 0), 1);
+		if (seconds() - start > longest)
+			longest = seconds() - start;
+	}
+	sched_setscheduler(0, SCHED_OTHER, &normal);
+	/* First those whom the others need the CPU of, to end. */
+	for (int i = CLEARERS + HOGS - 1; i >= 0; i--) {
+		kill(others[i], SIGKILL);
+		waitpid(others[i], NULL, 0);
+	}
+	EXPECT_FALSE(self->shared->failed);
+	TH_LOG("a write takes %.2f ms at most, beside %ld rounds", longest * 1e3,
+	       self->shared->rounds);
+	EXPECT_LT(longest, 0.2);
 }
 
 TEST_HARNESS_MAIN
