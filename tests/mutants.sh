@@ -177,7 +177,7 @@ verdict() { # DIR
 	mapfile -t found < <(failures "$1")
 	# Those at insmod; the kernel's own come before that.
 	mapfile -t -O ${#found[@]} found < <(sed '1,/nosigbus: loading out-of-tree module/d' "$1/console.log" |
-		sed -nE 's/^(\[[^]]*\] )?        not ok [0-9]+ ([^ ]+).*/KUnit: \2/p')
+		sed -nE 's/^(\[[^]]*\] )? +not ok [0-9]+ ([^ ]+).*/KUnit: \2/p')
 	case $status in
 	98) ! grep -q 'nosigbus-boot: ready' "$1/console.log" || found+=("the guest dies") ;;
 	99) found+=("kernel log: $(first_report "$1/console.log")") ;;
