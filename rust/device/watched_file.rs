@@ -65,8 +65,8 @@ pub(super) struct WatchedFile {
     last_size: Atomic<u64>,
     /// Whether modifications may go unnoticed.
     blind: Atomic<bool>,
-    /// [`Bounds`], of all mappings. Faults make them wider, with the semaphore held for read;
-    /// narrower they become with it held for write.
+    /// [`Bounds`], of all mappings. A fault makes them wider, with the semaphore held for read;
+    /// [`Dropping`] makes them narrower, with it held for write.
     lowest: Atomic<u64>,
     touched: Atomic<bool>,
     reach: Atomic<u64>,

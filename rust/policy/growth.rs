@@ -79,8 +79,8 @@ impl Bounds {
     ///
     /// `lowest` may be a mere bound, with nothing mapped for a long way from there. Then each small
     /// growth would find it overdue. So more is unmapped than the file has grown over, and twice as
-    /// much each time that nothing was there: what is unmapped in vain is at most as much as what
-    /// the file has grown over. Who has mapped something at the bound costs no more than that.
+    /// much each time that nothing was there: what is unmapped ahead is at most twice what the file
+    /// grows over. If a fault has mapped something at the bound, nothing is unmapped ahead.
     pub(crate) fn grow(&mut self, i_size: u64) -> Option<Growth> {
         let end = first_past_eof(i_size);
         if !is_overdue(i_size, self.lowest) {

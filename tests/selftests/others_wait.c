@@ -424,7 +424,7 @@ TEST_F_TIMEOUT(wait, for_a_walk_of_all_mappings, 600)
 #define CLEARERS	8
 #define HOGS		4
 
-/* By turns with who has the CPU before it, and so at times not for long. */
+/* Clears the error again and again, and gets the CPU only when nobody else wants it. */
 static void clear_nothing(struct mapped_file *m, struct shared *shared)
 {
 	struct sched_param priority = { 0 };
@@ -451,7 +451,7 @@ static void hog(void)
 		;
 }
 
-/* Who has no error to clear holds nothing that a writer waits for, and may be kept from running. */
+/* A task that clears no error holds no lock that a writer waits for, even if it cannot run. */
 TEST_F_TIMEOUT(wait, for_who_clears_no_error, 120)
 {
 	struct sched_param high = { .sched_priority = 1 }, normal = { 0 };
@@ -481,7 +481,7 @@ TEST_F_TIMEOUT(wait, for_who_clears_no_error, 120)
 			longest = seconds() - start;
 	}
 	sched_setscheduler(0, SCHED_OTHER, &normal);
-	/* First those whom the others need the CPU of, to end. */
+	/* The hogs first: without the CPU the others cannot end. */
 	for (int i = CLEARERS + HOGS - 1; i >= 0; i--) {
 		kill(others[i], SIGKILL);
 		waitpid(others[i], NULL, 0);
