@@ -1113,6 +1113,31 @@ mod tests {
         Ok(())
     }
 
+    /// Where mremap(2) can bring a mapping: the offset in bytes has more than 64 bits.
+    #[test]
+    fn far_behind_all_offsets() -> Result {
+        const FAR: usize = 1 << (usize::BITS - kernel::page::PAGE_SHIFT as u32);
+        let ends = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let file = ShmemFile::new(PAGE_SIZE)?;
+        let addr = file.map(PAGE_SIZE, Sharing::Shared, Access::Read)?;
+        wrap(addr, &ends, true)?;
+
+        let task = current!();
+        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        let raw = vma.as_ptr();
+        let wrapped = vma.into_wrapped::<Probe>().ok_or(ENOENT)?;
+        // SAFETY: Valid, and locked; nobody else looks at it before it is as it was.
+        unsafe { (*raw).vm_pgoff = FAR };
+        wrapped.restore(|_| FAR as u64, false);
+        // SAFETY: As above.
+        unsafe { (*raw).vm_pgoff = 0 };
+        drop(guard);
+        unmap(addr, PAGE_SIZE)?;
+        assert_eq!(ends.load(Relaxed), 1);
+        Ok(())
+    }
+
     #[test]
     fn restored_vmas_are_off_the_count() -> Result {
         let modules = module_refcount();

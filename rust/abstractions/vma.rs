@@ -68,10 +68,11 @@ impl LockedVma<'_> {
         unsafe { (*self.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.vm_end }
     }
 
-    /// Where in the file it begins, in bytes.
-    pub(crate) fn offset(&self) -> u64 {
+    /// The page index in the file that it begins at. It may be too large to be an offset in bytes: a
+    /// mapping may grow beyond what a file can have (`check_prep_vma()`).
+    pub(crate) fn pgoff(&self) -> u64 {
         // SAFETY: By the type invariants.
-        unsafe { (*self.as_ptr()).vm_pgoff as u64 * PAGE_SIZE as u64 }
+        unsafe { (*self.as_ptr()).vm_pgoff as u64 }
     }
 
     fn flags(&self) -> vm_flags_t {
@@ -213,7 +214,7 @@ impl LockedVma<'_> {
     /// Unmaps what stands in for pages of the file, of which there is nothing below the page index
     /// `lowest`. Private copies stay, and so does what is below.
     pub(super) fn zap_stand_ins(&self, lowest: u64) {
-        let first = self.offset() / PAGE_SIZE as u64;
+        let first = self.pgoff();
         let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
         let lowest = first.max(lowest);
         if lowest >= end {

@@ -39,6 +39,7 @@ use crate::{
 use core::ops::Range;
 use kernel::{
     fmt,
+    page::PAGE_SIZE,
     prelude::*,
     str::BStr,
     sync::{
@@ -74,7 +75,7 @@ pub(super) struct Origin {
     who: Identity,
     /// The addresses of then.
     range: Range<usize>,
-    /// Where in the file, in bytes.
+    /// Where in the file, in bytes, or `u64::MAX` if it is further.
     offset: u64,
     device: (u32, u32),
     inode: u64,
@@ -86,7 +87,7 @@ impl Origin {
         Self {
             who: Identity::current(),
             range: vma.start()..vma.end(),
-            offset: vma.offset(),
+            offset: vma.pgoff().saturating_mul(PAGE_SIZE as u64),
             device: file.device(),
             inode: file.inode_number(),
         }
