@@ -153,6 +153,11 @@ void nosigbus_lock_page(struct page *page)
 	lock_page(page);
 }
 
+bool nosigbus_trylock_page(struct page *page)
+{
+	return trylock_page(page);
+}
+
 void nosigbus_unlock_page(struct page *page)
 {
 	unlock_page(page);

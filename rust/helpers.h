@@ -44,6 +44,7 @@ void nosigbus_get_page(struct page *page);
 void nosigbus_put_page(struct page *page);
 int nosigbus_page_count(const struct page *page);
 void nosigbus_lock_page(struct page *page);
+bool nosigbus_trylock_page(struct page *page);
 void nosigbus_unlock_page(struct page *page);
 void nosigbus_xa_init(struct xarray *xa);
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);

@@ -14,10 +14,10 @@
 //! 4. What the file system's fault handler takes (invalidate lock, folio locks).
 //!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same. Of these only
 //!    the lock of a page in the page cache ([`file::CachedPage`]) is held while what follows is
-//!    taken, and nobody waits for one with 6 held.
+//!    taken, and nobody waits for one with 6 held, nor for memory with a page locked.
 //! 5. The lock of the marks of a [`fsnotify::Group`], with fsnotify's own locks inside. Reclaim may
 //!    take it (a dentry that goes takes the marks of its inode along): so nobody enters reclaim
-//!    that would with it held ([`memalloc::NoFs`]).
+//!    with it held ([`memalloc::NoReclaim`]).
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
 //!    stand-ins are dropped and while mappings come and go. Not taken with 5 held.
 //!    With it held, nothing is allocated that could wait for memory ([`memalloc::NoReclaim`]), and
@@ -26,7 +26,8 @@
 //!    `Inode::unmap_pages` and `LockedVma::zap_stand_ins`.
 //! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].
 //!
-//! The lock of a shadow page is taken below 3 and released by core mm, with only 8 inside. The
+//! The lock of a shadow page is taken below 3 and released by core mm, with only 8 inside. That of a
+//! page of zeros which core mm copies is never waited for. The
 //! locks inside [`shadow_pages`], [`holders`] and [`eventfd`], and that of the list of mappings, which
 //! is taken below 2 and never in a fault, have nothing inside.
 

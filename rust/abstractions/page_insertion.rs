@@ -8,10 +8,7 @@
 use super::{
     bindings,
     bindings::PMD_SIZE,
-    memalloc::{
-        NoFs,
-        NoReclaim, //
-    },
+    memalloc::NoReclaim,
     shadow_pages::PageRef, //
 };
 use kernel::{
@@ -20,6 +17,7 @@ use kernel::{
         vm_area_struct,
         vm_fault,
         vm_fault_reason_VM_FAULT_HWPOISON,
+        vm_fault_reason_VM_FAULT_LOCKED,
         vm_fault_reason_VM_FAULT_NOPAGE,
         vm_fault_reason_VM_FAULT_OOM,
         vm_fault_reason_VM_FAULT_SIGBUS,
@@ -62,8 +60,8 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 ///
 /// To be called after [`allocate_page_table`]. If the page table has just gone again, because madvise(2)
 /// has emptied it for another thread, another one is allocated without waiting for memory. The old one is
-/// given back after a grace period, so what is taken beyond limits in this way is a page for each time
-/// that two threads meet within one.
+/// given back after a grace period. So a fault may exceed limits until then, by a page for each batch of
+/// [`BATCH`] zero pages and one more.
 ///
 /// Fails with `EBUSY` (something else was at the address first), `ENOMEM` (no memory for a page
 /// table, or it has gone once more: see [`inserted_result`]) or `EINVAL`: core mm
@@ -174,7 +172,8 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
 }
 
 /// Maps the one page that a file system's `->fault` has answered with, although it belongs to a
-/// large one, which core mm would map as a whole. Returns what `->fault` is to return.
+/// large one, which core mm would map as a whole. Returns what `->fault` is to return. To be called
+/// after [`allocate_page_table`], which was called before the file system was asked.
 ///
 /// # Safety
 ///
@@ -191,6 +190,12 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
             bindings::nosigbus_put_page(page);
             return vm_fault_reason_VM_FAULT_HWPOISON;
         }
+        // Others wait for the page, which is locked, and are not to wait for memory as well.
+        let noreclaim = NoReclaim::new();
+        let inserted = to_result(kernel::bindings::vm_insert_page(vma, addr, page));
+        drop(noreclaim);
+        bindings::nosigbus_unlock_page(page);
+        bindings::nosigbus_put_page(page);
         // What core mm does for a write to a page without a `->page_mkwrite`; with one it is asked
         // when the access is tried again, since the page is mapped read-only.
         if (*vmf).flags & fault_flag_FAULT_FLAG_WRITE != 0
@@ -198,12 +203,6 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
         {
             kernel::bindings::file_update_time((*vma).vm_file);
         }
-        // A page table may be allocated, with the page locked.
-        let nofs = NoFs::new();
-        let inserted = to_result(kernel::bindings::vm_insert_page(vma, addr, page));
-        drop(nofs);
-        bindings::nosigbus_unlock_page(page);
-        bindings::nosigbus_put_page(page);
         inserted_result(inserted)
     }
 }
@@ -242,8 +241,9 @@ unsafe fn place(vmf: *mut vm_fault) -> (*mut vm_area_struct, usize) {
 
 /// Pages of zeros for core mm to copy from, at a write fault in a private mapping.
 ///
-/// Core mm locks the page it copies from, for as long as that takes. With the global zero page
-/// all such faults of the system would meet on that one lock; so there is one page per CPU.
+/// Core mm has the page that it copies from locked, and may allocate a page table meanwhile: it may
+/// hold the lock for as long as its memory cgroup keeps it waiting. Nobody else is to wait for that. So
+/// there is one page per CPU, and a fault that finds it locked gets another.
 pub(crate) struct ZeroPages {
     /// One per possible CPU, never written.
     pages: KVec<Page>,
@@ -261,7 +261,7 @@ impl ZeroPages {
         Ok(Self { pages })
     }
 
-    /// Gives core mm a page of zeros to copy. Returns 0, what `->fault` returns for a page.
+    /// Gives core mm a page of zeros to copy, locked. Returns what `->fault` is to return. Sleeps.
     ///
     /// # Safety
     ///
@@ -270,15 +270,27 @@ impl ZeroPages {
     pub(super) unsafe fn give(&self, vmf: *mut vm_fault) -> vm_fault_t {
         // SAFETY: Has no precondition. The task may move to another CPU at once; any page does.
         let cpu = unsafe { bindings::nosigbus_raw_smp_processor_id() } as usize;
-        let Some(page) = self.pages.get(cpu).map(Page::as_ptr) else {
-            return vm_fault_reason_VM_FAULT_OOM;
+        let own = self.pages.get(cpu).map(Page::as_ptr);
+        // SAFETY: `self` owns the page.
+        let page = match own.filter(|&page| unsafe { bindings::nosigbus_trylock_page(page) }) {
+            Some(page) => {
+                // SAFETY: As above.
+                unsafe { bindings::nosigbus_get_page(page) };
+                page
+            }
+            None => {
+                let Ok(page) = PageRef::zeroed() else {
+                    return vm_fault_reason_VM_FAULT_OOM;
+                };
+                // SAFETY: `page` is a reference. Nobody else has one, so this does not wait.
+                unsafe { bindings::nosigbus_lock_page(page.as_ptr()) };
+                page.into_raw()
+            }
         };
-
-        // SAFETY: `self` owns the page. Core mm puts the reference taken here when it is done.
-        unsafe { bindings::nosigbus_get_page(page) };
-        // SAFETY: `vmf` is valid, as the caller promises, and this field is `->fault`'s to set.
+        // SAFETY: `vmf` is valid, as the caller promises, and this field is `->fault`'s to set. Core
+        // mm unlocks the page and puts its reference when it is done.
         unsafe { (*vmf).page = page };
-        0
+        vm_fault_reason_VM_FAULT_LOCKED
     }
 }
 
@@ -304,14 +316,39 @@ mod tests {
 
         // SAFETY: `vmf` is valid, and `give` only sets its `page`.
         let result = unsafe { zero_pages.give(&mut vmf) };
-        assert_eq!(result, 0);
+        assert_eq!(result, vm_fault_reason_VM_FAULT_LOCKED);
         let page = vmf.page;
         assert!(zero_pages.pages.iter().any(|own| own.as_ptr() == page));
 
         // SAFETY: `zero_pages` owns the page.
         assert_eq!(unsafe { bindings::nosigbus_page_count(page) }, 2);
         // SAFETY: Gives back what `give` took, as core mm would.
-        unsafe { bindings::nosigbus_put_page(page) };
+        unsafe {
+            bindings::nosigbus_unlock_page(page);
+            bindings::nosigbus_put_page(page);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nobody_waits_for_a_page() -> Result {
+        let zero_pages = ZeroPages::new()?;
+        let mut faults: KVec<vm_fault> = KVec::new();
+        for _ in 0..zero_pages.pages.len() + 2 {
+            let mut vmf = vm_fault::default();
+            // SAFETY: `vmf` is valid, and `give` only sets its `page`.
+            let result = unsafe { zero_pages.give(&mut vmf) };
+            assert_eq!(result, vm_fault_reason_VM_FAULT_LOCKED);
+            assert!(faults.iter().all(|other| other.page != vmf.page));
+            faults.push(vmf, GFP_KERNEL)?;
+        }
+        for vmf in &faults {
+            // SAFETY: Gives back what `give` took, as core mm would.
+            unsafe {
+                bindings::nosigbus_unlock_page(vmf.page);
+                bindings::nosigbus_put_page(vmf.page);
+            }
+        }
         Ok(())
     }
 }

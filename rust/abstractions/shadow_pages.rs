@@ -67,6 +67,13 @@ impl PageRef {
     pub(super) fn as_ptr(&self) -> *mut page {
         self.0.as_ptr()
     }
+
+    /// The page, with its reference.
+    pub(super) fn into_raw(self) -> *mut page {
+        let page = self.as_ptr();
+        core::mem::forget(self);
+        page
+    }
 }
 
 impl Drop for PageRef {
@@ -154,8 +161,8 @@ impl ShadowPages {
     /// Keeps `page` at `pgoff` (in pages), in place of the page that is there, if one is. `false`
     /// if one is kept there already, which stays. Nobody may remove pages meanwhile.
     ///
-    /// Sleeps, but waits neither for file systems nor for memory: what is allocated is less than `page`,
-    /// which was by the ordinary rules. Fails with `ENOMEM`.
+    /// Sleeps, but waits neither for file systems nor for memory: what is allocated are nodes of the xarray,
+    /// at most a few KiB, next to `page`, which was by the ordinary rules. Fails with `ENOMEM`.
     pub(crate) fn keep(&self, pgoff: u64, page: PageRef, mm: Mm) -> Result<bool> {
         let _nofs = NoFs::new();
         let _noreclaim = NoReclaim::new();

@@ -243,6 +243,11 @@ impl FaultHandler for Mapping {
             return result;
         }
         fault.handler().file().catch_up(&fault.file().inode());
+        // Whoever needs the page of the file is not to wait for the memory of this task: nobody
+        // allocates a page table with it locked.
+        if let Err(no_memory) = fault.allocate_page_table() {
+            return no_memory;
+        }
 
         let mut attempt = 1;
         loop {
