@@ -2,12 +2,10 @@
 
 //! The stand-ins of a mapping: its shadow pages, what has been counted, and who is told.
 //!
-//! Nothing in here takes a lock that a fault could wait for: counts are atomic, and so is the first
-//! error as a whole.
+//! Counts are atomic, and so is the first error as a whole.
 
 use crate::{
     abstractions::{
-        atomic::update,
         barrier::smp_mb,
         bindings::{
             nosigbus_status,
@@ -29,6 +27,7 @@ use crate::{
     },
     policy::{
         errors::{
+            FailedPages,
             FileError,
             FirstError, //
         },
@@ -50,7 +49,13 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc, //
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        new_mutex,
+        Arc,
+        Mutex, //
     },
 };
 
@@ -124,14 +129,19 @@ pub(super) struct StandIns {
     keeping: Atomic<bool>,
     /// Whether everybody knows.
     keeping_is_known: Atomic<bool>,
-    /// The page indexes from the first stand-in for an error to behind the last.
-    first_failed: Atomic<u64>,
-    end_failed: Atomic<u64>,
+    /// What has stand-ins for errors.
+    #[pin]
+    failed: Mutex<FailedPages>,
 }
 
 impl StandIns {
     /// None yet. Sleeps; fails with `ENOMEM`.
     pub(super) fn new(class: Class, options: Options, origin: Origin) -> Result<Arc<Self>> {
+        let failed = if options.record_errors {
+            FailedPages::with_room()?
+        } else {
+            FailedPages::NONE
+        };
         Arc::pin_init(
             pin_init!(Self {
                 class,
@@ -147,8 +157,7 @@ impl StandIns {
                 armed: Atomic::new(true),
                 keeping: Atomic::new(false),
                 keeping_is_known: Atomic::new(false),
-                first_failed: Atomic::new(NO_PAGES.start),
-                end_failed: Atomic::new(NO_PAGES.end),
+                failed <- new_mutex!(failed),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -203,21 +212,20 @@ impl StandIns {
         let _ = self.first_error.cmpxchg(0, first.encode(), Full);
     }
 
-    /// Counts an error, when something stands in for the page (index).
+    /// Counts an error, when something stands in for the page (index). Sleeps.
     ///
     /// The file's semaphore has to be held, as against [`Self::clear_error`].
     pub(super) fn count_error(&self, pgoff: u64) {
         self.errors.add(1, Relaxed);
-        update(&self.first_failed, |first| first.min(pgoff));
-        update(&self.end_failed, |end| end.max(pgoff + 1));
+        self.failed.lock().add(pgoff);
     }
 
-    /// The page index that nothing stands in for an error below.
+    /// The page index that nothing stands in for an error below. Sleeps.
     pub(super) fn first_failed(&self) -> u64 {
-        self.first_failed.load(Relaxed)
+        self.failed.lock().bounds().start
     }
 
-    /// Whether there may be an error to be cleared, that `told` has told of.
+    /// Whether there may be an error to be cleared, that `told` has told of. Sleeps.
     pub(super) fn may_have_failed(&self, told: &nosigbus_status) -> bool {
         told.error != 0 || self.first_failed() != NO_PAGES.start
     }
@@ -266,11 +274,14 @@ impl StandIns {
         }
     }
 
-    /// Clears the error, if there was none since `told` has told of them. Forgets which pages
-    /// (indexes) have stand-ins for errors, and returns those.
+    /// Forgets the error, if there was none since `told` has told of them. Returns what has stand-ins
+    /// for errors, to be dropped and forgotten by the caller. Sleeps.
     ///
     /// The file's semaphore has to be held for write.
-    pub(super) fn clear_error(&self, told: &nosigbus_status) -> Option<Range<u64>> {
+    pub(super) fn clear_error(
+        &self,
+        told: &nosigbus_status,
+    ) -> Option<Guard<'_, FailedPages, MutexBackend>> {
         let errors = |status: &nosigbus_status| {
             let first = (status.error, status.error_offset, status.error_flags);
             (status.errors, first)
@@ -279,10 +290,7 @@ impl StandIns {
             return None;
         }
         self.first_error.store(0, Relaxed);
-        Some(
-            self.first_failed.xchg(NO_PAGES.start, Relaxed)
-                ..self.end_failed.xchg(NO_PAGES.end, Relaxed),
-        )
+        Some(self.failed.lock())
     }
 
     /// Has the next stand-in told of.

@@ -154,12 +154,12 @@ impl WatchedFile {
             return true;
         }
         let mut dropping = self.dropping();
-        let Some(failed) = stand_ins.clear_error(told) else {
+        let Some(mut failed) = stand_ins.clear_error(told) else {
             return false;
         };
         let bounds = dropping.bounds();
         let mut cleared = Bounds {
-            failed,
+            failed: failed.bounds(),
             ..bounds.clone()
         };
         // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of what
@@ -172,10 +172,14 @@ impl WatchedFile {
         }
         dropping.grown_over(inode);
         // From here on only who cuts the file off has to wait, by `end_failed`.
-        if !inside.is_empty() {
-            inode.unmap_pages(inside.clone());
-            stand_ins.shadows.remove_kept(inside.start..=inside.end - 1);
+        for failed in failed.ranges() {
+            let failed = failed.start..failed.end.min(inside.end);
+            if !failed.is_empty() {
+                inode.unmap_pages(failed.clone());
+                stand_ins.shadows.remove_kept(failed.start..=failed.end - 1);
+            }
         }
+        failed.clear();
         true
     }
 

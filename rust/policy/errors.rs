@@ -5,7 +5,11 @@
 //! Fault handlers return `VM_FAULT_SIGBUS` for all of them (`vmf_error()`), so the errno has to be found
 //! out in another way, or deduced.
 
-use super::growth::Reading;
+use super::growth::{
+    Reading,
+    NO_PAGES, //
+};
+use core::ops::Range;
 use kernel::{
     page::PAGE_SIZE,
     prelude::*, //
@@ -57,7 +61,8 @@ pub(crate) struct FirstError {
     pub(crate) error: FileError,
 }
 
-/// An errno is less than 4096 (`MAX_ERRNO`), a page index less than 2^51.
+/// An errno is less than 4096 (`MAX_ERRNO`); a page index less than 2^51, because the page was inside
+/// EOF.
 const ERRNO_BITS: u32 = 12;
 
 impl FirstError {
@@ -81,6 +86,75 @@ impl FirstError {
                 deduced: encoded & 1 != 0,
             },
         })
+    }
+}
+
+/// How many ranges of failed pages are told apart.
+const RANGES: usize = 4;
+
+/// The pages of a mapping (indexes) that have stand-ins because of errors, as ranges.
+///
+/// If there were more than [`RANGES`], those with the fewest pages between them count as one. That
+/// bounds the memory, and how often [`Self::ranges`] has the file's VMAs walked.
+pub(crate) struct FailedPages(
+    /// In ascending order, with pages between each two.
+    KVec<Range<u64>>,
+);
+
+impl FailedPages {
+    /// None, and no room for any.
+    pub(crate) const NONE: Self = Self(KVec::new());
+
+    /// None yet. Fails with `ENOMEM`.
+    pub(crate) fn with_room() -> Result<Self> {
+        Ok(Self(KVec::with_capacity(RANGES + 1, GFP_KERNEL_ACCOUNT)?))
+    }
+
+    /// Adds a page.
+    pub(crate) fn add(&mut self, pgoff: u64) {
+        // The first range that may have it.
+        let at = self.0.partition_point(|range| range.end <= pgoff);
+        if self.0.get(at).is_some_and(|range| range.start <= pgoff) {
+            return;
+        }
+        // There is room for one more than stay.
+        let _ = self.0.insert_within_capacity(at, pgoff..pgoff + 1);
+        while let Some((at, between)) = self.nearest() {
+            if between > 0 && self.0.len() <= RANGES {
+                return;
+            }
+            if let Ok(second) = self.0.remove(at + 1) {
+                if let Some(first) = self.0.get_mut(at) {
+                    first.end = second.end;
+                }
+            }
+        }
+    }
+
+    /// Of the two ranges with the fewest pages between them: where the first is, and how many that are.
+    fn nearest(&self) -> Option<(usize, u64)> {
+        let between = |at: usize| Some(self.0.get(at + 1)?.start - self.0.get(at)?.end);
+        (0..self.0.len())
+            .filter_map(|at| Some((at, between(at)?)))
+            .min_by_key(|&(_, between)| between)
+    }
+
+    /// All pages, in ascending order.
+    pub(crate) fn ranges(&self) -> &[Range<u64>] {
+        &self.0
+    }
+
+    /// From the first page to behind the last.
+    pub(crate) fn bounds(&self) -> Range<u64> {
+        match (self.0.first(), self.0.last()) {
+            (Some(first), Some(last)) => first.start..last.end,
+            _ => NO_PAGES,
+        }
+    }
+
+    /// Removes all pages.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -119,5 +193,66 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn with(pages: impl IntoIterator<Item = u64>) -> Result<FailedPages> {
+        let mut failed = FailedPages::with_room()?;
+        pages.into_iter().for_each(|pgoff| failed.add(pgoff));
+        Ok(failed)
+    }
+
+    #[test]
+    fn failed_pages_are_kept_as_ranges() -> Result {
+        let none: [Range<u64>; 0] = [];
+        assert_eq!(with([])?.ranges(), none);
+        assert_eq!(with([])?.bounds(), NO_PAGES);
+        // Each order.
+        for pages in [
+            [4, 5, 6],
+            [4, 6, 5],
+            [5, 4, 6],
+            [5, 6, 4],
+            [6, 4, 5],
+            [6, 5, 4],
+        ] {
+            let mut failed = with(Iterator::chain(pages.into_iter(), [5, 9, 2, 9]))?;
+            assert_eq!(failed.ranges(), [2..3, 4..7, 9..10]);
+            assert_eq!(failed.bounds(), 2..10);
+            failed.add(3);
+            assert_eq!(failed.ranges(), [2..7, 9..10]);
+            failed.add(8);
+            failed.add(0);
+            assert_eq!(failed.ranges(), [0..1, 2..7, 8..10]);
+            failed.clear();
+            assert_eq!(failed.bounds(), NO_PAGES);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn failed_pages_take_little_memory() -> Result {
+        let all = RANGES as u64;
+        let even = || (1..=all).map(|index| 10 * index);
+        assert_eq!(with(even())?.ranges().len(), RANGES);
+        // One more, at each place: none is forgotten, and little is added.
+        for more in (0..=10 * all + 5).filter(|page| page % 10 != 0) {
+            let failed = with(Iterator::chain(even(), [more]))?;
+            assert_eq!(failed.ranges().len(), RANGES);
+            for page in Iterator::chain(even(), [more]) {
+                assert!(failed.ranges().iter().any(|range| range.contains(&page)));
+            }
+            let count: u64 = failed
+                .ranges()
+                .iter()
+                .map(|range| range.end - range.start)
+                .sum();
+            assert!(count <= all + 9);
+        }
+        // Far away from all others.
+        assert_eq!(
+            with(Iterator::chain(even(), [1 << 40]))?.ranges().last(),
+            Some(&((1 << 40)..(1 << 40) + 1))
+        );
+        Ok(())
     }
 }

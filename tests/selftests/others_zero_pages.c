@@ -161,12 +161,12 @@ TEST_F_TIMEOUT(merged, copies_of_before_stay, 300)
 }
 
 /*
- * Somebody else's private zeros, of the same file, where a mapping that opts out has had a stand-in
- * for an error below.
+ * Somebody else's private zeros, of the same file, between two stand-ins for errors of a mapping that
+ * clears them, and behind one of a mapping that opts out.
  */
 TEST_F_TIMEOUT(merged, copies_of_a_stranger_stay, 300)
 {
-	const int failed = 2, copied = 5;
+	const int failed = 2, copied = 5, failed_too = 7;
 	int fd = new_file(SMALL_TMPFS), filler = new_file(SMALL_TMPFS);
 	struct nosigbus_status status;
 	char *strangers, *addr;
@@ -186,8 +186,15 @@ TEST_F_TIMEOUT(merged, copies_of_a_stranger_stay, 300)
 	ASSERT_NE(addr, MAP_FAILED);
 	ASSERT_EQ(enable_with(self->device, addr, self->len, NOSIGBUS_RECORD_ERRORS, 0), 0);
 	ASSERT_EQ(read_byte(addr + failed * self->page), 0);
+	ASSERT_EQ(read_byte(addr + failed_too * self->page), 0);
+	ASSERT_EQ(status_of(self->device, addr, NOSIGBUS_CLEAR_ERROR, &status), 0);
+	ASSERT_EQ(status.errors, 2);
+	EXPECT_EQ(pages_of(0, strangers, copied, copied + 1), 1);
+	/* They are cleared: the file system is asked again. */
+	ASSERT_EQ(read_byte(addr + failed * self->page), 0);
+	ASSERT_EQ(read_byte(addr + failed_too * self->page), 0);
 	ASSERT_EQ(status_of(self->device, addr, 0, &status), 0);
-	ASSERT_EQ(status.errors, 1);
+	ASSERT_EQ(status.errors, 4);
 	ASSERT_EQ(disable(self->device, addr, self->len), 0);
 	EXPECT_EQ(pages_of(0, strangers, copied, copied + 1), 1);
 	EXPECT_EQ(read_byte(addr + copied * self->page), CONTENT);
