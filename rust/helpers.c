@@ -133,9 +133,16 @@ bool nosigbus_page_is_reserved(const struct page *page)
 	return PageReserved(page);
 }
 
-void nosigbus_kfree_rcu(void *object)
+/* kfree_rcu() for a type that C does not know. */
+void nosigbus_kfree_rcu(void *head, void *object)
 {
-	kfree_rcu_mightsleep(object);
+	kvfree_call_rcu(head, object);
+}
+
+/* To be undone by deactivate_super(). The caller has the file system mounted. */
+void nosigbus_hold_super(struct super_block *sb)
+{
+	atomic_inc(&sb->s_active);
 }
 
 void nosigbus_get_page(struct page *page)

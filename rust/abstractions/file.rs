@@ -73,6 +73,45 @@ impl Inode<'_> {
     }
 }
 
+/// A reference on an inode and one that keeps its file system mounted.
+///
+/// # Invariants
+///
+/// Owns both.
+pub(super) struct HeldInode(NonNull<kernel::bindings::inode>);
+
+impl HeldInode {
+    /// # Safety
+    ///
+    /// `inode` must be valid, and its file system mounted, until this returns.
+    pub(super) unsafe fn new(inode: NonNull<kernel::bindings::inode>) -> Self {
+        // SAFETY: As the caller promises.
+        unsafe {
+            bindings::nosigbus_hold_super((*inode.as_ptr()).i_sb);
+            kernel::bindings::ihold(inode.as_ptr());
+        }
+        // INVARIANT: Taken just now.
+        Self(inode)
+    }
+
+    pub(super) fn inode(&self) -> Inode<'_> {
+        // SAFETY: By the type invariants.
+        unsafe { Inode::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for HeldInode {
+    /// Sleeps: may write the inode back, and unmount the file system.
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants. The inode goes first.
+        unsafe {
+            let sb = (*self.0.as_ptr()).i_sb;
+            kernel::bindings::iput(self.0.as_ptr());
+            bindings::deactivate_super(sb);
+        }
+    }
+}
+
 /// What has come of reading a page while no range of the file can be collapsed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PageRead {

@@ -18,10 +18,11 @@
 use super::{
     bindings,
     file::{
+        HeldInode,
         Inode,
         MappedFile, //
     },
-    memalloc::NoFs,
+    memalloc::NoReclaim,
     module::ModuleRef,
     task::sleep_killable, //
 };
@@ -157,10 +158,11 @@ unsafe impl<L: Listener> Send for Group<L> {}
 // SAFETY: `marks` has a lock, `group` has its own.
 unsafe impl<L: Listener> Sync for Group<L> {}
 
-/// The marks, locked, and reclaim kept out of file systems, from where it could come back here.
+/// The marks, locked. Nobody waits for memory with this lock, which is everybody's: fsnotify allocates
+/// under it for a mark, far less than the inode of that.
 struct MarksGuard<'a, L: Listener> {
     marks: Guard<'a, Marks<L>, MutexBackend>,
-    _nofs: NoFs,
+    _noreclaim: NoReclaim,
 }
 
 impl<L: Listener> Group<L> {
@@ -197,10 +199,10 @@ impl<L: Listener> Group<L> {
     }
 
     fn lock(&self) -> MarksGuard<'_, L> {
-        let nofs = NoFs::new();
+        let noreclaim = NoReclaim::new();
         MarksGuard {
             marks: self.marks.lock(),
-            _nofs: nofs,
+            _noreclaim: noreclaim,
         }
     }
 
@@ -377,15 +379,16 @@ impl<L: Listener> Group<L> {
         let Some(entry) = guard.marks.entries.get(&real) else {
             return Ok(true);
         };
-        let (listener, real) = (entry.listener.clone(), real as *mut inode);
-        // SAFETY: The users keep it, by the type invariants, and cannot go meanwhile.
-        unsafe { kernel::bindings::ihold(real) };
+        let Some(real) = NonNull::new(real as *mut inode) else {
+            return Ok(true);
+        };
+        let listener = entry.listener.clone();
+        // SAFETY: The users keep it, by the type invariants, and cannot go meanwhile. They have the
+        // file system mounted, which does not go while an inode is held.
+        let held = unsafe { HeldInode::new(real) };
         drop(guard);
 
-        // SAFETY: Held just now.
-        listener.found(&unsafe { Inode::from_raw(real) });
-        // SAFETY: Held above.
-        unsafe { kernel::bindings::iput(real) };
+        listener.found(&held.inode());
         Ok(true)
     }
 

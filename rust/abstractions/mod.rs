@@ -21,7 +21,7 @@
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
 //!    stand-ins are dropped and while mappings come and go. Not taken with 5 held.
 //!    With it held, nothing is allocated that could wait for memory ([`memalloc::NoReclaim`]), and
-//!    nobody is woken: others wait for it.
+//!    nobody is woken: others wait for it. Inside it is the lock of a mapping's failed pages.
 //! 7. `i_mmap_rwsem` of the file's address space, for read, taken by core mm inside
 //!    `Inode::unmap_pages` and `LockedVma::zap_stand_ins`.
 //! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].

@@ -17,7 +17,8 @@ use kernel::{
         mm_struct,
         pmd_t, //
     },
-    page::PAGE_SIZE, //
+    page::PAGE_SIZE,
+    sync::rcu, //
 };
 
 /// Calls `each` for those parts of `range` (addresses) that are mapped by a huge page (PMD), or by
@@ -46,40 +47,47 @@ pub(super) unsafe fn for_each_huge_page(
 ///
 /// # Safety
 ///
-/// `mm` must be valid, and its mmap lock held for write; `range` must be in a VMA that is locked for write
-/// and has `VM_MAYBE_GUARD`, so that neither directories nor page tables go.
+/// `mm` must be valid, and its mmap lock held for write, so that no directory goes.
 pub(super) unsafe fn for_each_zero_page(
     mm: *mut mm_struct,
     range: Range<usize>,
     mut each: impl FnMut(Range<usize>),
 ) {
-    let each_of_table = |pmd, part: Range<usize>| {
-        // SAFETY: `for_each_pmd` passes an entry that is there. If it is neither empty nor a huge page
-        // it refers to a page table, which stays, as the caller promises.
-        let is_zero = |addr| unsafe { bindings::nosigbus_is_zero_page(pmd, addr) };
-        // SAFETY: As above.
-        let has_table =
-            unsafe { !bindings::nosigbus_pmd_none(pmd) && !bindings::nosigbus_pmd_is_huge(pmd) };
-        if !has_table {
-            return;
-        }
-        let mut first = None;
-        for addr in part.clone().step_by(PAGE_SIZE) {
-            match (first, is_zero(addr)) {
-                (None, true) => first = Some(addr),
-                (Some(start), false) => {
-                    each(start..addr);
-                    first = None;
-                }
-                _ => {}
-            }
-        }
-        if let Some(start) = first {
-            each(start..part.end);
+    let each_of_table = |pmd: *mut pmd_t, part: Range<usize>| {
+        let mut rest = part;
+        // SAFETY: `for_each_pmd` passes an entry that is there.
+        while let Some(zeros) = unsafe { next_zero_pages(pmd, rest.clone()) } {
+            rest.start = zeros.end;
+            each(zeros);
         }
     };
     // SAFETY: As the caller promises.
     unsafe { for_each_pmd(mm, range, each_of_table) };
+}
+
+/// The first part of `range` (addresses) that has the zero page mapped.
+///
+/// # Safety
+///
+/// `pmd` must be the entry of a page middle directory for `range`, which stays.
+unsafe fn next_zero_pages(pmd: *const pmd_t, range: Range<usize>) -> Option<Range<usize>> {
+    // khugepaged may be about to free the page table, if it has found before ENABLE that it may
+    // (`retract_page_tables()`). It does so after a grace period.
+    let _rcu = rcu::read_lock();
+    // SAFETY: As the caller promises. If this value is neither empty nor a huge page it refers to a
+    // page table, which RCU keeps.
+    unsafe {
+        let mut table = core::ptr::read_volatile(pmd);
+        let table = &raw mut table;
+        if bindings::nosigbus_pmd_none(table) || bindings::nosigbus_pmd_is_huge(table) {
+            return None;
+        }
+        let is_zero = |&addr: &usize| bindings::nosigbus_is_zero_page(table, addr);
+        let mut pages = range.clone().step_by(PAGE_SIZE);
+        let start = pages.find(is_zero)?;
+        let end = pages.find(|addr| !is_zero(addr)).unwrap_or(range.end);
+        Some(start..end)
+    }
 }
 
 /// Calls `each` for every entry of a page middle directory for `range` (addresses), where there are

@@ -553,6 +553,8 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
 #[repr(C)]
 struct Wrapped<T: FaultHandler> {
     ops: UnsafeCell<vm_operations_struct>,
+    /// Near the start, see [`rcu::free`].
+    rcu: rcu::Head,
     native: *const vm_operations_struct,
     /// Flags of the VMAs that `install` has set, and those that it has taken away.
     added: vm_flags_t,
@@ -733,7 +735,10 @@ impl<T: FaultHandler> Wrapped<T> {
             // Dropping the handler may sleep; the last reference is to go after that.
             let _code = ModuleRef::new();
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
-            rcu::free(unsafe { KBox::from_raw(this.cast_mut()) });
+            let wrapped = unsafe { KBox::from_raw(this.cast_mut()) };
+            const { assert!(core::mem::offset_of!(Wrapped<T>, rcu) < rcu::MAX_OFFSET) };
+            // SAFETY: That is the field, which is near enough; and the memory is valid.
+            unsafe { rcu::free(wrapped, |wrapped| &raw mut (*wrapped).rcu) };
         }
     }
 }
@@ -787,6 +792,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 merging: vma.break_ksm()?,
                 vmas: Refcount::new(1),
                 lowest_zero_page: Atomic::new(u64::MAX),
+                rcu: rcu::Head::new(),
                 handler,
                 _module: ModuleRef::new(),
             },

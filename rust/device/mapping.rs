@@ -376,15 +376,12 @@ fn map_stand_in(
         // It may have grown, up to here. What was announced in vain is found by the report of the
         // growth, or by `catch_up` if that is over.
         let now = decide(fault);
-        if now != expected {
-            if now == Answer::Native {
-                return None;
-            }
-            expected = now;
-            continue;
-        }
         let (kind, insertion) = match now {
             Answer::Native => return None,
+            _ if now != expected => {
+                expected = now;
+                continue;
+            }
             Answer::PrivateZeros => {
                 // Private, and so of no concern to a growth.
                 drop(inserting);

@@ -11,6 +11,7 @@ use kernel::{
     prelude::*,
     rbtree::{
         RBTree,
+        RBTreeNode,
         RBTreeNodeReservation, //
     },
     seq_file::SeqFile,
@@ -20,17 +21,28 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        new_mutex,
+        new_spinlock,
         Arc,
-        Mutex, //
+        SpinLock, //
     },
 };
+
+/// How many mappings a read of /proc/PID/fdinfo/FD prints: the memory for all that is printed is
+/// charged to the reader, who may be another user.
+const MOST_IN_FDINFO: usize = 4096;
 
 /// Mappings by their numbers, and so in the order in which they have opted in.
 #[pin_data]
 pub(crate) struct List {
+    /// A spinlock: everybody who opts in takes the one of [`Registry::all`], so its holder is not to be
+    /// preempted (with PREEMPT_RT, it inherits the priority of who waits).
     #[pin]
-    mappings: Mutex<RBTree<u64, Arc<StandIns>>>,
+    mappings: SpinLock<Numbered>,
+}
+
+struct Numbered {
+    by_number: RBTree<u64, Arc<StandIns>>,
+    count: usize,
 }
 
 impl List {
@@ -38,39 +50,64 @@ impl List {
     pub(super) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                mappings <- new_mutex!(RBTree::new()),
+                mappings <- new_spinlock!(Numbered {
+                    by_number: RBTree::new(),
+                    count: 0,
+                }),
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
-    /// Prints all of them, as /proc/PID/fdinfo does.
+    /// Prints what /proc/PID/fdinfo shows: the first [`MOST_IN_FDINFO`], and how many more there are.
     pub(super) fn show_fdinfo(&self, seq: &SeqFile) {
-        for stand_ins in self.mappings.lock().values() {
-            // It is asked again, with more room for all of them.
-            if has_overflowed(seq) {
-                break;
-            }
+        let mut next = 0;
+        for _ in 0..MOST_IN_FDINFO {
+            let Some((number, stand_ins)) = self.at_or_after(next) else {
+                return;
+            };
             seq_print!(seq, "nosigbus:\t{}\n", stand_ins.for_fdinfo());
+            // seq_file calls this again with a larger buffer.
+            if has_overflowed(seq) {
+                return;
+            }
+            next = number + 1;
+        }
+        let count = self.mappings.lock().count;
+        if count > MOST_IN_FDINFO {
+            seq_print!(seq, "nosigbus_more:\t{}\n", count - MOST_IN_FDINFO);
         }
     }
 
+    fn at_or_after(&self, number: u64) -> Option<(u64, Arc<StandIns>)> {
+        let mappings = self.mappings.lock();
+        let cursor = mappings.by_number.cursor_lower_bound(&number)?;
+        let (&number, stand_ins) = cursor.current();
+        Some((number, stand_ins.clone()))
+    }
+
+    fn insert(&self, node: RBTreeNode<u64, Arc<StandIns>>) {
+        let mut mappings = self.mappings.lock();
+        mappings.by_number.insert(node);
+        mappings.count += 1;
+    }
+
     fn remove(&self, number: u64) {
-        let removed = self.mappings.lock().remove(&number);
+        let mut mappings = self.mappings.lock();
+        let removed = mappings.by_number.remove_node(&number);
+        mappings.count -= 1;
+        drop(mappings);
         drop(removed);
     }
 }
 
 impl Show for Arc<List> {
     fn first(&self, number: u64) -> Option<u64> {
-        let mappings = self.mappings.lock();
-        mappings
-            .cursor_lower_bound(&number)
-            .map(|cursor| *cursor.current().0)
+        self.at_or_after(number).map(|(number, _)| number)
     }
 
     fn show(&self, number: u64, seq: &SeqFile) {
-        let stand_ins = self.mappings.lock().get(&number).cloned();
+        let stand_ins = self.mappings.lock().by_number.get(&number).cloned();
         if let Some(stand_ins) = stand_ins {
             seq_print!(seq, "{}\n", stand_ins.for_debugfs());
         }
@@ -115,8 +152,8 @@ impl Registry {
             )
         };
         let (in_all, in_opened) = (node(stand_ins.clone())?, node(stand_ins.clone())?);
-        self.all.mappings.lock().insert(in_all);
-        opened.mappings.lock().insert(in_opened);
+        self.all.insert(in_all);
+        opened.insert(in_opened);
         Ok(Listed {
             number,
             all: self.all.clone(),

@@ -121,10 +121,11 @@ fn open_fdinfo() -> Option<OwnedFd> {
     open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Calls `f` for every mapping.
-pub fn for_each(mut f: impl FnMut(&Entry)) {
+/// Calls `f` for every mapping that the kernel tells of. Returns how many others there are.
+pub fn for_each(mut f: impl FnMut(&Entry)) -> u64 {
+    let mut more = 0;
     let Some(info) = open_fdinfo() else {
-        return;
+        return more;
     };
     // Longer than a line.
     let mut buffer = [0; 1024];
@@ -139,8 +140,11 @@ pub fn for_each(mut f: impl FnMut(&Entry)) {
             let Some(len) = rest.iter().position(|&byte| byte == b'\n') else {
                 break;
             };
-            if let Some(entry) = rest.get(..len).and_then(Entry::parse) {
+            let line = rest.get(..len).unwrap_or_default();
+            if let Some(entry) = Entry::parse(line) {
                 f(&entry);
+            } else if let Some(count) = line.strip_prefix(b"nosigbus_more:\t") {
+                more = number(count, 10).unwrap_or(0);
             }
             start += len + 1;
         }
@@ -148,4 +152,5 @@ pub fn for_each(mut f: impl FnMut(&Entry)) {
         filled -= start;
     }
     close(info);
+    more
 }

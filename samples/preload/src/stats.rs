@@ -310,7 +310,15 @@ fn tell() -> usize {
         let known = unsafe { &*slot.known.get() };
         tell(&known.entry, known.path);
     }
-    fdinfo::for_each(|entry| tell(entry, None));
+    let untold = fdinfo::for_each(|entry| tell(entry, None));
+    if untold != 0 {
+        say(b"", |text| {
+            write!(
+                text,
+                "{untold} more, which may have lost pages: the kernel does not say"
+            )
+        });
+    }
     let more = MORE.load(Relaxed);
     if more != 0 {
         say(b"", |text| {
