@@ -6,6 +6,7 @@
 #include <linux/mman.h>
 #include <linux/mm.h>
 #include <linux/nosigbus.h>
+#include <linux/pagemap.h>
 #include <linux/statfs.h>
 #include <linux/vmalloc.h>
 

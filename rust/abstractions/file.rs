@@ -251,6 +251,15 @@ impl MappedFile<'_> {
         self.inode().i_size()
     }
 
+    /// Has fsync(2) and msync(2) of each descriptor of the file fail once with `errno`, as after a page
+    /// could not be written back, where the file system looks for that
+    /// (`file_check_and_advance_wb_err()`). syncfs(2) does not: there was nothing that the file system
+    /// was to write.
+    pub(crate) fn report_to_fsync(&self, errno: u32) {
+        // SAFETY: The address space of an open file is valid. An errno fits in an int.
+        unsafe { bindings::__filemap_set_wb_err(self.address_space(), -(errno as i32)) };
+    }
+
     /// Has modifications through a file of memfd_create(2) reported, which they are not by default
     /// (`alloc_file_pseudo()`). Files that are opened so on purpose, as those that fanotify hands
     /// out, stay as they are.

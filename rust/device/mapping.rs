@@ -210,6 +210,9 @@ impl Mapping {
         }
         self.stand_ins.record(pgoff, error);
         self.stand_ins.count_error(pgoff);
+        // What is written to the page from now on does not reach the file. Whoever has such a mapping may
+        // write to the file, and so have its writeback fail anyway.
+        file.report_to_fsync(error.errno);
         Some(FaultResult::again())
     }
 }

@@ -95,6 +95,14 @@ static bool meets(const struct subject *s, enum how how)
 	return how == WRITE ? s->class != SHARED_READ : !causes[s->cause].refuses_writes;
 }
 
+/* What fsync(2) and msync(2) fail with; 0 where the file system does not look for errors. */
+static int told_by_fsync(const struct subject *s)
+{
+	bool looks = causes[s->cause].on != SMALL_TMPFS && causes[s->cause].on != QUOTA_TMPFS;
+
+	return s->class == SHARED_WRITE && looks ? causes[s->cause].error : 0;
+}
+
 /* The simplest access that does. */
 static enum how simplest(const struct subject *s)
 {
@@ -564,7 +572,7 @@ TEST_F_TIMEOUT(recorded, does_not_touch_the_file, HARNESS_SECONDS)
 			if (s->class != SHARED_READ)
 				EXPECT_EQ(access_page(s, i, WRITE), 0);
 		}
-		ASSERT_EQ(msync(s->addr, s->len, MS_SYNC), 0);
+		EXPECT_EQ(msync(s->addr, s->len, MS_SYNC) ? errno : 0, round ? 0 : told_by_fsync(s));
 		ASSERT_EQ(madvise(page_at(s, 3), 2 * s->page, MADV_DONTNEED), 0);
 	}
 	ASSERT_EQ(fstat(s->fd, &after), 0);
@@ -893,6 +901,52 @@ TEST_F_TIMEOUT(recorded, is_asked_again_or_kept, HARNESS_SECONDS)
 	EXPECT_EQ(differs(page_at(s, 3), NEW, s->page), 0);
 }
 
+static int another_descriptor(const struct subject *s)
+{
+	uid_t user = geteuid();
+	int fd;
+
+	/* /proc/self/fd is root's once the user has changed. */
+	if (seteuid(0))
+		return -1;
+	fd = open_again(causes[s->cause].on, s->fd, O_RDONLY);
+	return seteuid(user) ? -1 : fd;
+}
+
+/* Each descriptor that was there tells of each error once; a page that is kept has only one. */
+TEST_F_TIMEOUT(kept, fsync_tells_once, HARNESS_SECONDS)
+{
+	struct subject *s = &self->s;
+	enum how how = simplest(s);
+	int other = another_descriptor(s), later;
+
+	ASSERT_GE(other, 0);
+	EXPECT_EQ(fsync(s->fd), 0);
+	HIT(3, how);
+	EXPECT_EQ(msync(s->addr, s->len, MS_SYNC) ? errno : 0, told_by_fsync(s));
+	EXPECT_EQ(msync(s->addr, s->len, MS_SYNC), 0);
+	EXPECT_EQ(fsync(s->fd), 0);
+	HIT(6, WRITE);
+	EXPECT_EQ(fsync(s->fd) ? errno : 0, told_by_fsync(s));
+	EXPECT_EQ(fdatasync(s->fd), 0);
+	later = another_descriptor(s);
+	EXPECT_EQ(fsync(later), 0);
+	EXPECT_EQ(fsync(other) ? errno : 0, told_by_fsync(s));
+	EXPECT_EQ(fsync(other), 0);
+
+	/* Neither of these is an error. */
+	EXPECT_EQ(write_byte(page_at(s, 6) + MARK_AT, MARK), 0);
+	ASSERT_EQ(madvise(s->addr, s->len, MADV_DONTNEED), 0);
+	EXPECT_EQ(read_byte(page_at(s, 6) + MARK_AT), MARK);
+	add_again(s, 1);
+	CLEAR(2);
+	EXPECT_EQ(fsync(s->fd), 0);
+	EXPECT_EQ(fsync(other), 0);
+	EXPECT_EQ(fsync(later), 0);
+	close(other);
+	close(later);
+}
+
 /* Whatever takes it out of the page tables, it stays; neighbours do not bring the file's. */
 TEST_F_TIMEOUT(kept, stays_until_cleared, HARNESS_SECONDS)
 {
@@ -926,7 +980,7 @@ TEST_F_TIMEOUT(kept, stays_until_cleared, HARNESS_SECONDS)
 	EXPECT_STATUS();
 	ASSERT_EQ(mprotect(s->addr, s->len, PROT_NONE), 0);
 	ASSERT_EQ(mprotect(s->addr, s->len, PROT_READ | PROT_WRITE), 0);
-	ASSERT_EQ(msync(s->addr, s->len, MS_SYNC), 0);
+	EXPECT_EQ(msync(s->addr, s->len, MS_SYNC) ? errno : 0, told_by_fsync(s));
 	ASSERT_EQ(fsync(s->fd), 0);
 	ASSERT_EQ(posix_fadvise(s->fd, 0, 0, POSIX_FADV_DONTNEED), 0);
 	EXPECT_STAND_IN(3, marked);
