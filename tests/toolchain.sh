@@ -49,7 +49,7 @@ TEST_PACKAGES=(
 	# to check them
 	rustfmt rust-clippy shellcheck spin mandoc
 	# to be a guest
-	strace xfsprogs btrfs-progs erofs-utils dmsetup
+	strace xfsprogs btrfs-progs erofs-utils gfs2-utils dmsetup
 	# to be protected there: programs that map files
 	ripgrep b3sum sqlite3 silversearcher-ag
 	# to attack the device there

@@ -107,7 +107,9 @@ take_down() {
 	for dir in "${mounted[@]}"; do
 		unmount "$dir" || busy=1
 	done
-	dmsetup remove nosigbus 2>/dev/null || true
+	for dir in "$NOSIGBUS_FS"/disks/*; do
+		[[ ! -L $dir ]] || dmsetup remove "nosigbus-${dir##*/}" || busy=1
+	done
 	losetup -D
 	rm -rf "$p9"
 	return $busy

@@ -60,15 +60,25 @@ knows_target() {
 	targets=$(dmsetup targets) || fail "dmsetup targets"
 	[[ $'\n'$targets == *$'\n'"$1 "* ]]
 }
-if has_disk_fs ext4-dm ext4 && has ext4-dm "disks that can be told to fail (dm-flakey)" knows_target flakey; then
-	image dm.img 32M true
-	dm_disk=$(losetup -f --show "$images/dm.img")
-	export NOSIGBUS_DISK=$dm_disk
-	must dmsetup create nosigbus --table "0 65536 linear $dm_disk 0"
-	must dmsetup mknodes nosigbus
-	must mkfs.ext4 -q -F -O ^has_journal /dev/mapper/nosigbus
-	mounted_at ext4-dm /dev/mapper/nosigbus
-fi
+# flaky NAME TYPE MKFS...: a file system of that type on such a disk, /dev/mapper/nosigbus-NAME,
+# which is made of $NOSIGBUS_FS/disks/NAME.
+flaky() {
+	local name=$1 type=$2
+	if ! has_disk_fs "$name" "$type" ||
+		! has "$name" "disks that can be told to fail (dm-flakey)" knows_target flakey; then
+		return
+	fi
+	image "$name.img" 32M true
+	ln -s "$(losetup -f --show "$images/$name.img")" "$NOSIGBUS_FS/disks/$name"
+	must dmsetup create "nosigbus-$name" --table "0 65536 linear $NOSIGBUS_FS/disks/$name 0"
+	must dmsetup mknodes "nosigbus-$name"
+	must "${@:3}" "/dev/mapper/nosigbus-$name"
+	mounted_at "$name" -t "$type" "/dev/mapper/nosigbus-$name"
+}
+mkdir "$NOSIGBUS_FS/disks"
+flaky ext4-dm ext4 mkfs.ext4 -q -F -O ^has_journal
+# Whose faults take locks of its own.
+flaky gfs2-dm gfs2 mkfs.gfs2 -q -O -p lock_nolock -j 1 -J 8
 
 # What is no ordinary file, see ioctl_errors.c.
 if has hugetlbfs hugetlbfs knows_fs hugetlbfs; then

@@ -28,14 +28,17 @@ static inline int fill_up(int fd)
 	return fsync(fd) ? -errno : ret == -EIO ? -ENOSPC : ret;
 }
 
-/* Does something to the disk of ext4-dm. */
+/* Of which file system it is that the functions below are about, if it is not this one. */
+static enum backing on_disk = DM_EXT4;
+
+/* Does something to its disk. */
 static inline int device_mapper(unsigned long command, const char *target, const char *params,
 				unsigned int flags)
 {
 	struct {
 		struct dm_ioctl ioctl;
 		struct dm_target_spec spec;
-		char params[128];
+		char params[PATH_MAX + 64];
 	} arg = {
 		.ioctl = {
 			.version = { DM_VERSION_MAJOR },
@@ -44,7 +47,6 @@ static inline int device_mapper(unsigned long command, const char *target, const
 			.target_count = 1,
 			/* What is under way need not be waited for. */
 			.flags = DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG | flags,
-			.name = "nosigbus",
 		},
 		.spec = { .length = 65536 },
 	};
@@ -52,6 +54,7 @@ static inline int device_mapper(unsigned long command, const char *target, const
 
 	if (control < 0)
 		return -1;
+	snprintf(arg.ioctl.name, sizeof(arg.ioctl.name), "nosigbus-%s", backing_name(on_disk));
 	snprintf(arg.spec.target_type, sizeof(arg.spec.target_type), "%s", target);
 	snprintf(arg.params, sizeof(arg.params), "%s", params);
 	ret = ioctl(control, command, &arg);
@@ -59,19 +62,20 @@ static inline int device_mapper(unsigned long command, const char *target, const
 	return ret;
 }
 
-/* Has the disk of ext4-dm answer reads with an error, or again with what is on it. */
+/* Has the disk answer reads with an error, or again with what is on it. */
 static inline int disk_fails(bool fails)
 {
-	const char *disk = getenv("NOSIGBUS_DISK");
-	char params[64];
+	const char *disks = fs_path("disks");
+	char params[PATH_MAX + 64];
 
-	snprintf(params, sizeof(params), "%s 0%s", disk ?: "", fails ? " 0 60 1 error_reads" : "");
+	snprintf(params, sizeof(params), "%s/%s 0%s", disks ?: "", backing_name(on_disk),
+		 fails ? " 0 60 1 error_reads" : "");
 	/* A table is loaded, and taken on when the device goes on. */
 	return device_mapper(DM_TABLE_LOAD, fails ? "flakey" : "linear", params, 0) ?:
 		device_mapper(DM_DEV_SUSPEND, "", "", 0);
 }
 
-/* Has who reads from the disk of ext4-dm wait for it, or go on. */
+/* Has who reads from the disk wait for it, or go on. */
 static inline int disk_waits(bool waits)
 {
 	return device_mapper(DM_DEV_SUSPEND, "", "", waits ? DM_SUSPEND_FLAG : 0);

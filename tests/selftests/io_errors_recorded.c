@@ -37,7 +37,7 @@
 #define SMALL_BLOCK	1024
 
 /* Why the file system fails. */
-enum cause { BAD_DISK, FULL_TMPFS, TMPFS_QUOTA, FULL_EXT4, XFS_QUOTA, IMMUTABLE };
+enum cause { BAD_DISK, BAD_GFS2_DISK, FULL_TMPFS, TMPFS_QUOTA, FULL_EXT4, XFS_QUOTA, IMMUTABLE };
 
 static const struct {
 	enum backing on;
@@ -52,6 +52,8 @@ static const struct {
 	size_t content;
 } causes[] = {
 	[BAD_DISK] = { DM_EXT4, 0, EIO, 0, false, SIZE_MAX },
+	/* The page cannot be read for the errno, without the lock of a cluster that its faults take. */
+	[BAD_GFS2_DISK] = { DM_GFS2, 0, EIO, NOSIGBUS_ERROR_DEDUCED, false, SIZE_MAX },
 	[FULL_TMPFS] = { SMALL_TMPFS, -ENOSPC, ENOSPC, 0, false, 0 },
 	[TMPFS_QUOTA] = { QUOTA_TMPFS, -EDQUOT, EDQUOT, 0, false, 0 },
 	[FULL_EXT4] = { SMALL_EXT4, -ENOSPC, ENOSPC, NOSIGBUS_ERROR_DEDUCED, true, SMALL_BLOCK },
@@ -125,6 +127,8 @@ static bool break_it(struct subject *s)
 	s->broken = true;
 	switch (s->cause) {
 	case BAD_DISK:
+	case BAD_GFS2_DISK:
+		on_disk = causes[s->cause].on;
 		return !disk_fails(true);
 	case IMMUTABLE:
 		return !set_immutable(s->fd, true);
@@ -140,6 +144,8 @@ static bool mend(struct subject *s)
 	s->broken = false;
 	switch (s->cause) {
 	case BAD_DISK:
+	case BAD_GFS2_DISK:
+		on_disk = causes[s->cause].on;
 		return !disk_fails(false);
 	case IMMUTABLE:
 		return !set_immutable(s->fd, false);
@@ -170,7 +176,7 @@ static bool new_content(struct subject *s)
 	if (fsync(s->fd))
 		return false;
 	/* Before anything can map what is in the page cache around the page that it touches. */
-	return s->cause != BAD_DISK || make_all_cold(s->fd);
+	return (s->cause != BAD_DISK && s->cause != BAD_GFS2_DISK) || make_all_cold(s->fd);
 }
 
 static void set_up_recording(struct __test_metadata *_metadata, struct subject *s)
@@ -219,6 +225,8 @@ FIXTURE_VARIANT(recorded) {
 FIXTURE_VARIANT_ADD(recorded, eio_private) { BAD_DISK, PRIVATE };
 FIXTURE_VARIANT_ADD(recorded, eio_shared_read) { BAD_DISK, SHARED_READ };
 FIXTURE_VARIANT_ADD(recorded, eio_shared_write) { BAD_DISK, SHARED_WRITE };
+FIXTURE_VARIANT_ADD(recorded, eio_gfs2_private) { BAD_GFS2_DISK, PRIVATE };
+FIXTURE_VARIANT_ADD(recorded, eio_gfs2_shared_read) { BAD_GFS2_DISK, SHARED_READ };
 FIXTURE_VARIANT_ADD(recorded, enospc_tmpfs_private) { FULL_TMPFS, PRIVATE };
 FIXTURE_VARIANT_ADD(recorded, enospc_tmpfs_shared_read) { FULL_TMPFS, SHARED_READ };
 FIXTURE_VARIANT_ADD(recorded, enospc_tmpfs_shared_write) { FULL_TMPFS, SHARED_WRITE };

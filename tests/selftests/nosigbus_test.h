@@ -169,7 +169,7 @@ enum backing {
 	/* New; there before in the lower layer, and copied up; still in the lower layer. */
 	OVERLAY, OVERLAY_COPIED_UP, OVERLAY_LOWER,
 	/* Made to be filled; with a quota for each user; on a disk that can be told to fail. */
-	SMALL_TMPFS, SMALL_EXT4, QUOTA_TMPFS, DM_EXT4,
+	SMALL_TMPFS, SMALL_EXT4, QUOTA_TMPFS, DM_EXT4, DM_GFS2,
 };
 
 #define BACKING_DIR_OVERLAY	"overlay"
@@ -184,6 +184,7 @@ static inline const char *backing_name(enum backing backing)
 		[OVERLAY] = BACKING_DIR_OVERLAY, [OVERLAY_COPIED_UP] = BACKING_DIR_OVERLAY,
 		[OVERLAY_LOWER] = BACKING_DIR_OVERLAY, [SMALL_TMPFS] = "tmpfs-small",
 		[SMALL_EXT4] = "ext4-small", [QUOTA_TMPFS] = "tmpfs-quota", [DM_EXT4] = "ext4-dm",
+		[DM_GFS2] = "gfs2-dm",
 	};
 
 	return names[backing];
