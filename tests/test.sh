@@ -138,7 +138,7 @@ on_host() {
 
 # amounts WHEN KERNEL: prints variables that say how much the tests do there; who calls make may
 # have set them. Of the failures that can be injected make test has every 24th, each day others;
-# test_all has them all. The full kernel has growth between all sizes on all file systems.
+# test_all has them all.
 amounts() {
 	local calls=100000 stride=24
 	[[ $2 != debug ]] || calls=25000
@@ -146,7 +146,6 @@ amounts() {
 	printf '%s\n' "FUZZ_CALLS=${FUZZ_CALLS-$calls}" "FAILURES_STRIDE=${FAILURES_STRIDE-$stride}" \
 		"FAILURES_OFFSET=${FAILURES_OFFSET-$((10#$(date +%j) % stride))}" \
 		"STRESS_SECONDS=${STRESS_SECONDS-60}"
-	[[ $2 != full ]] || echo "GROWTH_SIZES=all"
 }
 
 # in_guest WHEN KERNEL: all that is run there, in one guest. boot.sh fails if a command did,
