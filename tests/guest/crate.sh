@@ -70,7 +70,7 @@ linker_writes_all() {
 linker_says_that_the_disk_is_full() {
 	small_tmpfs
 	run 1 "$work/linker" "$small/output" $((17 * PAGE))
-	says "linker: ENOSPC: No space left on device \(os error 28\), at byte $((16 * PAGE)) of the file"
+	says "linker: the page at byte $((16 * PAGE)) of the file: No space left on device \(os error 28\)"
 }
 
 existing_counts_lines() {

@@ -29,13 +29,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         output.write_at(offset, &[b'x'; 4096][..4096.min(len - offset)])?;
     }
 
-    let status = output.close()?;
-    if let Some(error) = status.error {
-        return Err(error.into());
-    }
-    if status.shadow_pages_held > 0 {
-        return Err("somebody has cut the file off".into());
-    }
+    // The disk is full, or somebody has cut the file off.
+    output.close()?;
     // What fails only when it is written back.
     file.sync_all()?;
     Ok(())

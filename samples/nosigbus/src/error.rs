@@ -2,6 +2,7 @@
 
 //! What can go wrong, and what to do about it.
 
+use crate::RecordedError;
 use rustix::io::Errno;
 use std::{borrow::Cow, fmt, io};
 
@@ -53,6 +54,11 @@ pub enum ErrorKind {
     OutOfBounds,
     /// The mapping is not writable.
     ReadOnly,
+    /// The file was shorter than the mapping when it was accessed. What it lacked was read as zeros,
+    /// and what was written there may not be in it.
+    CutOff,
+    /// The file system has failed, and with it what was read or written: [`Error::errno`] says why.
+    Failed,
     /// Anything else; see [`Error::errno`].
     Other,
 }
@@ -75,6 +81,28 @@ impl Error {
     /// An errno that is not expected, or speaks for itself.
     pub(crate) fn other(action: &'static str, errno: Errno) -> Self {
         Self::new(ErrorKind::Other, action, errno, "")
+    }
+
+    /// What a mapping with stand-ins cannot be relied on for.
+    pub(crate) fn stood_in(error: Option<RecordedError>) -> Self {
+        match error {
+            Some(error) => Self::new(
+                ErrorKind::Failed,
+                format!("the page at byte {} of the file", error.offset),
+                Errno::from_raw_os_error(error.errno),
+                if error.deduced {
+                    "or perhaps another error: what was written there is not in the file"
+                } else {
+                    "what was written there is not in the file"
+                },
+            ),
+            None => Self::new(
+                ErrorKind::CutOff,
+                "the file was shorter than its mapping",
+                None,
+                "what it lacked was read as zeros, and what was written there may not be in it",
+            ),
+        }
     }
 
     pub(crate) fn with_advice(self, advice: impl Into<Cow<'static, str>>) -> Self {
@@ -119,6 +147,7 @@ impl From<Error> for io::Error {
             None => match error.kind {
                 ErrorKind::Unsupported => io::ErrorKind::Unsupported,
                 ErrorKind::ReadOnly => io::ErrorKind::PermissionDenied,
+                ErrorKind::CutOff => io::ErrorKind::UnexpectedEof,
                 _ => io::ErrorKind::InvalidInput,
             },
         };

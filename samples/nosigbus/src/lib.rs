@@ -113,6 +113,7 @@ pub struct Query {
 /// What has become of a mapping since it was opted in: of all its parts and copies (mremap, fork)
 /// together. A page that is mapped again counts again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it may tell of an error, or that the file was cut off"]
 #[non_exhaustive]
 pub struct Status {
     /// How it was opted in.
@@ -140,6 +141,24 @@ impl Status {
         [self.private_pages, self.shadow_pages]
             .iter()
             .fold(self.zero_pages, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Whether all that was read was the file's, and all that was written has gone to it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Failed`] if an error is recorded, [`ErrorKind::CutOff`] if there were stand-ins,
+    /// even if the file has grown over them since: what was written to them is gone then.
+    pub fn check(&self) -> Result<()> {
+        self.check_since(0)
+    }
+
+    /// As [`Self::check`], but the first `known` stand-ins do not count.
+    pub(crate) fn check_since(&self, known: u64) -> Result<()> {
+        if self.error.is_some() || self.stand_ins() > known {
+            return Err(Error::stood_in(self.error));
+        }
+        Ok(())
     }
 }
 

@@ -7,12 +7,12 @@ use rustix::{
     fd::{AsFd, BorrowedFd},
     fs::{FileType, fstat, fstatfs},
     io::Errno,
-    mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+    mm::{MapFlags, MsyncFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap},
     param::page_size,
 };
 use std::{
     ptr, slice,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 const WORD: usize = size_of::<usize>();
@@ -75,8 +75,9 @@ impl<'a> MapOptions<'a> {
     }
 
     /// Whether an I/O error inside the file, where the file system cannot read a page or has no
-    /// space for one, is recorded instead of raising SIGBUS. [`Mapping::status`] and
-    /// [`Mapping::close`] tell of it.
+    /// space for one, is recorded instead of raising SIGBUS. [`Mapping::status`], [`Mapping::sync`]
+    /// and [`Mapping::close`] tell of it. If a writable shared mapping is dropped without `close`,
+    /// and something is lost, that is said on stderr.
     ///
     /// ```no_run
     /// # fn link(output: &nosigbus::Mapping) -> std::io::Result<()> { Ok(()) }
@@ -86,9 +87,7 @@ impl<'a> MapOptions<'a> {
     /// let options = nosigbus::MapOptions::new(len).write(true);
     /// let output = options.record_errors(true).map(&device, &file)?;
     /// link(&output)?;
-    /// if let Some(error) = output.close()?.error {
-    ///     return Err(error.into()); // "No space left on device", and where
-    /// }
+    /// output.close()?; // "No space left on device", and where; or the file was cut off
     /// file.sync_all()?; // what fails only now is told here, as ever
     /// # Ok(())
     /// # }
@@ -127,15 +126,18 @@ impl<'a> MapOptions<'a> {
     }
 
     fn opt_in(&self, device: &Device, area: Area) -> Result<Mapping> {
-        let mapping = Mapping {
+        let mut mapping = Mapping {
             area,
             len: self.len,
             write: self.write,
             device: device.clone(),
+            known: AtomicU64::new(0),
+            must_not_lose: false,
         };
         let mut flags = Flags::empty();
         flags.set(Flags::RECORD_ERRORS, self.record_errors);
         device.enable_explained(mapping.as_mapping(), flags, self.event)?;
+        mapping.must_not_lose = self.record_errors && self.write && !self.private;
         Ok(mapping)
     }
 
@@ -308,6 +310,10 @@ pub struct Mapping {
     len: usize,
     write: bool,
     device: Device,
+    /// How many stand-ins [`Self::clear_error`] has told of.
+    known: AtomicU64,
+    /// Whether it is to be said if it is dropped and something is lost.
+    must_not_lose: bool,
 }
 
 // SAFETY: Memory can be accessed and unmapped by any thread.
@@ -399,15 +405,40 @@ impl Mapping {
     /// Tells as [`status`](Self::status) does, and then forgets the error, and drops what stands in
     /// for pages of the file because of errors, with what was written to it: the next access to
     /// each of them asks the file system again. Private pages stay.
+    ///
+    /// What this has told of, [`sync`](Self::sync) and [`close`](Self::close) do not tell again.
     pub fn clear_error(&self) -> Result<Status> {
         // SAFETY: No code relies on the content, see "Why this is safe".
-        unsafe { self.device.clear_error(self.as_ptr()) }
+        let status = unsafe { self.device.clear_error(self.as_ptr()) }?;
+        self.known.store(status.stand_ins(), Relaxed);
+        Ok(status)
     }
 
-    /// Unmaps it, and tells what had become of it by then: whether all that was written has reached
-    /// the file. Nobody can access it between the two.
-    pub fn close(self) -> Result<Status> {
-        self.status()
+    /// Has the file system write back what was written (`msync` with `MS_SYNC`), and checks that
+    /// all of it has gone to the file.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Self::close), and [`ErrorKind::Other`] with the errno of `msync`.
+    pub fn sync(&self) -> Result<()> {
+        // SAFETY: It is mapped, and its content does not change.
+        let written = unsafe { msync(self.as_ptr().cast(), self.len, MsyncFlags::SYNC) };
+        // This says where.
+        self.status()?.check_since(self.known.load(Relaxed))?;
+        written.map_err(|errno| Error::other("msync", errno))
+    }
+
+    /// Unmaps it, and checks that all that was read was the file's, and that all that was written
+    /// has gone to it. Nobody can access it between the two.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Failed`] if the file system has failed ([`MapOptions::record_errors`]),
+    /// [`ErrorKind::CutOff`] if the file was too short at any time, also if it has grown since. It
+    /// is unmapped then as well.
+    pub fn close(mut self) -> Result<()> {
+        self.must_not_lose = false;
+        self.status()?.check_since(self.known.load(Relaxed))
     }
 
     fn check(&self, action: &str, offset: usize, len: usize) -> Result<()> {
@@ -434,6 +465,18 @@ impl Mapping {
     /// The words from that on which has the byte at `offset`, and where in it the byte is.
     fn words_from(&self, offset: usize) -> (&[AtomicUsize], usize) {
         (&self.words()[offset / WORD..], offset % WORD)
+    }
+}
+
+/// See [`MapOptions::record_errors`].
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.must_not_lose {
+            let known = self.known.load(Relaxed);
+            if let Err(error) = self.status().and_then(|status| status.check_since(known)) {
+                eprintln!("nosigbus: a mapping is dropped: {error}");
+            }
+        }
     }
 }
 

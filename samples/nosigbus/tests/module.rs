@@ -234,8 +234,12 @@ fn drop_and_close_unmap() {
 
     let mapping = device().map(&file, pages(1) + 1).unwrap();
     read(&mapping, pages(1), 1);
-    assert_eq!(mapping.close().unwrap().zero_pages, 1);
+    assert_eq!(mapping.close().unwrap_err().kind(), ErrorKind::CutOff);
     assert_eq!(maps_of("unmapped").len(), 0);
+
+    let mapping = device().map(&file, pages(1) + 1).unwrap();
+    assert_eq!(read(&mapping, 9, 2), [1, 0]);
+    mapping.close().unwrap();
 }
 
 /// Whether epoll says that a file descriptor is readable.
@@ -342,6 +346,11 @@ fn a_full_disk_is_an_error() {
     assert_eq!(status.flags, Flags::RECORD_ERRORS | Flags::EVENTFD);
     assert!(error.to_string().starts_with("ENOSPC: "), "{error}");
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::StorageFull);
+    for error in [status.check().unwrap_err(), output.sync().unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Failed);
+        assert_eq!(error.errno(), Some(Errno::NOSPC.raw_os_error()));
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::StorageFull);
+    }
     // They hold what was written, and the file does not.
     assert_eq!(read(&output, pages(size) - 1, 1), [size as u8]);
     let mut last = [1];
@@ -355,9 +364,34 @@ fn a_full_disk_is_an_error() {
     assert!(output.clear_error().unwrap().error.is_some());
     output.write_at(pages(11), &vec![99; pages(1)]).unwrap();
     assert_eq!(content_of(&file)[pages(11)..], vec![99; pages(1)]);
-    let status = output.close().unwrap();
-    assert_eq!(status.error, None);
+    assert_eq!(output.status().unwrap().error, None);
+    output.close().unwrap();
     fs::remove_file(directory.join("output")).unwrap();
+}
+
+/// The file is cut off between the stores and the end, and has all its pages again by then.
+#[test]
+fn stores_that_are_gone_are_told() {
+    for record_errors in [false, true] {
+        let file = memfd("regrown", &vec![1; pages(4)]);
+        let output = MapOptions::new(pages(4))
+            .write(true)
+            .record_errors(record_errors)
+            .map(&device(), &file)
+            .unwrap();
+        output.write_at(0, &vec![2; pages(4)]).unwrap();
+        output.sync().unwrap();
+        file.set_len(pages(1) as u64).unwrap();
+        output.write_at(pages(2), &[3]).unwrap();
+        file.set_len(pages(4) as u64).unwrap();
+        assert_eq!(read(&output, pages(2), 1), [0]);
+        let status = output.status().unwrap();
+        assert_eq!((status.shadow_pages_held, status.given_back), (0, 1));
+        assert_eq!(status.check().unwrap_err().kind(), ErrorKind::CutOff);
+        assert_eq!(output.sync().unwrap_err().kind(), ErrorKind::CutOff);
+        let error = output.close().unwrap_err();
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::UnexpectedEof);
+    }
 }
 
 /// Against a copy in ordinary memory, at all places in a word, and across pages.
@@ -751,7 +785,7 @@ fn threads_copy_while_the_file_changes_size() {
                     shared.write_at(start, &vec![1; pages(15)]).unwrap();
                     let bytes = read(read_only, 0, pages(16));
                     assert!(bytes.iter().all(|&byte| byte <= 1));
-                    shared.status().unwrap();
+                    let _ = shared.status().unwrap();
                     copies += 1;
                 }
             });
@@ -764,9 +798,11 @@ fn threads_copy_while_the_file_changes_size() {
     // Whatever was written to stand-ins, there is none left of a file that has all of its pages.
     file.write_all_at(&vec![2; pages(16)], 0).unwrap();
     assert_eq!(read(&shared, 0, pages(16)), vec![2; pages(16)]);
-    let status = shared.close().unwrap();
-    assert_eq!(status.shadow_pages_held, 0);
-    assert!(read_only.close().unwrap().zero_pages > 0);
+    assert_eq!(shared.status().unwrap().shadow_pages_held, 0);
+    assert!(read_only.status().unwrap().zero_pages > 0);
+    for mapping in [shared, read_only] {
+        assert_eq!(mapping.close().unwrap_err().kind(), ErrorKind::CutOff);
+    }
 }
 
 /// Two that continue each other, at the same time, many times.

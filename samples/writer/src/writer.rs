@@ -8,7 +8,7 @@ use crate::{
     temporary::Temporary,
 };
 use anyhow::{Context, Result, bail};
-use nosigbus::{Device, MapOptions, Status};
+use nosigbus::{Device, MapOptions};
 use rustix::param::page_size;
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
@@ -56,7 +56,11 @@ impl Output for nosigbus::Mapping {
 }
 
 /// Whether all that was stored through the mapping has gone into the file.
-fn check(status: &Status, size: usize) -> Result<()> {
+fn check(output: nosigbus::Mapping, size: usize) -> Result<()> {
+    let status = output.status()?;
+    let Err(error) = output.close() else {
+        return Ok(());
+    };
     let missing = format!(
         "{} of {} pages are missing",
         status.shadow_pages_held,
@@ -64,8 +68,7 @@ fn check(status: &Status, size: usize) -> Result<()> {
     );
     match status.error {
         Some(error) => bail!("{error}; {missing}"),
-        None if status.shadow_pages_held > 0 => bail!("somebody has cut the file off; {missing}"),
-        None => Ok(()),
+        None => bail!("{error}; {missing}"),
     }
 }
 
@@ -81,7 +84,7 @@ fn write_recorded(file: &File, size: usize, seed: u64) -> Result<()> {
         .record_errors(true)
         .map(&Device::open()?, file)?;
     image::write(&mut output, size, seed)?;
-    check(&output.close()?, size)
+    check(output, size)
 }
 
 /// Writes `size` bytes to `path`, all or nothing.
