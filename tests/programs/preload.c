@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -422,6 +423,28 @@ static void own_handler(void)
 		for (int i = 0; i < 4096; i++)
 			store(full + i * page, 1);
 	must(handled == (strcmp(argument, "recorded") ? 2 : 1));
+}
+
+/* Each error is told once, where the file system does not tell of any. */
+static void syncs(void)
+{
+	int sparse = file_of(0), other = file_of(1);
+	char *full;
+
+	must(!ftruncate(sparse, 4096 * page));
+	full = map_file(sparse, 4096, PROT_READ | PROT_WRITE);
+	must(!msync(full, 4096 * page, MS_SYNC));
+	for (int i = 0; i < 4095; i++)
+		store(full + i * page, 1);
+	errno = 0;
+	must(fsync(other) == 0 && errno == 0);
+	must(msync(full, 4096 * page, MS_SYNC) == -1 && errno == ENOSPC);
+	must(!msync(full, 4096 * page, MS_SYNC));
+	must(!fsync(sparse));
+	store(full + 4095 * page, 1);
+	must(fdatasync(sparse) == -1 && errno == ENOSPC);
+	must(!fsync(sparse));
+	must(fsync(-1) == -1 && errno == EBADF);
 }
 
 static void closes_all(void)
@@ -910,6 +933,23 @@ static void waits(void)
 	must(read(STDIN_FILENO, &byte, 1) == 0);
 }
 
+static void waits_with_hostile_names(void)
+{
+	int fd = memfd_create("\xff\x1b[31m\npid=1 range=0-1", MFD_CLOEXEC);
+	char byte;
+
+	must(!prctl(PR_SET_NAME, "x pid=1 \"\\"));
+	load(map_at(NULL, fd, 1, PROT_READ, MAP_SHARED));
+	puts("mapped");
+	fflush(stdout);
+	must(read(STDIN_FILENO, &byte, 1) == 0);
+}
+
+static void stats_of_hostile_name(void)
+{
+	load(lost("new\nline\x1b[2J", 1, PROT_READ, MAP_SHARED));
+}
+
 static const struct {
 	const char *name;
 	void (*function)(void);
@@ -925,6 +965,7 @@ static const struct {
 	{ "forks", forks },
 	{ "threads_and_signals", threads_and_signals },
 	{ "own_handler", own_handler },
+	{ "syncs", syncs },
 	{ "closes_all", closes_all },
 	{ "few_descriptors", few_descriptors },
 	{ "grows", grows },
@@ -939,6 +980,8 @@ static const struct {
 	{ "stats_of_threads", stats_of_threads },
 	{ "stats_of_one_file", stats_of_one_file },
 	{ "stats_of_many_at_once", stats_of_many_at_once },
+	{ "stats_of_hostile_name", stats_of_hostile_name },
+	{ "waits_with_hostile_names", waits_with_hostile_names },
 	{ "stats_of_renamed", stats_of_renamed },
 	{ "stats_at_end", stats_at_end },
 	{ "waits", waits },

@@ -10,6 +10,7 @@
 mod elf;
 mod run;
 mod status;
+mod text;
 
 use lexopt::prelude::*;
 use std::{
@@ -19,7 +20,7 @@ use std::{
 
 const USAGE: &str = "\
 usage: nosigbus run [--record-errors] [--stats] [--if-available] [--] PROGRAM [ARGUMENT...]
-       nosigbus status PID
+       nosigbus status [--json] [PID]
 
 run: runs PROGRAM with every mapping of a file that it makes opted in, so that
 an access past end-of-file does not kill it by SIGBUS. What PROGRAM runs in turn
@@ -28,14 +29,18 @@ is run so as well.
   --stats          says at exit, on stderr, which files had lost pages
   --if-available   runs PROGRAM all the same if it cannot be protected
 
-status: shows the opted-in mappings of a process.";
+status: shows the opted-in mappings of a process, or of all.
+  --json           for programs";
 
-/// Of this command itself, where it does not become another program.
-const FAILED: c_int = 1;
+/// Of this command itself, where it was to become another program, or does not know what to do: as
+/// env(1) and timeout(1) have it, so that it is not taken for the program's.
+const FAILED: c_int = 125;
+/// Of `status`.
+const NO_STATUS: c_int = 1;
 
 enum Command {
     Run(run::Options),
-    Status(u32),
+    Status { pid: Option<u32>, json: bool },
     Print(String),
 }
 
@@ -75,16 +80,38 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
 }
 
 fn parse_status(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let mut pid = None;
+    let (mut pid, mut json) = (None, false);
     while let Some(arg) = parser.next()? {
         match arg {
+            Long("json") => json = true,
             Long("help") | Short('h') => return Ok(Command::Print(USAGE.into())),
             Value(value) if pid.is_none() => pid = Some(value.parse()?),
             _ => return Err(arg.unexpected()),
         }
     }
-    pid.map(Command::Status)
-        .ok_or("status: a PID is missing".into())
+    Ok(Command::Status { pid, json })
+}
+
+fn status(pid: Option<u32>, json: bool) -> anyhow::Result<String> {
+    let mappings = match pid {
+        Some(pid) => status::of_process(pid)?,
+        None => {
+            let (mappings, denied) = status::of_all()?;
+            if denied > 0 {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "nosigbus: {denied} processes are other users', or protect themselves: ask as root"
+                );
+            }
+            mappings
+        }
+    };
+    Ok(if json {
+        let mappings: Vec<_> = mappings.iter().map(status::Mapping::to_json).collect();
+        serde_json::to_string_pretty(&mappings)? + "\n"
+    } else {
+        status::table(&mappings, pid.is_none())
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -105,9 +132,12 @@ pub extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
                 status
             }
         },
-        Ok(Command::Status(pid)) => match status::table(pid) {
-            Ok(table) => printed(&table),
-            Err(error) => failed(&format!("{error:#}")),
+        Ok(Command::Status { pid, json }) => match status(pid, json) {
+            Ok(text) => printed(&text),
+            Err(error) => {
+                failed(&format!("{error:#}"));
+                NO_STATUS
+            }
         },
         Ok(Command::Print(text)) => printed(&format!("{text}\n")),
         Err(error) => failed(&format!("{error}\n{USAGE}")),

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! `nosigbus status`.
+//!
+//! File names and names of processes are whatever their owners want them to be, and who asks may be
+//! root, at a terminal: they are read as bytes, and escaped before they are shown.
 
+use crate::text::{escaped, unmangled, words};
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     fmt::Write,
@@ -15,23 +20,19 @@ const DEVICE: &str = "/dev/nosigbus";
 const ALL_MAPPINGS: &str = "/sys/kernel/debug/nosigbus/mappings";
 
 /// A line of fdinfo or of debugfs, as nosigbus(4) describes them: names and values.
-struct Line<'a>(HashMap<&'a str, &'a str>);
+struct Line<'a>(HashMap<&'a [u8], &'a [u8]>);
 
 impl<'a> Line<'a> {
-    fn parse(line: &'a str) -> Self {
-        Self(
-            line.split_whitespace()
-                .filter_map(|word| word.split_once('='))
-                .collect(),
-        )
+    fn parse(line: &'a [u8]) -> Self {
+        Self(words(line).collect())
     }
 
-    fn text(&self, name: &str) -> &'a str {
-        self.0.get(name).copied().unwrap_or("?")
+    fn text(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.0.get(name.as_bytes())?).ok()
     }
 
-    fn number(&self, name: &str) -> u64 {
-        self.text(name).parse().unwrap_or(0)
+    fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
     }
 }
 
@@ -41,18 +42,18 @@ struct Vma {
     offset: u64,
     len: u64,
     file: String,
-    path: String,
+    path: Vec<u8>,
 }
 
 /// The opted-in VMAs in /proc/PID/smaps, which are known by their flags.
-fn opted_in_vmas(smaps: &str) -> Vec<Vma> {
+fn opted_in_vmas(smaps: &[u8]) -> Vec<Vma> {
     let mut vmas = Vec::new();
     let mut last = None;
-    for line in smaps.lines() {
-        match line.strip_prefix("VmFlags:") {
+    for line in smaps.split(|&byte| byte == b'\n') {
+        match line.strip_prefix(b"VmFlags:") {
             Some(flags) => {
-                let has = |flag| flags.split_whitespace().any(|word| word == flag);
-                if has("mm") && has("gu") {
+                let has = |flag: &[u8]| flags.split(|&byte| byte == b' ').any(|word| word == flag);
+                if has(b"mm") && has(b"gu") {
                     vmas.extend(last.take());
                 }
             }
@@ -63,13 +64,9 @@ fn opted_in_vmas(smaps: &str) -> Vec<Vma> {
 }
 
 /// A line as in /proc/PID/maps.
-fn vma(line: &str) -> Option<Vma> {
-    let mut rest = line;
-    let mut word = || {
-        let (word, after) = rest.split_once(' ')?;
-        rest = after;
-        Some(word)
-    };
+fn vma(line: &[u8]) -> Option<Vma> {
+    let mut parts = line.splitn(6, |&byte| byte == b' ');
+    let mut word = || std::str::from_utf8(parts.next()?).ok();
     let (range, _flags, offset, device, inode) = (word()?, word()?, word()?, word()?, word()?);
     let (start, end) = range.split_once('-')?;
     let hex = |text| u64::from_str_radix(text, 16).ok();
@@ -78,18 +75,18 @@ fn vma(line: &str) -> Option<Vma> {
         offset: hex(offset)?,
         len: hex(end)?.checked_sub(hex(start)?)?,
         file: format!("{device}:{inode}"),
-        path: rest.trim_start().into(),
+        path: unmangled(parts.next().unwrap_or_default().trim_ascii_start()),
     })
 }
 
 /// The file descriptors of the device.
-fn devices(process: &Path) -> io::Result<Vec<String>> {
+fn devices(process: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(process.join("fd"))? {
         let entry = entry?;
         // It may be closed by now.
         if fs::read_link(entry.path()).is_ok_and(|target| target == Path::new(DEVICE)) {
-            found.push(entry.file_name().to_string_lossy().into_owned());
+            found.push(process.join("fdinfo").join(entry.file_name()));
         }
     }
     Ok(found)
@@ -97,111 +94,205 @@ fn devices(process: &Path) -> io::Result<Vec<String>> {
 
 /// All lines that may be about mappings of the process. Those of root tell of every one; file
 /// descriptors only of those that were opted in through one that is still open.
-fn lines(process: &Path) -> Result<String> {
-    if let Ok(all) = fs::read_to_string(ALL_MAPPINGS) {
+fn lines(process: &Path) -> io::Result<Vec<u8>> {
+    if let Ok(all) = fs::read(ALL_MAPPINGS) {
         return Ok(all);
     }
-    let mut lines = String::new();
-    for fd in devices(process)? {
-        let info = fs::read_to_string(process.join("fdinfo").join(fd)).unwrap_or_default();
-        for line in info
-            .lines()
-            .filter_map(|line| line.strip_prefix("nosigbus:"))
-        {
-            lines.push_str(line);
-            lines.push('\n');
+    let mut lines = Vec::new();
+    for info in devices(process)? {
+        let info = fs::read(info).unwrap_or_default();
+        for line in info.split(|&byte| byte == b'\n') {
+            if let Some(line) = line.strip_prefix(b"nosigbus:") {
+                lines.extend_from_slice(line);
+                lines.push(b'\n');
+            }
         }
     }
     Ok(lines)
 }
 
-/// What is known of the opted-in mappings of a process.
-pub fn table(pid: u32) -> Result<String> {
+/// What is known of an opted-in VMA. What is not known is left out.
+pub struct Mapping {
+    pid: u32,
+    command: String,
+    range: String,
+    bytes: u64,
+    class: Option<String>,
+    zero_pages: Option<u64>,
+    private_pages: Option<u64>,
+    shadow_pages: Option<u64>,
+    errors: Option<u64>,
+    error: Option<u64>,
+    error_offset: Option<u64>,
+    file: String,
+}
+
+impl Mapping {
+    /// For programs.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "pid": self.pid,
+            "command": self.command,
+            "range": self.range,
+            "bytes": self.bytes,
+            "class": self.class,
+            "zero_pages": self.zero_pages,
+            "private_pages": self.private_pages,
+            "shadow_pages": self.shadow_pages,
+            "errors": self.errors,
+            "error": self.error,
+            "error_offset": self.error_offset,
+            "file": self.file,
+        })
+    }
+}
+
+/// The opted-in mappings of a process.
+fn mappings_of(pid: u32) -> io::Result<Vec<Mapping>> {
     let process = PathBuf::from(format!("/proc/{pid}"));
-    if !process.exists() {
+    let vmas = opted_in_vmas(&fs::read(process.join("smaps"))?);
+    if vmas.is_empty() {
+        return Ok(Vec::new());
+    }
+    let command = fs::read(process.join("comm")).unwrap_or_default();
+    let command = escaped(command.strip_suffix(b"\n").unwrap_or(&command));
+    let lines = lines(&process)?;
+    let lines: Vec<Line<'_>> = lines
+        .split(|&byte| byte == b'\n')
+        .map(Line::parse)
+        .collect();
+    let mut used = Vec::new();
+    let mapping = |vma: Vma| {
+        let index = line_of(&vma, pid, &lines, &used);
+        used.extend(index);
+        let line = index.map(|index| &lines[index]);
+        let number = |name| line.and_then(|line| line.number(name));
+        let error = number("error").filter(|&error| error != 0);
+        Mapping {
+            pid,
+            command: command.clone(),
+            bytes: vma.len,
+            class: line.and_then(|line| line.text("class")).map(String::from),
+            zero_pages: number("zero_pages"),
+            private_pages: number("private_pages"),
+            shadow_pages: number("shadow_pages"),
+            errors: number("errors"),
+            error,
+            error_offset: error.and_then(|_| number("error_offset")),
+            range: vma.range,
+            file: escaped(&vma.path),
+        }
+    };
+    Ok(vmas.into_iter().map(mapping).collect())
+}
+
+/// The opted-in mappings of one process.
+pub fn of_process(pid: u32) -> Result<Vec<Mapping>> {
+    if !Path::new(&format!("/proc/{pid}")).exists() {
         bail!("there is no process {pid}");
     }
-    let denied = || format!("process {pid} is another user's, or protects itself: ask as root");
-    let smaps = fs::read_to_string(process.join("smaps")).with_context(denied)?;
-    let lines = lines(&process).with_context(denied)?;
-    let vmas = opted_in_vmas(&smaps);
-    if vmas.is_empty() {
+    let mappings = mappings_of(pid).with_context(|| {
+        format!("process {pid} is another user's, or protects itself: ask as root")
+    })?;
+    if mappings.is_empty() {
         bail!("process {pid} has no mappings opted in");
     }
+    Ok(mappings)
+}
 
-    let mut rows = vec![
-        [
-            "RANGE", "BYTES", "CLASS", "ZERO", "PRIVATE", "SHADOW", "ERRORS", "FILE",
-        ]
-        .map(String::from),
-    ];
-    let mut used = Vec::new();
-    let lines: Vec<Line<'_>> = lines.lines().map(Line::parse).collect();
-    for vma in &vmas {
-        let line = line_of(vma, pid, &lines, &used);
-        used.extend(line);
-        rows.push(row(vma, line.map(|index| &lines[index])));
+/// Those of all processes that can be asked, and how many cannot.
+pub fn of_all() -> Result<(Vec<Mapping>, usize)> {
+    let (mut mappings, mut denied) = (Vec::new(), 0);
+    for entry in fs::read_dir("/proc").context("/proc")? {
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        match mappings_of(pid) {
+            Ok(found) => mappings.extend(found),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied += 1,
+            // It has ended.
+            Err(_) => {}
+        }
     }
-    Ok(laid_out(&rows))
+    Ok((mappings, denied))
 }
 
 /// The line that tells of the mapping that a VMA is, or is a part or a copy of.
 fn line_of(vma: &Vma, pid: u32, lines: &[Line<'_>], used: &[usize]) -> Option<usize> {
     let fits = |line: &Line<'_>| {
-        let start = line.number("offset");
-        let end = start.saturating_add(line.number("length"));
+        let start = line.number("offset").unwrap_or(0);
+        let end = start.saturating_add(line.number("length").unwrap_or(0));
         // A mapping can have grown.
-        line.text("file") == vma.file && (start..end.max(start + 1)).contains(&vma.offset)
+        line.text("file") == Some(&vma.file)
+            && (start..end.max(start.saturating_add(1))).contains(&vma.offset)
     };
-    let mut found: Vec<usize> = (0..lines.len())
-        .filter(|&index| fits(&lines[index]))
-        .collect();
+    let found = (0..lines.len()).filter(|&index| fits(&lines[index]));
     // Of several: one of these very addresses, of this process and not of its parent, of this
     // length, and not another VMA's already.
-    found.sort_by_key(|&index| {
+    found.min_by_key(|&index| {
         let line = &lines[index];
         (
-            line.text("range") != vma.range,
-            line.number("pid") != u64::from(pid),
-            line.number("length") != vma.len,
+            line.text("range") != Some(&vma.range),
+            line.number("pid") != Some(pid.into()),
+            line.number("length") != Some(vma.len),
             used.contains(&index),
         )
-    });
-    found.first().copied()
+    })
 }
 
-fn row(vma: &Vma, line: Option<&Line<'_>>) -> [String; 8] {
-    let of_line = |name| line.map_or("?", |line| line.text(name)).to_string();
-    let errors = match line {
-        Some(line) if line.number("error") != 0 => format!(
-            "{} ({} at {})",
-            line.text("errors"),
-            io::Error::from_raw_os_error(line.number("error") as i32),
-            line.text("error_offset")
+const COLUMNS: usize = 10;
+
+fn row(mapping: &Mapping) -> [String; COLUMNS] {
+    let number = |number: Option<u64>| number.map_or("?".into(), |number| number.to_string());
+    let errors = match (mapping.error, mapping.error_offset) {
+        (Some(error), Some(offset)) => format!(
+            "{} ({} at {offset})",
+            number(mapping.errors),
+            io::Error::from_raw_os_error(error as i32),
         ),
-        _ => of_line("errors"),
+        _ => number(mapping.errors),
     };
     [
-        vma.range.clone(),
-        vma.len.to_string(),
-        of_line("class"),
-        of_line("zero_pages"),
-        of_line("private_pages"),
-        of_line("shadow_pages"),
+        mapping.pid.to_string(),
+        mapping.command.clone(),
+        mapping.range.clone(),
+        mapping.bytes.to_string(),
+        mapping.class.clone().unwrap_or("?".into()),
+        number(mapping.zero_pages),
+        number(mapping.private_pages),
+        number(mapping.shadow_pages),
         errors,
-        vma.path.clone(),
+        mapping.file.clone(),
     ]
 }
 
-/// In columns.
-fn laid_out(rows: &[[String; 8]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..8).map(width).collect();
+/// In columns; of all processes, if so.
+pub fn table(mappings: &[Mapping], of_all: bool) -> String {
+    let mut rows = vec![
+        [
+            "PID", "COMMAND", "RANGE", "BYTES", "CLASS", "ZERO", "PRIVATE", "SHADOW", "ERRORS",
+            "FILE",
+        ]
+        .map(String::from),
+    ];
+    rows.extend(mappings.iter().map(row));
+    let columns = if of_all { 0..COLUMNS } else { 2..COLUMNS };
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
-        for (cell, &width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:width$}  ");
+        for column in columns.clone() {
+            let _ = write!(line, "{:1$}  ", row[column], widths[column]);
         }
         text.push_str(line.trim_end());
         text.push('\n');
