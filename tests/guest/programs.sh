@@ -62,6 +62,11 @@ own_handler_is_called() {
 	protected 0 --record-errors own_handler recorded
 }
 
+syncs_tell_of_errors() {
+	protected 0 --record-errors syncs
+	[[ -z $output ]] || complain "it says: $output"
+}
+
 without_device_all_is_plain() {
 	# shellcheck disable=SC2016 # for the shell inside
 	run 0 unshare -m bash -c 'mount -t tmpfs tmpfs /dev && LD_PRELOAD=$1 "$2" plain_without_device' \
@@ -158,6 +163,12 @@ stats_have_the_path_of_the_time() {
 		"(preload): mappings of files: 3 opted in, 3 had lost pages"
 }
 
+stats_are_not_fooled_by_names() {
+	stats 0 stats_of_hostile_name
+	lines "(preload): $dir/new\\nline\\u{1b}[2J ($PAGE bytes mapped): 1 zero page" \
+		"(preload): mappings of files: 1 opted in, 1 had lost pages"
+}
+
 stats_come_with_each_end() {
 	local how
 	for how in exit _exit _Exit quick_exit closed; do
@@ -208,12 +219,14 @@ nothing_is_said_unasked() {
 	[[ -z $output ]] || complain "it says: $output"
 }
 
-# waiting COMMAND...: starts the program that maps a lost file and waits; sets $waiting to
+# waiting CASE COMMAND...: starts a program that maps a lost file and waits; sets $waiting to
 # its process.
 waiting() {
+	local case=$1
+	shift
 	rm -f to from
 	mkfifo to from
-	"$@" "$preload" waits <to >from &
+	"$@" "$preload" "$case" <to >from &
 	waiting=$!
 	exec {to_it}>to
 	read -rt 60 <from || complain "it does not start"
@@ -226,7 +239,7 @@ let_go() {
 
 status_shows_mappings() {
 	local waiting to_it as
-	waiting "$nosigbus" run
+	waiting waits "$nosigbus" run
 	for as in '' "setpriv --reuid 65534 --regid 65534 --clear-groups"; do
 		# shellcheck disable=SC2086 # several words
 		run $([[ -z $as ]] && echo 0 || echo 1) $as "$nosigbus" status "$waiting"
@@ -245,14 +258,51 @@ status_shows_mappings() {
 	let_go
 }
 
+# shows TEXT: $output has that, with one space where it has several.
+shows() {
+	[[ $(tr -s ' ' <<<"$output") == *"$1"* ]] || complain "not there ($1): $output"
+}
+
+# Names that are no text, would do something to a terminal, have lines of their own, or look like
+# what the kernel says.
+status_is_not_fooled_by_names() {
+	local waiting to_it row
+	row="shared-read 1 0 0 0 /memfd:\\377\\u{1b}[31m\\npid=1 range=0-1 (deleted)"
+	waiting waits_with_hostile_names "$nosigbus" run
+	run 0 "$nosigbus" status "$waiting"
+	shows " $PAGE $row"
+	run 0 "$nosigbus" status
+	shows "PID COMMAND RANGE BYTES"
+	shows "$waiting x pid=1 \"\\\\ "
+	shows " $PAGE $row"
+	run 0 "$nosigbus" status --json "$waiting"
+	shows "\"pid\": $waiting,"
+	shows '"command": "x pid=1 \"\\\\",'
+	shows '"zero_pages": 1,'
+	[[ $output != *$'\e'* ]] || complain "there is an escape sequence"
+	let_go
+}
+
+status_lists_all_processes() {
+	local waiting to_it
+	waiting waits "$nosigbus" run
+	run 0 "$nosigbus" status
+	says $'\n'"$waiting +preload +[0-9a-f]+-[0-9a-f]+ +$((4 * PAGE)) +shared-write +0 +0 +2 +0 +$dir/shown"
+	run 0 setpriv --reuid 65534 --regid 65534 --clear-groups "$nosigbus" status
+	says "[0-9]+ processes are other users'"
+	[[ $output != *shown* ]] || complain "it says: $output"
+	let_go
+	run 0 "$nosigbus" status --json
+	expect "it says: $output" test "$output" = '[]'
+}
+
 status_says_what_is_wrong() {
 	run 1 "$nosigbus" status $$
 	says "process $$ has no mappings opted in"
 	run 1 "$nosigbus" status 4194304
 	says 'there is no process 4194304'
-	run 1 "$nosigbus" status
-	says 'a PID is missing'
-	run 1 "$nosigbus" status me
+	run 125 "$nosigbus" status 1 2
+	run 125 "$nosigbus" status me
 	says 'cannot parse argument "me"'
 }
 
@@ -287,13 +337,13 @@ exec_failures_are_those_of_a_shell() {
 }
 
 usage_errors_say_so() {
-	run 1 "$nosigbus"
+	run 125 "$nosigbus"
 	says 'a command is missing.*usage: nosigbus run'
-	run 1 "$nosigbus" run
+	run 125 "$nosigbus" run
 	says 'a PROGRAM is missing'
-	run 1 "$nosigbus" run --nonsuch true
+	run 125 "$nosigbus" run --nonsuch true
 	says "invalid option '--nonsuch'"
-	run 1 "$nosigbus" nonsuch
+	run 125 "$nosigbus" nonsuch
 	run 0 "$nosigbus" --help
 	says 'usage: nosigbus run'
 	run 0 "$nosigbus" --version
@@ -306,13 +356,13 @@ usage_errors_say_so() {
 
 # What the dynamic linker does not see, and what it would not load the library for.
 unreachable_programs_are_told() {
-	run 1 "$nosigbus" run busybox true
+	run 125 "$nosigbus" run busybox true
 	says '/busybox: it is statically linked.*--if-available'
 	run 0 "$nosigbus" run --if-available busybox echo plain
 	says 'not protected: .*/busybox: it is statically linked.*'$'\n''plain'
 	printf '#!/bin/busybox sh\nexit 4\n' >script
 	chmod 755 script
-	run 1 "$nosigbus" run ./script
+	run 125 "$nosigbus" run ./script
 	says '/busybox: it is statically linked'
 	printf '#!/bin/sh\nexit 4\n' >script
 	run 4 "$nosigbus" run ./script
@@ -320,12 +370,12 @@ unreachable_programs_are_told() {
 	cp "$preload" owned
 	chown 65534 owned
 	chmod u+s owned
-	run 1 "$nosigbus" run ./owned reads_past_eof
+	run 125 "$nosigbus" run ./owned reads_past_eof
 	says './owned: it is a setuid program'
 	chmod u-s,g+s owned
 	chgrp 65534 owned
 	chmod 2755 owned
-	run 1 "$nosigbus" run ./owned reads_past_eof
+	run 125 "$nosigbus" run ./owned reads_past_eof
 	says './owned: it is a setgid program'
 }
 
@@ -340,16 +390,16 @@ preload_is_added_to_others() {
 
 	mkdir -p "$work/alone/bin" "$work/a b"
 	cp "$nosigbus" "$work/alone/bin"
-	run 1 "$work/alone/bin/nosigbus" run true
+	run 125 "$work/alone/bin/nosigbus" run true
 	says "libnosigbus_preload.so is not in $work/alone/bin, nor in $work/alone/bin/../lib"
 	cp "$nosigbus" "$library" "$work/a b"
-	run 1 "$work/a b/nosigbus" run true
+	run 125 "$work/a b/nosigbus" run true
 	says 'LD_PRELOAD cannot have a path with a space'
 }
 
 without_module_says_so() {
 	run 0 rmmod nosigbus
-	run 1 "$nosigbus" run true
+	run 125 "$nosigbus" run true
 	says '/dev/nosigbus: No such file .*the nosigbus module is not loaded; as root: insmod nosigbus.ko'
 	run 0 "$nosigbus" run --if-available echo plain
 	says 'not protected: .*'$'\n''plain$'
@@ -376,12 +426,13 @@ programs=(rg ag b3sum sqlite3 git)
 lives=(reads_past_eof maps_in_all_ways "library_maps $work/bin/library.so" maps_early)
 keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_main maps_huge_pages forks closes_all few_descriptors grows becomes_writable threads_make_writable allocator_maps)
 cases=(
-	own_handler_is_called without_device_all_is_plain anonymous_costs_nothing
+	own_handler_is_called syncs_tell_of_errors without_device_all_is_plain anonymous_costs_nothing
 	stats_tell_kinds stats_tell_of_what_was_unmapped stats_of_children_are_their_own
 	stats_of_threads_are_complete stats_of_one_file_count_each_mapping
-	stats_of_many_at_once_are_complete stats_have_the_path_of_the_time stats_come_with_each_end stats_hit_no_file_of_the_program
+	stats_of_many_at_once_are_complete stats_have_the_path_of_the_time stats_are_not_fooled_by_names stats_come_with_each_end stats_hit_no_file_of_the_program
 	stats_to_a_closed_pipe_kill_nobody stats_tell_of_errors nothing_is_said_unasked
-	status_shows_mappings status_says_what_is_wrong
+	status_shows_mappings status_lists_all_processes status_is_not_fooled_by_names
+	status_says_what_is_wrong
 	exit_statuses_are_the_programs exec_failures_are_those_of_a_shell usage_errors_say_so
 	unreachable_programs_are_told preload_is_added_to_others without_module_says_so
 )

@@ -3,14 +3,13 @@
 //! The ways in which a program ends, for `--stats`: exit and quick_exit, which call what was
 //! registered, _exit, and exec.
 
-use crate::{kernel::exit_group, options, stats};
-use libc::{RTLD_NEXT, c_char, c_int, c_void};
-use std::{
-    ffi::CStr,
-    mem::transmute,
-    ptr,
-    sync::atomic::{AtomicPtr, Ordering::Relaxed},
+use crate::{
+    kernel::exit_group,
+    next::{Next, next},
+    options, stats,
 };
+use libc::{c_char, c_int, c_void};
+use std::ptr;
 
 unsafe extern "C" {
     /// What at_quick_exit is in a program.
@@ -42,45 +41,11 @@ pub fn start() {
     }
 }
 
-/// A function of libc that is interposed here.
-struct Next {
-    name: &'static CStr,
-    function: AtomicPtr<c_void>,
-}
-
-impl Next {
-    const fn new(name: &'static CStr) -> Self {
-        Self {
-            name,
-            function: AtomicPtr::new(ptr::null_mut()),
-        }
-    }
-
-    /// Found by the constructor, since dlsym takes locks. Libc has all of them.
-    fn get(&self) -> *mut c_void {
-        let mut function = self.function.load(Relaxed);
-        if function.is_null() {
-            // SAFETY: A string.
-            function = unsafe { libc::dlsym(RTLD_NEXT, self.name.as_ptr()) };
-            self.function.store(function, Relaxed);
-        }
-        function
-    }
-}
-
 static EXECVE: Next = Next::new(c"execve");
 static EXECV: Next = Next::new(c"execv");
 static EXECVP: Next = Next::new(c"execvp");
 static EXECVPE: Next = Next::new(c"execvpe");
 static FEXECVE: Next = Next::new(c"fexecve");
-
-/// The function of libc that is called as this one is.
-macro_rules! next {
-    ($next:ident: $($type:ty),*) => {{
-        // SAFETY: Libc has it, with that signature.
-        unsafe { transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> c_int>($next.get()) }
-    }};
-}
 
 type Strings = *const *const c_char;
 

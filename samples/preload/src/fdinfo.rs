@@ -30,6 +30,12 @@ pub struct Identity {
     pub len: u64,
 }
 
+impl Identity {
+    pub fn is_shared_write(&self) -> bool {
+        self.class == (b's', "shared-write".len())
+    }
+}
+
 /// What a line says.
 #[derive(Clone, Copy)]
 pub struct Entry {

@@ -16,10 +16,12 @@ mod kernel;
 mod lock;
 mod map;
 mod names;
+mod next;
 mod options;
 mod protect;
 mod remap;
 mod stats;
+mod sync;
 mod text;
 mod vmas;
 
@@ -33,6 +35,7 @@ extern "C" fn start(_: c_int, _: *const *const c_char, _: *const *const c_char) 
     device::get();
     stats::start();
     end::start();
+    sync::start();
 }
 
 #[used]

@@ -12,7 +12,7 @@ use crate::{
     kernel,
     lock::Lock,
     names, options,
-    text::Text,
+    text::{self, Text},
     vmas::{Vma, Vmas},
 };
 use rustix::{
@@ -374,14 +374,23 @@ fn say(path: &[u8], line: impl FnOnce(&mut Text<384>) -> fmt::Result) {
     let name = unsafe { CStr::from_ptr(program_invocation_short_name) };
     let mut start = Text::<32>::new();
     let _ = write!(start, "nosigbus: {} (", pid());
-    let mut text = Text::new();
-    let _ = line(&mut text);
+    let mut said = Text::new();
+    let _ = line(&mut said);
+    // Both are whatever somebody wants them to be.
+    let (mut own, mut escaped) = (Text::<64>::new(), Text::<512>::new());
+    text::escape(name.to_bytes(), &mut own);
+    let path = if text::is_plain(path) {
+        path
+    } else {
+        text::escape(path, &mut escaped);
+        escaped.bytes()
+    };
     let parts = [
         start.bytes(),
-        name.to_bytes(),
+        own.bytes(),
         b"): ",
         path,
-        text.bytes(),
+        said.bytes(),
         b"\n",
     ];
 

@@ -2,7 +2,7 @@
 
 //! Text without memory to be allocated for it.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// Text of a limited length. What is too long is cut off.
 pub struct Text<const SIZE: usize> {
@@ -34,6 +34,29 @@ impl<const SIZE: usize> fmt::Write for Text<SIZE> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.push(text.as_bytes());
         Ok(())
+    }
+}
+
+/// Whether a name is one line, and does nothing to a terminal.
+pub fn is_plain(name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| {
+        name.chars()
+            .all(|c| c != '\\' && (matches!(c, '\'' | '"') || c.escape_debug().count() == 1))
+    })
+}
+
+/// A name as `ls -b` shows it, which is [`is_plain`].
+pub fn escape<const SIZE: usize>(name: &[u8], text: &mut Text<SIZE>) {
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let _ = match c {
+                '\'' | '"' => text.write_char(c),
+                _ => write!(text, "{}", c.escape_debug()),
+            };
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\{byte:03o}");
+        }
     }
 }
 

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Functions of libc that this library has others in front of.
+
+use libc::{RTLD_NEXT, c_void};
+use std::{
+    ffi::CStr,
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering::Relaxed},
+};
+
+/// A function of libc that is interposed here.
+pub struct Next {
+    name: &'static CStr,
+    function: AtomicPtr<c_void>,
+}
+
+impl Next {
+    pub const fn new(name: &'static CStr) -> Self {
+        Self {
+            name,
+            function: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Found by the constructor, since dlsym takes locks. Libc has all of them.
+    pub fn get(&self) -> *mut c_void {
+        let mut function = self.function.load(Relaxed);
+        if function.is_null() {
+            // SAFETY: A string.
+            function = unsafe { libc::dlsym(RTLD_NEXT, self.name.as_ptr()) };
+            self.function.store(function, Relaxed);
+        }
+        function
+    }
+}
+
+/// The function of libc that is called as this one is.
+macro_rules! next {
+    ($next:ident: $($type:ty),*) => {{
+        // SAFETY: Libc has it, with that signature.
+        unsafe {
+            std::mem::transmute::<*mut libc::c_void, unsafe extern "C" fn($($type),*) -> libc::c_int>(
+                $next.get(),
+            )
+        }
+    }};
+}
+pub(crate) use next;

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! msync, fsync and fdatasync of a file that has had errors recorded. They are to fail, since what
+//! was written to its mapping is not in it. Most file systems say so; tmpfs does not, nor does a
+//! memfd. As in the kernel each error is told once, though to the process, not to the descriptor.
+
+use crate::{
+    fdinfo::{self, FileId},
+    kernel::pages,
+    lock::Lock,
+    next::{Next, next},
+    options,
+    vmas::Vmas,
+};
+use libc::{c_int, c_void, size_t};
+use rustix::{
+    fd::BorrowedFd,
+    fs::{fstat, major, minor},
+};
+use std::cell::UnsafeCell;
+
+/// Of how many files it is known what was told.
+const FILES: usize = 64;
+
+#[derive(Clone, Copy)]
+struct Told {
+    file: FileId,
+    /// How many; 0 if it is about no file.
+    errors: u64,
+}
+
+struct Locked<T>(UnsafeCell<T>);
+
+// SAFETY: Used by who holds the lock.
+unsafe impl<T> Sync for Locked<T> {}
+
+static LOCK: Lock = Lock::new();
+static TOLD: Locked<[Told; FILES]> = Locked(UnsafeCell::new(
+    [Told {
+        file: (0, 0, 0),
+        errors: 0,
+    }; FILES],
+));
+
+static MSYNC: Next = Next::new(c"msync");
+static FSYNC: Next = Next::new(c"fsync");
+static FDATASYNC: Next = Next::new(c"fdatasync");
+
+pub fn start() {
+    for function in [&MSYNC, &FSYNC, &FDATASYNC] {
+        function.get();
+    }
+}
+
+/// The errno to tell, if there is an error of the file that was not told of. `told` says that the file
+/// system has done so just now.
+fn untold(file: FileId, told: bool) -> Option<i32> {
+    let (mut errors, mut first) = (0, 0);
+    fdinfo::for_each(|entry| {
+        if entry.identity.file == file && entry.identity.is_shared_write() && entry.errors != 0 {
+            errors += entry.errors;
+            first = if first == 0 { entry.error } else { first };
+        }
+    });
+    if errors == 0 {
+        return None;
+    }
+    let _held = LOCK.get()?;
+    // SAFETY: This thread holds the lock.
+    let known = unsafe { &mut *TOLD.0.get() };
+    let slot = known
+        .iter_mut()
+        .find(|known| known.file == file || known.errors == 0);
+    if let Some(slot) = slot {
+        // Fewer, if a mapping is gone: those that are left count as new.
+        if slot.file == file && slot.errors == errors {
+            return None;
+        }
+        *slot = Told { file, errors };
+    }
+    (!told && first != 0).then_some(first as i32)
+}
+
+fn checked(files: impl Iterator<Item = FileId>, result: c_int) -> c_int {
+    let mut failed = None;
+    for file in files {
+        failed = untold(file, result != 0).or(failed);
+    }
+    match failed {
+        Some(errno) => {
+            // SAFETY: This thread's own.
+            unsafe { *libc::__errno_location() = errno };
+            -1
+        }
+        None => result,
+    }
+}
+
+fn checked_file(fd: c_int, result: c_int) -> c_int {
+    if options::enable_flags() == 0 || fd < 0 {
+        return result;
+    }
+    // SAFETY: Used at once, and only by the kernel. -1 alone is not allowed.
+    let stat = fstat(unsafe { BorrowedFd::borrow_raw(fd) });
+    let file = stat.map(|stat| (major(stat.st_dev), minor(stat.st_dev), stat.st_ino));
+    checked(file.into_iter(), result)
+}
+
+/// # Safety
+///
+/// That of msync(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> c_int {
+    let next = next!(MSYNC: *mut c_void, size_t, c_int);
+    // SAFETY: The caller's.
+    let result = unsafe { next(addr, len, flags) };
+    if options::enable_flags() == 0 {
+        return result;
+    }
+    match Vmas::open() {
+        Some(vmas) => {
+            let vmas = vmas.of_files(pages(addr as usize, len));
+            checked(vmas.map(|vma| vma.file), result)
+        }
+        None => result,
+    }
+}
+
+/// # Safety
+///
+/// That of fsync(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fsync(fd: c_int) -> c_int {
+    let next = next!(FSYNC: c_int);
+    // SAFETY: The caller's.
+    checked_file(fd, unsafe { next(fd) })
+}
+
+/// # Safety
+///
+/// That of fdatasync(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
+    let next = next!(FDATASYNC: c_int);
+    // SAFETY: The caller's.
+    checked_file(fd, unsafe { next(fd) })
+}
