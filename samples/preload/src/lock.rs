@@ -7,6 +7,7 @@
 use crate::kernel::{gettid, replace_signal_mask, sleep};
 use rustix::process::getpid;
 use std::{
+    cell::UnsafeCell,
     sync::atomic::{
         AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
@@ -56,6 +57,27 @@ impl Lock {
         }
         replace_signal_mask(signals);
         None
+    }
+}
+
+/// What those use who hold a lock.
+pub struct Locked<T>(UnsafeCell<T>);
+
+// SAFETY: Used by who holds the lock, as `get` asks for.
+unsafe impl<T> Sync for Locked<T> {}
+
+impl<T> Locked<T> {
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// # Safety
+    ///
+    /// It must be the lock that this value is for, and nobody have got it since that is held.
+    #[expect(clippy::mut_from_ref)]
+    pub unsafe fn get<'a>(&'static self, _: &'a Held<'_>) -> &'a mut T {
+        // SAFETY: Nobody else holds the lock; the rest is the caller's.
+        unsafe { &mut *self.0.get() }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     device,
     fdinfo::{self, Entry, FileId},
     kernel,
-    lock::Lock,
+    lock::{Lock, Locked},
     names, options,
     text::{self, Text},
     vmas::{Vma, Vmas},
@@ -89,16 +89,11 @@ struct Before {
     more: usize,
 }
 
-struct Locked<T>(UnsafeCell<T>);
-
-// SAFETY: Used by who holds the lock.
-unsafe impl<T> Sync for Locked<T> {}
-
-static BEFORE: Locked<Before> = Locked(UnsafeCell::new(Before {
+static BEFORE: Locked<Before> = Locked::new(Before {
     known: [Known::NONE; GONE],
     len: 0,
     more: 0,
-}));
+});
 
 /// The process, and below it how many mappings it has opted in: a child begins anew.
 static OPTED_IN: AtomicU64 = AtomicU64::new(0);
@@ -186,8 +181,8 @@ fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
         MORE.fetch_add(1, Relaxed);
         return call();
     };
-    // SAFETY: This thread holds the lock.
-    let before = unsafe { &mut *BEFORE.0.get() };
+    // SAFETY: Of this lock, and got once.
+    let before = unsafe { BEFORE.get(&held) };
     (before.len, before.more) = (0, 0);
     for vma in vmas.of_files(range.clone()).filter(had_stand_ins) {
         before.add(

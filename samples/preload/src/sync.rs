@@ -7,7 +7,7 @@
 use crate::{
     fdinfo::{self, FileId},
     kernel::pages,
-    lock::Lock,
+    lock::{Lock, Locked},
     next::{Next, next},
     options,
     vmas::Vmas,
@@ -17,7 +17,6 @@ use rustix::{
     fd::BorrowedFd,
     fs::{fstat, major, minor},
 };
-use std::cell::UnsafeCell;
 
 /// Of how many files it is known what was told.
 const FILES: usize = 64;
@@ -29,18 +28,13 @@ struct Told {
     errors: u64,
 }
 
-struct Locked<T>(UnsafeCell<T>);
-
-// SAFETY: Used by who holds the lock.
-unsafe impl<T> Sync for Locked<T> {}
-
 static LOCK: Lock = Lock::new();
-static TOLD: Locked<[Told; FILES]> = Locked(UnsafeCell::new(
+static TOLD: Locked<[Told; FILES]> = Locked::new(
     [Told {
         file: (0, 0, 0),
         errors: 0,
     }; FILES],
-));
+);
 
 static MSYNC: Next = Next::new(c"msync");
 static FSYNC: Next = Next::new(c"fsync");
@@ -65,9 +59,9 @@ fn untold(file: FileId, told: bool) -> Option<i32> {
     if errors == 0 {
         return None;
     }
-    let _held = LOCK.get()?;
-    // SAFETY: This thread holds the lock.
-    let known = unsafe { &mut *TOLD.0.get() };
+    let held = LOCK.get()?;
+    // SAFETY: Of this lock, and got once.
+    let known = unsafe { TOLD.get(&held) };
     let slot = known
         .iter_mut()
         .find(|known| known.file == file || known.errors == 0);
