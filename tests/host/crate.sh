@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The crate nosigbus as those get it who depend on it: it builds with each set of
+# The command's unit tests, and the crate nosigbus as those get it who depend on it: it builds with each set of
 # features, its documentation has no warnings and its examples compile, and it could
 # be published. In the toolchain root; asks the registry, uploads nothing. Prints TAP;
 # exits 1 if anything failed.
@@ -31,10 +31,10 @@ documents() { # CARGO-OPTION...
 	in_root RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps -p nosigbus "$@"
 }
 
-# Those in the documentation and in README.md, without a device.
-doc_tests() {
+# passes CARGO-OPTION...: there are tests, and all of them are run and pass, without a device.
+passes() {
 	local output
-	output=$(in_root cargo test --doc -p nosigbus --all-features 2>&1) || {
+	output=$(in_root cargo test "$@" 2>&1) || {
 		echo "$output"
 		return 1
 	}
@@ -74,13 +74,15 @@ without_bindgen_says_so() {
 }
 
 echo "TAP version 13"
-echo "1..10"
+echo "1..11"
 check "builds without features" builds --no-default-features
 check "builds with memmap2" builds --features memmap2
 check "builds with all features, all targets" builds --all-features --all-targets
 check "documentation without features" documents
 check "documentation with all features" documents --all-features
-check "the examples in the documentation compile" doc_tests
+# Those of README.md are among them.
+check "the examples in the documentation compile" passes --doc -p nosigbus --all-features
+check "the command reads and shows names of others" passes -p nosigbus-cli
 check "cargo package" in_root cargo package --allow-dirty -p nosigbus
 check "cargo publish --dry-run" publishes
 check "the package has all files and the header" package_has

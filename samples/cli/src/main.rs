@@ -5,7 +5,7 @@
 
 // Rust's own main ignores SIGPIPE, opens what is closed of the first three file descriptors, and
 // has no way to undo that: the program to run is to get it all as it was.
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 
 mod elf;
 mod run;
@@ -114,7 +114,7 @@ fn status(pid: Option<u32>, json: bool) -> anyhow::Result<String> {
     })
 }
 
-#[unsafe(no_mangle)]
+#[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
     let failed = |error: &dyn std::fmt::Display| {
         let _ = writeln!(std::io::stderr(), "nosigbus: {error}");
