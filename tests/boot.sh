@@ -244,11 +244,20 @@ if [[ -n $interactive ]]; then
 	rc=0
 	"${qemu[@]}" 2>"$work/qemu.log" || rc=$?
 else
-	rc=0
-	# The cat, because QEMU makes its stdout non-blocking; stdin is one that never
-	# ends; setpriv, so that QEMU does not outlive this script.
-	setpriv --pdeathsig TERM timeout --foreground -k 5 "${BOOT_TIMEOUT:-1200}" "${qemu[@]}" 0<>"$work/stdin" 2>"$work/qemu.log" | cat ||
-		rc=${PIPESTATUS[0]}
+	for attempt in 1 2; do
+		rc=0
+		# The cat, because QEMU makes its stdout non-blocking; stdin is one that never
+		# ends; setpriv, so that QEMU does not outlive this script.
+		setpriv --pdeathsig TERM timeout --foreground -k 5 "${BOOT_TIMEOUT:-1200}" "${qemu[@]}" 0<>"$work/stdin" 2>"$work/qemu.log" | cat ||
+			rc=${PIPESTATUS[0]}
+		# QEMU itself has been seen to abort, once in some thousand boots.
+		if ((attempt == 2 || (rc != 134 && rc != 139))) || [[ -e $work/boot/mounted ]]; then
+			break
+		fi
+		note "QEMU has crashed (exit status $rc) before anything was run: once more"
+		sed 's/^/    /' "$work/qemu.log" >&2
+		: >"$log"
+	done
 fi
 
 sed -i 's/\r$//' "$log"

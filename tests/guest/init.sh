@@ -9,7 +9,7 @@
 #   settings  shell assignments: MODULE, KMEMLEAK, CONSOLE, HOSTNAME
 #   command   the bash script to run
 #
-# and there it leaves "status", the command's exit status, or "error".
+# and there it leaves "mounted" at once, and "status", the command's exit status, or "error".
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 
@@ -63,6 +63,7 @@ ln -sf /proc/self/fd/2 /dev/stderr
 ip link set lo up
 
 share boot cache=none /run/boot
+: >/run/boot/mounted
 while read -r tag options directory; do
 	share "$tag" "$options" "$directory"
 done </run/boot/shares
