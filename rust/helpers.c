@@ -411,6 +411,21 @@ pmd_t *nosigbus_pmd_offset(pud_t *pud, unsigned long addr)
 	return pmd_offset(pud, addr);
 }
 
+unsigned long nosigbus_pgd_addr_end(unsigned long addr, unsigned long end)
+{
+	return pgd_addr_end(addr, end);
+}
+
+unsigned long nosigbus_p4d_addr_end(unsigned long addr, unsigned long end)
+{
+	return p4d_addr_end(addr, end);
+}
+
+unsigned long nosigbus_pud_addr_end(unsigned long addr, unsigned long end)
+{
+	return pud_addr_end(addr, end);
+}
+
 bool nosigbus_pmd_is_huge(pmd_t *pmd)
 {
 	return pmd_is_huge(pmdp_get_lockless(pmd));

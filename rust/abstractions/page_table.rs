@@ -6,10 +6,7 @@
 
 use super::{
     bindings,
-    bindings::{
-        PMD_SIZE,
-        PUD_SIZE, //
-    },
+    bindings::PMD_SIZE, //
 };
 use core::ops::Range;
 use kernel::{
@@ -107,40 +104,41 @@ unsafe fn for_each_pmd(
         // SAFETY: No lock is held that forbids sleeping.
         unsafe { bindings::nosigbus_cond_resched() };
         // SAFETY: As the caller promises.
-        let size = match unsafe { pmd(mm, addr) } {
-            None => PUD_SIZE,
-            Some(pmd) => {
+        addr = match unsafe { pmd(mm, addr..range.end) } {
+            Err(next) => next,
+            Ok(pmd) => {
                 let next = (addr | (PMD_SIZE - 1)).saturating_add(1).min(range.end);
                 each(pmd, addr..next);
-                PMD_SIZE
+                next
             }
         };
-        addr = (addr | (size - 1)).saturating_add(1);
     }
 }
 
-/// The page middle directory's entry for an address, if there is such a directory.
+/// The page middle directory's entry for the first address of a range; if there is no such directory,
+/// the next address that there may be one for, or the end.
 ///
 /// # Safety
 ///
 /// As for [`for_each_huge_page`].
-unsafe fn pmd(mm: *mut mm_struct, addr: usize) -> Option<*mut pmd_t> {
+unsafe fn pmd(mm: *mut mm_struct, range: Range<usize>) -> Result<*mut pmd_t, usize> {
+    let Range { start: addr, end } = range;
     // SAFETY: Each entry is one of a directory that is there, since the entry above is not empty, and
     // stays, as the caller promises; upper levels have no huge pages of files but with DAX, which
     // is refused.
     unsafe {
         let pgd = bindings::nosigbus_pgd_offset(mm, addr);
         if bindings::nosigbus_pgd_none(pgd) {
-            return None;
+            return Err(bindings::nosigbus_pgd_addr_end(addr, end));
         }
         let p4d = bindings::nosigbus_p4d_offset(pgd, addr);
         if bindings::nosigbus_p4d_none(p4d) {
-            return None;
+            return Err(bindings::nosigbus_p4d_addr_end(addr, end));
         }
         let pud = bindings::nosigbus_pud_offset(p4d, addr);
         if bindings::nosigbus_pud_none(pud) {
-            return None;
+            return Err(bindings::nosigbus_pud_addr_end(addr, end));
         }
-        Some(bindings::nosigbus_pmd_offset(pud, addr))
+        Ok(bindings::nosigbus_pmd_offset(pud, addr))
     }
 }
