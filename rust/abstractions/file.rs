@@ -127,6 +127,17 @@ pub(crate) enum PageRead {
     Unknown,
 }
 
+impl PageRead {
+    fn of(error: Error) -> Self {
+        // The task is being killed, or there may be memory the next time.
+        if [EINTR, ERESTARTSYS, ENOMEM].contains(&error) {
+            Self::Interrupted
+        } else {
+            Self::Failed(error)
+        }
+    }
+}
+
 /// A page in the page cache, locked.
 ///
 /// # Invariants
@@ -328,9 +339,7 @@ impl MappedFile<'_> {
                     unsafe { bindings::nosigbus_folio_put(folio) };
                     PageRead::Read
                 }
-                // The task is being killed, or there may be memory the next time.
-                Err(error) if error == EINTR || error == ENOMEM => PageRead::Interrupted,
-                Err(error) => PageRead::Failed(error),
+                Err(error) => PageRead::of(error),
             }
         };
         // SAFETY: Taken above.
@@ -359,8 +368,7 @@ impl MappedFile<'_> {
             }
             // Of its own making: what `shmem_get_folio_gfp()` says of a page past EOF.
             Err(error) if error == EINVAL => PageRead::PastEof,
-            Err(error) if error == EINTR || error == ENOMEM => PageRead::Interrupted,
-            Err(error) => PageRead::Failed(error),
+            Err(error) => PageRead::of(error),
         }
     }
 
@@ -487,5 +495,20 @@ impl MappedFile<'_> {
         let ops = self.operations();
         // shmem has no `read_folio`: it makes pages up.
         ops.read_folio.is_some() || ops.write_begin.is_some()
+    }
+}
+
+#[kunit_tests(nosigbus_file)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_up_has_not_failed() {
+        for gives_up in [EINTR, ERESTARTSYS, ENOMEM] {
+            assert_eq!(PageRead::of(gives_up), PageRead::Interrupted);
+        }
+        for fails in [EIO, ENOSPC, EAGAIN] {
+            assert_eq!(PageRead::of(fails), PageRead::Failed(fails));
+        }
     }
 }

@@ -18,11 +18,16 @@ use kernel::{
     }, //
 };
 
+/// Whether the task that asks is being killed.
+pub(crate) fn is_being_killed() -> bool {
+    // SAFETY: Has no precondition.
+    unsafe { bindings::nosigbus_is_being_killed() }
+}
+
 /// Sleeps for a short time, a millisecond or so. Fails with `EINTR` if the task is being killed.
 pub(super) fn sleep_killable(time: Delta) -> Result {
     fsleep(time);
-    // SAFETY: Has no precondition.
-    if unsafe { bindings::nosigbus_is_being_killed() } {
+    if is_being_killed() {
         return Err(EINTR);
     }
     Ok(())

@@ -27,6 +27,7 @@ use crate::{
         },
         page_insertion::ZeroPages,
         shadow_pages::PageRef,
+        task::is_being_killed,
         vm_operations::{
             Fault,
             FaultHandler,
@@ -273,6 +274,10 @@ impl FaultHandler for Mapping {
             if fault.handler().file().may_have_shrunk_since(generation) {
                 return FaultResult::again();
             }
+            // The file system has not failed, it has given up. Nobody waits for the page.
+            if is_being_killed() {
+                return sigbus;
+            }
             let reading = read(&fault);
             if is_real_error(reading, attempt) {
                 return stand_in_for_error(&fault, errors::failed(reading), generation)
@@ -313,7 +318,8 @@ impl FaultHandler for Mapping {
             unmap(&file, pgoff);
             return FaultResult::again();
         }
-        if !mapping.stand_ins.may_keep() {
+        // If the task is being killed, the file system has not failed, it has given up.
+        if !mapping.stand_ins.may_keep() || is_being_killed() {
             return sigbus;
         }
         let error = errors::refused(file.free_space().ok());
