@@ -454,16 +454,6 @@ bool nosigbus_page_is_large(struct page *page)
 	return folio_test_large(page_folio(page));
 }
 
-unsigned int nosigbus_memalloc_nofs_save(void)
-{
-	return memalloc_nofs_save();
-}
-
-void nosigbus_memalloc_nofs_restore(unsigned int flags)
-{
-	memalloc_nofs_restore(flags);
-}
-
 unsigned int nosigbus_memalloc_noreclaim_save(void)
 {
 	return memalloc_noreclaim_save();

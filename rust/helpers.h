@@ -103,8 +103,6 @@ bool nosigbus_pmd_none(pmd_t *pmd);
 bool nosigbus_is_zero_page(pmd_t *pmd, unsigned long addr);
 bool nosigbus_page_is_pmd_mappable(struct page *page);
 bool nosigbus_page_is_large(struct page *page);
-unsigned int nosigbus_memalloc_nofs_save(void);
-void nosigbus_memalloc_nofs_restore(unsigned int flags);
 unsigned int nosigbus_memalloc_noreclaim_save(void);
 void nosigbus_memalloc_noreclaim_restore(unsigned int flags);
 struct eventfd_ctx *nosigbus_eventfd_ctx_fdget(int fd);

@@ -16,7 +16,7 @@
 function known() {
 	return heading ~ / __zap_vma_range \/ (get_locked_pte|pmd_install|walk_to_pmd)$/ ||
 		heading ~ / __zap_vma_range \/ nosigbus_vm_flags_mod \[nosigbus\]$/ ||
-		heading ~ / kthread_is_per_cpu \/ nosigbus_memalloc_nofs_(save|restore) \[nosigbus\]$/ ||
+		heading ~ / kthread_is_per_cpu \/ nosigbus_memalloc_noreclaim_(save|restore) \[nosigbus\]$/ ||
 		heading ~ / smp_call_function_many_cond\+0x[0-9a-f\/x]*$/
 }
 

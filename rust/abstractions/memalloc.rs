@@ -13,31 +13,6 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-/// While it exists, reclaim on behalf of this task does not enter file systems.
-///
-/// To be dropped in the reverse order of creation.
-pub(crate) struct NoFs {
-    flags: u32,
-    _not_send: NotThreadSafe,
-}
-
-impl NoFs {
-    pub(crate) fn new() -> Self {
-        Self {
-            // SAFETY: Has no precondition.
-            flags: unsafe { bindings::nosigbus_memalloc_nofs_save() },
-            _not_send: NotThreadSafe,
-        }
-    }
-}
-
-impl Drop for NoFs {
-    fn drop(&mut self) {
-        // SAFETY: The flags of the matching save, in the same task.
-        unsafe { bindings::nosigbus_memalloc_nofs_restore(self.flags) };
-    }
-}
-
 /// While it exists, this task does not wait for memory, neither for the system's nor for that of its
 /// memory cgroup: the limit of that is exceeded, and reserves are used.
 ///

@@ -13,13 +13,13 @@ use super::{
         Holders,
         Mm, //
     },
-    memalloc::{
-        NoFs,
-        NoReclaim, //
-    },
+    memalloc::NoReclaim,
 };
 use core::{
-    ops::RangeInclusive,
+    ops::{
+        Range,
+        RangeInclusive, //
+    },
     pin::Pin,
     ptr::NonNull, //
 };
@@ -164,7 +164,6 @@ impl ShadowPages {
     /// Sleeps, but waits neither for file systems nor for memory: what is allocated are nodes of the xarray,
     /// at most a few KiB, next to `page`, which was by the ordinary rules. Fails with `ENOMEM`.
     pub(crate) fn keep(&self, pgoff: u64, page: PageRef, mm: Mm) -> Result<bool> {
-        let _nofs = NoFs::new();
         let _noreclaim = NoReclaim::new();
         let (pages, index) = (self.pages.get(), pgoff as usize);
         loop {
