@@ -190,6 +190,16 @@ void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned lo
 	return xa_find(xa, index, last, NOSIGBUS_XA_KEPT);
 }
 
+void *nosigbus_xa_find_doomed(struct xarray *xa, unsigned long *index, unsigned long last)
+{
+	return xa_find(xa, index, last, NOSIGBUS_XA_DOOMED);
+}
+
+void nosigbus_xa_doom(struct xarray *xa, unsigned long index)
+{
+	xa_set_mark(xa, index, NOSIGBUS_XA_DOOMED);
+}
+
 bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index)
 {
 	return xa_get_mark(xa, index, NOSIGBUS_XA_KEPT);
@@ -203,6 +213,7 @@ void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index)
 void nosigbus_xa_clear_kept(struct xarray *xa, unsigned long index)
 {
 	xa_clear_mark(xa, index, NOSIGBUS_XA_KEPT);
+	xa_clear_mark(xa, index, NOSIGBUS_XA_DOOMED);
 }
 
 void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, void *entry)

@@ -14,6 +14,8 @@
 
 /* Of shadow pages: they stand in for pages that the file system could not give. */
 #define NOSIGBUS_XA_KEPT	XA_MARK_0
+/* Of these: they are about to be removed. */
+#define NOSIGBUS_XA_DOOMED	XA_MARK_1
 
 int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);
 void nosigbus_mmap_write_unlock(struct mm_struct *mm);
@@ -51,6 +53,8 @@ void nosigbus_xa_init(struct xarray *xa);
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);
 void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long last);
 void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last);
+void *nosigbus_xa_find_doomed(struct xarray *xa, unsigned long *index, unsigned long last);
+void nosigbus_xa_doom(struct xarray *xa, unsigned long index);
 bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index);
 void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index);
 void nosigbus_xa_clear_kept(struct xarray *xa, unsigned long index);

@@ -21,15 +21,17 @@
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
 //!    stand-ins are dropped and while mappings come and go. Not taken with 5 held.
 //!    With it held, nothing is allocated that could wait for memory ([`memalloc::NoReclaim`]), and
-//!    nobody is woken: others wait for it. Inside it is the lock of a mapping's failed pages.
+//!    nobody is woken: others wait for it. Inside it is the lock of a mapping's failed pages, which has
+//!    nothing inside.
 //! 7. `i_mmap_rwsem` of the file's address space, for read, taken by core mm inside
 //!    `Inode::unmap_pages` and `LockedVma::zap_stand_ins`.
 //! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].
 //!
 //! The lock of a shadow page is taken below 3 and released by core mm, with only 8 inside. That of a
-//! page of zeros which core mm copies is never waited for. The
-//! locks inside [`shadow_pages`], [`holders`] and [`eventfd`], and that of the list of mappings, which
-//! is taken below 2 and never in a fault, have nothing inside.
+//! page of zeros which core mm copies is never waited for. Inside the lock of an eventfd are those of
+//! whoever waits for it; it is taken with none of 4 to 8 held. The locks inside [`shadow_pages`] and
+//! [`holders`], and that of the list of mappings, which is taken below 2 and never in a fault, have
+//! nothing inside.
 
 pub(crate) mod atomic;
 pub(crate) mod barrier;

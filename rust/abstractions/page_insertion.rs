@@ -173,7 +173,8 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
 
 /// Maps the one page that a file system's `->fault` has answered with, although it belongs to a
 /// large one, which core mm would map as a whole. Returns what `->fault` is to return. To be called
-/// after [`allocate_page_table`], which was called before the file system was asked.
+/// after [`allocate_page_table`], which was called before the file system was asked. For shared
+/// mappings: in private ones core mm looks for whether the OOM killer has taken copies.
 ///
 /// # Safety
 ///
@@ -271,8 +272,11 @@ impl ZeroPages {
         // SAFETY: Has no precondition. The task may move to another CPU at once; any page does.
         let cpu = unsafe { bindings::nosigbus_raw_smp_processor_id() } as usize;
         let own = self.pages.get(cpu).map(Page::as_ptr);
-        // SAFETY: `self` owns the page.
-        let page = match own.filter(|&page| unsafe { bindings::nosigbus_trylock_page(page) }) {
+        // SAFETY: `self` owns the page. Broken memory is no source of zeros.
+        let lock = |&page: &_| unsafe {
+            !bindings::nosigbus_page_is_broken(page) && bindings::nosigbus_trylock_page(page)
+        };
+        let page = match own.filter(lock) {
             Some(page) => {
                 // SAFETY: As above.
                 unsafe { bindings::nosigbus_get_page(page) };

@@ -251,11 +251,20 @@ impl ShadowPages {
 
     /// The index of the first page at `pages` (indexes).
     pub(crate) fn first(&self, pages: RangeInclusive<u64>) -> Option<u64> {
+        self.find_first(Which::All, pages)
+    }
+
+    fn find_first(&self, which: Which, pages: RangeInclusive<u64>) -> Option<u64> {
         let (mut pgoff, last) = (*pages.start() as usize, *pages.end() as usize);
         // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an entry
         // counts.
-        let entry = unsafe { bindings::nosigbus_xa_find(self.pages.get(), &mut pgoff, last) };
+        let entry = unsafe { which.finder()(self.pages.get(), &mut pgoff, last) };
         (!entry.is_null()).then_some(pgoff as u64)
+    }
+
+    /// The index of the first page at `pages` (indexes) that is kept.
+    pub(crate) fn first_kept(&self, pages: RangeInclusive<u64>) -> Option<u64> {
+        self.find_first(Which::Kept, pages)
     }
 
     /// Keeps the pages at `pages` (indexes) no more: they are as any others. Sleeps.
@@ -266,12 +275,37 @@ impl ShadowPages {
         });
     }
 
+    /// Has the pages that are kept now be those that [`Self::remove_doomed`] removes. Sleeps.
+    pub(crate) fn doom_kept(&self) {
+        self.for_each(0..=u64::MAX, Which::Kept, |pgoff| {
+            // SAFETY: `pages` is initialised, by the type invariants.
+            unsafe { bindings::nosigbus_xa_doom(self.pages.get(), pgoff) };
+        });
+    }
+
+    /// The indexes of the first doomed pages from `pgoff` on, that come one after the other, as many as
+    /// a page table has at most.
+    pub(crate) fn next_doomed(&self, pgoff: u64) -> Option<Range<u64>> {
+        let first = self.find_first(Which::Doomed, pgoff..=u64::MAX)?;
+        let mut end = first.saturating_add(1);
+        while end < first.saturating_add(512) && self.find_first(Which::Doomed, end..=end).is_some()
+        {
+            end += 1;
+        }
+        Some(first..end)
+    }
+
     /// Drops the pages at `pages` (indexes), and returns how many there were. They stay where they
     /// are mapped until unmapped.
     ///
     /// Sleeps.
     pub(crate) fn remove(&self, pages: RangeInclusive<u64>) -> u64 {
         self.remove_which(pages, Which::All)
+    }
+
+    /// As [`Self::remove`], of those that are doomed.
+    pub(crate) fn remove_doomed(&self, pages: RangeInclusive<u64>) -> u64 {
+        self.remove_which(pages, Which::Doomed)
     }
 
     /// As [`Self::remove`], of those that are kept.
@@ -302,10 +336,7 @@ impl ShadowPages {
 
     /// Calls `each` for the indexes of `pages` that have a page. Sleeps.
     fn for_each(&self, pages: RangeInclusive<u64>, which: Which, mut each: impl FnMut(usize)) {
-        let find = match which {
-            Which::Kept => bindings::nosigbus_xa_find_kept,
-            Which::All | Which::Unkept => bindings::nosigbus_xa_find,
-        };
+        let find = which.finder();
         let (mut next, last) = (Some(*pages.start() as usize), *pages.end() as usize);
         while let Some(mut pgoff) = next.filter(|&next| next <= last) {
             // There may be millions, or millions of calls.
@@ -332,7 +363,22 @@ impl ShadowPages {
 enum Which {
     All,
     Kept,
+    /// Kept, and to go.
+    Doomed,
     Unkept,
+}
+
+type Finder = unsafe extern "C" fn(*mut xarray, *mut usize, usize) -> *mut c_void;
+
+impl Which {
+    /// What finds one of these, or of more.
+    fn finder(self) -> Finder {
+        match self {
+            Self::All | Self::Unkept => bindings::nosigbus_xa_find,
+            Self::Kept => bindings::nosigbus_xa_find_kept,
+            Self::Doomed => bindings::nosigbus_xa_find_doomed,
+        }
+    }
 }
 
 #[pinned_drop]
@@ -447,6 +493,19 @@ mod tests {
         assert_eq!(shadows.remove_kept(0..=5), 2);
         assert!(shadows.get(1).is_none() && shadows.get(5).is_none());
         assert!(shadows.get(2).is_some() && shadows.kept(u64::MAX).is_some());
+
+        // Of those that are doomed, what is kept no more stays; and so does what is kept since.
+        for pgoff in [20, 21, 22, 24] {
+            assert_eq!(shadows.keep(pgoff, PageRef::zeroed()?, NOBODY), Ok(true));
+        }
+        shadows.doom_kept();
+        shadows.unkeep(24..=24);
+        assert_eq!(shadows.keep(23, PageRef::zeroed()?, NOBODY), Ok(true));
+        assert_eq!(shadows.next_doomed(0), Some(20..23));
+        assert_eq!(shadows.remove_doomed(20..=24), 3);
+        assert!(shadows.kept(23).is_some() && shadows.get(24).is_some());
+        assert_eq!(shadows.next_doomed(0), Some(u64::MAX..u64::MAX));
+        assert_eq!(shadows.remove(20..=24), 2);
 
         // What is kept no more stays as it is, and goes with the others.
         shadows.unkeep(6..=u64::MAX);

@@ -440,6 +440,12 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
             || self.file().adds_no_locks_to_page_cache()
     }
 
+    /// Whether [`FaultHandler::mkwrite`] is called before a page that is mapped now is first written to.
+    pub(crate) fn is_asked_before_writes(&self) -> bool {
+        // SAFETY: By the type invariants; `native` is the file system's table.
+        unsafe { (*(*Wrapped::<T>::of(self.vma())).native).page_mkwrite }.is_some()
+    }
+
     /// Lets the file system answer.
     pub(crate) fn native(self) -> Native<Self> {
         let vmf = self.vmf.as_ptr();

@@ -42,7 +42,8 @@ use crate::{
     policy::{
         errors::{
             self,
-            FileError, //
+            FileError,
+            Room, //
         },
         fault::{
             self,
@@ -149,14 +150,15 @@ impl Mapping {
     ///   kept page while the file's is locked, and maps the latter before it is unlocked, and then
     ///   none beside it.
     ///
-    /// `None`: the page's memory is broken.
+    /// `None`: the page's memory is broken. `asked_before_writes` says that this module is asked before
+    /// the page is first written to.
     fn keep(
         &self,
         file: &MappedFile<'_>,
         (mm, pgoff): (Mm, u64),
         error: FileError,
         generation: u64,
-        writing: bool,
+        (writing, asked_before_writes): (bool, bool),
     ) -> Option<FaultResult> {
         let Ok(page) = PageRef::zeroed() else {
             return Some(FaultResult::oom());
@@ -210,10 +212,11 @@ impl Mapping {
             }
         }
         self.stand_ins.record(pgoff, error);
-        self.stand_ins.count_error(pgoff);
-        // What is written to the page from now on does not reach the file. Whoever has such a mapping may
-        // write to the file, and so have its writeback fail anyway.
-        file.report_to_fsync(error.errno);
+        self.stand_ins.count_error();
+        if !asked_before_writes {
+            // It may be written to from here on.
+            file.report_to_fsync(error.errno);
+        }
         Some(FaultResult::again())
     }
 }
@@ -291,16 +294,25 @@ impl FaultHandler for Mapping {
         let (mapping, pgoff) = (mkwrite.handler(), mkwrite.pgoff());
         let generation = mapping.file().generation();
         let shadow = mkwrite.is_shadow(&mapping.stand_ins.shadows);
-        let mkwrite = match answer_mkwrite(shadow, mapping.stand_ins.is_kept(pgoff)) {
+        let kept = mapping.stand_ins.is_kept(pgoff);
+        let mkwrite = match answer_mkwrite(shadow, kept) {
             MkwriteAnswer::Native => mkwrite,
             MkwriteAnswer::Again => {
                 unmap(&mkwrite.file(), pgoff);
                 return FaultResult::again();
             }
-            MkwriteAnswer::Allow => match mkwrite.allow() {
-                Ok(result) => return result,
-                Err(mkwrite) => mkwrite,
-            },
+            MkwriteAnswer::Allow => {
+                if kept {
+                    // What is written does not reach the file.
+                    mkwrite
+                        .file()
+                        .report_to_fsync(mapping.stand_ins.first_errno());
+                }
+                match mkwrite.allow() {
+                    Ok(result) => return result,
+                    Err(mkwrite) => mkwrite,
+                }
+            }
         };
 
         let (mkwrite, sigbus) = match mkwrite.native() {
@@ -325,7 +337,13 @@ impl FaultHandler for Mapping {
         let error = errors::refused(file.free_space().ok());
         let _charged = mkwrite.charge();
         mapping
-            .keep(&file, (mkwrite.mm(), pgoff), error, generation, true)
+            .keep(
+                &file,
+                (mkwrite.mm(), pgoff),
+                error,
+                generation,
+                (true, true),
+            )
             .unwrap_or(sigbus)
     }
 
@@ -443,9 +461,13 @@ fn stand_in_for_error(
     let answer = fault::stand_in(stand_ins.class, access(fault));
     if answer == Answer::ShadowPage {
         let _charged = fault.charge();
-        return mapping.keep(&file, (fault.mm(), pgoff), error, generation, false);
+        let how = (false, fault.is_asked_before_writes());
+        return mapping.keep(&file, (fault.mm(), pgoff), error, generation, how);
     }
 
+    let Ok(room) = Room::new() else {
+        return Some(FaultResult::oom());
+    };
     // Nor is the error cleared from here on.
     let inserting = match inserting(fault) {
         Ok(inserting) => inserting,
@@ -458,15 +480,16 @@ fn stand_in_for_error(
     match answer {
         Answer::PrivateZeros => {
             stand_ins.record(pgoff, error);
-            stand_ins.count_error(pgoff);
+            stand_ins.count_error();
             drop(inserting);
             private_zeros(fault)
         }
         Answer::ZeroPage => {
             stand_ins.record(pgoff, error);
+            stand_ins.zero_page_for_error(pgoff, room);
             let insertion = fault.insert_zero_pages(1);
             if insertion.mapped() > 0 {
-                stand_ins.count_error(pgoff);
+                stand_ins.count_error();
             }
             drop(inserting);
             Some(stand_ins.inserted(Kind::Zero, insertion))

@@ -27,11 +27,11 @@ use crate::{
     },
     policy::{
         errors::{
-            FailedPages,
             FileError,
-            FirstError, //
+            FirstError,
+            PageSet,
+            Room, //
         },
-        growth::NO_PAGES,
         Class, //
     },
 };
@@ -48,10 +48,6 @@ use kernel::{
             Full,
             Relaxed,
             Release, //
-        },
-        lock::{
-            mutex::MutexBackend,
-            Guard, //
         },
         new_mutex,
         Arc,
@@ -129,19 +125,14 @@ pub(super) struct StandIns {
     keeping: Atomic<bool>,
     /// Whether everybody knows.
     keeping_is_known: Atomic<bool>,
-    /// What has stand-ins for errors.
+    /// What has the zero page because of errors. (Shadow pages are kept for them, which says it.)
     #[pin]
-    failed: Mutex<FailedPages>,
+    failed: Mutex<PageSet>,
 }
 
 impl StandIns {
     /// None yet. Sleeps; fails with `ENOMEM`.
     pub(super) fn new(class: Class, options: Options, origin: Origin) -> Result<Arc<Self>> {
-        let failed = if options.record_errors {
-            FailedPages::with_room()?
-        } else {
-            FailedPages::NONE
-        };
         Arc::pin_init(
             pin_init!(Self {
                 class,
@@ -157,7 +148,7 @@ impl StandIns {
                 armed: Atomic::new(true),
                 keeping: Atomic::new(false),
                 keeping_is_known: Atomic::new(false),
-                failed <- new_mutex!(failed),
+                failed <- new_mutex!(PageSet::new()),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -212,22 +203,38 @@ impl StandIns {
         let _ = self.first_error.cmpxchg(0, first.encode(), Full);
     }
 
-    /// Counts an error, when something stands in for the page (index). Sleeps.
+    /// The errno of the first error; `EIO` if it was cleared just now.
+    pub(super) fn first_errno(&self) -> u32 {
+        FirstError::decode(self.first_error.load(Relaxed))
+            .map_or(EIO.to_errno().unsigned_abs(), |first| first.error.errno)
+    }
+
+    /// Counts an error, when something stands in for the page.
     ///
-    /// The file's semaphore has to be held, as against [`Self::clear_error`].
-    pub(super) fn count_error(&self, pgoff: u64) {
+    /// The file's semaphore has to be held, as against [`Self::forget_error`].
+    pub(super) fn count_error(&self) {
         self.errors.add(1, Relaxed);
-        self.failed.lock().add(pgoff);
+    }
+
+    /// The zero page is going to stand in for a page (index) because of an error. Sleeps.
+    ///
+    /// The file's semaphore has to be held from here on until it is mapped.
+    pub(super) fn zero_page_for_error(&self, pgoff: u64, room: Room) {
+        let unused = self.failed.lock().add(pgoff, room);
+        // Not with the lock held.
+        drop(unused);
     }
 
     /// The page index that nothing stands in for an error below. Sleeps.
     pub(super) fn first_failed(&self) -> u64 {
-        self.failed.lock().bounds().start
+        let zero_page = self.failed.lock().first();
+        let kept = self.shadows.first_kept(0..=u64::MAX);
+        zero_page.unwrap_or(u64::MAX).min(kept.unwrap_or(u64::MAX))
     }
 
     /// Whether there may be an error to be cleared, that `told` has told of. Sleeps.
     pub(super) fn may_have_failed(&self, told: &nosigbus_status) -> bool {
-        told.error != 0 || self.first_failed() != NO_PAGES.start
+        told.error != 0 || self.first_failed() != u64::MAX
     }
 
     /// Whether shadow pages may be kept inside the file.
@@ -274,23 +281,31 @@ impl StandIns {
         }
     }
 
-    /// Forgets the error, if there was none since `told` has told of them. Returns what has stand-ins
-    /// for errors, to be dropped and forgotten by the caller. Sleeps.
+    /// Forgets the error, if there was none since `told` has told of them; `false` if there was. What
+    /// stands in for pages because of errors is to be dropped then, part by part, by
+    /// [`Self::next_to_clear`]. Sleeps.
     ///
     /// The file's semaphore has to be held for write.
-    pub(super) fn clear_error(
-        &self,
-        told: &nosigbus_status,
-    ) -> Option<Guard<'_, FailedPages, MutexBackend>> {
+    pub(super) fn forget_error(&self, told: &nosigbus_status) -> bool {
         let errors = |status: &nosigbus_status| {
             let first = (status.error, status.error_offset, status.error_flags);
             (status.errors, first)
         };
         if errors(&self.status()) != errors(told) {
-            return None;
+            return false;
         }
         self.first_error.store(0, Relaxed);
-        Some(self.failed.lock())
+        self.shadows.doom_kept();
+        true
+    }
+
+    /// The next pages (indexes), from `pgoff` on, that have had stand-ins for errors when the error was
+    /// forgotten; perhaps others, that have the zero page since. Sleeps.
+    pub(super) fn next_to_clear(&self, pgoff: u64) -> Option<Range<u64>> {
+        match self.class {
+            Class::SharedWrite => self.shadows.next_doomed(pgoff),
+            Class::Private | Class::SharedRead => self.failed.lock().take_from(pgoff),
+        }
     }
 
     /// Has the next stand-in told of.

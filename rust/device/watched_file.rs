@@ -20,6 +20,7 @@ use crate::{
             RwSemaphore,
             WriteGuard, //
         },
+        task::is_being_killed, //
     },
     policy::{
         fault::first_past_eof,
@@ -142,7 +143,7 @@ impl WatchedFile {
 
     /// Clears the error of a mapping, if there was none since `told` has told of them, and drops
     /// what stands in for pages inside the file because of errors. What is past EOF by now stays, as
-    /// any other stand-in. Sleeps.
+    /// any other stand-in. Sleeps. If the task is killed meanwhile, some may stay until the next time.
     pub(super) fn clear_error(
         &self,
         inode: &Inode<'_>,
@@ -154,33 +155,33 @@ impl WatchedFile {
             return true;
         }
         let mut dropping = self.dropping();
-        let Some(mut failed) = stand_ins.clear_error(told) else {
+        if !stand_ins.forget_error(told) {
             return false;
-        };
-        let bounds = dropping.bounds();
-        let mut cleared = Bounds {
-            failed: failed.bounds(),
-            ..bounds.clone()
-        };
-        // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of what
-        // stays.
-        let cut_off = cleared.cut_off(inode.i_size());
-        let inside = core::mem::replace(&mut cleared.failed, bounds.failed);
-        dropping.set_bounds(&cleared);
-        if let Some(end) = cut_off {
-            stand_ins.shadows.unkeep(end..=u64::MAX);
         }
-        dropping.grown_over(inode);
-        // From here on only who cuts the file off has to wait, by `end_failed`.
-        for failed in failed.ranges() {
-            let failed = failed.start..failed.end.min(inside.end);
-            if !failed.is_empty() {
-                inode.unmap_pages(failed.clone());
-                stand_ins.shadows.remove_kept(failed.start..=failed.end - 1);
+        let mut next = 0;
+        loop {
+            // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of what
+            // stays.
+            let end = dropping.settle(inode);
+            let failed = stand_ins.next_to_clear(next);
+            let Some(failed) = failed.filter(|failed| !failed.is_empty()) else {
+                return true;
+            };
+            let inside = failed.start..failed.end.min(end);
+            if !inside.is_empty() {
+                inode.unmap_pages(inside.clone());
+                stand_ins
+                    .shadows
+                    .remove_doomed(inside.start..=inside.end - 1);
             }
+            next = failed.end;
+            // Who waits for the file has his turn before the next part of it.
+            drop(dropping);
+            if is_being_killed() {
+                return true;
+            }
+            dropping = self.dropping();
         }
-        failed.clear();
-        true
     }
 
     /// Drops what the file has grown over, if nobody has said so: a system call that fails after
@@ -258,18 +259,9 @@ impl WatchedFile {
             && !is_overdue(i_size, self.lowest.load(Acquire))
     }
 
-    /// Drops what the file has grown over, and takes what stands in for errors, and was cut off, for
-    /// stand-ins as any other. Sleeps.
+    /// [`Dropping::settle`]. Sleeps.
     fn settle(&self, inode: &Inode<'_>) {
-        let mut dropping = self.dropping();
-        let mut bounds = dropping.bounds();
-        if let Some(end) = bounds.cut_off(inode.i_size()) {
-            dropping.set_bounds(&bounds);
-            for stand_ins in dropping.state.mappings.values() {
-                stand_ins.shadows.unkeep(end..=u64::MAX);
-            }
-        }
-        dropping.grown_over(inode);
+        self.dropping().settle(inode);
     }
 
     /// To be held while stand-ins are dropped, from looking at i_size on. Sleeps.
@@ -310,6 +302,21 @@ impl Dropping<'_> {
         // comes after its having been unmapped.
         file.lowest.store(bounds.lowest, Release);
         file.end_failed.store(bounds.failed.end, Release);
+    }
+
+    /// Drops what the file has grown over, and takes what stands in for errors, and was cut off, for
+    /// stand-ins as any other. Returns the page index that EOF was before. Sleeps.
+    fn settle(&mut self, inode: &Inode<'_>) -> u64 {
+        let i_size = inode.i_size();
+        let mut bounds = self.bounds();
+        if let Some(end) = bounds.cut_off(i_size) {
+            self.set_bounds(&bounds);
+            for stand_ins in self.state.mappings.values() {
+                stand_ins.shadows.unkeep(end..=u64::MAX);
+            }
+        }
+        self.grown_over(inode);
+        first_past_eof(i_size)
     }
 
     /// Drops what the file has grown over. Sleeps.

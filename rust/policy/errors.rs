@@ -5,14 +5,15 @@
 //! Fault handlers return `VM_FAULT_SIGBUS` for all of them (`vmf_error()`), so the errno has to be found
 //! out in another way, or deduced.
 
-use super::growth::{
-    Reading,
-    NO_PAGES, //
-};
+use super::growth::Reading;
 use core::ops::Range;
 use kernel::{
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    }, //
 };
 
 /// An error of the file system.
@@ -89,72 +90,74 @@ impl FirstError {
     }
 }
 
-/// How many ranges of failed pages are told apart.
-const RANGES: usize = 4;
-
-/// The pages of a mapping (indexes) that have stand-ins because of errors, as ranges.
+/// Pages (indexes), kept as ranges.
 ///
-/// If there were more than [`RANGES`], those with the fewest pages between them count as one. That
-/// bounds the memory, and how often [`Self::ranges`] has the file's VMAs walked.
-pub(crate) struct FailedPages(
-    /// In ascending order, with pages between each two.
-    KVec<Range<u64>>,
-);
+/// # Invariants
+///
+/// From the first page of each range to behind its last. There are pages between each two.
+pub(crate) struct PageSet(RBTree<u64, u64>);
 
-impl FailedPages {
-    /// None, and no room for any.
-    pub(crate) const NONE: Self = Self(KVec::new());
+/// Memory for one more page of a [`PageSet`].
+pub(crate) struct Room(RBTreeNodeReservation<u64, u64>);
 
-    /// None yet. Fails with `ENOMEM`.
-    pub(crate) fn with_room() -> Result<Self> {
-        Ok(Self(KVec::with_capacity(RANGES + 1, GFP_KERNEL_ACCOUNT)?))
+impl Room {
+    /// Sleeps; fails with `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?))
+    }
+}
+
+impl PageSet {
+    /// No pages.
+    pub(crate) fn new() -> Self {
+        // INVARIANT: No range.
+        Self(RBTree::new())
     }
 
-    /// Adds a page.
-    pub(crate) fn add(&mut self, pgoff: u64) {
-        // The first range that may have it.
-        let at = self.0.partition_point(|range| range.end <= pgoff);
-        if self.0.get(at).is_some_and(|range| range.start <= pgoff) {
-            return;
+    /// Adds a page. Returns the memory for it if none was needed.
+    pub(crate) fn add(&mut self, pgoff: u64, room: Room) -> Option<Room> {
+        let before = self.at_or_before(pgoff);
+        if before.as_ref().is_some_and(|before| pgoff < before.end) {
+            return Some(room);
         }
-        // There is room for one more than stay.
-        let _ = self.0.insert_within_capacity(at, pgoff..pgoff + 1);
-        while let Some((at, between)) = self.nearest() {
-            if between > 0 && self.0.len() <= RANGES {
-                return;
+        let end = self.0.remove(&(pgoff + 1)).unwrap_or(pgoff + 1);
+        // INVARIANT: One range with what it touches.
+        if let Some(before) = before.filter(|before| before.end == pgoff) {
+            if let Some(before_end) = self.0.get_mut(&before.start) {
+                *before_end = end;
             }
-            if let Ok(second) = self.0.remove(at + 1) {
-                if let Some(first) = self.0.get_mut(at) {
-                    first.end = second.end;
-                }
-            }
+            return Some(room);
         }
+        self.0.insert(room.0.into_node(pgoff, end));
+        None
     }
 
-    /// Of the two ranges with the fewest pages between them: where the first is, and how many that are.
-    fn nearest(&self) -> Option<(usize, u64)> {
-        let between = |at: usize| Some(self.0.get(at + 1)?.start - self.0.get(at)?.end);
-        (0..self.0.len())
-            .filter_map(|at| Some((at, between(at)?)))
-            .min_by_key(|&(_, between)| between)
-    }
-
-    /// All pages, in ascending order.
-    pub(crate) fn ranges(&self) -> &[Range<u64>] {
-        &self.0
-    }
-
-    /// From the first page to behind the last.
-    pub(crate) fn bounds(&self) -> Range<u64> {
-        match (self.0.first(), self.0.last()) {
-            (Some(first), Some(last)) => first.start..last.end,
-            _ => NO_PAGES,
+    /// Removes the first page from `pgoff` on, and all that come right behind it, and returns them.
+    pub(crate) fn take_from(&mut self, pgoff: u64) -> Option<Range<u64>> {
+        let before = self.at_or_before(pgoff);
+        if let Some(range) = before.filter(|range| range.start < pgoff && pgoff < range.end) {
+            // INVARIANT: What is left has pages, and others behind it.
+            *self.0.get_mut(&range.start)? = pgoff;
+            return Some(pgoff..range.end);
         }
+        let (&start, &end) = self.0.cursor_lower_bound(&pgoff)?.current();
+        self.0.remove(&start);
+        Some(start..end)
     }
 
-    /// Removes all pages.
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
+    /// The first page.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.0.cursor_front().map(|first| *first.current().0)
+    }
+
+    /// The last range that starts at `pgoff` or before it.
+    fn at_or_before(&self, pgoff: u64) -> Option<Range<u64>> {
+        let range = |(&start, &end): (&u64, &u64)| start..end;
+        match self.0.cursor_lower_bound(&pgoff) {
+            Some(found) if *found.current().0 == pgoff => Some(range(found.current())),
+            Some(behind) => behind.peek_prev().map(range),
+            None => self.0.cursor_back().map(|last| range(last.current())),
+        }
     }
 }
 
@@ -195,17 +198,17 @@ mod tests {
         }
     }
 
-    fn with(pages: impl IntoIterator<Item = u64>) -> Result<FailedPages> {
-        let mut failed = FailedPages::with_room()?;
-        pages.into_iter().for_each(|pgoff| failed.add(pgoff));
-        Ok(failed)
+    fn with(pages: impl IntoIterator<Item = u64>) -> Result<PageSet> {
+        let mut set = PageSet::new();
+        for pgoff in pages {
+            set.add(pgoff, Room::new()?);
+        }
+        Ok(set)
     }
 
     #[test]
-    fn failed_pages_are_kept_as_ranges() -> Result {
-        let none: [Range<u64>; 0] = [];
-        assert_eq!(with([])?.ranges(), none);
-        assert_eq!(with([])?.bounds(), NO_PAGES);
+    fn page_sets_are_ranges() -> Result {
+        assert!(with([])?.first().is_none());
         // Each order.
         for pages in [
             [4, 5, 6],
@@ -215,44 +218,18 @@ mod tests {
             [6, 4, 5],
             [6, 5, 4],
         ] {
-            let mut failed = with(Iterator::chain(pages.into_iter(), [5, 9, 2, 9]))?;
-            assert_eq!(failed.ranges(), [2..3, 4..7, 9..10]);
-            assert_eq!(failed.bounds(), 2..10);
-            failed.add(3);
-            assert_eq!(failed.ranges(), [2..7, 9..10]);
-            failed.add(8);
-            failed.add(0);
-            assert_eq!(failed.ranges(), [0..1, 2..7, 8..10]);
-            failed.clear();
-            assert_eq!(failed.bounds(), NO_PAGES);
+            let mut set = with(Iterator::chain(pages.into_iter(), [5, 9, 2, 9]))?;
+            assert_eq!(set.first(), Some(2));
+            assert!(set.add(3, Room::new()?).is_some());
+            assert!(set.add(8, Room::new()?).is_none());
+            assert!(set.add(0, Room::new()?).is_none());
+            assert_eq!(set.take_from(0), Some(0..1));
+            assert_eq!(set.take_from(0), Some(2..7));
+            assert_eq!(set.take_from(10), None);
+            assert_eq!(set.take_from(9), Some(9..10));
+            assert_eq!(set.take_from(0), Some(8..9));
+            assert!(set.first().is_none());
         }
-        Ok(())
-    }
-
-    #[test]
-    fn failed_pages_take_little_memory() -> Result {
-        let all = RANGES as u64;
-        let even = || (1..=all).map(|index| 10 * index);
-        assert_eq!(with(even())?.ranges().len(), RANGES);
-        // One more, at each place: none is forgotten, and little is added.
-        for more in (0..=10 * all + 5).filter(|page| page % 10 != 0) {
-            let failed = with(Iterator::chain(even(), [more]))?;
-            assert_eq!(failed.ranges().len(), RANGES);
-            for page in Iterator::chain(even(), [more]) {
-                assert!(failed.ranges().iter().any(|range| range.contains(&page)));
-            }
-            let count: u64 = failed
-                .ranges()
-                .iter()
-                .map(|range| range.end - range.start)
-                .sum();
-            assert!(count <= all + 9);
-        }
-        // Far away from all others.
-        assert_eq!(
-            with(Iterator::chain(even(), [1 << 40]))?.ranges().last(),
-            Some(&((1 << 40)..(1 << 40) + 1))
-        );
         Ok(())
     }
 }
