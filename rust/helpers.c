@@ -427,14 +427,15 @@ unsigned long nosigbus_pgd_addr_end(unsigned long addr, unsigned long end)
 	return pgd_addr_end(addr, end);
 }
 
+/* Where a level is folded, its pXd_addr_end() is the end that it is given. */
 unsigned long nosigbus_p4d_addr_end(unsigned long addr, unsigned long end)
 {
-	return p4d_addr_end(addr, end);
+	return p4d_addr_end(addr, pgd_addr_end(addr, end));
 }
 
 unsigned long nosigbus_pud_addr_end(unsigned long addr, unsigned long end)
 {
-	return pud_addr_end(addr, end);
+	return pud_addr_end(addr, nosigbus_p4d_addr_end(addr, end));
 }
 
 bool nosigbus_pmd_is_huge(pmd_t *pmd)

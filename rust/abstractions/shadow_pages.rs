@@ -283,16 +283,12 @@ impl ShadowPages {
         });
     }
 
-    /// The indexes of the first doomed pages from `pgoff` on, that come one after the other, as many as
-    /// a page table has at most.
-    pub(crate) fn next_doomed(&self, pgoff: u64) -> Option<Range<u64>> {
+    /// The indexes of the first doomed pages from `pgoff` on, that come one after the other, at most `max`.
+    pub(crate) fn next_doomed(&self, pgoff: u64, max: u64) -> Option<Range<u64>> {
         let first = self.find_first(Which::Doomed, pgoff..=u64::MAX)?;
-        let mut end = first.saturating_add(1);
-        while end < first.saturating_add(512) && self.find_first(Which::Doomed, end..=end).is_some()
-        {
-            end += 1;
-        }
-        Some(first..end)
+        let is_doomed = |&pgoff: &u64| self.find_first(Which::Doomed, pgoff..=pgoff).is_some();
+        let end = (first..first.saturating_add(max)).find(|pgoff| !is_doomed(pgoff));
+        Some(first..end.unwrap_or(first.saturating_add(max)))
     }
 
     /// Drops the pages at `pages` (indexes), and returns how many there were. They stay where they
@@ -501,10 +497,10 @@ mod tests {
         shadows.doom_kept();
         shadows.unkeep(24..=24);
         assert_eq!(shadows.keep(23, PageRef::zeroed()?, NOBODY), Ok(true));
-        assert_eq!(shadows.next_doomed(0), Some(20..23));
+        assert_eq!(shadows.next_doomed(0, 2), Some(20..22));
         assert_eq!(shadows.remove_doomed(20..=24), 3);
         assert!(shadows.kept(23).is_some() && shadows.get(24).is_some());
-        assert_eq!(shadows.next_doomed(0), Some(u64::MAX..u64::MAX));
+        assert_eq!(shadows.next_doomed(0, 2), Some(u64::MAX..u64::MAX));
         assert_eq!(shadows.remove(20..=24), 2);
 
         // What is kept no more stays as it is, and goes with the others.

@@ -18,6 +18,11 @@ use kernel::{
     }, //
 };
 
+/// Whether a signal waits for the task that asks.
+pub(crate) fn has_signal() -> bool {
+    current!().signal_pending()
+}
+
 /// Whether the task that asks is being killed.
 pub(crate) fn is_being_killed() -> bool {
     // SAFETY: Has no precondition.

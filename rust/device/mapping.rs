@@ -465,8 +465,12 @@ fn stand_in_for_error(
         return mapping.keep(&file, (fault.mm(), pgoff), error, generation, how);
     }
 
-    let Ok(room) = Room::new() else {
-        return Some(FaultResult::oom());
+    let room = {
+        let _charged = fault.charge();
+        match Room::new() {
+            Ok(room) => room,
+            Err(_) => return Some(FaultResult::oom()),
+        }
     };
     // Nor is the error cleared from here on.
     let inserting = match inserting(fault) {

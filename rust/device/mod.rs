@@ -37,7 +37,8 @@ use crate::abstractions::{
     device_node::Device,
     eventfd::EventFd,
     fsnotify::Group,
-    page_insertion::ZeroPages, //
+    page_insertion::ZeroPages,
+    task::has_signal, //
 };
 use kernel::{
     ioctl::_IOC_SIZE,
@@ -180,11 +181,11 @@ impl NosigbusDevice {
         found.stand_ins().arm();
         loop {
             let told = tell()?;
-            if request.request & NOSIGBUS_CLEAR_ERROR == 0 || found.clear_error(&told) {
+            if request.request & NOSIGBUS_CLEAR_ERROR == 0 || found.clear_error(&told)? {
                 return Ok(());
             }
             // Another error meanwhile, which is to be told of as well.
-            if task.signal_pending() {
+            if has_signal() {
                 return Err(EINTR);
             }
         }

@@ -49,8 +49,10 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        new_condvar,
         new_mutex,
         Arc,
+        CondVar,
         Mutex, //
     },
 };
@@ -103,6 +105,9 @@ pub(super) enum Kind {
     Shadow,
 }
 
+/// How many pages are dropped in one go when an error is cleared, which others wait for.
+const PART: u64 = 512;
+
 /// The stand-ins of a mapping.
 #[pin_data]
 pub(super) struct StandIns {
@@ -119,6 +124,13 @@ pub(super) struct StandIns {
     errors: Atomic<u64>,
     /// [`FirstError::encode`], or 0.
     first_error: Atomic<u64>,
+    /// The same, since an error has begun to be cleared.
+    first_since: Atomic<u64>,
+    /// Whether somebody clears the error.
+    #[pin]
+    clearing: Mutex<bool>,
+    #[pin]
+    cleared: CondVar,
     /// Whether the next stand-in is to be told of.
     armed: Atomic<bool>,
     /// Whether there may be shadow pages that are kept; for good, once there are.
@@ -145,6 +157,9 @@ impl StandIns {
                 given_back: Atomic::new(0),
                 errors: Atomic::new(0),
                 first_error: Atomic::new(0),
+                first_since: Atomic::new(0),
+                clearing <- new_mutex!(false),
+                cleared <- new_condvar!(),
                 armed: Atomic::new(true),
                 keeping: Atomic::new(false),
                 keeping_is_known: Atomic::new(false),
@@ -198,9 +213,10 @@ impl StandIns {
 
     /// Records an error, before anything stands in for the page (index).
     pub(super) fn record(&self, pgoff: u64, error: FileError) {
-        let first = FirstError { pgoff, error };
-        // Fails if there is one already. Full: whoever sees what stands in sees this.
-        let _ = self.first_error.cmpxchg(0, first.encode(), Full);
+        let first = FirstError { pgoff, error }.encode();
+        // These fail if there is one already. Full: whoever sees what stands in sees this.
+        let _ = self.first_since.cmpxchg(0, first, Full);
+        let _ = self.first_error.cmpxchg(0, first, Full);
     }
 
     /// The errno of the first error; `EIO` if it was cleared just now.
@@ -211,7 +227,7 @@ impl StandIns {
 
     /// Counts an error, when something stands in for the page.
     ///
-    /// The file's semaphore has to be held, as against [`Self::forget_error`].
+    /// The file's semaphore has to be held, as against [`Clearing`].
     pub(super) fn count_error(&self) {
         self.errors.add(1, Relaxed);
     }
@@ -230,11 +246,6 @@ impl StandIns {
         let zero_page = self.failed.lock().first();
         let kept = self.shadows.first_kept(0..=u64::MAX);
         zero_page.unwrap_or(u64::MAX).min(kept.unwrap_or(u64::MAX))
-    }
-
-    /// Whether there may be an error to be cleared, that `told` has told of. Sleeps.
-    pub(super) fn may_have_failed(&self, told: &nosigbus_status) -> bool {
-        told.error != 0 || self.first_failed() != u64::MAX
     }
 
     /// Whether shadow pages may be kept inside the file.
@@ -281,31 +292,16 @@ impl StandIns {
         }
     }
 
-    /// Forgets the error, if there was none since `told` has told of them; `false` if there was. What
-    /// stands in for pages because of errors is to be dropped then, part by part, by
-    /// [`Self::next_to_clear`]. Sleeps.
-    ///
-    /// The file's semaphore has to be held for write.
-    pub(super) fn forget_error(&self, told: &nosigbus_status) -> bool {
-        let errors = |status: &nosigbus_status| {
-            let first = (status.error, status.error_offset, status.error_flags);
-            (status.errors, first)
-        };
-        if errors(&self.status()) != errors(told) {
-            return false;
+    /// Waits until nobody else clears the error. Sleeps; fails with `EINTR`.
+    pub(super) fn clearing(&self) -> Result<Clearing<'_>> {
+        let mut clearing = self.clearing.lock();
+        while *clearing {
+            if self.cleared.wait_interruptible(&mut clearing) {
+                return Err(EINTR);
+            }
         }
-        self.first_error.store(0, Relaxed);
-        self.shadows.doom_kept();
-        true
-    }
-
-    /// The next pages (indexes), from `pgoff` on, that have had stand-ins for errors when the error was
-    /// forgotten; perhaps others, that have the zero page since. Sleeps.
-    pub(super) fn next_to_clear(&self, pgoff: u64) -> Option<Range<u64>> {
-        match self.class {
-            Class::SharedWrite => self.shadows.next_doomed(pgoff),
-            Class::Private | Class::SharedRead => self.failed.lock().take_from(pgoff),
-        }
+        *clearing = true;
+        Ok(Clearing(self))
     }
 
     /// Has the next stand-in told of.
@@ -347,6 +343,65 @@ impl StandIns {
             stand_ins: self,
             to_root: true,
         }
+    }
+}
+
+/// While it exists, nobody else clears the error.
+pub(super) struct Clearing<'a>(&'a StandIns);
+
+impl Clearing<'_> {
+    /// Has [`Self::next`] find what stands in for pages because of errors, if there was none since `told`
+    /// has told of them; `false` if there was. Sleeps.
+    ///
+    /// The file's semaphore has to be held for write.
+    pub(super) fn start(&self, told: &nosigbus_status) -> bool {
+        let errors = |status: &nosigbus_status| {
+            let first = (status.error, status.error_offset, status.error_flags);
+            (status.errors, first)
+        };
+        let may = errors(&self.0.status()) == errors(told);
+        if may {
+            self.0.first_since.store(0, Relaxed);
+            self.0.shadows.doom_kept();
+        }
+        may
+    }
+
+    /// The next pages (indexes), from `pgoff` on, that have stand-ins for errors which are to be cleared, as
+    /// many as are to be dropped in one go. Sleeps.
+    ///
+    /// The file's semaphore has to be held for write, until [`Self::unmapped`].
+    pub(super) fn next(&self, pgoff: u64) -> Option<Range<u64>> {
+        let stand_ins = self.0;
+        let pages = match stand_ins.class {
+            Class::SharedWrite => stand_ins.shadows.next_doomed(pgoff, PART),
+            Class::Private | Class::SharedRead => stand_ins.failed.lock().next(pgoff),
+        }?;
+        let end = pages.end.min(pages.start.saturating_add(PART));
+        (pages.start < end).then_some(pages.start..end)
+    }
+
+    /// Nobody has these pages (indexes) mapped any more, or they are past EOF. Sleeps.
+    pub(super) fn unmapped(&self, pages: &Range<u64>) {
+        self.0.shadows.remove_doomed(pages.start..=pages.end - 1);
+    }
+
+    /// Forgets the error: nothing stands in any more for what was told of. What there was since then is
+    /// told of next. Returns what is not needed any more.
+    ///
+    /// The file's semaphore has to be held for write.
+    pub(super) fn finish(self) -> Option<PageSet> {
+        let since = self.0.first_since.load(Relaxed);
+        self.0.first_error.store(since, Relaxed);
+        // Otherwise it has pages that are still mapped.
+        (since == 0).then(|| core::mem::replace(&mut *self.0.failed.lock(), PageSet::new()))
+    }
+}
+
+impl Drop for Clearing<'_> {
+    fn drop(&mut self) {
+        *self.0.clearing.lock() = false;
+        self.0.cleared.notify_all();
     }
 }
 

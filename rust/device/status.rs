@@ -50,9 +50,9 @@ impl Found {
         &self.stand_ins
     }
 
-    /// Clears the error and drops what stands in for pages because of errors. Does nothing and
-    /// returns `false` if there was an error that `told` does not tell of. Sleeps.
-    pub(super) fn clear_error(&self, told: &nosigbus_status) -> bool {
+    /// Drops what stands in for pages because of errors, and forgets the error. Does nothing and
+    /// returns `false` if there was an error that `told` does not tell of. Sleeps; fails with `EINTR`.
+    pub(super) fn clear_error(&self, told: &nosigbus_status) -> Result<bool> {
         let file = self.file.file();
         self.watched
             .clear_error(&file.inode(), &self.stand_ins, told)

@@ -20,7 +20,7 @@ use crate::{
             RwSemaphore,
             WriteGuard, //
         },
-        task::is_being_killed, //
+        task::has_signal, //
     },
     policy::{
         fault::first_past_eof,
@@ -49,7 +49,13 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        new_mutex,
         Arc,
+        Mutex, //
     },
 };
 
@@ -60,6 +66,10 @@ pub(super) struct WatchedFile {
     /// over.
     #[pin]
     state: RwSemaphore<State>,
+    /// Taken before `state` by whoever unmaps pages because of errors, which takes as long as the file has
+    /// mappings, and as often as he likes: whoever changes the file waits for one of these at most.
+    #[pin]
+    turn: Mutex<()>,
     /// Goes up with each modification that may have shrunk the file.
     generation: Atomic<u64>,
     /// The size in bytes as of the last modification.
@@ -95,12 +105,15 @@ pub(super) struct Inserting<'a> {
 struct Dropping<'a> {
     file: &'a WatchedFile,
     state: WriteGuard<'a, State>,
+    /// If it is because of errors.
+    _turn: Option<Guard<'a, (), MutexBackend>>,
 }
 
 /// While it exists, whoever drops stand-ins waits, and so does whoever maps one.
 pub(super) struct Keeping<'a> {
     file: &'a WatchedFile,
     _state: WriteGuard<'a, State>,
+    _turn: Guard<'a, (), MutexBackend>,
 }
 
 impl WatchedFile {
@@ -112,6 +125,7 @@ impl WatchedFile {
                     mappings: RBTree::new(),
                     ahead: Bounds::NONE.ahead,
                 }),
+                turn <- new_mutex!(()),
                 generation: Atomic::new(0),
                 last_size: Atomic::new(i_size),
                 blind: Atomic::new(false),
@@ -141,55 +155,61 @@ impl WatchedFile {
         drop(removed);
     }
 
-    /// Clears the error of a mapping, if there was none since `told` has told of them, and drops
-    /// what stands in for pages inside the file because of errors. What is past EOF by now stays, as
-    /// any other stand-in. Sleeps. If the task is killed meanwhile, some may stay until the next time.
+    /// Drops what stands in for pages inside the file because of errors that `told` has told of, and then
+    /// forgets them. What is past EOF by now stays, as any other stand-in. Sleeps.
+    ///
+    /// `false`, and nothing has changed, if there was another one since. Fails with `EINTR`: the error
+    /// stays.
     pub(super) fn clear_error(
         &self,
         inode: &Inode<'_>,
         stand_ins: &StandIns,
         told: &nosigbus_status,
-    ) -> bool {
-        if !stand_ins.may_have_failed(told) {
+    ) -> Result<bool> {
+        if told.error == 0 {
             // Nobody is to wait for who has nothing to clear.
-            return true;
+            return Ok(true);
         }
-        let mut dropping = self.dropping();
-        if !stand_ins.forget_error(told) {
-            return false;
+        let clearing = stand_ins.clearing()?;
+        let mut dropping = self.dropping_in_turn();
+        // From here on only who cuts the file off has to wait for what follows, by `end_failed`.
+        let mut end = dropping.settle(inode);
+        if !clearing.start(told) {
+            return Ok(false);
         }
         let mut next = 0;
-        loop {
-            // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of what
-            // stays.
-            let end = dropping.settle(inode);
-            let failed = stand_ins.next_to_clear(next);
-            let Some(failed) = failed.filter(|failed| !failed.is_empty()) else {
-                return true;
-            };
+        while let Some(failed) = clearing.next(next) {
+            if next > 0 && has_signal() {
+                return Err(EINTR);
+            }
             let inside = failed.start..failed.end.min(end);
             if !inside.is_empty() {
-                inode.unmap_pages(inside.clone());
-                stand_ins
-                    .shadows
-                    .remove_doomed(inside.start..=inside.end - 1);
+                inode.unmap_pages(inside);
             }
+            clearing.unmapped(&failed);
             next = failed.end;
             // Who waits for the file has his turn before the next part of it.
             drop(dropping);
-            if is_being_killed() {
-                return true;
-            }
-            dropping = self.dropping();
+            dropping = self.dropping_in_turn();
+            // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of what
+            // stays.
+            end = dropping.settle(inode);
         }
+        let not_needed = clearing.finish();
+        drop(dropping);
+        drop(not_needed);
+        Ok(true)
     }
 
     /// Drops what the file has grown over, if nobody has said so: a system call that fails after
     /// it has grown the file does not (Documentation/growth.rst). Sleeps.
     pub(super) fn catch_up(&self, inode: &Inode<'_>) {
-        // Relaxed: a fault that comes too early for one stand-in is followed by others.
+        // Relaxed: a fault that comes too early for one stand-in is followed by others. And so is one that
+        // would have to wait: most likely for what it is about to do itself.
         if is_overdue(inode.i_size(), self.lowest.load(Relaxed)) {
-            self.settle(inode);
+            if let Some(state) = self.state.try_write() {
+                self.dropping_with(state, None).settle(inode);
+            }
         }
     }
 
@@ -225,17 +245,21 @@ impl WatchedFile {
 
     /// To be held from [`Keeping::page`] to having kept it. Sleeps.
     pub(super) fn keeping(&self) -> Keeping<'_> {
+        let turn = self.turn.lock();
         Keeping {
             file: self,
             _state: self.state.write(),
+            _turn: turn,
         }
     }
 
     /// As [`Self::keeping`], or `None` if that would have to wait.
     pub(super) fn try_keeping(&self) -> Option<Keeping<'_>> {
-        self.state.try_write().map(|state| Keeping {
+        let turn = self.turn.try_lock()?;
+        Some(Keeping {
             file: self,
-            _state: state,
+            _state: self.state.try_write()?,
+            _turn: turn,
         })
     }
 
@@ -259,20 +283,32 @@ impl WatchedFile {
             && !is_overdue(i_size, self.lowest.load(Acquire))
     }
 
-    /// [`Dropping::settle`]. Sleeps.
-    fn settle(&self, inode: &Inode<'_>) {
-        self.dropping().settle(inode);
-    }
-
     /// To be held while stand-ins are dropped, from looking at i_size on. Sleeps.
     fn dropping(&self) -> Dropping<'_> {
-        let state = self.state.write();
+        self.dropping_with(self.state.write(), None)
+    }
+
+    /// As [`Self::dropping`], because of errors.
+    fn dropping_in_turn(&self) -> Dropping<'_> {
+        let turn = self.turn.lock();
+        self.dropping_with(self.state.write(), Some(turn))
+    }
+
+    fn dropping_with<'a>(
+        &'a self,
+        state: WriteGuard<'a, State>,
+        turn: Option<Guard<'a, (), MutexBackend>>,
+    ) -> Dropping<'a> {
         // Whatever the size is.
         self.end_dropping.store(u64::MAX, Relaxed);
         // Pairs with that in `modified`: i_size is looked at after this, and that one sees
         // `end_dropping`, or this sees its size.
         smp_mb();
-        Dropping { file: self, state }
+        Dropping {
+            file: self,
+            state,
+            _turn: turn,
+        }
     }
 }
 
@@ -397,7 +433,7 @@ impl Listener for WatchedFile {
             self.generation.fetch_add(1, Release);
         }
         if !self.is_settled(i_size) {
-            self.settle(inode);
+            self.dropping().settle(inode);
         }
     }
 

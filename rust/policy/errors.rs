@@ -90,12 +90,20 @@ impl FirstError {
     }
 }
 
-/// Pages (indexes), kept as ranges.
+/// How many ranges there are at most, which bounds the memory.
+const RANGES: usize = 1 << 16;
+
+/// Pages (indexes), kept as ranges. With more than [`RANGES`] of them, it has what is between two as
+/// well.
 ///
 /// # Invariants
 ///
-/// From the first page of each range to behind its last. There are pages between each two.
-pub(crate) struct PageSet(RBTree<u64, u64>);
+/// `ranges` is from the first page of each range to behind its last. There are pages between each two.
+/// `count` is how many there are.
+pub(crate) struct PageSet {
+    ranges: RBTree<u64, u64>,
+    count: usize,
+}
 
 /// Memory for one more page of a [`PageSet`].
 pub(crate) struct Room(RBTreeNodeReservation<u64, u64>);
@@ -111,7 +119,10 @@ impl PageSet {
     /// No pages.
     pub(crate) fn new() -> Self {
         // INVARIANT: No range.
-        Self(RBTree::new())
+        Self {
+            ranges: RBTree::new(),
+            count: 0,
+        }
     }
 
     /// Adds a page. Returns the memory for it if none was needed.
@@ -120,43 +131,52 @@ impl PageSet {
         if before.as_ref().is_some_and(|before| pgoff < before.end) {
             return Some(room);
         }
-        let end = self.0.remove(&(pgoff + 1)).unwrap_or(pgoff + 1);
-        // INVARIANT: One range with what it touches.
-        if let Some(before) = before.filter(|before| before.end == pgoff) {
-            if let Some(before_end) = self.0.get_mut(&before.start) {
-                *before_end = end;
-            }
+        let mut pages = pgoff..pgoff + 1;
+        // INVARIANT: One range with what it touches, or with the nearest if there are too many.
+        let is_full = self.count >= RANGES;
+        if let Some(before) = before.filter(|before| before.end == pgoff || is_full) {
+            pages.start = before.start;
+        }
+        let behind = self.next(pgoff);
+        if let Some(behind) =
+            behind.filter(|behind| behind.start == pages.end || is_full && pages.start == pgoff)
+        {
+            self.ranges.remove(&behind.start);
+            self.count -= 1;
+            pages.end = behind.end;
+        }
+        if let Some(end) = self.ranges.get_mut(&pages.start) {
+            *end = pages.end;
             return Some(room);
         }
-        self.0.insert(room.0.into_node(pgoff, end));
+        self.ranges.insert(room.0.into_node(pages.start, pages.end));
+        self.count += 1;
         None
     }
 
-    /// Removes the first page from `pgoff` on, and all that come right behind it, and returns them.
-    pub(crate) fn take_from(&mut self, pgoff: u64) -> Option<Range<u64>> {
-        let before = self.at_or_before(pgoff);
-        if let Some(range) = before.filter(|range| range.start < pgoff && pgoff < range.end) {
-            // INVARIANT: What is left has pages, and others behind it.
-            *self.0.get_mut(&range.start)? = pgoff;
-            return Some(pgoff..range.end);
+    /// The first page from `pgoff` on, and all that come right behind it.
+    pub(crate) fn next(&self, pgoff: u64) -> Option<Range<u64>> {
+        match self.at_or_before(pgoff) {
+            Some(range) if pgoff < range.end => Some(pgoff..range.end),
+            _ => {
+                let (&start, &end) = self.ranges.cursor_lower_bound(&pgoff)?.current();
+                Some(start..end)
+            }
         }
-        let (&start, &end) = self.0.cursor_lower_bound(&pgoff)?.current();
-        self.0.remove(&start);
-        Some(start..end)
     }
 
     /// The first page.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.0.cursor_front().map(|first| *first.current().0)
+        Some(self.next(0)?.start)
     }
 
     /// The last range that starts at `pgoff` or before it.
     fn at_or_before(&self, pgoff: u64) -> Option<Range<u64>> {
         let range = |(&start, &end): (&u64, &u64)| start..end;
-        match self.0.cursor_lower_bound(&pgoff) {
+        match self.ranges.cursor_lower_bound(&pgoff) {
             Some(found) if *found.current().0 == pgoff => Some(range(found.current())),
             Some(behind) => behind.peek_prev().map(range),
-            None => self.0.cursor_back().map(|last| range(last.current())),
+            None => self.ranges.cursor_back().map(|last| range(last.current())),
         }
     }
 }
@@ -221,15 +241,29 @@ mod tests {
             let mut set = with(Iterator::chain(pages.into_iter(), [5, 9, 2, 9]))?;
             assert_eq!(set.first(), Some(2));
             assert!(set.add(3, Room::new()?).is_some());
-            assert!(set.add(8, Room::new()?).is_none());
+            assert!(set.add(8, Room::new()?).is_some());
             assert!(set.add(0, Room::new()?).is_none());
-            assert_eq!(set.take_from(0), Some(0..1));
-            assert_eq!(set.take_from(0), Some(2..7));
-            assert_eq!(set.take_from(10), None);
-            assert_eq!(set.take_from(9), Some(9..10));
-            assert_eq!(set.take_from(0), Some(8..9));
-            assert!(set.first().is_none());
+            assert_eq!(set.count, 3);
+            assert_eq!(set.next(0), Some(0..1));
+            assert_eq!(set.next(1), Some(2..7));
+            assert_eq!(set.next(3), Some(3..7));
+            assert_eq!(set.next(7), Some(8..10));
+            assert_eq!(set.next(9), Some(9..10));
+            assert_eq!(set.next(10), None);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn page_sets_take_little_memory() -> Result {
+        let mut set = with((1..=RANGES as u64).map(|index| 10 * index))?;
+        assert_eq!(set.count, RANGES);
+        assert!(set.add(15, Room::new()?).is_some());
+        assert!(set.add(3, Room::new()?).is_none());
+        assert_eq!(set.count, RANGES);
+        assert_eq!(set.next(0), Some(3..16));
+        assert_eq!(set.next(12), Some(12..16));
+        assert_eq!(set.next(16), Some(20..21));
         Ok(())
     }
 }

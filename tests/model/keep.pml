@@ -89,8 +89,8 @@ bit content[SHADOWS + 1];	/* by number */
 
 /* StandIns, in rust/device/stand_ins.rs */
 bit keeping, keeping_is_known;
-bit failed;			/* first_failed, end_failed: there is something */
 bit first_error;
+bit since;			/* first_since */
 byte error_count;		/* `errors` */
 
 /* WatchedFile, in rust/device/watched_file.rs */
@@ -125,7 +125,7 @@ inline sure()
 	if
 	:: UNSURE -> expect = ANY
 	:: else ->
-		assert(P3_dropped || !settled || failed);
+		assert(P3_dropped || !settled || kept);
 		expect = (settled -> content[shadow] : file)
 	fi
 }
@@ -311,7 +311,7 @@ inline modified(attributes)
 
 inline settle()
 {
-	ATOMIC(dropping(); cut_off(first_failed); look_again());
+	ATOMIC(dropping(); cut_off(first_failed, i_size); look_again());
 	if
 	:: s == 1 && low ->
 		UNMAP(0);
@@ -333,10 +333,10 @@ inline dropping()
 }
 
 /* Bounds::cut_off(), ShadowPages::unkeep() */
-inline cut_off(what)
+inline cut_off(what, size)
 {
 	if
-	:: what && i_size == 0 ->
+	:: what && size == 0 ->
 		low = 1;
 		what = 0;
 		d_step { kept = 0; settled = 0 }
@@ -664,9 +664,9 @@ recorded:
 #endif
 #ifndef RECORD_LATE
 		first_error = 1;
+		since = 1;
 #endif
 		error_count++;
-		failed = 1;
 		settled = 1;
 		assert(P1_two || (!IS_FILE(pte[0]) && !IS_FILE(pte[1])))
 	}
@@ -708,10 +708,29 @@ proctype around(byte t; byte v)
 /* ---- NOSIGBUS_STATUS with NOSIGBUS_CLEAR_ERROR ---- */
 
 #if CLEARS > 0
+#ifdef NO_LOWER
+#define LOWER
+#else
+#define LOWER	cut_off(first_failed, end_inside);
+#endif
+
+/* Dropping::settle() */
+inline clear_settle()
+{
+	ATOMIC(dropping(); end_inside = i_size; LOWER look_again());
+	if
+	:: s == 1 && low ->
+		UNMAP(0);
+		UNMAP(1);
+		remove_unkept()
+	:: else
+	fi
+}
+
 proctype clear(byte left)
 {
 	byte told;
-	bit drop, s;
+	bit drop, s, end_inside;
 
 another:
 	atomic {
@@ -729,51 +748,50 @@ tell:
 	/* StandIns::status() */
 	told = error_count;
 	/* WatchedFile::clear_error() */
+	clear_settle();
+	/* Clearing::start() */
 	atomic {
-		dropping();
 		if
 #ifdef CLEAR_UNTOLD
 		:: true -> assert(P2_recorded || told == error_count)
 #else
-		:: told != error_count -> end_dropping = 0; UNWRITE_STATE; goto tell
+		:: told != error_count -> UNDROP; goto tell
 		:: else
 #endif
 		fi;
-		first_error = 0;
-		drop = failed;
-		failed = 0;
-#ifdef KEEPING_ENDS
-		keeping = 0;
-		keeping_is_known = 0
-#endif
+		since = 0;
+		drop = kept
 	}
-#ifdef NO_LOWER
-	drop = drop && i_size == 1;
-#else
-	ATOMIC(cut_off(drop));
+#ifdef KEEPING_ENDS
+	keeping = 0;
+	keeping_is_known = 0;
 #endif
-	ATOMIC(look_again());
-	if
-	:: s == 1 && low ->
-		UNMAP(0);
-		UNMAP(1);
-		remove_unkept()
-	:: else
-	fi;
 	if
 	:: drop ->
+		if
 #ifndef NO_CLEAR_UNMAP
-		UNMAP(0);
-		UNMAP(1);
+		:: end_inside ->
+			UNMAP(0);
+			UNMAP(1)
 #endif
+		:: else
+		fi;
 		d_step {
 			if
 			:: kept -> shadow = 0; kept = 0; old = 0; settled = 0
 			:: else
 			fi
 		}
+		/* The next part, of which there is none. */
+		UNDROP;
+		clear_settle()
 	:: else
 	fi;
+	/* Clearing::finish() */
+	d_step {
+		assert(P3_dropped || !kept || since);
+		first_error = since
+	}
 	UNDROP;
 	d_step {
 		clearing--;
@@ -932,7 +950,6 @@ init {
 		:: true
 		:: keeping = 1;		/* another page is kept */
 			keeping_is_known = 1;
-			failed = 1;
 			error_count = 1;
 			first_error = 1
 		fi;

@@ -5,6 +5,7 @@
  * where that has no stand-ins. Needs root, for a cgroup, many open files and many mappings.
  */
 
+#include "broken_file_systems.h"
 #include "mapped_file.h"
 #include "status.h"
 #include "sys_files.h"
@@ -504,6 +505,125 @@ TEST_F_TIMEOUT(wait, for_a_walk_of_all_mappings, 600)
 	/* Cutting a page off looks at each mapping, with this module or without. */
 	EXPECT_LT(opted_in.append_over_nothing, native.cut / 8);
 	EXPECT_LT(opted_in.append, 2 * native.cut);
+}
+
+/* How many, and what each keeps a page of. */
+#define KEEPERS		48
+#define KEPT_MAPPINGS	20000
+#define CUTS		12
+
+/* Meets one error after the other, at a page of its own, and clears them. */
+static void meet_errors(struct mapped_file *m, struct shared *shared, int fd, int page)
+{
+	struct nosigbus_status status;
+	size_t len = (KEEPERS + 1) * m->page;
+	char *addr;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	addr = map_file(SHARED_WRITE, fd, len);
+	if (addr == MAP_FAILED || enable_with(m->device, addr, len, NOSIGBUS_RECORD_ERRORS, 0))
+		shared->failed = true;
+	while (!shared->failed) {
+		if (read_byte(addr + page * m->page) < 0 ||
+		    status_of(m->device, addr, NOSIGBUS_CLEAR_ERROR, &status))
+			shared->failed = true;
+		if (status.error)
+			__atomic_add_fetch(&shared->rounds, 1, __ATOMIC_RELAXED);
+		shared->ready = true;
+	}
+	_exit(1);
+}
+
+/* Reads the page that follows them, which is past EOF, and has those many mappings. */
+static void read_next_page(struct mapped_file *m, struct shared *shared, int fd, size_t len)
+{
+	char *addr = map_file(SHARED_READ, fd, len + m->page);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (addr == MAP_FAILED || enable(m->device, addr, len + m->page))
+		shared->failed = true;
+	for (int i = 0; i < KEPT_MAPPINGS; i++)
+		if (map_file(SHARED_READ, fd, len) == MAP_FAILED)
+			shared->failed = true;
+	shared->ready = true;
+	for (;;) {
+		read_byte(addr + len);
+		shared->mappings++;
+	}
+}
+
+/*
+ * The median of how long it takes to cut off the last page that all mappings have or, beside the reader,
+ * to make the file longer by a page that it has alone.
+ */
+static double resize(const struct mapped_file *m, struct shared *shared, int fd, size_t len, bool grow)
+{
+	double took[CUTS];
+
+	for (int i = 0; i < CUTS; i++) {
+		double start = seconds();
+		long before = shared->mappings;
+
+		/* The reader has a stand-in there. */
+		while (grow && shared->mappings < before + 2 && seconds() < start + 10)
+			usleep(1000);
+		start = seconds();
+		if (ftruncate(fd, grow ? len + m->page : len - m->page))
+			return -1;
+		took[i] = seconds() - start;
+		if (ftruncate(fd, len))
+			return -1;
+	}
+	return median(took, CUTS);
+}
+
+/*
+ * Those who walk all mappings of the file because of errors have their turns one after the other: who
+ * makes it grow, and so holds up who closes inotify descriptors, waits for few of them.
+ */
+TEST_F_TIMEOUT(wait, for_many_who_meet_errors, 600)
+{
+	int fd = new_file(SMALL_TMPFS), filler = new_file(SMALL_TMPFS);
+	struct sched_param high = { .sched_priority = 1 }, normal = { 0 };
+	size_t len = (KEEPERS + 1) * self->file.page;
+	pid_t keepers[KEEPERS], reader;
+	double cut, beside;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_GE(filler, 0);
+	ASSERT_EQ(ftruncate(fd, len), 0);
+	ASSERT_EQ(fill_up(filler), -ENOSPC);
+	reader = fork();
+	ASSERT_GE(reader, 0);
+	if (!reader)
+		read_next_page(&self->file, self->shared, fd, len);
+	ASSERT_TRUE(await_ready(self->shared, reader));
+	self->shared->ready = false;
+	cut = resize(&self->file, self->shared, fd, len, false);
+	for (int i = 0; i < KEEPERS; i++) {
+		keepers[i] = fork();
+		ASSERT_GE(keepers[i], 0);
+		if (!keepers[i])
+			meet_errors(&self->file, self->shared, fd, i + 1);
+	}
+	EXPECT_TRUE(await_ready(self->shared, keepers[0]));
+	EXPECT_EQ(sched_setscheduler(0, SCHED_FIFO, &high), 0);
+	beside = resize(&self->file, self->shared, fd, len, true);
+	sched_setscheduler(0, SCHED_OTHER, &normal);
+	for (int i = 0; i < KEEPERS; i++) {
+		kill(keepers[i], SIGKILL);
+		waitpid(keepers[i], NULL, 0);
+	}
+	kill(reader, SIGKILL);
+	waitpid(reader, NULL, 0);
+	EXPECT_FALSE(self->shared->failed);
+	TH_LOG("cutting a page off takes %.2f ms; growing beside %d who meet errors, %ld times, %.2f ms",
+	       cut * 1e3, KEEPERS, self->shared->rounds, beside * 1e3);
+	EXPECT_GT(beside, 0);
+	/* Who cuts a page off walks all mappings, with this module or without. */
+	EXPECT_LT(beside, 6 * cut);
+	close(filler);
+	close(fd);
 }
 
 #define CLEARERS	8
