@@ -241,7 +241,7 @@ mod tests {
             let mut set = with(Iterator::chain(pages.into_iter(), [5, 9, 2, 9]))?;
             assert_eq!(set.first(), Some(2));
             assert!(set.add(3, Room::new()?).is_some());
-            assert!(set.add(8, Room::new()?).is_some());
+            assert!(set.add(8, Room::new()?).is_none());
             assert!(set.add(0, Room::new()?).is_none());
             assert_eq!(set.count, 3);
             assert_eq!(set.next(0), Some(0..1));
