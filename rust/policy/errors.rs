@@ -93,8 +93,7 @@ impl FirstError {
 /// How many ranges there are at most, which bounds the memory.
 const RANGES: usize = 1 << 16;
 
-/// Pages (indexes), kept as ranges. With more than [`RANGES`] of them, it has what is between two as
-/// well.
+/// Pages (indexes), kept as ranges. With more than `max` of them, it has what is between two as well.
 ///
 /// # Invariants
 ///
@@ -103,6 +102,7 @@ const RANGES: usize = 1 << 16;
 pub(crate) struct PageSet {
     ranges: RBTree<u64, u64>,
     count: usize,
+    max: usize,
 }
 
 /// Memory for one more page of a [`PageSet`].
@@ -118,10 +118,15 @@ impl Room {
 impl PageSet {
     /// No pages.
     pub(crate) fn new() -> Self {
+        Self::of_at_most(RANGES)
+    }
+
+    fn of_at_most(max: usize) -> Self {
         // INVARIANT: No range.
         Self {
             ranges: RBTree::new(),
             count: 0,
+            max,
         }
     }
 
@@ -133,7 +138,7 @@ impl PageSet {
         }
         let mut pages = pgoff..pgoff + 1;
         // INVARIANT: One range with what it touches, or with the nearest if there are too many.
-        let is_full = self.count >= RANGES;
+        let is_full = self.count >= self.max;
         if let Some(before) = before.filter(|before| before.end == pgoff || is_full) {
             pages.start = before.start;
         }
@@ -256,11 +261,13 @@ mod tests {
 
     #[test]
     fn page_sets_take_little_memory() -> Result {
-        let mut set = with((1..=RANGES as u64).map(|index| 10 * index))?;
-        assert_eq!(set.count, RANGES);
+        let mut set = PageSet::of_at_most(4);
+        for pgoff in [10, 20, 30, 40] {
+            assert!(set.add(pgoff, Room::new()?).is_none());
+        }
         assert!(set.add(15, Room::new()?).is_some());
         assert!(set.add(3, Room::new()?).is_none());
-        assert_eq!(set.count, RANGES);
+        assert_eq!(set.count, 4);
         assert_eq!(set.next(0), Some(3..16));
         assert_eq!(set.next(12), Some(12..16));
         assert_eq!(set.next(16), Some(20..21));
