@@ -7,7 +7,6 @@
 // has no way to undo that: the program to run is to get it all as it was.
 #![cfg_attr(not(test), no_main)]
 
-mod elf;
 mod run;
 mod status;
 mod text;
@@ -19,18 +18,26 @@ use std::{
 };
 
 const USAGE: &str = "\
-usage: nosigbus run [--record-errors] [--stats] [--if-available] [--] PROGRAM [ARGUMENT...]
+usage: nosigbus run [OPTION...] [--] PROGRAM [ARGUMENT...]
        nosigbus status [--json] [PID]
 
 run: runs PROGRAM with every mapping of a file that it makes opted in, so that
 an access past end-of-file does not kill it by SIGBUS. What PROGRAM runs in turn
-is run so as well.
-  --record-errors  I/O errors inside of files get no SIGBUS either
-  --stats          says at exit, on stderr, which files had lost pages
-  --if-available   runs PROGRAM all the same if it cannot be protected
+is run so as well. On stderr it says which file was cut off. A program that would
+end with 0 ends with 65 if what it read was cut off, or with 74 if what it
+wrote is lost.
+  --record-errors     I/O errors inside of files get no SIGBUS either
+  --stats             says at exit how many pages which files had lost
+  --quiet             does not say which file was cut off
+  --log FILE          appends to FILE what is said on stderr otherwise
+  --keep-status       leaves the exit status alone
+  --handlers=keep     a program's own handler of SIGBUS goes on to be called
+  --force             not even for I/O errors (with --record-errors)
+  --shared=read-only  leaves shared mappings alone that can be written to
+  --if-available      runs PROGRAM all the same if it cannot be protected
 
 status: shows the opted-in mappings of a process, or of all.
-  --json           for programs";
+  --json              for programs";
 
 /// Of this command itself, where it was to become another program, or does not know what to do: as
 /// env(1) and timeout(1) have it, so that it is not taken for the program's.
@@ -59,12 +66,27 @@ fn parse_args() -> Result<Command, lexopt::Error> {
     }
 }
 
+/// Whether the value of an option is the second of two.
+fn choice(parser: &mut lexopt::Parser, choices: [&str; 2]) -> Result<bool, lexopt::Error> {
+    let value = parser.value()?;
+    let chosen = choices.iter().position(|choice| value == *choice);
+    let chosen =
+        chosen.ok_or_else(|| format!("{value:?} is neither of {}", choices.join(" and ")))?;
+    Ok(chosen == 1)
+}
+
 fn parse_run(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut options = run::Options::default();
     while let Some(arg) = parser.next()? {
         match arg {
             Long("record-errors") => options.record_errors = true,
             Long("stats") => options.stats = true,
+            Long("quiet") => options.quiet = true,
+            Long("log") => options.log = Some(parser.value()?.into()),
+            Long("keep-status") => options.keep_status = true,
+            Long("force") => options.force = true,
+            Long("handlers") => options.keep_handlers = choice(&mut parser, ["replace", "keep"])?,
+            Long("shared") => options.shared_read_only = choice(&mut parser, ["all", "read-only"])?,
             Long("if-available") => options.if_available = true,
             Long("help") | Short('h') => return Ok(Command::Print(USAGE.into())),
             // All that follows is the program's.

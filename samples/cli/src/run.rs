@@ -2,25 +2,22 @@
 
 //! `nosigbus run`.
 
-use crate::elf;
 use std::{
     convert::Infallible,
     env,
     ffi::{CString, OsStr, OsString, c_char, c_int},
     fs::OpenOptions,
     io::{self, Write},
-    os::unix::{
-        ffi::{OsStrExt, OsStringExt},
-        fs::MetadataExt,
-    },
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
     ptr,
 };
 
 const DEVICE: &str = "/dev/nosigbus";
 const LIBRARY: &str = "libnosigbus_preload.so";
-/// The library reads it.
+/// The library reads these.
 const VARIABLE: &str = "NOSIGBUS_RUN";
+const LOG_VARIABLE: &str = "NOSIGBUS_LOG";
 const PRELOAD: &str = "LD_PRELOAD";
 
 /// As execvp has it where there is no PATH.
@@ -34,6 +31,12 @@ const NOT_EXECUTABLE: c_int = 126;
 pub struct Options {
     pub record_errors: bool,
     pub stats: bool,
+    pub quiet: bool,
+    pub log: Option<PathBuf>,
+    pub keep_status: bool,
+    pub force: bool,
+    pub keep_handlers: bool,
+    pub shared_read_only: bool,
     pub if_available: bool,
     pub program: OsString,
     pub args: Vec<OsString>,
@@ -148,39 +151,18 @@ fn protection(program: &Path) -> Result<PathBuf, String> {
     }
     let library = library()?;
     // What cannot be read cannot be looked at, but perhaps run. What is not there is told of later.
-    if let Ok(image) = elf::look_at(program) {
-        let obstacle = image.obstacle.or_else(|| gains_privileges(&image.path));
-        if let Some(obstacle) = obstacle {
-            return Err(format!("{}: {obstacle}", image.path.display()));
-        }
-    }
-    Ok(library)
-}
-
-/// For such a program the dynamic linker ignores preload libraries.
-fn gains_privileges(program: &Path) -> Option<&'static str> {
-    let meta = program.metadata().ok()?;
-    // SAFETY: They only tell.
-    let (uid, gid, euid) = unsafe { (libc::getuid(), libc::getgid(), libc::geteuid()) };
-    if meta.mode() & libc::S_ISUID != 0 && meta.uid() != uid {
-        return Some("it is a setuid program, which loads no preload library");
-    }
-    let setgid = libc::S_ISGID | libc::S_IXGRP;
-    if meta.mode() & setgid == setgid && meta.gid() != gid {
-        return Some("it is a setgid program, which loads no preload library");
-    }
-    let path = CString::new(program.as_os_str().as_bytes()).ok()?;
-    // SAFETY: Two strings; asks for the length only.
-    let has_capabilities = unsafe {
-        libc::getxattr(
-            path.as_ptr(),
-            c"security.capability".as_ptr(),
-            ptr::null_mut(),
-            0,
-        ) > 0
+    let path = CString::new(program.as_os_str().as_bytes()).unwrap_or_default();
+    let Ok(image) = nosigbus_reach::look_at(&path) else {
+        return Ok(library);
     };
-    (has_capabilities && euid != 0)
-        .then_some("it has file capabilities, and loads no preload library")
+    let path = match image.interpreter() {
+        [] => program,
+        interpreter => Path::new(OsStr::from_bytes(interpreter)),
+    };
+    match image.obstacle {
+        Some(obstacle) => Err(format!("{}: {obstacle}", path.display())),
+        None => Ok(library),
+    }
 }
 
 /// The library: next to this program, or where a package puts it.
@@ -208,6 +190,17 @@ fn library() -> Result<PathBuf, String> {
     Ok(library)
 }
 
+/// The path of the file that is to be written to, wherever the program goes.
+fn log(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |error: io::Error| Error::new(format!("{}: {error}", path.display()));
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(failed)?;
+    path.canonicalize().map_err(failed)
+}
+
 /// Sets the environment of the program.
 fn set_up(options: &Options, library: &Path) -> Result<(), Error> {
     let mut preload = env::var_os(PRELOAD).unwrap_or_default().into_vec();
@@ -223,16 +216,29 @@ fn set_up(options: &Options, library: &Path) -> Result<(), Error> {
     let words = [
         (options.record_errors, "record-errors"),
         (options.stats, "stats"),
+        (options.quiet, "quiet"),
+        (options.keep_status, "keep-status"),
+        (options.force, "force"),
+        (options.keep_handlers, "handlers=keep"),
+        (options.shared_read_only, "shared=read-only"),
     ];
     let words: Vec<_> = words
         .iter()
         .filter(|(wanted, _)| *wanted)
         .map(|(_, word)| *word)
         .collect();
+    let log = match &options.log {
+        Some(path) => Some(log(path)?),
+        None => None,
+    };
     // SAFETY: This program has one thread.
     unsafe {
         env::set_var(PRELOAD, OsString::from_vec(preload));
         env::set_var(VARIABLE, words.join(" "));
+        match log {
+            Some(path) => env::set_var(LOG_VARIABLE, path),
+            None => env::remove_var(LOG_VARIABLE),
+        }
     }
     Ok(())
 }

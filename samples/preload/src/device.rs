@@ -3,7 +3,7 @@
 //! The file descriptor of the device. It stays open, for /proc/PID/fdinfo to list what was opted in
 //! through it, but the program may close it, or have another file take its number.
 
-use crate::kernel::close;
+use crate::{event, kernel::close};
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd},
     fs::{FileType, Mode, OFlags, fstat, open},
@@ -59,6 +59,10 @@ pub fn get() -> Option<BorrowedFd<'static>> {
         return Some(fd);
     }
 
+    if NUMBER.load(Relaxed) != 0 {
+        // The program closes what it has not opened, or has another file there.
+        event::is_lost();
+    }
     let fd = open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let Some(number) = number_of(&fd) else {
         close(fd);

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The ways in which a program ends, for `--stats`: exit and quick_exit, which call what was
-//! registered, _exit, and exec.
+//! The ways in which a program ends: the end of main, exit and quick_exit, which call what was
+//! registered, and _exit. It is then that the user is told, and that the status may change.
 
 use crate::{
     kernel::exit_group,
     next::{Next, next},
-    options, stats,
+    notice, options, outcome, stats,
 };
 use libc::{c_char, c_int, c_void};
-use std::ptr;
+use std::{
+    mem::transmute,
+    ptr,
+    sync::atomic::{AtomicI32, AtomicPtr, Ordering::Relaxed},
+};
 
 unsafe extern "C" {
     /// What at_quick_exit is in a program.
@@ -17,45 +21,125 @@ unsafe extern "C" {
         function: extern "C" fn(*mut c_void),
         dso: *const *const c_void,
     ) -> c_int;
+    fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+    /// Does with streams what exit does.
+    fn fcloseall() -> c_int;
 }
+
+/// What quick_exit was called with.
+static QUICK: AtomicI32 = AtomicI32::new(0);
 
 extern "C" fn at_quick_exit(_: *mut c_void) {
-    stats::end();
+    tell();
+    let status = QUICK.load(Relaxed);
+    let other = outcome::instead_of(status);
+    if other != status {
+        exit_group(other);
+    }
 }
 
-extern "C" fn at_exit() {
-    stats::end();
+/// After all else that was registered, and all destructors.
+extern "C" fn at_exit(status: c_int, _: *mut c_void) {
+    tell();
+    let other = outcome::instead_of(status);
+    if other != status {
+        // SAFETY: exit is about to do the same, and nobody else runs here any more.
+        unsafe { fcloseall() };
+        exit_group(other);
+    }
 }
 
-#[used]
-#[unsafe(link_section = ".fini_array")]
-static END: extern "C" fn() = at_exit;
+fn tell() {
+    notice::end();
+    stats::end();
+}
 
 pub fn start() {
-    for function in [&EXECVE, &EXECV, &EXECVP, &EXECVPE, &FEXECVE] {
+    for function in [&EXIT, &QUICK_EXIT] {
         function.get();
     }
-    if options::stats() {
-        // SAFETY: A function of this library, which is not unloaded.
-        unsafe { __cxa_at_quick_exit(at_quick_exit, ptr::null()) };
+    if options::watches() {
+        // SAFETY: Functions of this library, which is not unloaded. What is registered first is called
+        // last, and nothing was before this.
+        unsafe {
+            __cxa_at_quick_exit(at_quick_exit, ptr::null());
+            on_exit(at_exit, ptr::null_mut());
+        }
     }
 }
 
-static EXECVE: Next = Next::new(c"execve");
-static EXECV: Next = Next::new(c"execv");
-static EXECVP: Next = Next::new(c"execvp");
-static EXECVPE: Next = Next::new(c"execvpe");
-static FEXECVE: Next = Next::new(c"fexecve");
+static EXIT: Next = Next::new(c"exit");
+static QUICK_EXIT: Next = Next::new(c"quick_exit");
+static START_MAIN: Next = Next::new(c"__libc_start_main");
 
-type Strings = *const *const c_char;
+type Main = unsafe extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) -> c_int;
+
+static MAIN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// The program's main, and then what there is to say, while stderr is open: many programs have
+/// registered a function that closes it.
+unsafe extern "C" fn main(argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c_char) -> c_int {
+    // SAFETY: What was put there.
+    let main = unsafe { transmute::<*mut c_void, Main>(MAIN.load(Relaxed)) };
+    // SAFETY: The caller's.
+    let status = unsafe { main(argc, argv, envp) };
+    notice::end();
+    status
+}
+
+/// What every program calls first.
+///
+/// # Safety
+///
+/// That of what libc has by this name.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __libc_start_main(
+    of_program: Main,
+    argc: c_int,
+    argv: *mut *mut c_char,
+    init: *mut c_void,
+    fini: *mut c_void,
+    rtld_fini: *mut c_void,
+    stack_end: *mut c_void,
+) -> c_int {
+    let next = next!(START_MAIN: Main, c_int, *mut *mut c_char, *mut c_void, *mut c_void, *mut c_void, *mut c_void);
+    MAIN.store(of_program as *mut c_void, Relaxed);
+    let main = if options::notices() { main } else { of_program };
+    // SAFETY: The caller's.
+    unsafe { next(main, argc, argv, init, fini, rtld_fini, stack_end) }
+}
+
+/// # Safety
+///
+/// That of exit(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn exit(status: c_int) -> ! {
+    notice::end();
+    let next = next!(EXIT: c_int);
+    // SAFETY: The caller's.
+    unsafe { next(status) };
+    exit_group(status)
+}
+
+/// # Safety
+///
+/// That of quick_exit(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn quick_exit(status: c_int) -> ! {
+    QUICK.store(status, Relaxed);
+    let next = next!(QUICK_EXIT: c_int);
+    // SAFETY: The caller's.
+    unsafe { next(status) };
+    exit_group(status)
+}
 
 /// # Safety
 ///
 /// That of _exit(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _exit(status: c_int) -> ! {
-    stats::end();
-    exit_group(status)
+    tell();
+    exit_group(outcome::instead_of(status))
 }
 
 /// # Safety
@@ -63,61 +147,6 @@ pub unsafe extern "C" fn _exit(status: c_int) -> ! {
 /// That of _Exit(3).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _Exit(status: c_int) -> ! {
-    stats::end();
-    exit_group(status)
-}
-
-/// # Safety
-///
-/// That of execve(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    stats::before_exec();
-    let next = next!(EXECVE: *const c_char, Strings, Strings);
     // SAFETY: The caller's.
-    unsafe { next(path, argv, envp) }
-}
-
-/// # Safety
-///
-/// That of execv(3).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn execv(path: *const c_char, argv: Strings) -> c_int {
-    stats::before_exec();
-    let next = next!(EXECV: *const c_char, Strings);
-    // SAFETY: The caller's.
-    unsafe { next(path, argv) }
-}
-
-/// # Safety
-///
-/// That of execvp(3).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
-    stats::before_exec();
-    let next = next!(EXECVP: *const c_char, Strings);
-    // SAFETY: The caller's.
-    unsafe { next(file, argv) }
-}
-
-/// # Safety
-///
-/// That of execvpe(3).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    stats::before_exec();
-    let next = next!(EXECVPE: *const c_char, Strings, Strings);
-    // SAFETY: The caller's.
-    unsafe { next(file, argv, envp) }
-}
-
-/// # Safety
-///
-/// That of fexecve(3).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
-    stats::before_exec();
-    let next = next!(FEXECVE: c_int, Strings, Strings);
-    // SAFETY: The caller's.
-    unsafe { next(fd, argv, envp) }
+    unsafe { _exit(status) }
 }

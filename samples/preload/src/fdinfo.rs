@@ -127,18 +127,21 @@ fn open_fdinfo() -> Option<OwnedFd> {
     open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Calls `f` for every mapping that the kernel tells of. Returns how many others there are.
-pub fn for_each(mut f: impl FnMut(&Entry)) -> u64 {
-    let mut more = 0;
-    let Some(info) = open_fdinfo() else {
-        return more;
-    };
+/// Calls `f` for every mapping that the kernel tells of. Returns how many others there are; `None` if it
+/// cannot be asked.
+pub fn for_each(mut f: impl FnMut(&Entry)) -> Option<u64> {
+    let mut more = Some(0);
+    let info = open_fdinfo()?;
     // Longer than a line.
     let mut buffer = [0; 1024];
     let mut filled = 0;
     while let Some(space) = buffer.get_mut(filled..) {
         match read(&info, space) {
-            Ok(0) | Err(_) => break,
+            Ok(0) => break,
+            Err(_) => {
+                more = None;
+                break;
+            }
             Ok(len) => filled += len,
         }
         let mut start = 0;
@@ -150,7 +153,7 @@ pub fn for_each(mut f: impl FnMut(&Entry)) -> u64 {
             if let Some(entry) = Entry::parse(line) {
                 f(&entry);
             } else if let Some(count) = line.strip_prefix(b"nosigbus_more:\t") {
-                more = number(count, 10).unwrap_or(0);
+                more = number(count, 10);
             }
             start += len + 1;
         }

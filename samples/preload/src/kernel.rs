@@ -119,6 +119,22 @@ pub unsafe fn pkey_mprotect(addr: usize, len: usize, prot: i32, key: i32) -> Res
     result(unsafe { syscall!(Sysno::pkey_mprotect, addr, len, prot, key) })
 }
 
+/// Only hints may be given so.
+pub fn madvise(range: &Range<usize>, advice: i32) -> Result {
+    // SAFETY: Changes nothing but what the kernel reads ahead.
+    result(unsafe { syscall!(Sysno::madvise, range.start, range.len(), advice) })
+}
+
+impl Mmap {
+    /// # Safety
+    ///
+    /// That of madvise, for the mapping that was made at `addr` by this.
+    pub unsafe fn advise(&self, addr: usize, advice: i32) -> Result {
+        // SAFETY: The caller's.
+        result(unsafe { syscall!(Sysno::madvise, addr, self.len, advice) })
+    }
+}
+
 /// Keeps a page that nothing is mapped at from being mapped.
 pub fn block(addr: usize, len: usize) -> Result {
     let block = Mmap {
@@ -187,11 +203,18 @@ pub fn pages(addr: usize, len: usize) -> Range<usize> {
     addr..addr.saturating_add(len.saturating_add(mask) & !mask)
 }
 
-pub fn enable(device: BorrowedFd<'_>, range: &Range<usize>, flags: u32) -> Result<()> {
+/// With an eventfd, which the first stand-in signals.
+pub fn enable(
+    device: BorrowedFd<'_>,
+    range: &Range<usize>,
+    flags: u32,
+    event: Option<i32>,
+) -> Result<()> {
     let request = nosigbus_enable {
         addr: range.start as u64,
         len: (range.end - range.start) as u64,
-        flags,
+        flags: flags | if event.is_some() { NOSIGBUS_EVENTFD } else { 0 },
+        eventfd: event.unwrap_or(0),
         ..Default::default()
     };
     // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`.

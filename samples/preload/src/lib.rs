@@ -9,20 +9,30 @@
 //! plain calls; errno changes where a plain call would have changed it. What cannot be opted in is
 //! left alone.
 
+mod cover;
 mod device;
 mod end;
+mod event;
+mod exec;
 mod fdinfo;
+mod handlers;
 mod kernel;
 mod lock;
+mod locks;
+mod lost;
 mod map;
 mod names;
 mod next;
+mod notice;
 mod options;
+mod outcome;
+mod output;
 mod protect;
 mod remap;
 mod stats;
 mod sync;
 mod text;
+mod vfork;
 mod vmas;
 
 use kernel::{Mmap, Mremap, Result};
@@ -33,9 +43,15 @@ use libc::{MREMAP_DONTUNMAP, MREMAP_FIXED, c_char, c_int, c_void, off_t, size_t}
 extern "C" fn start(_: c_int, _: *const *const c_char, _: *const *const c_char) {
     options::read();
     device::get();
+    output::start();
+    vfork::start();
+    event::start();
     stats::start();
     end::start();
+    exec::start();
     sync::start();
+    locks::start();
+    handlers::start();
 }
 
 #[used]
@@ -123,7 +139,7 @@ pub unsafe extern "C" fn mremap(
     // SAFETY: The caller's.
     let call = || unsafe { remap::mremap(args) };
     mapped(if flags & MREMAP_FIXED != 0 {
-        stats::unmapping(&kernel::pages(args.addr, len), call)
+        lost::unmapping(&kernel::pages(args.addr, len), call)
     } else {
         call()
     })
@@ -137,7 +153,7 @@ pub unsafe extern "C" fn munmap(addr: *mut c_void, len: size_t) -> c_int {
     let addr = addr as usize;
     // SAFETY: The caller's.
     let call = || unsafe { kernel::munmap(addr, len) };
-    returned(stats::unmapping(&kernel::pages(addr, len), call)) as c_int
+    returned(lost::unmapping(&kernel::pages(addr, len), call)) as c_int
 }
 
 /// # Safety

@@ -3,12 +3,12 @@
 //! mmap of files, which are opted in.
 
 use crate::{
-    device,
-    kernel::{Mmap, Mremap, Result, enable, munmap, page_size, pages},
-    options, stats,
+    cover::{is_wanted, opt_in},
+    kernel::{Mmap, Mremap, Result, munmap, page_size, pages},
+    lost, notice,
 };
 use libc::{
-    EINVAL, ENODEV, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE,
+    EINVAL, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE,
     MREMAP_FIXED, MREMAP_MAYMOVE, PROT_NONE,
 };
 use rustix::{
@@ -25,7 +25,10 @@ const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 ///
 /// That of mmap.
 pub unsafe fn mmap(args: Mmap) -> Result {
-    let of_file = args.flags & MAP_ANONYMOUS == 0;
+    let of_file = args.flags & MAP_ANONYMOUS == 0 && is_wanted(args.prot, args.flags);
+    if of_file {
+        notice::look();
+    }
     let replaces = args.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) == MAP_FIXED;
     // SAFETY: The caller's.
     let call = || unsafe { args.call() };
@@ -45,7 +48,7 @@ pub unsafe fn mmap(args: Mmap) -> Result {
     }
 
     let range = pages(args.addr, args.len);
-    stats::unmapping(&range, || {
+    lost::unmapping(&range, || {
         // SAFETY: The caller's.
         if of_file && unsafe { replace(&args) }.is_some() {
             return Ok(args.addr);
@@ -69,8 +72,18 @@ unsafe fn exchange_for_opted_in(args: &Mmap, range: &Range<usize>) -> Result {
     let Some(made) = (unsafe { Made::with_guards(args) }) else {
         return Ok(range.start);
     };
-    // SAFETY: The caller's. Where the kernel has no memory for this, the program has no mapping.
-    unsafe { made.move_to(range.start) }
+    // SAFETY: The caller's.
+    if unsafe { made.move_to(range.start) }.is_err() {
+        // The first mapping is still there, or was unmapped before that failed, and comes back.
+        let again = Mmap {
+            addr: range.start,
+            flags: args.flags | MAP_FIXED_NOREPLACE,
+            ..*args
+        };
+        // SAFETY: Replaces nothing.
+        let _ = unsafe { again.call() };
+    }
+    Ok(range.start)
 }
 
 /// Does what mmap with MAP_FIXED does, with a mapping that is opted in by the time that it is there:
@@ -229,10 +242,4 @@ fn is_ordinary(fd: i32) -> bool {
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
         && fstatfs(fd).is_ok_and(|statfs| statfs.f_type as u32 != HUGETLBFS_MAGIC)
-}
-
-fn opt_in(range: &Range<usize>) -> Result<()> {
-    enable(device::get().ok_or(ENODEV)?, range, options::enable_flags())?;
-    stats::opted_in();
-    Ok(())
 }

@@ -4,13 +4,13 @@
 //! made writable: EACCES. It has to be exchanged for one that opts in when it is writable.
 
 use crate::{
-    device,
-    kernel::{Mremap, NOSIGBUS_EVENTFD, Result, disable, enable, munmap, pages, status},
+    cover, device, handlers,
+    kernel::{Mremap, NOSIGBUS_EVENTFD, Result, disable, munmap, page_size, pages, status},
     lock::Lock,
-    options, stats,
+    lost, options,
     vmas::Vmas,
 };
-use libc::{EACCES, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_WRITE};
+use libc::{EACCES, ENOMEM, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_WRITE};
 use std::ops::Range;
 
 static LOCK: Lock = Lock::new();
@@ -27,14 +27,21 @@ pub unsafe fn mprotect(
     call: impl Fn(usize, usize) -> Result,
 ) -> Result {
     let result = call(addr, len);
+    // Parts of opted-in mappings stay parts, and there can be too many.
+    // SAFETY: A program that has no memory for its mappings does not live long.
+    if result == Err(ENOMEM) && !lost::has_none() && unsafe { cover::merge(&pages(addr, len)) } {
+        return call(addr, len);
+    }
     if result != Err(EACCES) || prot & PROT_WRITE == 0 {
         return result;
     }
+    let mut rest = pages(addr, len);
     let Some(vmas) = Vmas::open() else {
-        return result;
+        // SAFETY: The caller's.
+        let done = is_in_one(&rest) && unsafe { exchange(&rest, &call) }.is_some();
+        return if done { Ok(0) } else { result };
     };
     // One VMA after the other, up to the first that fails, as the kernel does it.
-    let mut rest = pages(addr, len);
     while !rest.is_empty() {
         let Some(vma) = vmas.at(rest.start) else {
             // A hole, which the kernel has an errno for.
@@ -50,6 +57,22 @@ pub unsafe fn mprotect(
         rest.start = part.end;
     }
     Ok(0)
+}
+
+/// Whether a range is in one opted-in VMA, where there is no /proc to tell.
+fn is_in_one(range: &Range<usize>) -> bool {
+    let grow = Mremap {
+        old: range.start,
+        old_len: range.len(),
+        len: range.len() + page_size(),
+        flags: 0,
+        addr: 0,
+    };
+    // Such a VMA does not grow where it is: ENOMEM. What is beyond its end has another errno first.
+    // SAFETY: Does nothing, if it is opted in.
+    let does_not_grow = || unsafe { grow.call() } == Err(ENOMEM);
+    let is_opted_in = || status(device::get()?, range.start).ok();
+    is_opted_in().is_some() && does_not_grow()
 }
 
 /// Exchanges a VMA, or part of one, for a copy that is writable, at one blow: whatever other threads
@@ -68,7 +91,8 @@ unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -
     }
     let device = device::get()?;
     let status = status(device, part.start).ok()?;
-    if status.flags & NOSIGBUS_EVENTFD != 0 {
+    // This library has one for all its mappings, or none.
+    if status.flags & NOSIGBUS_EVENTFD != 0 && !options::watches() {
         return None;
     }
     let duplicate = Mremap {
@@ -95,9 +119,11 @@ unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -
             addr: part.start,
         };
         // What cannot be opted in, because it is locked by now, is left plain.
-        let _ = enable(device, &range, options::enable_flags());
+        if !options::shared_read_only() && !handlers::have_all() {
+            let _ = cover::opt_in_again(&range);
+        }
         // SAFETY: As above.
-        stats::unmapping(part, || unsafe { replace.call() }).ok()
+        lost::unmapping(part, || unsafe { replace.call() }).ok()
     };
     let done = writable();
     if done.is_none() {

@@ -91,7 +91,7 @@ fn checked(files: impl Iterator<Item = FileId>, result: c_int) -> c_int {
 }
 
 fn checked_file(fd: c_int, result: c_int) -> c_int {
-    if options::enable_flags() == 0 || fd < 0 {
+    if !options::records_errors() || fd < 0 {
         return result;
     }
     // SAFETY: Used at once, and only by the kernel. -1 alone is not allowed.
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn msync(addr: *mut c_void, len: size_t, flags: c_int) -> 
     let next = next!(MSYNC: *mut c_void, size_t, c_int);
     // SAFETY: The caller's.
     let result = unsafe { next(addr, len, flags) };
-    if options::enable_flags() == 0 {
+    if !options::records_errors() {
         return result;
     }
     match Vmas::open() {

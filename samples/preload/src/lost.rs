@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Which mappings have had stand-ins. The module counts; here is kept what it forgets with a mapping
+//! that is gone.
+//!
+//! A process knows of what it has opted in itself. What a child does to mappings that it has got by
+//! fork is in the numbers of the parent, as long as that lives.
+
+use crate::{
+    device, event,
+    fdinfo::{self, Entry, FileId},
+    kernel,
+    lock::{Lock, Locked},
+    names, notice, options, vfork,
+    vmas::{Vma, Vmas},
+};
+use rustix::{
+    io::Errno,
+    process::{Pid, getpid, test_kill_process},
+};
+use std::{
+    cell::UnsafeCell,
+    ops::Range,
+    sync::atomic::{
+        AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+};
+
+/// How many mappings that are gone can be told of one by one.
+const GONE: usize = 1024;
+
+const READY: u32 = 1;
+
+/// A mapping, and the path that its file had.
+#[derive(Clone, Copy)]
+struct Known {
+    entry: Entry,
+    path: Option<&'static [u8]>,
+}
+
+impl Known {
+    const NONE: Self = Self {
+        entry: Entry::NONE,
+        path: None,
+    };
+}
+
+/// A mapping that is gone. Written to by who holds the lock, and read when it is ready.
+struct Slot {
+    state: AtomicU32,
+    known: UnsafeCell<Known>,
+}
+
+// SAFETY: Who holds the lock is alone with what is known until the slot is ready, and nobody writes
+// to it after that.
+unsafe impl Sync for Slot {}
+
+/// Held while mappings go, so that no two threads take the same one for theirs.
+static LOCK: Lock = Lock::new();
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+static SLOTS: [Slot; GONE] = [const {
+    Slot {
+        state: AtomicU32::new(0),
+        known: UnsafeCell::new(Known::NONE),
+    }
+}; GONE];
+/// The process, and below it how many are gone of which nothing else is known.
+static MORE: AtomicU64 = AtomicU64::new(0);
+
+/// What one system call may make go.
+struct Before {
+    known: [Known; GONE],
+    len: usize,
+    /// How many there was no space for.
+    more: usize,
+}
+
+static BEFORE: Locked<Before> = Locked::new(Before {
+    known: [Known::NONE; GONE],
+    len: 0,
+    more: 0,
+});
+
+/// The process, and below it how many mappings it has opted in: a child begins anew.
+static OPTED_IN: AtomicU64 = AtomicU64::new(0);
+/// Whether there may have been stand-ins; for good, once there may.
+static MAY_HAVE_BEEN: AtomicBool = AtomicBool::new(false);
+
+pub fn pid() -> u32 {
+    getpid().as_raw_nonzero().get() as u32
+}
+
+/// Adds to a number of this process: a child begins anew.
+fn add(number: &AtomicU64, count: u32) {
+    let pid = u64::from(pid()) << 32;
+    let _ = number.fetch_update(Relaxed, Relaxed, |seen| {
+        let before = if seen & !u64::from(u32::MAX) == pid {
+            seen as u32
+        } else {
+            0
+        };
+        Some(pid | u64::from(before.saturating_add(count)))
+    });
+}
+
+fn number_of_this(number: &AtomicU64) -> u32 {
+    let seen = number.load(Relaxed);
+    if (seen >> 32) as u32 == pid() {
+        seen as u32
+    } else {
+        0
+    }
+}
+
+/// Counts a mapping.
+pub fn opted_in() {
+    if options::watches() && !vfork::is_child() {
+        add(&OPTED_IN, 1);
+    }
+}
+
+/// How many mappings this process has opted in.
+pub fn count_opted_in() -> u32 {
+    number_of_this(&OPTED_IN)
+}
+
+/// Whether there are no opted-in mappings. (A child may have some by fork.)
+pub fn has_none() -> bool {
+    OPTED_IN.load(Relaxed) == 0 && options::watches()
+}
+
+/// Whether any mapping may have had a stand-in. Costs a system call as long as there was none, and some
+/// more to be `sure`, whatever the program has at the eventfd's number.
+pub fn may_have_been(sure: bool) -> bool {
+    if MAY_HAVE_BEEN.load(Relaxed) {
+        return true;
+    }
+    let may = event::count(sure) != Some(0);
+    if may {
+        MAY_HAVE_BEEN.store(true, Relaxed);
+    }
+    may
+}
+
+/// Does what may unmap mappings in the range, and keeps their numbers.
+pub fn unmapping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
+    if !options::watches() || has_none() || vfork::is_child() || !may_have_been(false) {
+        return call();
+    }
+    notice::look();
+    keeping(range, call)
+}
+
+fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
+    let (Some(vmas), Some(device)) = (Vmas::open(), device::get()) else {
+        add(&MORE, 1);
+        return call();
+    };
+    let had_stand_ins = |vma: &Vma| {
+        kernel::status(device, vma.range.start)
+            .is_ok_and(|status| status.zero_pages | status.private_pages | status.shadow_pages != 0)
+    };
+    if !vmas.of_files(range.clone()).any(|vma| had_stand_ins(&vma)) {
+        return call();
+    }
+    let Some(held) = LOCK.get() else {
+        add(&MORE, 1);
+        return call();
+    };
+    // SAFETY: Of this lock, and got once.
+    let before = unsafe { BEFORE.get(&held) };
+    (before.len, before.more) = (0, 0);
+    for vma in vmas.of_files(range.clone()).filter(had_stand_ins) {
+        before.add(
+            vma.file,
+            names::keep(&held, &vmas, vma.range.start, vma.file),
+        );
+    }
+    let result = call();
+    before.keep_those_gone();
+    result
+}
+
+impl Before {
+    fn known(&mut self) -> &mut [Known] {
+        self.known.get_mut(..self.len).unwrap_or_default()
+    }
+
+    fn has(&mut self, file: FileId) -> bool {
+        let mut known = self.known().iter();
+        known.any(|known| known.entry.identity.file == file)
+    }
+
+    /// Adds those of this process that have had stand-ins and whose file it is, which has a mapping
+    /// that may go. It is the whole of such a mapping, or part of it, or another one of that file.
+    fn add(&mut self, file: FileId, path: Option<&'static [u8]>) {
+        if self.has(file) {
+            return;
+        }
+        let pid = u64::from(pid());
+        fdinfo::for_each(|&entry| {
+            if is_own(entry.identity.pid, pid)
+                && entry.identity.file == file
+                && entry.has_stand_ins()
+            {
+                if let Some(space) = self.known.get_mut(self.len) {
+                    *space = Known { entry, path };
+                    self.len += 1;
+                } else {
+                    self.more += 1;
+                }
+            }
+        });
+    }
+
+    /// Keeps the numbers of those that are not there any more.
+    fn keep_those_gone(&mut self) {
+        let pid = u64::from(pid());
+        fdinfo::for_each(|entry| {
+            let there = |other: &&mut Known| {
+                other.entry.has_stand_ins() && entry.may_have_been(&other.entry)
+            };
+            if let Some(still_there) = self.known().iter_mut().find(there) {
+                still_there.entry = Entry {
+                    identity: still_there.entry.identity,
+                    ..Entry::NONE
+                };
+            } else if is_own(entry.identity.pid, pid)
+                && entry.has_stand_ins()
+                && self.has(entry.identity.file)
+            {
+                self.more = self.more.saturating_sub(1);
+            }
+        });
+        for &mut known in self.known() {
+            if !known.entry.has_stand_ins() {
+                continue;
+            }
+            let Some(slot) = SLOTS.get(NEXT.load(Relaxed)) else {
+                add(&MORE, 1);
+                continue;
+            };
+            // SAFETY: Not ready, and this thread holds the lock.
+            unsafe { *slot.known.get() = known };
+            NEXT.fetch_add(1, Relaxed);
+            slot.state.store(READY, Release);
+        }
+        add(&MORE, self.more as u32);
+    }
+}
+
+/// Those that [`for_each`] has not called for.
+pub struct Others {
+    /// Of which the kernel does not tell.
+    pub there: u64,
+    pub gone: usize,
+}
+
+/// Calls `f` for each mapping that has had stand-ins, and with what is known of its file's path.
+pub fn for_each(mut f: impl FnMut(&Entry, Option<&'static [u8]>)) -> Others {
+    let pid = u64::from(pid());
+    let ready = SLOTS
+        .iter()
+        .filter(|slot| slot.state.load(Acquire) == READY);
+    for slot in ready {
+        // SAFETY: It is ready.
+        let known = unsafe { &*slot.known.get() };
+        if known.entry.identity.pid == pid {
+            f(&known.entry, known.path);
+        }
+    }
+    let mut listed = 0;
+    let more = fdinfo::for_each(|entry| {
+        listed += u32::from(entry.identity.pid == pid);
+        if entry.has_stand_ins() && is_own(entry.identity.pid, pid) {
+            f(entry, None);
+        }
+    });
+    // Those that are not listed may be of processes that have the device by fork.
+    let there = match more {
+        Some(more) => more.min(count_opted_in().saturating_sub(listed).into()),
+        None => 1,
+    };
+    let gone = number_of_this(&MORE) as usize;
+    Others { there, gone }
+}
+
+/// Whether a mapping is this process's to tell of: its own, or one that a process has left to it.
+fn is_own(opted_in_by: u64, pid: u64) -> bool {
+    let is_gone = || {
+        let process = i32::try_from(opted_in_by).ok().and_then(Pid::from_raw);
+        process.is_some_and(|process| test_kill_process(process) == Err(Errno::SRCH))
+    };
+    opted_in_by == pid || is_gone()
+}
+
+/// The path of a mapping's file.
+pub fn path(entry: &Entry) -> Option<&'static [u8]> {
+    // What it says may have to wait, without the lock.
+    names::of(LOCK.get().as_ref(), entry.identity.file)
+}

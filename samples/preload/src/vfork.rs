@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Whether this is a child that has the memory of its parent, until it executes a program: what it leaves
+//! there is the parent's.
+
+use crate::{
+    kernel::{Mmap, page_size},
+    options,
+};
+use libc::{MADV_WIPEONFORK, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE};
+use rustix::process::getpid;
+use std::sync::atomic::{
+    AtomicPtr, AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// In a page that is full of zeros in a child that has memory of its own: the process that has it.
+static OWNER: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
+
+fn pid() -> u32 {
+    getpid().as_raw_nonzero().get() as u32
+}
+
+pub fn start() {
+    if !options::watches() {
+        return;
+    }
+    let page = Mmap {
+        addr: 0,
+        len: page_size(),
+        prot: PROT_READ | PROT_WRITE,
+        flags: MAP_PRIVATE | MAP_ANONYMOUS,
+        fd: -1,
+        offset: 0,
+    };
+    // SAFETY: A new mapping.
+    let Ok(addr) = (unsafe { page.call() }) else {
+        return;
+    };
+    // SAFETY: Its own.
+    if unsafe { page.advise(addr, MADV_WIPEONFORK) }.is_ok() {
+        let owner = addr as *mut AtomicU32;
+        // SAFETY: A word of it, aligned.
+        unsafe { &*owner }.store(pid(), Relaxed);
+        OWNER.store(owner, Release);
+    }
+}
+
+pub fn is_child() -> bool {
+    let owner = OWNER.load(Acquire);
+    if owner.is_null() {
+        return false;
+    }
+    // SAFETY: Made by `start`, and stays.
+    let owner = unsafe { &*owner };
+    let pid = pid();
+    match owner.load(Relaxed) {
+        0 => {
+            owner.store(pid, Relaxed);
+            false
+        }
+        other => other != pid,
+    }
+}
