@@ -52,6 +52,7 @@ TEST_PACKAGES=(
 	strace xfsprogs btrfs-progs erofs-utils gfs2-utils dmsetup
 	# to be protected there: programs that map files
 	ripgrep b3sum sqlite3 silversearcher-ag
+	python3-numpy lrzip libvips-tools rrdtool lmdb-utils openjdk-21-jdk-headless musl-tools bubblewrap
 	# to attack the device there
 	trinity
 )

@@ -5,16 +5,24 @@
 # library with programs that are hard on it, and programs from Debian that have
 # their files shrunk under them. Unloads the module and loads it again.
 #
-# usage: programs.sh RESULTDIR
+# usage: programs.sh [--losses] RESULTDIR
+#
+# --losses: programs from Debian that write to a full file system, or read a file that is cut off,
+# and do not end with 0 and a wrong result. Without it, all else.
 #
 # build/samples/release and build/programs have what it needs. The result (TAP)
-# goes to RESULTDIR/programs.tap; tests/report.py reads it.
+# goes to RESULTDIR/programs.tap, or losses.tap; tests/report.py reads it.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=tap.sh
 . "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
 
+name=programs
+if [[ $1 == --losses ]]; then
+	name=losses
+	shift
+fi
 mkdir -p "$1"
-tap=$(realpath "$1")/programs.tap
+tap=$(realpath "$1")/$name.tap
 repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 ko=${NOSIGBUS_KO:-$repo/build/stock/nosigbus.ko}
 work=$(mktemp -d)
@@ -35,9 +43,10 @@ export HOME=$work
 BUS=$((128 + 7))
 PAGE=$(getconf PAGE_SIZE)
 
-# protected STATUS [OPTION...] CASE [ARGUMENT]: a case of the program preload, run by nosigbus.
+# protected STATUS [OPTION...] CASE [ARGUMENT]: a case of the program preload, run by nosigbus,
+# which says nothing unasked.
 protected() {
-	local status=$1 options=()
+	local status=$1 options=(--quiet --keep-status)
 	shift
 	while [[ $1 == --* ]]; do
 		options+=("$1")
@@ -59,7 +68,159 @@ with_and_without_stats() {
 
 own_handler_is_called() {
 	protected 0 own_handler plain
-	protected 0 --record-errors own_handler recorded
+	protected 0 --record-errors own_handler plain
+	protected 0 --record-errors --force own_handler recorded
+	protected 0 handler_kept replaced
+	protected 0 --record-errors handler_kept replaced
+	protected 0 --handlers=replace handler_kept replaced
+	protected 0 --handlers=keep handler_kept kept
+	protected 0 --handlers=keep handler_kept signal
+	protected 0 --handlers=keep --force handler_kept replaced
+}
+
+shared_mappings_can_be_left() {
+	protected 0 --shared=read-only shared_read_only
+	protected 1 --shared=all shared_read_only
+}
+
+# loud STATUS CASE [ARGUMENT]: $output is what is said without being asked for, and has no process ids.
+loud() {
+	local status=$1
+	shift
+	run "$status" "$nosigbus" run "${options[@]}" "$preload" "$@"
+	output=$(sed -E 's/^nosigbus: [0-9]+ /nosigbus: /' <<<"$output" | sort)
+}
+
+CUT_OFF="accessed behind its end (cut off?); zeros were found there"
+WRITTEN="accessed behind its end (cut off?); what is written there is lost, and no other mapping has it"
+
+ends_are_announced() {
+	local options=() how text
+	for how in return exit _exit _Exit quick_exit closed; do
+		[[ $how =~ ^(return|closed)$ ]] && text=ended || text=
+		loud 65 ends_well "r:$how"
+		announces "$text" "$CUT_OFF"
+		loud 74 ends_well "w:$how"
+		announces "$text" "$WRITTEN"
+	done
+	loud 65 ends_well r:thread
+	announces '' "$CUT_OFF"
+	# The child's own.
+	loud 0 ends_well r:fork
+	announces '' "$CUT_OFF"
+	for how in execv execve execvp execvpe fexecve; do
+		loud 74 ends_well "w:$how"
+		announces ended "$WRITTEN"
+	done
+	# Any other status stays.
+	loud 3 stats_at_end exit
+	options=(--keep-status)
+	loud 0 ends_well r:return
+	announces ended "$CUT_OFF"
+	loud 0 ends_well w:_exit
+	options=(--quiet)
+	loud 65 ends_well r:exit
+	expect "it says: $output" test -z "$output"
+}
+
+# announces TEXT WHAT: $output is the text that the program has printed, and what became of the file.
+announces() {
+	local expected
+	expected=$(printf '%s\n' ${1:+"$1"} "nosigbus: (preload): $dir/lost: $2" | sort)
+	[[ $output == "$expected" ]] || complain "it says: $output"$'\n'"expected: $expected"
+}
+
+each_file_is_announced_once() {
+	local options=()
+	loud 65 loses_and_unmaps
+	lines "(preload): $dir/lost-0: $CUT_OFF" "(preload): $dir/lost-1: $CUT_OFF" \
+		"(preload): $dir/lost-2: $CUT_OFF"
+}
+
+full_disks_are_announced() {
+	local options=(--record-errors)
+	loud 74 fills
+	says "^nosigbus: \\(preload\\): $dir/full: cannot be written at byte [1-9][0-9]* \\(ENOSPC\\); what is written there is lost, and no other mapping has it$"
+	rm full
+}
+
+announced_at_once_in_a_log() {
+	local waiting to_it
+	waiting waits_after_a_call "$nosigbus" run --log log
+	expect "it says: $(<log)" grep -q "^nosigbus: $waiting (preload): $dir/lost: accessed behind its end" log
+	kill -9 "$waiting"
+	wait "$waiting" || true
+	exec {to_it}>&-
+	run 125 "$nosigbus" run --log no/such/log true
+	says 'no/such/log: No such file'
+	rm log
+}
+
+locked_mappings_are_plain() {
+	local how options=()
+	for how in mlock mlockall; do
+		loud 0 locks $how
+		lines "(preload): some mappings of files are not protected: the program locks them in memory, or advises the kernel so"
+	done
+	loud 0 locks madvise
+}
+
+without_proc_it_becomes_writable() {
+	protected 0 becomes_writable_without_proc
+}
+
+too_many_mappings_are_plain() {
+	local how options=() before
+	before=$(sysctl -n vm.max_map_count)
+	sysctl -q vm.max_map_count=8192
+	for how in maps_page_by_page protects_page_by_page; do
+		loud 0 $how
+		lines "(preload): some mappings of files are not protected: there are too many (vm.max_map_count)"
+	done
+	sysctl -q vm.max_map_count="$before"
+}
+
+what_filters_forbid_is_said() {
+	local options=()
+	loud 0 is_filtered
+	lines "(preload): files that are mapped from here on are not protected: /dev/nosigbus cannot be used (errno 1)"
+	protected 0 mremap_fails
+}
+
+# Programs of another libc do not start with the library, and those of AddressSanitizer want to be the first.
+other_runtimes_run() {
+	echo 'int main(void) { return 5; }' >"$work/five.c"
+	musl-gcc -o "$work/five" "$work/five.c"
+	run 125 "$nosigbus" run "$work/five"
+	says '/five: it is linked with musl, not with glibc'
+	run 5 "$nosigbus" run --if-available "$work/five"
+	# shellcheck disable=SC2016 # for the shell inside
+	run 5 "$nosigbus" run sh -c '"$1"; exit $?' sh "$work/five"
+	says '\(sh\): [^ ]*/five: not protected: it is linked with musl'
+	run 5 "$nosigbus" run python3 -c 'import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))' "$work/five"
+	says '\(python3\): [^ ]*/five: not protected: it is linked with musl'
+	gcc -fsanitize=address -o "$work/asan" "$work/five.c"
+	run 5 env ASAN_OPTIONS=verify_asan_link_order=0 "$nosigbus" run "$work/asan"
+}
+
+sandboxes_are_said() {
+	local script='import mmap; f = open("/etc/passwd"); print(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[:4])'
+	run 0 "$nosigbus" run bwrap --ro-bind / / --proc /proc --dev /dev python3 -c "$script"
+	says 'files that are mapped from here on are not protected: /dev/nosigbus cannot be used'
+	run 0 "$nosigbus" run bwrap --ro-bind / / --proc /proc --dev /dev \
+		--dev-bind /dev/nosigbus /dev/nosigbus python3 -c "$script"
+	expect "it says: $output" test "$output" = "b'root'"
+}
+
+programs_not_reached_are_named() {
+	run 0 "$nosigbus" run sh -c 'busybox true; true'
+	says '\(sh\): [^ ]*/busybox: not protected: it is statically linked'
+	run 0 "$nosigbus" run env -i /bin/true
+	says '\(env\): /bin/true: not protected: its environment is without LD_PRELOAD'
+	run 0 "$nosigbus" run python3 -c 'import os; os.posix_spawnp("busybox", ["busybox", "true"], os.environ)'
+	says '\(python3\): [^ ]*/busybox: not protected: it is statically linked'
+	run 0 "$nosigbus" run sh -c 'env true; true'
+	expect "it says: $output" test -z "$output"
 }
 
 syncs_tell_of_errors() {
@@ -74,18 +235,20 @@ without_device_all_is_plain() {
 	[[ -z $output ]] || complain "it says: $output"
 }
 
-# As many system calls for each anonymous mapping as there are without the library.
-anonymous_costs_nothing() {
+# As many system calls for each anonymous mapping as there are without the library, and one more to see
+# whether there is anything to say.
+anonymous_costs_little() {
 	local how count counts=()
-	for how in '' "$nosigbus run"; do
+	for how in '' "$nosigbus run --quiet --keep-status" "$nosigbus run"; do
 		for count in 10 40; do
 			# shellcheck disable=SC2086 # several words
 			run 0 strace -qq -f -o "$work/strace" $how "$preload" maps_anonymous $count
 			counts+=("$(wc -l <"$work/strace")")
 		done
 	done
-	expect "${counts[*]} system calls for 10 and 40, plain and protected" \
-		test $((counts[1] - counts[0])) = 90 -a $((counts[3] - counts[2])) = 90
+	expect "${counts[*]} system calls for 10 and 40, plain, protected and quiet, protected" \
+		test $((counts[1] - counts[0])) = 90 -a $((counts[3] - counts[2])) = 90 \
+		-a $((counts[5] - counts[4])) -le 120
 }
 
 # stats STATUS CASE [ARGUMENT]: $output is what --stats says, without process ids, in order.
@@ -206,7 +369,7 @@ stats_hit_no_file_of_the_program() {
 }
 
 stats_tell_of_errors() {
-	protected 0 --record-errors --stats own_handler recorded
+	protected 0 --record-errors --force --stats own_handler recorded
 	says "[1-9][0-9]* shadow pages; ([0-9]+) for errors, the first ENOSPC \(28\) at byte [0-9]+"
 	expect "no errors counted" test "${found:-0}" -gt 0
 	# Otherwise there are none.
@@ -239,7 +402,7 @@ let_go() {
 
 status_shows_mappings() {
 	local waiting to_it as
-	waiting waits "$nosigbus" run
+	waiting waits "$nosigbus" run --quiet --keep-status
 	for as in '' "setpriv --reuid 65534 --regid 65534 --clear-groups"; do
 		# shellcheck disable=SC2086 # several words
 		run $([[ -z $as ]] && echo 0 || echo 1) $as "$nosigbus" status "$waiting"
@@ -268,7 +431,7 @@ shows() {
 status_is_not_fooled_by_names() {
 	local waiting to_it row
 	row="shared-read 1 0 0 0 /memfd:\\377\\u{1b}[31m\\npid=1 range=0-1 (deleted)"
-	waiting waits_with_hostile_names "$nosigbus" run
+	waiting waits_with_hostile_names "$nosigbus" run --quiet --keep-status
 	run 0 "$nosigbus" status "$waiting"
 	shows " $PAGE $row"
 	run 0 "$nosigbus" status
@@ -285,7 +448,7 @@ status_is_not_fooled_by_names() {
 
 status_lists_all_processes() {
 	local waiting to_it
-	waiting waits "$nosigbus" run
+	waiting waits "$nosigbus" run --quiet --keep-status
 	run 0 "$nosigbus" status
 	says $'\n'"$waiting +preload +[0-9a-f]+-[0-9a-f]+ +$((4 * PAGE)) +shared-write +0 +0 +2 +0 +$dir/shown"
 	run 0 setpriv --reuid 65534 --regid 65534 --clear-groups "$nosigbus" status
@@ -411,7 +574,7 @@ without_module_says_so() {
 # shrunk PROGRAM: one from Debian is killed, and with nosigbus run it is not.
 shrunk() {
 	local how
-	for how in '' "$nosigbus run --stats --"; do
+	for how in '' "$nosigbus run --stats --quiet --keep-status --"; do
 		rm -rf "$work/case"
 		mkdir "$work/case"
 		cd "$work/case"
@@ -422,11 +585,48 @@ shrunk() {
 	done
 }
 
+# lossy CASE [OPTION...]: a program from Debian that SIGBUS kills, or that has an error of its own, is
+# not to end with 0 and a wrong result, with nosigbus run.
+lossy() {
+	local case=$1 how status verdict
+	shift
+	for how in '' "$nosigbus run $*"; do
+		umount "$work/small" 2>/dev/null || true
+		mkdir -p "$work/small"
+		mount -t tmpfs -o size=4M tmpfs "$work/small"
+		cd "$work/small"
+		# shellcheck disable=SC2086 # several words
+		run 0 python3 "$repo/tests/programs/losses.py" "$case" $how
+		read -r status verdict <<<"$output" || true
+		printf '# %s, %s: status %s, %s: %s\n' "$case" "${how:+protected ${*:-as it is}}" "$status" \
+			"$verdict" "$(sed -n 's/^\(nosigbus: \).*\(): \)/\1/p' <<<"$output" | head -1)"
+		if [[ -z $how ]]; then
+			expect "natively it ends with 0 and is $verdict: it proves nothing" test "$status" != 0
+		elif [[ $verdict == wrong ]]; then
+			expect "it ends with $status, and is wrong" test "$status" != 0 -a "$status" != $BUS
+			[[ $status != 65 && $status != 74 ]] || says 'nosigbus: [0-9]+ '
+		else
+			expect "it ends with $status, and is right" test "$status" = 0
+		fi
+		cd "$dir"
+	done
+	umount "$work/small"
+}
+
+losses=(
+	"numpy --record-errors" "numpy_no_flush --record-errors" "shared_memory --record-errors"
+	"java --record-errors" "java --record-errors --force" "lld --record-errors --force"
+	"rrdtool --record-errors" lrzip vips lmdb
+)
 programs=(rg ag b3sum sqlite3 git)
 lives=(reads_past_eof maps_in_all_ways "library_maps $work/bin/library.so" maps_early)
 keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_main maps_huge_pages forks closes_all few_descriptors grows becomes_writable threads_make_writable allocator_maps)
 cases=(
-	own_handler_is_called syncs_tell_of_errors without_device_all_is_plain anonymous_costs_nothing
+	own_handler_is_called shared_mappings_can_be_left ends_are_announced each_file_is_announced_once
+	full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
+	without_proc_it_becomes_writable too_many_mappings_are_plain what_filters_forbid_is_said
+	programs_not_reached_are_named other_runtimes_run sandboxes_are_said
+	syncs_tell_of_errors without_device_all_is_plain anonymous_costs_little
 	stats_tell_kinds stats_tell_of_what_was_unmapped stats_of_children_are_their_own
 	stats_of_threads_are_complete stats_of_one_file_count_each_mapping
 	stats_of_many_at_once_are_complete stats_have_the_path_of_the_time stats_are_not_fooled_by_names stats_come_with_each_end stats_hit_no_file_of_the_program
@@ -437,24 +637,36 @@ cases=(
 	unreachable_programs_are_told preload_is_added_to_others without_module_says_so
 )
 
-{
+all_programs() {
+	local case
 	printf 'TAP version 13\n1..%d\n' \
 		$((${#lives[@]} + ${#keeps[@]} + ${#cases[@]} + ${#programs[@]}))
 	# shellcheck disable=SC2086 # several words
-	for name in "${lives[@]}"; do
-		tap_case "${name%% *}" only_protected_lives $name
+	for case in "${lives[@]}"; do
+		tap_case "${case%% *}" only_protected_lives $case
 	done
-	for name in "${keeps[@]}"; do
-		tap_case "$name" with_and_without_stats "$name"
+	for case in "${keeps[@]}"; do
+		tap_case "$case" with_and_without_stats "$case"
 	done
-	for name in "${cases[@]}"; do
-		tap_case "$name" "$name"
+	for case in "${cases[@]}"; do
+		tap_case "$case" "$case"
 	done
-	for name in "${programs[@]}"; do
-		tap_case "shrunk: $name" shrunk "$name"
+	for case in "${programs[@]}"; do
+		tap_case "shrunk: $case" shrunk "$case"
 	done
-} >"$tap"
-tap_summary programs
+}
+
+all_losses() {
+	local case
+	printf 'TAP version 13\n1..%d\n' ${#losses[@]}
+	for case in "${losses[@]}"; do
+		# shellcheck disable=SC2086 # several words
+		tap_case "$case" lossy $case
+	done
+}
+
+"all_$name" >"$tap"
+tap_summary "$name"
 
 cd /
 umount "$dir"

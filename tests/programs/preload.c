@@ -13,20 +13,27 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -393,6 +400,11 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
 	(void)signal;
 	(void)info;
 	(void)context;
+}
+
+static void on_plain_sigbus(int signal)
+{
+	on_sigbus(signal, NULL, NULL);
 }
 
 /*
@@ -921,6 +933,283 @@ static void stats_at_end(void)
 	must(!"left");
 }
 
+static void close_stderr(void)
+{
+	close(STDERR_FILENO);
+}
+
+/*
+ * Loses what it reads or, if the argument begins with a w, what it writes, and ends well, in the way
+ * that is behind the colon.
+ */
+static void ends_well(void)
+{
+	char name[] = "preload", nothing[] = "ends_nothing", *argv[] = { name, nothing, NULL };
+	const char *how = strchr(argument, ':') + 1;
+	bool writes = argument[0] == 'w';
+	char self[4096] = { 0 };
+	int status;
+	pid_t child = strcmp(how, "fork") ? 0 : fork();
+
+	must(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+	if (child > 0) {
+		must(waitpid(child, &status, 0) == child && WIFEXITED(status));
+		must(WEXITSTATUS(status) == (writes ? 74 : 65));
+		return;
+	}
+	if (writes)
+		store(lost("lost", 1, PROT_READ | PROT_WRITE, MAP_SHARED), 1);
+	else
+		load(lost("lost", 1, PROT_READ, MAP_SHARED));
+	if (!strcmp(how, "exit") || !strcmp(how, "fork"))
+		exit(0);
+	if (!strcmp(how, "_exit"))
+		_exit(0);
+	if (!strcmp(how, "_Exit"))
+		_Exit(0);
+	if (!strcmp(how, "quick_exit"))
+		quick_exit(0);
+	if (!strcmp(how, "thread"))
+		pthread_exit(NULL);
+	if (!strcmp(how, "closed"))
+		atexit(close_stderr);
+	if (!strcmp(how, "execv"))
+		execv(self, argv);
+	if (!strcmp(how, "execve"))
+		execve(self, argv, environ);
+	if (!strcmp(how, "execvp"))
+		execvp(self, argv);
+	if (!strcmp(how, "execvpe"))
+		execvpe(self, argv, environ);
+	if (!strcmp(how, "fexecve"))
+		fexecve(open(self, O_RDONLY | O_CLOEXEC), argv, environ);
+	/* What is buffered is not lost. */
+	puts("ended");
+}
+
+/* What somebody else has left to it is its own, and not its child's. */
+static void ends_nothing(void)
+{
+	char self[4096] = { 0 }, name[] = "preload", usage[] = "ends_child", *argv[] = { name, usage, NULL };
+	int status;
+	pid_t child = fork();
+
+	must(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+	if (!child) {
+		execve(self, argv, environ);
+		_exit(2);
+	}
+	must(waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status));
+	puts("ended");
+}
+
+static void ends_child(void)
+{
+}
+
+/* A file system without space. */
+static void fills(void)
+{
+	int fd = open("full", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	char *map;
+
+	must(fd >= 0 && !ftruncate(fd, 4096 * page));
+	map = map_file(fd, 4096, PROT_READ | PROT_WRITE);
+	for (int i = 0; i < 4096; i++)
+		store(map + i * page, 1);
+}
+
+/* Files that are unmapped before anything is said of them. */
+static void loses_and_unmaps(void)
+{
+	for (int i = 0; i < 3; i++) {
+		char name[16], *map;
+
+		snprintf(name, sizeof(name), "lost-%d", i);
+		map = lost(name, 1, PROT_READ, i ? MAP_SHARED : MAP_PRIVATE);
+		load(map);
+		must(!munmap(map, page));
+	}
+}
+
+/* Its handler is called if it is to be, for truncated files. */
+static void handler_kept(void)
+{
+	struct sigaction action = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
+	int fd = file_of(1), other;
+	char *map = map_file(fd, 1, PROT_READ);
+	bool kept = !strcmp(argument, "kept");
+
+	must(opted_in(map));
+	if (!strcmp(argument, "signal"))
+		must(signal(SIGBUS, on_plain_sigbus) != SIG_ERR);
+	else
+		must(!sigaction(SIGBUS, &action, NULL));
+	kept |= !strcmp(argument, "signal");
+	must(opted_in(map) == !kept);
+	other = file_of(1);
+	must(opted_in(map_file(other, 1, PROT_READ)) == !kept);
+	must(!ftruncate(fd, 0));
+	if (!sigsetjmp(again, 1))
+		load(map);
+	must(handled == kept);
+}
+
+static void shared_read_only(void)
+{
+	int fd = file_of(1);
+	char *map = map_file(fd, 1, PROT_READ);
+
+	must(opted_in(map));
+	must(!opted_in(map_file(fd, 1, PROT_READ | PROT_WRITE)));
+	must(opted_in(map_at(NULL, fd, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE)));
+	must(!mprotect(map, page, PROT_READ | PROT_WRITE));
+	must(!opted_in(map));
+	store(map, 1);
+}
+
+/* How many KiB of its mappings are locked in memory. */
+static int locked(void)
+{
+	FILE *status = fopen("/proc/self/status", "r");
+	char line[256];
+	int kib = -1;
+
+	must(status);
+	while (fgets(line, sizeof(line), status))
+		sscanf(line, "VmLck: %d", &kib);
+	fclose(status);
+	return kib;
+}
+
+static void locks(void)
+{
+	const int kib = page / 1024;
+	char *map = map_file(file_of(2), 2, PROT_READ), *other = map_file(file_of(1), 1, PROT_READ);
+
+	must(opted_in(map) && opted_in(other));
+	if (!strcmp(argument, "mlock")) {
+		must(!mlock(map, 2 * page) && locked() == 2 * kib);
+		must(!mlock2(other, page, MLOCK_ONFAULT) && locked() == 3 * kib);
+	} else if (!strcmp(argument, "mlockall")) {
+		must(!mlockall(MCL_CURRENT) && locked() > 3 * kib);
+	} else {
+		must(!madvise(map, 2 * page, MADV_DONTDUMP) && !madvise(map, 2 * page, MADV_DODUMP));
+		must(!madvise(other, page, MADV_DONTFORK) && !madvise(other, page, MADV_DOFORK));
+		must(load(map + page) == 2);
+		return;
+	}
+	must(!opted_in(map) && !opted_in(other));
+	must(load(map + page) == 2);
+}
+
+static void becomes_writable_without_proc(void)
+{
+	char *map = map_file(file_of(2), 2, PROT_READ);
+
+	must(!unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	must(!umount2("/proc", MNT_DETACH));
+	must(!mprotect(map, 2 * page, PROT_READ | PROT_WRITE));
+	store(map, 1);
+	must(opted_in(map));
+}
+
+#define MANY	10000
+
+/* As some databases and runtimes do. The kernel makes one mapping of all. */
+static void maps_page_by_page(void)
+{
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
+	char *map;
+
+	must(fd >= 0 && !ftruncate(fd, MANY * page));
+	map = map_at(NULL, -1, MANY, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+	for (int i = 0; i < MANY; i++)
+		must(mmap(map + i * page, page, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
+			  i * page) != MAP_FAILED);
+	must(opted_in(map) && !opted_in(map + (MANY - 1) * page));
+	load(map + (MANY - 1) * page);
+}
+
+/* As a just-in-time compiler does that has its code not writable. */
+static void protects_page_by_page(void)
+{
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
+	char *map;
+
+	must(fd >= 0 && !ftruncate(fd, MANY * page));
+	map = map_file(fd, MANY, PROT_READ | PROT_WRITE);
+	must(opted_in(map));
+	for (int i = 0; i < MANY; i++) {
+		must(!mprotect(map + i * page, page, PROT_READ));
+		must(!mprotect(map + i * page, page, PROT_READ | PROT_WRITE));
+	}
+	must(!opted_in(map));
+}
+
+/* Has a system call fail from here on. */
+static void forbid(int number, int error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { ARRAY_SIZE(filter), filter };
+
+	must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	must(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+}
+
+/* A sandbox that does not let it use the device. */
+static void is_filtered(void)
+{
+	int fd = file_of(1);
+
+	forbid(SYS_ioctl, EPERM);
+	errno = SENTINEL;
+	must(load(map_file(fd, 1, PROT_READ)) == 1);
+	must(load(map_file(fd, 1, PROT_READ)) == 1 && errno == SENTINEL);
+}
+
+static void *map_without_mremap(void *offset)
+{
+	for (int i = 0; i < 300; i++) {
+		char *map = mmap(NULL, page, PROT_READ, MAP_SHARED, shared_fd, (uintptr_t)offset);
+
+		must(map != MAP_FAILED && load(map) == 1 + (int)((uintptr_t)offset / page));
+		must(!munmap(map, page));
+	}
+	return NULL;
+}
+
+/* What the library moves into place cannot be moved: the program has its mapping all the same. */
+static void mremap_fails(void)
+{
+	pthread_t threads[2];
+
+	shared_fd = file_of(2);
+	forbid(SYS_mremap, ENOMEM);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_create(&threads[i], NULL, map_without_mremap, (void *)(i * page)));
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		must(!pthread_join(threads[i], NULL));
+}
+
+/* Loses a file, calls the library, says so, and waits for the end of its input. */
+static void waits_after_a_call(void)
+{
+	char byte;
+
+	load(lost("lost", 1, PROT_READ, MAP_SHARED));
+	map_file(file_of(1), 1, PROT_READ);
+	puts("mapped");
+	fflush(stdout);
+	must(read(STDIN_FILENO, &byte, 1) == 0);
+	must(!"killed by now");
+}
+
 /* Maps a lost file, says so, and waits for the end of its input. */
 static void waits(void)
 {
@@ -985,6 +1274,20 @@ static const struct {
 	{ "stats_of_renamed", stats_of_renamed },
 	{ "stats_at_end", stats_at_end },
 	{ "waits", waits },
+	{ "ends_well", ends_well },
+	{ "ends_nothing", ends_nothing },
+	{ "ends_child", ends_child },
+	{ "fills", fills },
+	{ "loses_and_unmaps", loses_and_unmaps },
+	{ "handler_kept", handler_kept },
+	{ "shared_read_only", shared_read_only },
+	{ "locks", locks },
+	{ "becomes_writable_without_proc", becomes_writable_without_proc },
+	{ "maps_page_by_page", maps_page_by_page },
+	{ "protects_page_by_page", protects_page_by_page },
+	{ "is_filtered", is_filtered },
+	{ "mremap_fails", mremap_fails },
+	{ "waits_after_a_call", waits_after_a_call },
 };
 
 int main(int argc, char *argv[])
