@@ -574,7 +574,7 @@ without_module_says_so() {
 # shrunk PROGRAM: one from Debian is killed, and with nosigbus run it is not.
 shrunk() {
 	local how
-	for how in '' "$nosigbus run --stats --quiet --keep-status --"; do
+	for how in '' "$nosigbus run --stats --"; do
 		rm -rf "$work/case"
 		mkdir "$work/case"
 		cd "$work/case"
