@@ -241,8 +241,8 @@ struct nosigbus_status {
  * EFAULT: bad pointer.
  * ENOMEM: nothing is mapped at the address.
  * ENOENT: not opted in.
- * EINTR: a signal, while one error after the other was met that had to be told of
- *	before it could be cleared.
+ * EINTR: a signal, while errors were being cleared, or one after the other was met
+ *	that had to be told of before. The error stays.
  */
 #define NOSIGBUS_STATUS	_IOWR(NOSIGBUS_IOC_MAGIC, 0x03, struct nosigbus_status)
 
