@@ -4,7 +4,7 @@
 
 use crate::{
     device, event, fdinfo, handlers,
-    kernel::{Result, close, disable, enable, madvise, nosigbus_status, status},
+    kernel::{Result, close, disable, enable, madvise, nosigbus_status, pid, status},
     lost, notice, options,
     text::number,
     vmas::Vmas,
@@ -78,7 +78,7 @@ pub fn opt_in_again(range: &Range<usize>) -> Result<()> {
 
 fn is_full() -> bool {
     if ATTEMPTS.fetch_add(1, Relaxed) % INTERVAL == INTERVAL - 1 {
-        let (pid, mut all, mut own) = (u64::from(lost::pid()), 0, 0);
+        let (pid, mut all, mut own) = (u64::from(pid()), 0, 0);
         let more = fdinfo::for_each(|entry| {
             all += 1;
             own += u64::from(entry.identity.pid == pid);

@@ -5,7 +5,7 @@
 
 use crate::{
     kernel::exit_group,
-    next::{Next, next},
+    next::{Next, find, next},
     notice, options, outcome, stats,
 };
 use libc::{c_char, c_int, c_void};
@@ -55,9 +55,7 @@ fn tell() {
 }
 
 pub fn start() {
-    for function in [&EXIT, &QUICK_EXIT] {
-        function.get();
-    }
+    find([&EXIT, &QUICK_EXIT]);
     if options::watches() {
         // SAFETY: Functions of this library, which is not unloaded. What is registered first is called
         // last, and nothing was before this.

@@ -5,7 +5,7 @@
 
 use crate::{
     kernel::{Mmap, munmap},
-    next::{Next, next},
+    next::{Next, find, next},
     notice,
     options::{self, Strings, environ},
     outcome, stats,
@@ -22,9 +22,7 @@ static SPAWN: Next = Next::new(c"posix_spawn");
 static SPAWNP: Next = Next::new(c"posix_spawnp");
 
 pub fn start() {
-    for function in [&EXECVE, &EXECVPE, &FEXECVE, &SPAWN, &SPAWNP] {
-        function.get();
-    }
+    find([&EXECVE, &EXECVPE, &FEXECVE, &SPAWN, &SPAWNP]);
 }
 
 /// Part of this library's path.
@@ -230,17 +228,31 @@ unsafe fn before_exec(environment: Strings, without_library: bool) -> Environmen
     unsafe { Environment::of(environment, outcome::status(), without_library) }
 }
 
+/// Executes a program by `next`, which `look` finds as that does: a path, or a name.
+///
+/// # Safety
+///
+/// That of `next`.
+unsafe fn exec(
+    next: &Next,
+    look: unsafe fn(*const c_char, Strings) -> bool,
+    (program, argv, envp): (*const c_char, Strings, Strings),
+) -> c_int {
+    let next = next!(next: *const c_char, Strings, Strings);
+    // SAFETY: The caller's.
+    unsafe {
+        let environment = before_exec(envp, look(program, envp));
+        next(program, argv, environment.strings)
+    }
+}
+
 /// # Safety
 ///
 /// That of execve(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    let next = next!(EXECVE: *const c_char, Strings, Strings);
     // SAFETY: The caller's.
-    unsafe {
-        let environment = before_exec(envp, look_at(path, envp));
-        next(path, argv, environment.strings)
-    }
+    unsafe { exec(&EXECVE, look_at, (path, argv, envp)) }
 }
 
 /// # Safety
@@ -266,12 +278,8 @@ pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
 /// That of execvpe(3).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    let next = next!(EXECVPE: *const c_char, Strings, Strings);
     // SAFETY: The caller's.
-    unsafe {
-        let environment = before_exec(envp, look_for(file, envp));
-        next(file, argv, environment.strings)
-    }
+    unsafe { exec(&EXECVPE, look_for, (file, argv, envp)) }
 }
 
 /// # Safety
@@ -296,6 +304,26 @@ type Spawn = unsafe extern "C" fn(
     Strings,
 ) -> c_int;
 
+/// As [`exec`], in a child that libc makes.
+///
+/// # Safety
+///
+/// That of `next`.
+unsafe fn spawn(
+    next: &Next,
+    look: unsafe fn(*const c_char, Strings) -> bool,
+    (pid, program): (*mut pid_t, *const c_char),
+    (actions, attributes): (*const c_void, *const c_void),
+    (argv, envp): (Strings, Strings),
+) -> c_int {
+    // SAFETY: Libc has them, with that signature; the rest is the caller's.
+    unsafe {
+        let environment = Environment::of(envp, 0, look(program, envp));
+        let next = transmute::<*mut c_void, Spawn>(next.get());
+        next(pid, program, actions, attributes, argv, environment.strings)
+    }
+}
+
 /// # Safety
 ///
 /// That of posix_spawn(3).
@@ -308,12 +336,9 @@ pub unsafe extern "C" fn posix_spawn(
     argv: Strings,
     envp: Strings,
 ) -> c_int {
-    // SAFETY: Libc has it, with that signature; the rest is the caller's.
-    unsafe {
-        let environment = Environment::of(envp, 0, look_at(path, envp));
-        let next = transmute::<*mut c_void, Spawn>(SPAWN.get());
-        next(pid, path, actions, attributes, argv, environment.strings)
-    }
+    let how = (actions, attributes);
+    // SAFETY: The caller's.
+    unsafe { spawn(&SPAWN, look_at, (pid, path), how, (argv, envp)) }
 }
 
 /// # Safety
@@ -328,10 +353,7 @@ pub unsafe extern "C" fn posix_spawnp(
     argv: Strings,
     envp: Strings,
 ) -> c_int {
-    // SAFETY: Libc has it, with that signature; the rest is the caller's.
-    unsafe {
-        let environment = Environment::of(envp, 0, look_for(file, envp));
-        let next = transmute::<*mut c_void, Spawn>(SPAWNP.get());
-        next(pid, file, actions, attributes, argv, environment.strings)
-    }
+    let how = (actions, attributes);
+    // SAFETY: The caller's.
+    unsafe { spawn(&SPAWNP, look_for, (pid, file), how, (argv, envp)) }
 }

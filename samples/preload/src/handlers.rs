@@ -3,7 +3,11 @@
 //! Handlers of SIGBUS that the program has installed, which may know better what an error is to become
 //! than this library.
 
-use crate::{cover, next::Next, options};
+use crate::{
+    cover,
+    next::{Next, find},
+    options,
+};
 use libc::{SIG_DFL, SIG_ERR, SIG_IGN, SIGBUS, c_int, sigaction as Action, sighandler_t};
 use std::{
     mem::transmute,
@@ -17,9 +21,7 @@ static SIGNAL: Next = Next::new(c"signal");
 static SYSV_SIGNAL: Next = Next::new(c"__sysv_signal");
 
 pub fn start() {
-    for function in [&SIGACTION, &SIGNAL, &SYSV_SIGNAL] {
-        function.get();
-    }
+    find([&SIGACTION, &SIGNAL, &SYSV_SIGNAL]);
 }
 
 /// Whether errors of file systems are the program's.

@@ -10,6 +10,7 @@ use rustix::{
     fd::{BorrowedFd, IntoRawFd, OwnedFd},
     io::Errno,
     ioctl::{Opcode, Setter, Updater, ioctl, opcode},
+    process::getpid,
 };
 use std::{ops::Range, time::Duration};
 use syscalls::{Sysno, syscall};
@@ -176,6 +177,10 @@ pub fn replace_signal_mask(signals: u64) -> u64 {
         )
     };
     old
+}
+
+pub fn pid() -> u32 {
+    getpid().as_raw_nonzero().get() as u32
 }
 
 pub fn gettid() -> usize {

@@ -4,8 +4,7 @@
 //! might want it as well, or wait for a thread that does. Who has waited for too long goes on
 //! without it.
 
-use crate::kernel::{gettid, replace_signal_mask, sleep};
-use rustix::process::getpid;
+use crate::kernel::{gettid, pid, replace_signal_mask, sleep};
 use std::{
     cell::UnsafeCell,
     sync::atomic::{
@@ -35,7 +34,7 @@ impl Lock {
 
     pub fn get(&self) -> Option<Held<'_>> {
         let signals = replace_signal_mask(u64::MAX);
-        let pid = (getpid().as_raw_nonzero().get() as u64) << 32;
+        let pid = u64::from(pid()) << 32;
         let owner = pid | gettid() as u64;
         for _ in 0..NAPS {
             let seen = self.0.load(Relaxed);

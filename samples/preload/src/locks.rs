@@ -7,7 +7,7 @@ use crate::{
     cover,
     kernel::{page_size, pages},
     lost,
-    next::{Next, next},
+    next::{Next, find, next},
     notice,
 };
 use libc::{EINVAL, MADV_DODUMP, MADV_DOFORK, MCL_CURRENT, c_int, c_uint, c_void, size_t};
@@ -19,9 +19,7 @@ static MLOCKALL: Next = Next::new(c"mlockall");
 static MADVISE: Next = Next::new(c"madvise");
 
 pub fn start() {
-    for function in [&MLOCK, &MLOCK2, &MLOCKALL, &MADVISE] {
-        function.get();
-    }
+    find([&MLOCK, &MLOCK2, &MLOCKALL, &MADVISE]);
 }
 
 /// What the program has locked was not, where it is opted in: opts that out, and locks it again.

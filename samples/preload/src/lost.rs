@@ -9,14 +9,14 @@
 use crate::{
     device, event,
     fdinfo::{self, Entry, FileId},
-    kernel,
+    kernel::{self, pid},
     lock::{Lock, Locked},
     names, notice, options, vfork,
     vmas::{Vma, Vmas},
 };
 use rustix::{
     io::Errno,
-    process::{Pid, getpid, test_kill_process},
+    process::{Pid, test_kill_process},
 };
 use std::{
     cell::UnsafeCell,
@@ -86,10 +86,6 @@ static BEFORE: Locked<Before> = Locked::new(Before {
 static OPTED_IN: AtomicU64 = AtomicU64::new(0);
 /// Whether there may have been stand-ins; for good, once there may.
 static MAY_HAVE_BEEN: AtomicBool = AtomicBool::new(false);
-
-pub fn pid() -> u32 {
-    getpid().as_raw_nonzero().get() as u32
-}
 
 /// Adds to a number of this process: a child begins anew.
 fn add(number: &AtomicU64, count: u32) {

@@ -35,6 +35,13 @@ impl Next {
     }
 }
 
+/// Finds those that a module has. For the constructor.
+pub fn find<const COUNT: usize>(functions: [&Next; COUNT]) {
+    for function in functions {
+        function.get();
+    }
+}
+
 /// The function of libc that is called as this one is.
 macro_rules! next {
     ($next:ident: $($type:ty),*) => {{

@@ -6,9 +6,9 @@
 use crate::{
     event,
     fdinfo::{Entry, FileId},
+    kernel::pid,
     lock::{Lock, Locked},
-    lost::{self, pid},
-    options,
+    lost, options,
     output::say,
     stats,
     text::Text,

@@ -4,10 +4,9 @@
 //! the program can change its environment.
 
 use crate::{
-    kernel::NOSIGBUS_RECORD_ERRORS,
+    kernel::{NOSIGBUS_RECORD_ERRORS, pid},
     text::{Text, number},
 };
-use rustix::process::getpid;
 use std::{
     ffi::{CStr, c_char},
     fmt::Write,
@@ -79,10 +78,6 @@ fn word(word: &[u8]) -> u32 {
             0
         }
     }
-}
-
-fn pid_of_this() -> u32 {
-    getpid().as_raw_nonzero().get() as u32
 }
 
 /// Reads them. The constructor does, or a mapping that is made before it has run.
@@ -169,7 +164,7 @@ pub fn log() -> Option<&'static CStr> {
 /// taken; 0 if there is none. A child that was forked is another process.
 pub fn inherited() -> i32 {
     let status = STATUS.load(Relaxed);
-    if status >> 32 == u64::from(pid_of_this()) {
+    if status >> 32 == u64::from(pid()) {
         status as i32
     } else {
         0
@@ -193,5 +188,5 @@ pub fn variable_for_next<const SIZE: usize>(entry: &[u8], status: i32, text: &mu
         }
     }
     text.push(INHERITED);
-    let _ = write!(text, "{}:{status}\0", pid_of_this());
+    let _ = write!(text, "{}:{status}\0", pid());
 }

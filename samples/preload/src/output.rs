@@ -4,7 +4,7 @@
 
 use crate::{
     device,
-    kernel::close,
+    kernel::{close, pid},
     options,
     text::{self, Text},
 };
@@ -12,7 +12,6 @@ use rustix::{
     fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd},
     fs::{Mode, OFlags, fstat, open},
     io::{Errno, ReadWriteFlags, pwritev2, writev},
-    process::getpid,
 };
 use std::{
     ffi::{CStr, c_char},
@@ -96,7 +95,7 @@ pub fn say(path: &[u8], line: impl FnOnce(&mut Text<384>) -> fmt::Result) {
     // SAFETY: Set by libc before anything else, to a string.
     let name = unsafe { CStr::from_ptr(program_invocation_short_name) };
     let mut start = Text::<32>::new();
-    let _ = write!(start, "nosigbus: {} (", getpid().as_raw_nonzero());
+    let _ = write!(start, "nosigbus: {} (", pid());
     let mut said = Text::new();
     let _ = line(&mut said);
     // Both are whatever somebody wants them to be.

@@ -2,14 +2,7 @@
 
 //! `--stats`: tells at the end which files had lost pages.
 
-use crate::{
-    fdinfo::Entry,
-    lost::{self, pid},
-    options,
-    output::say,
-    text::Text,
-    vfork,
-};
+use crate::{fdinfo::Entry, kernel::pid, lost, options, output::say, text::Text, vfork};
 use std::{
     fmt::Write,
     sync::atomic::{AtomicU32, Ordering::Relaxed},

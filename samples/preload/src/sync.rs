@@ -8,7 +8,7 @@ use crate::{
     fdinfo::{self, FileId},
     kernel::pages,
     lock::{Lock, Locked},
-    next::{Next, next},
+    next::{Next, find, next},
     options,
     vmas::Vmas,
 };
@@ -41,9 +41,7 @@ static FSYNC: Next = Next::new(c"fsync");
 static FDATASYNC: Next = Next::new(c"fdatasync");
 
 pub fn start() {
-    for function in [&MSYNC, &FSYNC, &FDATASYNC] {
-        function.get();
-    }
+    find([&MSYNC, &FSYNC, &FDATASYNC]);
 }
 
 /// The errno to tell, if there is an error of the file that was not told of. `told` says that the file

@@ -4,11 +4,10 @@
 //! there is the parent's.
 
 use crate::{
-    kernel::{Mmap, page_size},
+    kernel::{Mmap, page_size, pid},
     options,
 };
 use libc::{MADV_WIPEONFORK, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE};
-use rustix::process::getpid;
 use std::sync::atomic::{
     AtomicPtr, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
@@ -16,10 +15,6 @@ use std::sync::atomic::{
 
 /// In a page that is full of zeros in a child that has memory of its own: the process that has it.
 static OWNER: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
-
-fn pid() -> u32 {
-    getpid().as_raw_nonzero().get() as u32
-}
 
 pub fn start() {
     if !options::watches() {
