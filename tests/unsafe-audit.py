@@ -31,7 +31,7 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 # What may be used of bindings outside of rust/abstractions.
-UAPI = re.compile(r"nosigbus_(query|enable|disable|status)|NOSIGBUS_\w+")
+UAPI = re.compile(r"nosigbus_(query|enable|disable|status|event)|NOSIGBUS_\w+")
 
 
 def tokens(text):

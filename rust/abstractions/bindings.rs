@@ -47,6 +47,10 @@ unsafe impl AsBytes for nosigbus_status {}
 // initialised.
 unsafe impl AsBytes for nosigbus_query {}
 
+// SAFETY: The structure is integers without padding (`assert_layout` below), so all its bytes are
+// initialised.
+unsafe impl AsBytes for nosigbus_event {}
+
 /// Checks that a structure consists of these fields, each at its offset (in bytes), that its size is
 /// the last number, and so that it has no padding: each field ends where the next one begins.
 macro_rules! assert_layout {
@@ -78,7 +82,8 @@ assert_layout! {
         len: 8..16,
         flags: 16..20,
         eventfd: 20..24,
-        reserved: 24..48,
+        cookie: 24..32,
+        reserved: 32..48,
     } 48
 }
 assert_layout! {
@@ -86,6 +91,15 @@ assert_layout! {
         addr: 0..8,
         len: 8..16,
         reserved: 16..32,
+    } 32
+}
+assert_layout! {
+    nosigbus_event {
+        cookie: 0..8,
+        offset: 8..16,
+        kind: 16..20,
+        flags: 20..24,
+        reserved: 24..32,
     } 32
 }
 assert_layout! {

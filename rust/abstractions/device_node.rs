@@ -4,8 +4,7 @@
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 //!
-//! `kernel::miscdevice` has no way to set the mode of the node in /dev, nor, in 7.2, the owner
-//! that keeps the module loaded while the device is open.
+//! `kernel::miscdevice` has no way to set the mode of the node in /dev, and no poll(2).
 
 use super::bindings;
 use core::marker::PhantomPinned;
@@ -14,15 +13,27 @@ use kernel::{
         file,
         file_operations,
         inode,
+        loff_t,
         miscdevice,
+        poll_table_struct,
         seq_file, //
     },
     error::to_result,
+    fs::{
+        file::flags::O_NONBLOCK,
+        File,
+        LocalFile, //
+    },
     prelude::*,
     seq_file::SeqFile,
+    sync::poll::PollTable,
     types::{
         ForeignOwnable,
         Opaque, //
+    },
+    uaccess::{
+        UserSlice,
+        UserSliceWriter, //
     },
 };
 
@@ -41,6 +52,17 @@ pub(crate) trait Device: Send + Sync + 'static {
     ///
     /// Runs in the calling process, without locks.
     fn ioctl(&self, opened: &Self::Opened, cmd: u32, arg: UserPtr) -> Result;
+
+    /// Handles a read(2): writes to `writer`, and returns how many bytes. Waits for something to be
+    /// there, unless `nonblocking`. May sleep.
+    fn read(opened: &Self::Opened, writer: UserSliceWriter, nonblocking: bool) -> Result<usize>;
+
+    /// Whether there is something to be read. Registers `table`, so that it learns when there is.
+    /// May sleep.
+    fn poll(opened: &Self::Opened, file: &File, table: &PollTable<'_>) -> bool;
+
+    /// Nobody has it open any more.
+    fn release(opened: &Self::Opened);
 
     /// Prints what /proc/PID/fdinfo shows of an open file. Called again with a larger buffer if it
     /// did not fit. May sleep.
@@ -91,6 +113,8 @@ impl<D: Device> DeviceNode<D> {
             owner: unsafe { bindings::nosigbus_this_module() },
             open: Some(Self::open),
             release: Some(Self::release),
+            read: Some(Self::read),
+            poll: Some(Self::poll),
             show_fdinfo: Some(Self::show_fdinfo),
             unlocked_ioctl: Some(Self::unlocked_ioctl),
             compat_ioctl: kernel::bindings::compat_ptr_ioctl,
@@ -127,7 +151,7 @@ impl<D: Device> DeviceNode<D> {
     /// # Safety
     ///
     /// To be called by `misc_open()`, as the operation of this device.
-    unsafe extern "C" fn open(_inode: *mut inode, file: *mut file) -> c_int {
+    unsafe extern "C" fn open(inode: *mut inode, file: *mut file) -> c_int {
         // SAFETY: `misc_open()` has set the private data to the device's `struct miscdevice`.
         let misc = unsafe { (*file).private_data.cast::<miscdevice>() };
         // SAFETY: That is the `misc` of a `DeviceNode<D>`, since this function is in no other
@@ -145,7 +169,9 @@ impl<D: Device> DeviceNode<D> {
             Ok(open_file) => {
                 // SAFETY: The file is being opened, so nobody else uses it.
                 unsafe { (*file).private_data = open_file.into_foreign() };
-                0
+                // No position, and so no lock of it that readers hold while they wait.
+                // SAFETY: As above.
+                unsafe { kernel::bindings::stream_open(inode, file) }
             }
             Err(error) => error.to_errno(),
         }
@@ -156,8 +182,49 @@ impl<D: Device> DeviceNode<D> {
     /// To be called by the VFS, as the last operation of a file that `open` has opened.
     unsafe extern "C" fn release(_inode: *mut inode, file: *mut file) -> c_int {
         // SAFETY: `open` has put it there, and nobody uses it any more.
-        drop(unsafe { KBox::<OpenFile<D>>::from_foreign((*file).private_data) });
+        let this = unsafe { KBox::<OpenFile<D>>::from_foreign((*file).private_data) };
+        D::release(&this.opened);
         0
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS, as the operation of a file that `open` has opened.
+    unsafe extern "C" fn read(
+        file: *mut file,
+        buffer: *mut c_char,
+        len: usize,
+        _position: *mut loff_t,
+    ) -> isize {
+        // SAFETY: `open` has put it there, and `release` has not been called.
+        let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
+        // SAFETY: The VFS has the file open; `fdget_pos()` of other threads is of no account, since
+        // there is no position.
+        let flags = unsafe { LocalFile::from_raw_file(file) }.flags();
+        let nonblocking = flags & O_NONBLOCK != 0;
+        let writer = UserSlice::new(UserPtr::from_ptr(buffer.cast()), len).writer();
+
+        match D::read(&this.opened, writer, nonblocking) {
+            Ok(bytes) => bytes as isize,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the VFS, as the operation of a file that `open` has opened.
+    unsafe extern "C" fn poll(file: *mut file, table: *mut poll_table_struct) -> u32 {
+        // SAFETY: `open` has put it there, and `release` has not been called.
+        let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
+        // SAFETY: The VFS has the file open, and passes a table that is null or valid. There is no
+        // position that `fdget_pos()` could be for.
+        let (file, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
+
+        if D::poll(&this.opened, file, &table) {
+            kernel::bindings::POLLIN | kernel::bindings::POLLRDNORM
+        } else {
+            0
+        }
     }
 
     /// # Safety

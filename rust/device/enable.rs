@@ -3,8 +3,8 @@
 //! `NOSIGBUS_ENABLE`.
 
 use super::{
+    events::Source,
     mapping::Mapping,
-    registry::List,
     stand_ins::{
         Options,
         Origin,
@@ -12,6 +12,7 @@ use super::{
     },
     vmas::for_each_vma,
     watched_file::WatchedFile,
+    Opened,
     Shared, //
 };
 use crate::{
@@ -70,15 +71,20 @@ pub(super) struct Request {
     pub(super) len: u64,
     pub(super) record_errors: bool,
     pub(super) event: Option<Arc<EventFd>>,
-    /// The mappings that were opted in by the same open file of the device.
-    pub(super) opened: Arc<List>,
+    /// By which its events name it, if it is to have any.
+    pub(super) cookie: Option<u64>,
 }
 
 /// Opts in the VMAs of a range of `mm`: all of them, or on any error none.
 ///
 /// Takes the mmap lock for write;
 /// sleeps. Errors: as `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
-pub(super) fn enable(mm: &MmWithUser, request: &Request, shared: &Shared) -> Result {
+pub(super) fn enable(
+    mm: &MmWithUser,
+    request: &Request,
+    opened: &Opened,
+    shared: &Shared,
+) -> Result {
     let range = PageRange::new(request.addr, request.len)?;
     let guard = MmapWriteGuard::lock_killable(mm)?;
 
@@ -89,11 +95,15 @@ pub(super) fn enable(mm: &MmWithUser, request: &Request, shared: &Shared) -> Res
         let options = Options {
             record_errors: request.record_errors,
             event: request.event.clone(),
+            source: match request.cookie {
+                Some(cookie) => Some(Source::new(opened.events.clone(), cookie)?),
+                None => None,
+            },
         };
         let origin = Origin::new(&vma, &file);
         let stand_ins = StandIns::new(class, options, origin)?;
         let mapping = Mapping::new(
-            shared.registry.list(&request.opened, stand_ins)?,
+            shared.registry.list(&opened.mappings, stand_ins)?,
             shared.zeros.clone(),
             shared
                 .watches
@@ -143,9 +153,14 @@ mod tests {
             len: pages * PAGE,
             record_errors: false,
             event: None,
-            opened: List::new()?,
+            cookie: None,
         };
-        enable(task.mm().ok_or(EINVAL)?, &request, &shared)
+        enable(
+            task.mm().ok_or(EINVAL)?,
+            &request,
+            &Opened::new()?,
+            &shared,
+        )
     }
 
     fn disable_pages(addr: usize, pages: u64) -> Result {

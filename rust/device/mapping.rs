@@ -6,6 +6,7 @@ use super::{
     registry::Listed,
     stand_ins::{
         Kind,
+        StandIn,
         StandIns, //
     },
     watched_file::{
@@ -412,7 +413,7 @@ fn map_stand_in(
             Answer::PrivateZeros => {
                 // Private, and so of no concern to a growth.
                 drop(inserting);
-                return private_zeros(fault);
+                return private_zeros(fault, false);
             }
             Answer::ZeroPage => (Kind::Zero, zero_pages(fault, around)),
             Answer::ShadowPage => {
@@ -430,7 +431,12 @@ fn map_stand_in(
             }
         };
         drop(inserting);
-        return Some(stand_ins.inserted(kind, insertion));
+        let stand_in = StandIn {
+            kind,
+            pgoff,
+            for_error: now == Answer::KeptPage,
+        };
+        return Some(stand_ins.inserted(&stand_in, insertion));
     }
 }
 
@@ -486,7 +492,7 @@ fn stand_in_for_error(
             stand_ins.record(pgoff, error);
             stand_ins.count_error();
             drop(inserting);
-            private_zeros(fault)
+            private_zeros(fault, true)
         }
         Answer::ZeroPage => {
             stand_ins.record(pgoff, error);
@@ -496,7 +502,12 @@ fn stand_in_for_error(
                 stand_ins.count_error();
             }
             drop(inserting);
-            Some(stand_ins.inserted(Kind::Zero, insertion))
+            let stand_in = StandIn {
+                kind: Kind::Zero,
+                pgoff,
+                for_error: true,
+            };
+            Some(stand_ins.inserted(&stand_in, insertion))
         }
         _ => None,
     }
@@ -517,10 +528,15 @@ fn zero_pages(fault: &Fault<'_, Mapping>, around: &RangeInclusive<u64>) -> Inser
     insertion
 }
 
-fn private_zeros(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
+fn private_zeros(fault: &Fault<'_, Mapping>, for_error: bool) -> Option<FaultResult> {
     let mapping = fault.handler();
     let result = fault.private_copy_of_zeros(&mapping.zeros)?;
-    mapping.stand_ins.count(Kind::Private, 1);
+    let stand_in = StandIn {
+        kind: Kind::Private,
+        pgoff: fault.pgoff(),
+        for_error,
+    };
+    mapping.stand_ins.count(&stand_in, 1);
     Some(result)
 }
 

@@ -6,6 +6,7 @@
 
 mod disable;
 mod enable;
+mod events;
 mod mapping;
 mod registry;
 mod stand_ins;
@@ -23,7 +24,9 @@ use crate::abstractions::{
         NOSIGBUS_DISABLE,
         NOSIGBUS_ENABLE,
         NOSIGBUS_EVENTFD,
+        NOSIGBUS_EVENTS,
         NOSIGBUS_FEATURE_DISABLE,
+        NOSIGBUS_FEATURE_EVENTS,
         NOSIGBUS_FEATURE_PRIVATE,
         NOSIGBUS_FEATURE_SHARED_READ,
         NOSIGBUS_FEATURE_SHARED_WRITE,
@@ -40,11 +43,16 @@ use crate::abstractions::{
     page_insertion::ZeroPages,
     task::has_signal, //
 };
+use events::Queue;
 use kernel::{
+    fs::File,
     ioctl::_IOC_SIZE,
     prelude::*,
     seq_file::SeqFile,
-    sync::Arc,
+    sync::{
+        poll::PollTable,
+        Arc, //
+    },
     uaccess::{
         UserSlice,
         UserSliceReader,
@@ -60,9 +68,9 @@ use watched_file::WatchedFile;
 
 /// The bits of `nosigbus_enable.flags` that are known.
 const ENABLE_FLAGS: u32 = if cfg!(CONFIG_EVENTFD) {
-    NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD
+    NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTS | NOSIGBUS_EVENTFD
 } else {
-    NOSIGBUS_RECORD_ERRORS
+    NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTS
 };
 
 /// What all mappings share.
@@ -79,6 +87,24 @@ impl Shared {
             zeros: Arc::new(ZeroPages::new()?, GFP_KERNEL)?,
             watches: Group::new()?,
             registry: Registry::new()?,
+        })
+    }
+}
+
+/// What an open file of the device has of its own.
+pub(crate) struct Opened {
+    /// The mappings that were opted in by it.
+    mappings: Arc<List>,
+    /// Their events.
+    events: Arc<Queue>,
+}
+
+impl Opened {
+    /// Sleeps; fails with `ENOMEM`.
+    fn new() -> Result<Self> {
+        Ok(Self {
+            mappings: List::new()?,
+            events: Queue::new()?,
         })
     }
 }
@@ -108,19 +134,22 @@ impl NosigbusDevice {
                     | NOSIGBUS_FEATURE_SHARED_READ
                     | NOSIGBUS_FEATURE_SHARED_WRITE
                     | NOSIGBUS_FEATURE_DISABLE
-                    | NOSIGBUS_FEATURE_STATUS,
+                    | NOSIGBUS_FEATURE_STATUS
+                    | NOSIGBUS_FEATURE_EVENTS,
             ),
             enable_flags: u64::from(ENABLE_FLAGS),
             ..Default::default()
         })
     }
 
-    fn enable(&self, opened: &Arc<List>, mut reader: UserSliceReader) -> Result {
+    fn enable(&self, opened: &Opened, mut reader: UserSliceReader) -> Result {
         let request = reader.read::<nosigbus_enable>()?;
         let has_event = request.flags & NOSIGBUS_EVENTFD != 0;
+        let has_cookie = request.flags & NOSIGBUS_EVENTS != 0;
         if request.flags & !ENABLE_FLAGS != 0
             || (!has_event && request.eventfd != 0)
-            || request.reserved != [0; 3]
+            || (!has_cookie && request.cookie != 0)
+            || request.reserved != [0; 2]
         {
             return Err(EINVAL);
         }
@@ -139,9 +168,9 @@ impl NosigbusDevice {
             len: request.len,
             record_errors: request.flags & NOSIGBUS_RECORD_ERRORS != 0,
             event,
-            opened: opened.clone(),
+            cookie: has_cookie.then_some(request.cookie),
         };
-        enable::enable(mm, &request, &self.0)
+        enable::enable(mm, &request, opened, &self.0)
     }
 
     fn disable(&self, mut reader: UserSliceReader) -> Result {
@@ -177,7 +206,7 @@ impl NosigbusDevice {
         };
         // Before anything changes, because it may fail.
         tell()?;
-        // What is not told of from here on signals the eventfd.
+        // What is not told of from here on is an event.
         found.stand_ins().arm();
         loop {
             let told = tell()?;
@@ -195,14 +224,13 @@ impl NosigbusDevice {
 impl Device for NosigbusDevice {
     const NAME: &'static CStr = c"nosigbus";
 
-    /// The mappings that were opted in by it.
-    type Opened = Arc<List>;
+    type Opened = Opened;
 
-    fn open(&self) -> Result<Arc<List>> {
-        List::new()
+    fn open(&self) -> Result<Opened> {
+        Opened::new()
     }
 
-    fn ioctl(&self, opened: &Arc<List>, cmd: u32, arg: UserPtr) -> Result {
+    fn ioctl(&self, opened: &Opened, cmd: u32, arg: UserPtr) -> Result {
         let slice = UserSlice::new(arg, _IOC_SIZE(cmd));
         match cmd {
             NOSIGBUS_QUERY => self.query(slice.writer()),
@@ -213,7 +241,19 @@ impl Device for NosigbusDevice {
         }
     }
 
-    fn show_fdinfo(&self, opened: &Arc<List>, seq: &SeqFile) {
-        opened.show_fdinfo(seq);
+    fn read(opened: &Opened, writer: UserSliceWriter, nonblocking: bool) -> Result<usize> {
+        opened.events.read(writer, nonblocking)
+    }
+
+    fn poll(opened: &Opened, file: &File, table: &PollTable<'_>) -> bool {
+        opened.events.poll(file, table)
+    }
+
+    fn release(opened: &Opened) {
+        opened.events.close();
+    }
+
+    fn show_fdinfo(&self, opened: &Opened, seq: &SeqFile) {
+        opened.mappings.show_fdinfo(seq);
     }
 }

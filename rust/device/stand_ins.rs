@@ -4,6 +4,7 @@
 //!
 //! Counts are atomic, and so is the first error as a whole.
 
+use super::events::Source;
 use crate::{
     abstractions::{
         barrier::smp_mb,
@@ -11,6 +12,7 @@ use crate::{
             nosigbus_status,
             NOSIGBUS_ERROR_DEDUCED,
             NOSIGBUS_EVENTFD,
+            NOSIGBUS_EVENTS,
             NOSIGBUS_RECORD_ERRORS, //
         },
         eventfd::EventFd,
@@ -61,6 +63,7 @@ use kernel::{
 pub(super) struct Options {
     pub(super) record_errors: bool,
     pub(super) event: Option<Arc<EventFd>>,
+    pub(super) source: Option<Source>,
 }
 
 impl Options {
@@ -69,6 +72,7 @@ impl Options {
         let flag = |set, flag| if set { flag } else { 0 };
         flag(self.record_errors, NOSIGBUS_RECORD_ERRORS)
             | flag(self.event.is_some(), NOSIGBUS_EVENTFD)
+            | flag(self.source.is_some(), NOSIGBUS_EVENTS)
     }
 }
 
@@ -103,6 +107,15 @@ pub(super) enum Kind {
     Zero,
     Private,
     Shadow,
+}
+
+/// What has been mapped for an access.
+pub(super) struct StandIn {
+    pub(super) kind: Kind,
+    /// Where in the file, in pages.
+    pub(super) pgoff: u64,
+    /// Because of an error of the file system.
+    pub(super) for_error: bool,
 }
 
 /// How many pages are dropped in one go when an error is cleared, which others wait for.
@@ -173,25 +186,29 @@ impl StandIns {
     ///
     /// Not to be called with the file's semaphore held: allocates memory that is charged to this task,
     /// and wakes whoever waits for an event, which takes as long as there are such.
-    pub(super) fn inserted(&self, kind: Kind, insertion: Insertion) -> FaultResult {
+    pub(super) fn inserted(&self, stand_in: &StandIn, insertion: Insertion) -> FaultResult {
         let mapped = insertion.mapped();
         if mapped > 0 {
-            self.count(kind, mapped);
+            self.count(stand_in, mapped);
         }
         insertion.result()
     }
 
     /// Counts so many, and tells whoever waits for one. Not to be called with the file's semaphore held.
-    pub(super) fn count(&self, kind: Kind, pages: usize) {
-        let counter = match kind {
+    pub(super) fn count(&self, stand_in: &StandIn, pages: usize) {
+        let counter = match stand_in.kind {
             Kind::Zero => &self.zero_pages,
             Kind::Private => &self.private_pages,
             Kind::Shadow => &self.shadow_pages,
         };
         // Full: pairs with that in `arm`, so that either this is told of or that counts it.
         counter.fetch_add(pages as u64, Full);
-        if let Some(event) = &self.options.event {
-            if self.armed.load(Relaxed) && self.armed.xchg(false, Full) {
+        if self.armed.load(Relaxed) && self.armed.xchg(false, Full) {
+            // First, so that who is woken by the eventfd finds the record.
+            if let Some(source) = &self.options.source {
+                source.tell(stand_in);
+            }
+            if let Some(event) = &self.options.event {
                 event.signal();
             }
         }

@@ -40,18 +40,22 @@ int main(void)
 	struct nosigbus_disable disable;
 	struct nosigbus_query query;
 	struct nosigbus_status status;
+	struct nosigbus_event event;
 
+	memset(&event, 0, sizeof(event));
+	event.kind = NOSIGBUS_EVENT_OVERFLOW;
 	memset(&query, 0, sizeof(query));
 	query.features = NOSIGBUS_FEATURE_PRIVATE | NOSIGBUS_FEATURE_SHARED_READ |
-		NOSIGBUS_FEATURE_SHARED_WRITE | NOSIGBUS_FEATURE_DISABLE | NOSIGBUS_FEATURE_STATUS;
+		NOSIGBUS_FEATURE_SHARED_WRITE | NOSIGBUS_FEATURE_DISABLE | NOSIGBUS_FEATURE_STATUS |
+		NOSIGBUS_FEATURE_EVENTS;
 	memset(&enable, 0, sizeof(enable));
-	enable.flags = NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD;
+	enable.flags = NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD | NOSIGBUS_EVENTS;
 	memset(&disable, 0, sizeof(disable));
 	memset(&status, 0, sizeof(status));
 	status.request = NOSIGBUS_CLEAR_ERROR;
 	status.error_flags = NOSIGBUS_ERROR_DEDUCED;
 	/* There is no such file descriptor. */
-	if (!ioctl(-1, NOSIGBUS_QUERY, &query) || !ioctl(-1, NOSIGBUS_ENABLE, &enable) ||
+	if (!event.kind || !ioctl(-1, NOSIGBUS_QUERY, &query) || !ioctl(-1, NOSIGBUS_ENABLE, &enable) ||
 	    !ioctl(-1, NOSIGBUS_DISABLE, &disable) || !ioctl(-1, NOSIGBUS_STATUS, &status))
 		return 1;
 	printf("%x %x %x %x %u %u\n", (unsigned int)NOSIGBUS_QUERY, (unsigned int)NOSIGBUS_ENABLE,
@@ -77,7 +81,7 @@ build() { # PROGRAM OPTION...
 }
 
 says() {
-	[[ $(inside "$work/$1") == "8040bb00 4030bb01 4020bb02 c080bb03 31 1" ]]
+	[[ $(inside "$work/$1") == "8040bb00 4030bb01 4020bb02 c080bb03 63 1" ]]
 }
 
 echo "TAP version 13"

@@ -37,7 +37,8 @@ FIELD_IS(nosigbus_enable, addr, 0, 8);
 FIELD_IS(nosigbus_enable, len, 8, 8);
 FIELD_IS(nosigbus_enable, flags, 16, 4);
 FIELD_IS(nosigbus_enable, eventfd, 20, 4);
-FIELD_IS(nosigbus_enable, reserved, 24, 24);
+FIELD_IS(nosigbus_enable, cookie, 24, 8);
+FIELD_IS(nosigbus_enable, reserved, 32, 16);
 
 SIZE_IS(nosigbus_disable, 32);
 FIELD_IS(nosigbus_disable, addr, 0, 8);
@@ -59,14 +60,28 @@ FIELD_IS(nosigbus_status, error, 72, 4);
 FIELD_IS(nosigbus_status, error_flags, 76, 4);
 FIELD_IS(nosigbus_status, reserved, 80, 48);
 
+SIZE_IS(nosigbus_event, 32);
+FIELD_IS(nosigbus_event, cookie, 0, 8);
+FIELD_IS(nosigbus_event, offset, 8, 8);
+FIELD_IS(nosigbus_event, kind, 16, 4);
+FIELD_IS(nosigbus_event, flags, 20, 4);
+FIELD_IS(nosigbus_event, reserved, 24, 8);
+
 VALUE_IS(NOSIGBUS_VERSION, 1);
 VALUE_IS(NOSIGBUS_FEATURE_PRIVATE, 0x01ULL);
 VALUE_IS(NOSIGBUS_FEATURE_SHARED_READ, 0x02ULL);
 VALUE_IS(NOSIGBUS_FEATURE_SHARED_WRITE, 0x04ULL);
 VALUE_IS(NOSIGBUS_FEATURE_DISABLE, 0x08ULL);
 VALUE_IS(NOSIGBUS_FEATURE_STATUS, 0x10ULL);
+VALUE_IS(NOSIGBUS_FEATURE_EVENTS, 0x20ULL);
 VALUE_IS(NOSIGBUS_RECORD_ERRORS, 0x1U);
 VALUE_IS(NOSIGBUS_EVENTFD, 0x2U);
+VALUE_IS(NOSIGBUS_EVENTS, 0x4U);
+VALUE_IS(NOSIGBUS_EVENT_ZERO_PAGE, 1);
+VALUE_IS(NOSIGBUS_EVENT_PRIVATE_PAGE, 2);
+VALUE_IS(NOSIGBUS_EVENT_SHADOW_PAGE, 3);
+VALUE_IS(NOSIGBUS_EVENT_OVERFLOW, 4);
+VALUE_IS(NOSIGBUS_EVENT_ERROR, 0x1U);
 VALUE_IS(NOSIGBUS_CLEAR_ERROR, 0x1U);
 VALUE_IS(NOSIGBUS_ERROR_DEDUCED, 0x1U);
 

@@ -17,7 +17,7 @@ static const struct {
 	bool writes;
 } commands[COMMANDS] = {
 	[QUERY] = { "QUERY", NOSIGBUS_QUERY, 64, 64, 64, true },
-	[ENABLE] = { "ENABLE", NOSIGBUS_ENABLE, 48, 24, 48, false },
+	[ENABLE] = { "ENABLE", NOSIGBUS_ENABLE, 48, 32, 48, false },
 	[DISABLE] = { "DISABLE", NOSIGBUS_DISABLE, 32, 16, 32, false },
 	[STATUS] = { "STATUS", NOSIGBUS_STATUS, 128, 80, 128, true },
 };

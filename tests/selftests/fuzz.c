@@ -187,7 +187,9 @@ static unsigned int errors_of_fields(const struct thread *t, enum command cmd,
 		errors |= ERRNO(EINVAL);
 	if (cmd != ENABLE)
 		return errors;
-	if (request->enable.flags & ~(NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD))
+	if (request->enable.flags & ~(NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD | NOSIGBUS_EVENTS))
+		errors |= ERRNO(EINVAL);
+	if (request->enable.cookie && !(request->enable.flags & NOSIGBUS_EVENTS))
 		errors |= ERRNO(EINVAL);
 	if (!(request->enable.flags & NOSIGBUS_EVENTFD))
 		return efd ? errors | ERRNO(EINVAL) : errors;
@@ -236,7 +238,9 @@ static union request good_request(struct thread *t, enum command cmd, long spot)
 		request = request_of(cmd, address_of(t, spot), page);
 	}
 	if (cmd == ENABLE) {
-		request.enable.flags = any(t, 4);
+		request.enable.flags = any(t, 8);
+		if (request.enable.flags & NOSIGBUS_EVENTS)
+			request.enable.cookie = any(t, 3);
 		if (request.enable.flags & NOSIGBUS_EVENTFD)
 			request.enable.eventfd = t->process->efds[any(t, 2)];
 	}

@@ -55,8 +55,9 @@ TEST_F(errors, query)
 	EXPECT_EQ(query.version, NOSIGBUS_VERSION);
 	EXPECT_EQ(query.features, NOSIGBUS_FEATURE_PRIVATE |
 		  NOSIGBUS_FEATURE_SHARED_READ | NOSIGBUS_FEATURE_SHARED_WRITE |
-		  NOSIGBUS_FEATURE_DISABLE | NOSIGBUS_FEATURE_STATUS);
-	EXPECT_EQ(query.enable_flags, NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD);
+		  NOSIGBUS_FEATURE_DISABLE | NOSIGBUS_FEATURE_STATUS | NOSIGBUS_FEATURE_EVENTS);
+	EXPECT_EQ(query.enable_flags, NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTFD |
+		  NOSIGBUS_EVENTS);
 	EXPECT_EQ(query.reserved, 0);
 	for (int i = 0; i < 5; i++)
 		EXPECT_EQ(query.reserved2[i], 0);
@@ -84,7 +85,7 @@ TEST_F(errors, einval_unknown_flags)
 {
 	const __u32 known[] = { 0, NOSIGBUS_RECORD_ERRORS };
 
-	for (int bit = 2; bit < 32; bit++)
+	for (int bit = 3; bit < 32; bit++)
 		for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 			struct nosigbus_enable request = GOOD_REQUEST();
 
@@ -97,7 +98,7 @@ TEST_F(errors, einval_reserved_fields)
 {
 	struct nosigbus_enable request;
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 2; i++) {
 		request = GOOD_REQUEST();
 		request.reserved[i] = 1ULL << (31 * i);
 		EXPECT_REFUSED(request, EINVAL);

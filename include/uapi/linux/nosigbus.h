@@ -28,12 +28,15 @@
  *
  * NOSIGBUS_FEATURE_DISABLE: NOSIGBUS_DISABLE.
  * NOSIGBUS_FEATURE_STATUS: NOSIGBUS_STATUS.
+ *
+ * NOSIGBUS_FEATURE_EVENTS: read(2) and poll(2) tell of first stand-ins.
  */
 #define NOSIGBUS_FEATURE_PRIVATE	(1ULL << 0)
 #define NOSIGBUS_FEATURE_SHARED_READ	(1ULL << 1)
 #define NOSIGBUS_FEATURE_SHARED_WRITE	(1ULL << 2)
 #define NOSIGBUS_FEATURE_DISABLE	(1ULL << 3)
 #define NOSIGBUS_FEATURE_STATUS		(1ULL << 4)
+#define NOSIGBUS_FEATURE_EVENTS		(1ULL << 5)
 
 /*
  * Flags of NOSIGBUS_ENABLE:
@@ -45,9 +48,12 @@
  * NOSIGBUS_EVENTFD: the eventfd is signalled at the first stand-in, and at the
  *	first one after each NOSIGBUS_STATUS. An access to where the zero page has
  *	been mapped ahead of it is none.
+ * NOSIGBUS_EVENTS: when the eventfd would be signalled, struct nosigbus_event can
+ *	be read from the file descriptor that the ioctl was called with.
  */
 #define NOSIGBUS_RECORD_ERRORS		(1U << 0)
 #define NOSIGBUS_EVENTFD		(1U << 1)
+#define NOSIGBUS_EVENTS			(1U << 2)
 
 /*
  * What NOSIGBUS_STATUS is to do besides telling:
@@ -88,9 +94,11 @@ struct nosigbus_query {
  * struct nosigbus_enable - the range to opt in
  * @addr: address of the first byte, a multiple of the page size
  * @len: length in bytes, a non-zero multiple of the page size
- * @flags: NOSIGBUS_RECORD_ERRORS, NOSIGBUS_EVENTFD
+ * @flags: NOSIGBUS_RECORD_ERRORS, NOSIGBUS_EVENTFD, NOSIGBUS_EVENTS
  * @eventfd: with NOSIGBUS_EVENTFD the file descriptor of an eventfd, which can be
  *	closed at once; otherwise must be zero
+ * @cookie: with NOSIGBUS_EVENTS any number, by which struct nosigbus_event names the
+ *	mapping; otherwise must be zero
  * @reserved: must be zero
  *
  * The range must consist of whole VMAs without a hole: either all of them are
@@ -101,7 +109,8 @@ struct nosigbus_enable {
 	__u64 len;
 	__u32 flags;
 	__s32 eventfd;
-	__u64 reserved[3];
+	__u64 cookie;
+	__u64 reserved[2];
 };
 
 /**
@@ -162,6 +171,51 @@ struct nosigbus_status {
 	__u64 reserved[6];
 };
 
+/*
+ * The kinds of struct nosigbus_event: what has been mapped, or
+ *
+ * NOSIGBUS_EVENT_OVERFLOW: nothing; events are lost here, because too many waited
+ *	to be read. NOSIGBUS_STATUS tells of each mapping.
+ */
+#define NOSIGBUS_EVENT_ZERO_PAGE	1
+#define NOSIGBUS_EVENT_PRIVATE_PAGE	2
+#define NOSIGBUS_EVENT_SHADOW_PAGE	3
+#define NOSIGBUS_EVENT_OVERFLOW		4
+
+/*
+ * Flags of struct nosigbus_event:
+ *
+ * NOSIGBUS_EVENT_ERROR: it stands in for a page inside the file, because of an error
+ *	(NOSIGBUS_RECORD_ERRORS).
+ */
+#define NOSIGBUS_EVENT_ERROR		(1U << 0)
+
+/**
+ * struct nosigbus_event - the first stand-in of a mapping
+ * @cookie: as given to NOSIGBUS_ENABLE; zero in NOSIGBUS_EVENT_OVERFLOW
+ * @offset: where in the file, in bytes: the start of the page; of
+ *	NOSIGBUS_EVENT_OVERFLOW, how many are lost
+ * @kind: NOSIGBUS_EVENT_ZERO_PAGE and so on; there may be others in future
+ * @flags: NOSIGBUS_EVENT_ERROR, or zero; there may be others in future
+ * @reserved: zero
+ *
+ * read(2) from the device gives as many of them as there are and fit, the oldest
+ * first, of the mappings that were opted in with NOSIGBUS_EVENTS through the same
+ * open file. A mapping has one at its first stand-in, and at the first one after
+ * each NOSIGBUS_STATUS, but not a second one while the first waits to be read. It
+ * outlives the mapping. poll(2) says POLLIN when there are any.
+ *
+ * Errors of read(2): EINVAL (room for less than one), EAGAIN (none, and O_NONBLOCK),
+ * EINTR (a signal), EFAULT (bad pointer; none is lost).
+ */
+struct nosigbus_event {
+	__u64 cookie;
+	__u64 offset;
+	__u32 kind;
+	__u32 flags;
+	__u64 reserved;
+};
+
 #define NOSIGBUS_IOC_MAGIC		0xBB
 
 /*
@@ -195,7 +249,8 @@ struct nosigbus_status {
  * Errors:
  * EINVAL: an unknown flag, a non-zero reserved field, an unaligned, empty or
  *	overflowing range, a range that covers part of a VMA, an eventfd without
- *	NOSIGBUS_EVENTFD, or a file descriptor that is no eventfd.
+ *	NOSIGBUS_EVENTFD, a cookie without NOSIGBUS_EVENTS, or a file descriptor that
+ *	is no eventfd.
  * EBADF: no open file descriptor.
  * ENOMEM: a hole in the range, or out of memory.
  * EFAULT: bad pointer.
@@ -230,8 +285,8 @@ struct nosigbus_status {
 
 /*
  * NOSIGBUS_STATUS tells what has become of the mapping at an address, and with
- * NOSIGBUS_CLEAR_ERROR clears its error. From then on the next stand-in signals
- * the eventfd again.
+ * NOSIGBUS_CLEAR_ERROR clears its error. From then on the next stand-in is an
+ * event again (NOSIGBUS_EVENTFD, NOSIGBUS_EVENTS).
  *
  * An error stays until it is cleared, the mapping is opted out, or the last part
  * of it is gone: ask before munmap().

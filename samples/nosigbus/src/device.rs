@@ -184,7 +184,8 @@ impl Device {
             len,
             flags: flags.bits() as u32,
             eventfd: eventfd.map_or(0, |fd| fd.as_raw_fd()),
-            reserved: [0; 3],
+            cookie: 0,
+            reserved: [0; 2],
         };
         // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`. What it does to memory: see
         // "What is unsafe" in the crate's documentation.

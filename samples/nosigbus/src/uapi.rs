@@ -41,7 +41,8 @@ layout!(nosigbus_enable: 48 {
     len: 8,
     flags: 16,
     eventfd: 20,
-    reserved: 24,
+    cookie: 24,
+    reserved: 32,
 });
 layout!(nosigbus_disable: 32 {
     addr: 0,

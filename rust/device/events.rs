@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What is read from the device: a record of the first stand-in of each mapping.
+//!
+//! Each mapping brings the memory for its record along when it opts in. So a fault allocates nothing,
+//! and no mapping that exists can lack a record for want of memory.
+
+use super::stand_ins::{
+    Kind,
+    StandIn, //
+};
+use crate::abstractions::bindings::{
+    nosigbus_event,
+    NOSIGBUS_EVENT_ERROR,
+    NOSIGBUS_EVENT_OVERFLOW,
+    NOSIGBUS_EVENT_PRIVATE_PAGE,
+    NOSIGBUS_EVENT_SHADOW_PAGE,
+    NOSIGBUS_EVENT_ZERO_PAGE, //
+};
+use kernel::{
+    fs::File,
+    list::{
+        impl_list_arc_safe,
+        impl_list_item,
+        AtomicTracker,
+        List,
+        ListArc,
+        ListLinks,
+        TryNewListArc, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    static_lock_class,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        new_spinlock,
+        poll::{
+            PollCondVarBox,
+            PollTable, //
+        },
+        Arc,
+        SpinLock, //
+    },
+    uaccess::UserSliceWriter, //
+};
+
+/// How many records wait to be read at most; more are lost, and counted. Mappings that are gone have
+/// left theirs here, so that there can be more records than mappings.
+const MOST: usize = 1 << 14;
+
+/// The record of a mapping.
+#[pin_data]
+struct Record {
+    cookie: u64,
+    /// These are changed while the queue's lock is held, and the record is not in it.
+    offset: Atomic<u64>,
+    kind: Atomic<u32>,
+    flags: Atomic<u32>,
+    #[pin]
+    links: ListLinks,
+    #[pin]
+    tracker: AtomicTracker,
+}
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Record { tracked_by tracker: AtomicTracker; }
+}
+impl_list_item! {
+    impl ListItem<0> for Record { using ListLinks { self.links }; }
+}
+
+impl Record {
+    fn event(&self) -> nosigbus_event {
+        nosigbus_event {
+            cookie: self.cookie,
+            offset: self.offset.load(Relaxed),
+            kind: self.kind.load(Relaxed),
+            flags: self.flags.load(Relaxed),
+            ..Default::default()
+        }
+    }
+}
+
+/// The records that wait to be read.
+struct Pending {
+    records: List<Record>,
+    count: usize,
+    most: usize,
+    /// How many there was no room for, behind the last of `records`.
+    lost: u64,
+    /// Nobody can read any more.
+    closed: bool,
+}
+
+/// What has been taken out of a queue.
+enum Taken {
+    Record(Arc<Record>, nosigbus_event),
+    Lost(u64),
+}
+
+impl Taken {
+    fn event(&self) -> nosigbus_event {
+        match self {
+            Self::Record(_, event) => *event,
+            Self::Lost(lost) => nosigbus_event {
+                kind: NOSIGBUS_EVENT_OVERFLOW,
+                offset: *lost,
+                ..Default::default()
+            },
+        }
+    }
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.lost == 0
+    }
+
+    /// Puts a record last; does nothing if it waits already.
+    fn push(&mut self, record: &Arc<Record>, stand_in: &StandIn) {
+        if self.closed {
+            return;
+        }
+        let Some(item) = ListArc::try_from_arc_or_drop(record.clone()) else {
+            return;
+        };
+        // None overtakes those that were lost.
+        if self.count >= self.most || self.lost > 0 {
+            self.lost += 1;
+            return;
+        }
+        let kind = match stand_in.kind {
+            Kind::Zero => NOSIGBUS_EVENT_ZERO_PAGE,
+            Kind::Private => NOSIGBUS_EVENT_PRIVATE_PAGE,
+            Kind::Shadow => NOSIGBUS_EVENT_SHADOW_PAGE,
+        };
+        let flags = if stand_in.for_error {
+            NOSIGBUS_EVENT_ERROR
+        } else {
+            0
+        };
+        let offset = stand_in.pgoff.saturating_mul(PAGE_SIZE as u64);
+        item.kind.store(kind, Relaxed);
+        item.flags.store(flags, Relaxed);
+        item.offset.store(offset, Relaxed);
+        self.records.push_back(item);
+        self.count += 1;
+    }
+
+    /// Takes the first out.
+    fn take(&mut self) -> Option<Taken> {
+        match self.records.pop_front() {
+            Some(item) => {
+                self.count -= 1;
+                let event = item.event();
+                Some(Taken::Record(item.into_arc(), event))
+            }
+            None if self.lost > 0 => Some(Taken::Lost(core::mem::take(&mut self.lost))),
+            None => None,
+        }
+    }
+
+    /// Puts what was taken out where it was.
+    fn put_back(&mut self, taken: &Taken) {
+        match taken {
+            Taken::Record(record, _) if !self.closed => {
+                // If it waits again, it is read then.
+                if let Some(item) = ListArc::try_from_arc_or_drop(record.clone()) {
+                    self.records.push_front(item);
+                    self.count += 1;
+                }
+            }
+            Taken::Record(..) => {}
+            Taken::Lost(lost) => self.lost += lost,
+        }
+    }
+}
+
+/// The records of the mappings that were opted in by one open file of the device.
+#[pin_data]
+pub(super) struct Queue {
+    /// A spinlock: faults take it, whose CPU is not to be taken from them with it held.
+    #[pin]
+    pending: SpinLock<Pending>,
+    waiting: PollCondVarBox,
+}
+
+impl Queue {
+    /// None yet. Sleeps; fails with `ENOMEM`.
+    pub(super) fn new() -> Result<Arc<Self>> {
+        Self::of_at_most(MOST)
+    }
+
+    fn of_at_most(most: usize) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Self {
+                pending <- new_spinlock!(Pending {
+                    records: List::new(),
+                    count: 0,
+                    most,
+                    lost: 0,
+                    closed: false,
+                }),
+                waiting: PollCondVarBox::new(c"nosigbus_events", static_lock_class!())?,
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Writes as many whole records as there are and fit; how many bytes that is. Waits for the first,
+    /// unless `nonblocking`. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: not even one fits. `EAGAIN`: there is none, and `nonblocking`. `EFAULT`: bad
+    /// pointer; nothing is lost. `ERESTARTSYS`: a signal.
+    pub(super) fn read(&self, mut writer: UserSliceWriter, nonblocking: bool) -> Result<usize> {
+        let size = size_of::<nosigbus_event>();
+        if writer.len() < size {
+            return Err(EINVAL);
+        }
+        let mut written = 0;
+        while writer.len() >= size {
+            let taken = if written > 0 {
+                self.pending.lock().take()
+            } else {
+                Some(self.wait(nonblocking)?)
+            };
+            let Some(taken) = taken else {
+                break;
+            };
+            if let Err(error) = writer.write(&taken.event()) {
+                self.pending.lock().put_back(&taken);
+                self.waiting.notify_all();
+                return if written > 0 { Ok(written) } else { Err(error) };
+            }
+            written += size;
+        }
+        Ok(written)
+    }
+
+    fn wait(&self, nonblocking: bool) -> Result<Taken> {
+        let mut pending = self.pending.lock();
+        loop {
+            if let Some(taken) = pending.take() {
+                return Ok(taken);
+            }
+            if nonblocking {
+                return Err(EAGAIN);
+            }
+            if self.waiting.wait_interruptible(&mut pending) {
+                return Err(ERESTARTSYS);
+            }
+        }
+    }
+
+    /// Whether there is something to be read. `table` is told of what comes later. Sleeps.
+    pub(super) fn poll(&self, file: &File, table: &PollTable<'_>) -> bool {
+        table.register_wait(file, &self.waiting);
+        !self.pending.lock().is_empty()
+    }
+
+    /// Drops what there is, and what comes: nobody can read it.
+    pub(super) fn close(&self) {
+        let mut pending = self.pending.lock();
+        pending.closed = true;
+        pending.count = 0;
+        pending.lost = 0;
+        let records = core::mem::replace(&mut pending.records, List::new());
+        drop(pending);
+        // Not with the lock held: there can be many.
+        drop(records);
+    }
+}
+
+/// Where the record of a mapping goes.
+pub(super) struct Source {
+    queue: Arc<Queue>,
+    record: Arc<Record>,
+}
+
+impl Source {
+    /// Of a mapping that user space knows by `cookie`. Sleeps; fails with `ENOMEM`.
+    pub(super) fn new(queue: Arc<Queue>, cookie: u64) -> Result<Self> {
+        let record = Arc::pin_init(
+            pin_init!(Record {
+                cookie,
+                offset: Atomic::new(0),
+                kind: Atomic::new(0),
+                flags: Atomic::new(0),
+                links <- ListLinks::new(),
+                tracker <- AtomicTracker::new(),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        Ok(Self { queue, record })
+    }
+
+    /// Has a stand-in told of, unless the mapping has a record that waits to be read.
+    ///
+    /// Wakes whoever waits for one, which takes as long as there are such.
+    pub(super) fn tell(&self, stand_in: &StandIn) {
+        self.queue.pending.lock().push(&self.record, stand_in);
+        self.queue.waiting.notify_all();
+    }
+}
+
+#[kunit_tests(nosigbus_events)]
+mod tests {
+    use super::*;
+
+    const PAST_EOF: StandIn = StandIn {
+        kind: Kind::Zero,
+        pgoff: 3,
+        for_error: false,
+    };
+
+    /// Takes one out: its cookie, kind and offset.
+    fn take(queue: &Queue) -> Option<(u64, u32, u64)> {
+        let taken = queue.pending.lock().take()?;
+        let event = taken.event();
+        Some((event.cookie, event.kind, event.offset))
+    }
+
+    const fn zero_page(cookie: u64) -> Option<(u64, u32, u64)> {
+        Some((cookie, NOSIGBUS_EVENT_ZERO_PAGE, 3 * PAGE_SIZE as u64))
+    }
+
+    #[test]
+    fn records_are_in_order_and_one_for_each_mapping() -> Result {
+        let queue = Queue::new()?;
+        let sources = [
+            Source::new(queue.clone(), 7)?,
+            Source::new(queue.clone(), 7)?,
+            Source::new(queue.clone(), 5)?,
+        ];
+        for source in &sources {
+            source.tell(&PAST_EOF);
+            source.tell(&StandIn {
+                pgoff: 9,
+                ..PAST_EOF
+            });
+        }
+        assert_eq!(take(&queue), zero_page(7));
+        assert_eq!(take(&queue), zero_page(7));
+        sources[0].tell(&StandIn {
+            kind: Kind::Shadow,
+            pgoff: u64::MAX,
+            for_error: true,
+        });
+        assert_eq!(take(&queue), zero_page(5));
+        assert_eq!(
+            take(&queue),
+            Some((7, NOSIGBUS_EVENT_SHADOW_PAGE, u64::MAX))
+        );
+        assert_eq!(take(&queue), None);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_taken_out_goes_back_to_its_place() -> Result {
+        let queue = Queue::new()?;
+        let (first, second) = (
+            Source::new(queue.clone(), 1)?,
+            Source::new(queue.clone(), 2)?,
+        );
+        first.tell(&PAST_EOF);
+        second.tell(&PAST_EOF);
+        let taken = queue.pending.lock().take().ok_or(EINVAL)?;
+        queue.pending.lock().put_back(&taken);
+        assert_eq!(take(&queue), zero_page(1));
+        // It has come once more meanwhile.
+        first.tell(&PAST_EOF);
+        queue.pending.lock().put_back(&taken);
+        assert_eq!(take(&queue), zero_page(2));
+        assert_eq!(take(&queue), zero_page(1));
+        assert_eq!(take(&queue), None);
+        Ok(())
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_says_what_is_lost() -> Result {
+        let queue = Queue::of_at_most(2)?;
+        // The mappings are gone, their records are not.
+        for cookie in 1..=5 {
+            Source::new(queue.clone(), cookie)?.tell(&PAST_EOF);
+        }
+        assert_eq!(take(&queue), zero_page(1));
+        // None overtakes those that were lost.
+        Source::new(queue.clone(), 6)?.tell(&PAST_EOF);
+        assert_eq!(take(&queue), zero_page(2));
+        let overflow = queue.pending.lock().take().ok_or(EINVAL)?;
+        queue.pending.lock().put_back(&overflow);
+        assert_eq!(take(&queue), Some((0, NOSIGBUS_EVENT_OVERFLOW, 4)));
+        Source::new(queue.clone(), 7)?.tell(&PAST_EOF);
+        assert_eq!(take(&queue), zero_page(7));
+        assert_eq!(take(&queue), None);
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_waits_for_nobody() -> Result {
+        let queue = Queue::of_at_most(2)?;
+        let source = Source::new(queue.clone(), 1)?;
+        source.tell(&PAST_EOF);
+        let taken = queue.pending.lock().take().ok_or(EINVAL)?;
+        queue.close();
+        queue.pending.lock().put_back(&taken);
+        source.tell(&PAST_EOF);
+        assert_eq!(take(&queue), None);
+        Ok(())
+    }
+}
