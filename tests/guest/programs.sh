@@ -123,6 +123,29 @@ ends_are_announced() {
 	expect "it says: $output" test -z "$output"
 }
 
+# Those who may have cut it off: who has the file open, and who has it mapped. Each is named for a
+# limited number of files.
+holders_are_named() {
+	local options=() opener mapper mapped
+	: >"$dir/lost"
+	sleep 1000 9<"$dir/lost" &
+	opener=$!
+	exec {mapped}< <(exec "$preload" holds_a_mapping "$dir/lost")
+	mapper=$!
+	read -r <&"$mapped"
+	loud 65 ends_well r:exit
+	announces '' "$CUT_OFF; $opener (sleep), $mapper (preload) have it too"
+	kill "$opener"
+	wait "$opener" || true
+	loud 74 ends_well w:exit
+	announces '' "$WRITTEN; $mapper (preload) has it too"
+	kill "$mapper"
+	wait "$mapper" || true
+	exec {mapped}<&-
+	loud 65 ends_well r:exit
+	announces '' "$CUT_OFF"
+}
+
 # announces TEXT WHAT: $output is the text that the program has printed, and what became of the file.
 announces() {
 	local expected
@@ -623,6 +646,7 @@ lives=(reads_past_eof maps_in_all_ways "library_maps $work/bin/library.so" maps_
 keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_main maps_huge_pages forks closes_all few_descriptors grows becomes_writable threads_make_writable allocator_maps)
 cases=(
 	own_handler_is_called shared_mappings_can_be_left ends_are_announced each_file_is_announced_once
+	holders_are_named
 	full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
 	without_proc_it_becomes_writable too_many_mappings_are_plain what_filters_forbid_is_said
 	programs_not_reached_are_named other_runtimes_run sandboxes_are_said

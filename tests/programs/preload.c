@@ -987,6 +987,18 @@ static void ends_well(void)
 	puts("ended");
 }
 
+/* Has the file of the argument mapped, and not open. */
+static void holds_a_mapping(void)
+{
+	int fd = open(argument, O_RDWR | O_CLOEXEC);
+
+	must(fd >= 0);
+	map_at(NULL, fd, 1, PROT_READ, MAP_SHARED);
+	must(!close(fd));
+	must(puts("mapped") >= 0 && !fflush(stdout));
+	pause();
+}
+
 /* What somebody else has left to it is its own, and not its child's. */
 static void ends_nothing(void)
 {
@@ -1276,6 +1288,7 @@ static const struct {
 	{ "waits", waits },
 	{ "ends_well", ends_well },
 	{ "ends_nothing", ends_nothing },
+	{ "holds_a_mapping", holds_a_mapping },
 	{ "ends_child", ends_child },
 	{ "fills", fills },
 	{ "loses_and_unmaps", loses_and_unmaps },

@@ -16,6 +16,7 @@ mod event;
 mod exec;
 mod fdinfo;
 mod handlers;
+mod holders;
 mod kernel;
 mod lock;
 mod locks;

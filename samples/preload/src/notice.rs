@@ -6,6 +6,7 @@
 use crate::{
     event,
     fdinfo::{Entry, FileId},
+    holders,
     kernel::pid,
     lock::{Lock, Locked},
     lost, options,
@@ -175,7 +176,7 @@ fn say_of(entry: &Entry, what: What, path: Option<&[u8]>) {
     let unknown = stats::unknown(entry);
     say(path.unwrap_or(unknown.bytes()), |text| {
         let error = stats::errno_name(entry.error);
-        match what {
+        let said = match what {
             What::CutOff => write!(
                 text,
                 ": accessed behind its end (cut off?); zeros were found there"
@@ -194,6 +195,10 @@ fn say_of(entry: &Entry, what: What, path: Option<&[u8]>) {
                 ": cannot be written at byte {} ({error}); what is written there is lost, and no other mapping has it",
                 entry.error_offset
             ),
+        };
+        if matches!(what, What::CutOff | What::Written) {
+            holders::add(entry.identity.file, text);
         }
+        said
     });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The VMAs of this process, without memory to be allocated for them.
+//! The VMAs of a process, without memory to be allocated for them.
 
 use crate::{
     fdinfo::FileId,
@@ -10,12 +10,12 @@ use crate::{
     },
 };
 use rustix::{
-    fd::{AsFd, OwnedFd},
-    fs::{Mode, OFlags, open},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{CWD, Mode, OFlags, openat},
 };
-use std::{mem::ManuallyDrop, ops::Range};
+use std::{ffi::CStr, mem::ManuallyDrop, ops::Range};
 
-/// /proc/thread-self/maps. That of the main thread is empty once it has exited.
+/// What a file "maps" of /proc tells.
 pub struct Vmas(ManuallyDrop<OwnedFd>);
 
 /// A VMA.
@@ -25,13 +25,26 @@ pub struct Vma {
 }
 
 impl Vmas {
+    /// Those of this process.
     pub fn open() -> Option<Self> {
-        let fd = open(
-            c"/proc/thread-self/maps",
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        Some(Self(ManuallyDrop::new(fd.ok()?)))
+        // That of the main thread is empty once it has exited.
+        Self::open_at(CWD, c"/proc/thread-self/maps")
+    }
+
+    /// Those of the process that has this directory in /proc.
+    pub fn of(process: BorrowedFd<'_>) -> Option<Self> {
+        Self::open_at(process, c"maps")
+    }
+
+    fn open_at(directory: BorrowedFd<'_>, path: &CStr) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = openat(directory, path, flags, Mode::empty()).ok()?;
+        Some(Self(ManuallyDrop::new(fd)))
+    }
+
+    /// Whether one of them is of this file.
+    pub fn has(&self, file: FileId) -> bool {
+        self.of_files(0..usize::MAX).any(|vma| vma.file == file)
     }
 
     /// The one that has the byte at `addr`.
