@@ -115,6 +115,10 @@ GROUPS: dict[str, list[Row]] = {
         opted_in("fork, 1 GiB, a page in 16 mapped", "fork-1g"),
         opted_in("munmap of that", "munmap-1g"),
     ],
+    "Learning of a stand-in": [
+        Row("event, of one of 10,000 mappings / of the only one", "event", "many", "one", 1.01),
+        Row("eventfd and STATUS of 10,000 / event", "event", "status-of-all", "many"),
+    ],
     "Memory, in bytes": [
         Row("per opted-in mapping", "memory", "mapping", None),
         Row("per file, with one mapping", "memory", "file-and-mapping", None),

@@ -3,6 +3,7 @@
 
 #include "bench.h"
 
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 
 #define ROUNDS	7
@@ -172,6 +173,67 @@ static double unmapping(const void *arg)
 	return start;
 }
 
+/* So many mappings, one of which has a stand-in. */
+struct watched {
+	int mappings;
+	/* An eventfd tells, and the status which of them it was; otherwise an event. */
+	bool by_status;
+};
+
+static void ask(const char *addr)
+{
+	struct nosigbus_status status = { .addr = (unsigned long)addr };
+
+	MUST(ioctl(device(), NOSIGBUS_STATUS, &status));
+}
+
+/* Learning of that, until it would be told of again. */
+static double learning(const void *arg)
+{
+	enum { TIMES = 4 };
+	const struct watched *w = arg;
+	int fd = new_file(MEMFD, 0), signalled = MUST(eventfd(0, EFD_CLOEXEC));
+	/* Apart, so that each stays a VMA of its own. */
+	size_t apart = 2 * PAGE;
+	char *base = (char *)0x100000000000;
+	u64 start, value, total = 0;
+
+	for (int i = 0; i < w->mappings; i++) {
+		struct nosigbus_enable request = {
+			.addr = (unsigned long)base + i * apart,
+			.len = PAGE,
+			.flags = w->by_status ? NOSIGBUS_EVENTFD : NOSIGBUS_EVENTS,
+			.eventfd = w->by_status ? signalled : 0,
+			.cookie = w->by_status ? 0 : i,
+		};
+
+		MUST(mmap(base + i * apart, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0));
+		MUST(ioctl(device(), NOSIGBUS_ENABLE, &request));
+	}
+	for (int i = 0; i < TIMES; i++) {
+		char *addr = base + (i * 7919 + 17) % w->mappings * apart;
+
+		read_pages(addr, PAGE, 1);
+		start = now();
+		if (w->by_status) {
+			MUST(read(signalled, &value, sizeof(value)));
+			for (int j = 0; j < w->mappings; j++)
+				ask(base + j * apart);
+		} else {
+			struct nosigbus_event event;
+
+			MUST(read(device(), &event, sizeof(event)));
+			ask(base + event.cookie * apart);
+		}
+		total += now() - start;
+		MUST(madvise(addr, PAGE, MADV_DONTNEED));
+	}
+	MUST(munmap(base, w->mappings * apart));
+	close(signalled);
+	close(fd);
+	return (double)total / TIMES;
+}
+
 static void call(const char *name, double (*measure)(const void *arg), int rounds,
 		 enum backing backing, enum class class, size_t size)
 {
@@ -187,6 +249,8 @@ int main(void)
 		const char *name;
 		size_t pages;
 	} growths[] = { { "1", 1 }, { "16", 16 }, { "512", 512 } };
+	static const struct watched one = { 1, false }, many = { 10000, false };
+	static const struct watched all = { 10000, true };
 	char name[64];
 
 	call("enable-disable-untouched", to_and_fro, ROUNDS, MEMFD, SHARED_READ, 0);
@@ -206,5 +270,11 @@ int main(void)
 	call("ftruncate-ext4", truncating, ROUNDS, EXT4, SHARED_READ, PAGE);
 	call("fork-1g", forking, 3, MEMFD, SHARED_READ, HUGE);
 	call("munmap-1g", unmapping, 3, MEMFD, SHARED_READ, HUGE);
+	contest("event", 3, (const struct subject []){
+		{ "one", learning, &one },
+		{ "many", learning, &many },
+		{ "status-of-all", learning, &all },
+		{},
+	});
 	return 0;
 }
