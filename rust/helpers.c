@@ -185,35 +185,30 @@ void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long la
 	return xa_find(xa, index, last, XA_PRESENT);
 }
 
-void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last)
+void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last, bool odd)
 {
-	return xa_find(xa, index, last, NOSIGBUS_XA_KEPT);
+	return xa_find(xa, index, last, NOSIGBUS_XA_KEPT(odd));
 }
 
-void *nosigbus_xa_find_doomed(struct xarray *xa, unsigned long *index, unsigned long last)
+bool nosigbus_xa_has_kept(const struct xarray *xa, bool odd)
 {
-	return xa_find(xa, index, last, NOSIGBUS_XA_DOOMED);
+	return xa_marked(xa, NOSIGBUS_XA_KEPT(odd));
 }
 
-void nosigbus_xa_doom(struct xarray *xa, unsigned long index)
+bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index, bool odd)
 {
-	xa_set_mark(xa, index, NOSIGBUS_XA_DOOMED);
+	return xa_get_mark(xa, index, NOSIGBUS_XA_KEPT(odd));
 }
 
-bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index)
+void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index, bool odd)
 {
-	return xa_get_mark(xa, index, NOSIGBUS_XA_KEPT);
-}
-
-void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index)
-{
-	__xa_set_mark(xa, index, NOSIGBUS_XA_KEPT);
+	__xa_set_mark(xa, index, NOSIGBUS_XA_KEPT(odd));
 }
 
 void nosigbus_xa_clear_kept(struct xarray *xa, unsigned long index)
 {
-	xa_clear_mark(xa, index, NOSIGBUS_XA_KEPT);
-	xa_clear_mark(xa, index, NOSIGBUS_XA_DOOMED);
+	xa_clear_mark(xa, index, NOSIGBUS_XA_KEPT(false));
+	xa_clear_mark(xa, index, NOSIGBUS_XA_KEPT(true));
 }
 
 void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, void *entry)
@@ -360,6 +355,16 @@ struct page *nosigbus_folio_file_page(struct folio *folio, pgoff_t index)
 struct address_space *nosigbus_page_mapping(const struct page *page)
 {
 	return READ_ONCE(page_folio(page)->mapping);
+}
+
+void nosigbus_wait_for_pmd(struct mm_struct *mm, pmd_t *pmd)
+{
+	spin_unlock(pmd_lock(mm, pmd));
+}
+
+struct folio *nosigbus_filemap_trylock_folio(struct address_space *mapping, pgoff_t index)
+{
+	return __filemap_get_folio(mapping, index, FGP_LOCK | FGP_NOWAIT, 0);
 }
 
 bool nosigbus_page_is_broken(struct page *page)

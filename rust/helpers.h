@@ -12,10 +12,8 @@
 #include <linux/shmem_fs.h>
 #include <linux/xarray.h>
 
-/* Of shadow pages: they stand in for pages that the file system could not give. */
-#define NOSIGBUS_XA_KEPT	XA_MARK_0
-/* Of these: they are about to be removed. */
-#define NOSIGBUS_XA_DOOMED	XA_MARK_1
+/* Of shadow pages: they stand in for pages that the file system could not give. Of two kinds. */
+#define NOSIGBUS_XA_KEPT(odd)	((odd) ? XA_MARK_1 : XA_MARK_0)
 
 int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);
 void nosigbus_mmap_write_unlock(struct mm_struct *mm);
@@ -52,11 +50,10 @@ void nosigbus_unlock_page(struct page *page);
 void nosigbus_xa_init(struct xarray *xa);
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);
 void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long last);
-void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last);
-void *nosigbus_xa_find_doomed(struct xarray *xa, unsigned long *index, unsigned long last);
-void nosigbus_xa_doom(struct xarray *xa, unsigned long index);
-bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index);
-void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index);
+void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last, bool odd);
+bool nosigbus_xa_has_kept(const struct xarray *xa, bool odd);
+bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index, bool odd);
+void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index, bool odd);
 void nosigbus_xa_clear_kept(struct xarray *xa, unsigned long index);
 void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, void *entry);
 int nosigbus_xa_err(void *entry);
@@ -88,6 +85,8 @@ bool nosigbus_folio_test_uptodate(const struct folio *folio);
 struct page *nosigbus_folio_file_page(struct folio *folio, pgoff_t index);
 struct address_space *nosigbus_page_mapping(const struct page *page);
 bool nosigbus_page_is_broken(struct page *page);
+void nosigbus_wait_for_pmd(struct mm_struct *mm, pmd_t *pmd);
+struct folio *nosigbus_filemap_trylock_folio(struct address_space *mapping, pgoff_t index);
 int nosigbus_copy_page(struct page *to, struct page *from);
 bool nosigbus_is_shmem(struct address_space *mapping);
 struct folio *nosigbus_shmem_read_folio(struct address_space *mapping, pgoff_t index);

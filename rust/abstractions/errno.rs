@@ -8,3 +8,8 @@ use kernel::error::Error;
 pub(crate) fn eopnotsupp() -> Error {
     Error::from_errno(-(kernel::bindings::EOPNOTSUPP as kernel::ffi::c_int))
 }
+
+/// Broken memory.
+pub(crate) fn ehwpoison() -> Error {
+    Error::from_errno(-(kernel::bindings::EHWPOISON as kernel::ffi::c_int))
+}

@@ -375,13 +375,36 @@ impl MappedFile<'_> {
     /// Locks the page cache's page at `pgoff` (in pages), if there is one that has been read. From
     /// then on until it is unlocked no fault maps it. Sleeps.
     pub(crate) fn lock_cached_page(&self, pgoff: u64) -> Option<CachedPage<'_>> {
-        // SAFETY: The address space is valid.
-        let folio = from_err_ptr(unsafe {
-            bindings::nosigbus_filemap_lock_folio(self.address_space(), pgoff as usize)
-        });
+        // SAFETY: The address space is valid. `CachedPage` takes over what this returns.
+        unsafe {
+            let folio = bindings::nosigbus_filemap_lock_folio(self.address_space(), pgoff as usize);
+            self.cached_page(folio, pgoff)
+        }
+    }
+
+    /// As [`Self::lock_cached_page`]; `None` as well if somebody else has it locked. Does not sleep.
+    pub(crate) fn try_lock_cached_page(&self, pgoff: u64) -> Option<CachedPage<'_>> {
+        // SAFETY: The address space is valid. `CachedPage` takes over what this returns.
+        unsafe {
+            let folio =
+                bindings::nosigbus_filemap_trylock_folio(self.address_space(), pgoff as usize);
+            self.cached_page(folio, pgoff)
+        }
+    }
+
+    /// The page at `pgoff` (in pages) of `folio`, if that has been read.
+    ///
+    /// # Safety
+    ///
+    /// `folio` must have that page, be locked, and come with a reference; or be an error.
+    unsafe fn cached_page(
+        &self,
+        folio: *mut kernel::bindings::folio,
+        pgoff: u64,
+    ) -> Option<CachedPage<'_>> {
         // INVARIANT: Locked, with a reference.
         let page = CachedPage {
-            folio: folio.ok()?,
+            folio: from_err_ptr(folio).ok()?,
             pgoff,
             _file: PhantomData,
         };

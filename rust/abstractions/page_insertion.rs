@@ -8,6 +8,7 @@
 use super::{
     bindings,
     bindings::PMD_SIZE,
+    errno::ehwpoison,
     memalloc::NoReclaim,
     shadow_pages::PageRef, //
 };
@@ -82,8 +83,7 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     // As core mm's own faults do (`finish_fault()`).
     // SAFETY: The VMA is valid and locked, as the caller promises.
     let (is_private, may_have_copies) = unsafe {
-        // Not VM_SHARED: that is clear in a shared mapping of a file not open for writing.
-        let is_private = (*vma).__bindgen_anon_2.vm_flags & bindings::VM_MAYSHARE == 0;
+        let is_private = is_private(vma);
         if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
             return Err(EFAULT);
         }
@@ -166,6 +166,11 @@ unsafe fn insert_several(
 pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
+    // Core mm looks only at pages that it has been answered with.
+    // SAFETY: `page` is a reference.
+    if unsafe { bindings::nosigbus_page_is_broken(page.as_ptr()) } {
+        return Err(ehwpoison());
+    }
     let _noreclaim = NoReclaim::new();
     // SAFETY: As in `insert_zero_pages`; `page` is a reference.
     to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) })
@@ -173,8 +178,7 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
 
 /// Maps the one page that a file system's `->fault` has answered with, although it belongs to a
 /// large one, which core mm would map as a whole. Returns what `->fault` is to return. To be called
-/// after [`allocate_page_table`], which was called before the file system was asked. For shared
-/// mappings: in private ones core mm looks for whether the OOM killer has taken copies.
+/// after [`allocate_page_table`], which was called before the file system was asked.
 ///
 /// # Safety
 ///
@@ -190,6 +194,12 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
             bindings::nosigbus_unlock_page(page);
             bindings::nosigbus_put_page(page);
             return vm_fault_reason_VM_FAULT_HWPOISON;
+        }
+        // So is this: copies are gone that the OOM killer has taken (`finish_fault()`).
+        if is_private(vma) && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
+            bindings::nosigbus_unlock_page(page);
+            bindings::nosigbus_put_page(page);
+            return vm_fault_reason_VM_FAULT_SIGBUS;
         }
         // Others wait for the page, which is locked, and are not to wait for memory as well.
         let noreclaim = NoReclaim::new();
@@ -221,8 +231,20 @@ pub(super) fn inserted_result(inserted: Result) -> vm_fault_t {
             vm_fault_reason_VM_FAULT_NOPAGE
         }
         Err(error) if error == ENOMEM => vm_fault_reason_VM_FAULT_OOM,
+        Err(error) if error == ehwpoison() => vm_fault_reason_VM_FAULT_HWPOISON,
         Err(_) => vm_fault_reason_VM_FAULT_SIGBUS,
     }
+}
+
+/// Whether writes to a mapping make copies.
+///
+/// # Safety
+///
+/// `vma` must be valid, and locked.
+unsafe fn is_private(vma: *const vm_area_struct) -> bool {
+    // Not VM_SHARED: that is clear in a shared mapping of a file not open for writing.
+    // SAFETY: As the caller promises.
+    unsafe { (*vma).__bindgen_anon_2.vm_flags & bindings::VM_MAYSHARE == 0 }
 }
 
 /// The VMA and the address of a fault.

@@ -18,8 +18,11 @@ use kernel::{
     sync::rcu, //
 };
 
-/// Calls `each` for those parts of `range` (addresses) that are mapped by a huge page (PMD), or by
-/// one that is being migrated. Sleeps.
+/// Calls `each`, which is to unmap them, for those parts of `range` (addresses) that are mapped by a
+/// huge page (PMD), or by one that is being migrated. When this returns, nobody else is in the middle of
+/// unmapping one either: who has come by way of the file or of a page, without the mmap lock, has
+/// cleared the entry, and then looks at the VMA's flags, under the lock of the entry
+/// (`__split_huge_pmd_locked()`). Sleeps.
 ///
 /// # Safety
 ///
@@ -36,6 +39,7 @@ pub(super) unsafe fn for_each_huge_page(
             if bindings::nosigbus_pmd_is_huge(pmd) {
                 each(part);
             }
+            bindings::nosigbus_wait_for_pmd(mm, pmd);
         });
     }
 }

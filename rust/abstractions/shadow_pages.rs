@@ -90,7 +90,8 @@ impl Drop for PageRef {
 /// ([`Holders`]). They go with this value; until then each keeps its content.
 ///
 /// A page can be kept on purpose ([`Self::keep`]): it stands in for a page of the file that the file
-/// system could not give. The others do so where the file has no page.
+/// system could not give. The others do so where the file has no page. Kept pages are of two kinds, so
+/// that all that there are can be told from those to come at once ([`Self::doom_kept`]).
 ///
 /// # Invariants
 ///
@@ -101,6 +102,10 @@ pub(crate) struct ShadowPages {
     #[pin]
     pages: Opaque<xarray>,
     held: Atomic<u64>,
+    /// The kind that is kept from now on. The other kind is doomed.
+    odd: Atomic<bool>,
+    /// Those of this kind are to be doomed when the others are gone.
+    both: Atomic<bool>,
     #[pin]
     holders: Holders,
 }
@@ -118,6 +123,8 @@ impl ShadowPages {
             // SAFETY: The slot may be written to.
             pages <- Opaque::ffi_init(|slot| unsafe { bindings::nosigbus_xa_init(slot) }),
             held: Atomic::new(0),
+            odd: Atomic::new(false),
+            both: Atomic::new(false),
             holders <- Holders::new(),
         })
     }
@@ -151,11 +158,17 @@ impl ShadowPages {
         unsafe {
             kernel::bindings::xa_lock(pages);
             let page = NonNull::new(kernel::bindings::xa_load(pages, index))
-                .filter(|_| !kept || bindings::nosigbus_xa_is_kept(pages, index))
+                .filter(|_| !kept || self.is_kept(index))
                 .map(|page| PageRef::new(page.cast()));
             kernel::bindings::xa_unlock(pages);
             page
         }
+    }
+
+    fn is_kept(&self, index: usize) -> bool {
+        // SAFETY: `pages` is initialised, by the type invariants.
+        let is = |odd| unsafe { bindings::nosigbus_xa_is_kept(self.pages.get(), index, odd) };
+        is(false) || is(true)
     }
 
     /// Keeps `page` at `pgoff` (in pages), in place of the page that is there, if one is. `false`
@@ -173,14 +186,14 @@ impl ShadowPages {
             let (old, found) = unsafe {
                 kernel::bindings::xa_lock(pages);
                 let old = kernel::bindings::xa_load(pages, index);
-                if !old.is_null() && bindings::nosigbus_xa_is_kept(pages, index) {
+                if !old.is_null() && self.is_kept(index) {
                     kernel::bindings::xa_unlock(pages);
                     return Ok(false);
                 }
                 let new = page.as_ptr().cast();
                 let found = bindings::nosigbus_xa_cmpxchg(pages, index, old, new);
                 if found == old {
-                    bindings::nosigbus_xa_set_kept(pages, index);
+                    bindings::nosigbus_xa_set_kept(pages, index, self.odd.load(Relaxed));
                 }
                 kernel::bindings::xa_unlock(pages);
                 (old, found)
@@ -255,11 +268,26 @@ impl ShadowPages {
     }
 
     fn find_first(&self, which: Which, pages: RangeInclusive<u64>) -> Option<u64> {
-        let (mut pgoff, last) = (*pages.start() as usize, *pages.end() as usize);
-        // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an entry
-        // counts.
-        let entry = unsafe { which.finder()(self.pages.get(), &mut pgoff, last) };
-        (!entry.is_null()).then_some(pgoff as u64)
+        let (start, last) = (*pages.start() as usize, *pages.end() as usize);
+        let array = self.pages.get();
+        let present = || {
+            let mut pgoff = start;
+            // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an entry
+            // counts; it may go at once.
+            let entry = unsafe { bindings::nosigbus_xa_find(array, &mut pgoff, last) };
+            (!entry.is_null()).then_some(pgoff as u64)
+        };
+        let kept = |odd| {
+            let mut pgoff = start;
+            // SAFETY: As above.
+            let entry = unsafe { bindings::nosigbus_xa_find_kept(array, &mut pgoff, last, odd) };
+            (!entry.is_null()).then_some(pgoff as u64)
+        };
+        match which {
+            Which::All | Which::Unkept => present(),
+            Which::Kept => [false, true].into_iter().filter_map(kept).min(),
+            Which::Doomed => kept(!self.odd.load(Relaxed)),
+        }
     }
 
     /// The index of the first page at `pages` (indexes) that is kept.
@@ -275,17 +303,30 @@ impl ShadowPages {
         });
     }
 
-    /// Has the pages that are kept now be those that [`Self::remove_doomed`] removes. Sleeps.
+    /// Has the pages that are kept now be those that [`Self::remove_doomed`] removes. Nobody may keep a
+    /// page meanwhile.
+    ///
+    /// If some of those are left that were doomed before, pages that are kept until these are gone are
+    /// doomed as well.
     pub(crate) fn doom_kept(&self) {
-        self.for_each(0..=u64::MAX, Which::Kept, |pgoff| {
-            // SAFETY: `pages` is initialised, by the type invariants.
-            unsafe { bindings::nosigbus_xa_doom(self.pages.get(), pgoff) };
-        });
+        let doomed = !self.odd.load(Relaxed);
+        // SAFETY: `pages` is initialised, by the type invariants.
+        let some_are_left = unsafe { bindings::nosigbus_xa_has_kept(self.pages.get(), doomed) };
+        self.both.store(some_are_left, Relaxed);
+        if !some_are_left {
+            self.odd.store(doomed, Relaxed);
+        }
     }
 
-    /// The indexes of the first doomed pages from `pgoff` on, that come one after the other, at most `max`.
+    /// The indexes of the first doomed pages from `pgoff` on, that come one after the other, at most
+    /// `max`; or if there are none, of any. Nobody may keep a page meanwhile.
     pub(crate) fn next_doomed(&self, pgoff: u64, max: u64) -> Option<Range<u64>> {
-        let first = self.find_first(Which::Doomed, pgoff..=u64::MAX)?;
+        let mut first = self.find_first(Which::Doomed, pgoff..=u64::MAX);
+        if first.is_none() && self.both.xchg(false, Relaxed) {
+            self.odd.store(!self.odd.load(Relaxed), Relaxed);
+            first = self.find_first(Which::Doomed, 0..=u64::MAX);
+        }
+        let first = first?;
         let is_doomed = |&pgoff: &u64| self.find_first(Which::Doomed, pgoff..=pgoff).is_some();
         let end = (first..first.saturating_add(max)).find(|pgoff| !is_doomed(pgoff));
         Some(first..end.unwrap_or(first.saturating_add(max)))
@@ -332,22 +373,16 @@ impl ShadowPages {
 
     /// Calls `each` for the indexes of `pages` that have a page. Sleeps.
     fn for_each(&self, pages: RangeInclusive<u64>, which: Which, mut each: impl FnMut(usize)) {
-        let find = which.finder();
-        let (mut next, last) = (Some(*pages.start() as usize), *pages.end() as usize);
-        while let Some(mut pgoff) = next.filter(|&next| next <= last) {
+        let mut next = Some(*pages.start());
+        while let Some(start) = next.filter(|next| next <= pages.end()) {
             // There may be millions, or millions of calls.
             // SAFETY: No lock is held that forbids sleeping.
             unsafe { bindings::nosigbus_cond_resched() };
-            // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an
-            // entry counts; it may go at once.
-            let entry = unsafe { find(self.pages.get(), &mut pgoff, last) };
-            if entry.is_null() {
+            let Some(pgoff) = self.find_first(which, start..=*pages.end()) else {
                 return;
-            }
-            // SAFETY: `pages` is initialised, by the type invariants.
-            let kept = unsafe { bindings::nosigbus_xa_is_kept(self.pages.get(), pgoff) };
-            if which != Which::Unkept || !kept {
-                each(pgoff);
+            };
+            if which != Which::Unkept || !self.is_kept(pgoff as usize) {
+                each(pgoff as usize);
             }
             next = pgoff.checked_add(1);
         }
@@ -362,19 +397,6 @@ enum Which {
     /// Kept, and to go.
     Doomed,
     Unkept,
-}
-
-type Finder = unsafe extern "C" fn(*mut xarray, *mut usize, usize) -> *mut c_void;
-
-impl Which {
-    /// What finds one of these, or of more.
-    fn finder(self) -> Finder {
-        match self {
-            Self::All | Self::Unkept => bindings::nosigbus_xa_find,
-            Self::Kept => bindings::nosigbus_xa_find_kept,
-            Self::Doomed => bindings::nosigbus_xa_find_doomed,
-        }
-    }
 }
 
 #[pinned_drop]
@@ -501,7 +523,18 @@ mod tests {
         assert_eq!(shadows.remove_doomed(20..=24), 3);
         assert!(shadows.kept(23).is_some() && shadows.get(24).is_some());
         assert_eq!(shadows.next_doomed(0, 2), Some(u64::MAX..u64::MAX));
-        assert_eq!(shadows.remove(20..=24), 2);
+        // Once more: first what is left of those, then what was kept since.
+        shadows.doom_kept();
+        assert_eq!(shadows.keep(22, PageRef::zeroed()?, NOBODY), Ok(true));
+        assert_eq!(shadows.first_kept(0..=u64::MAX), Some(22));
+        assert_eq!(shadows.next_doomed(0, 2), Some(u64::MAX..u64::MAX));
+        assert_eq!(shadows.remove_doomed(u64::MAX..=u64::MAX), 1);
+        assert_eq!(shadows.next_doomed(u64::MAX, 2), Some(22..24));
+        assert_eq!(shadows.keep(25, PageRef::zeroed()?, NOBODY), Ok(true));
+        assert_eq!(shadows.remove_doomed(0..=u64::MAX), 2);
+        assert_eq!(shadows.next_doomed(0, 2), None);
+        assert_eq!(shadows.keep(u64::MAX, PageRef::zeroed()?, NOBODY), Ok(true));
+        assert_eq!(shadows.remove(20..=25), 2);
 
         // What is kept no more stays as it is, and goes with the others.
         shadows.unkeep(6..=u64::MAX);

@@ -177,7 +177,7 @@ impl LockedVma<'_> {
     ///   (`retract_page_tables()`). It spares those that may hold guard regions.
     /// - `VM_NOHUGEPAGE`: with `VM_MIXEDMAP`, core mm takes a huge page of a file for one that is
     ///   not counted (`vma_is_special_huge()`), and unmaps it without taking it off its counts.
-    ///   There must be none, so those that there are go now.
+    ///   There must be none, so those that there are go before the flags are set.
     ///
     /// `merging`, what [`Self::break_ksm`] has returned, is taken away: KSM goes by that flag alone, and
     /// a page of zeros that it merges looks like a stand-in.

@@ -155,12 +155,7 @@ mod tests {
             event: None,
             cookie: None,
         };
-        enable(
-            task.mm().ok_or(EINVAL)?,
-            &request,
-            &Opened::new()?,
-            &shared,
-        )
+        enable(task.mm().ok_or(EINVAL)?, &request, &Opened::new()?, &shared)
     }
 
     fn disable_pages(addr: usize, pages: u64) -> Result {

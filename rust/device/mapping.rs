@@ -166,14 +166,19 @@ impl Mapping {
         };
         self.stand_ins.start_keeping();
 
-        // Nobody waits for the semaphore with a page locked.
+        // Nobody waits for the semaphore with a page locked, nor for a page with the semaphore held.
         let (cached, keeping) = match file.lock_cached_page(pgoff) {
             Some(cached) => match self.file().try_keeping() {
                 Some(keeping) => (Some(cached), keeping),
                 None => {
                     drop(cached);
-                    drop(self.file().keeping());
-                    return Some(FaultResult::again());
+                    // The other way round. Giving this back and trying again would give others their
+                    // turn as often as they like.
+                    let keeping = self.file().keeping();
+                    match file.try_lock_cached_page(pgoff) {
+                        Some(cached) => (Some(cached), keeping),
+                        None => return Some(FaultResult::again()),
+                    }
                 }
             },
             None if writing => {
@@ -275,12 +280,13 @@ impl FaultHandler for Mapping {
             if let Some(result) = stand_in(&fault) {
                 return result;
             }
-            if fault.handler().file().may_have_shrunk_since(generation) {
-                return FaultResult::again();
-            }
-            // The file system has not failed, it has given up. Nobody waits for the page.
+            // The file system has not failed, it has given up. Nobody waits for the page. Before anything
+            // that has the access tried again: in the kernel, that ends for no signal.
             if is_being_killed() {
                 return sigbus;
+            }
+            if fault.handler().file().may_have_shrunk_since(generation) {
+                return FaultResult::again();
             }
             let reading = read(&fault);
             if is_real_error(reading, attempt) {
@@ -326,13 +332,16 @@ impl FaultHandler for Mapping {
             Native::Sigbus(mkwrite, sigbus) => (mkwrite, sigbus),
         };
         let (mapping, file) = (mkwrite.handler(), mkwrite.file());
+        // Then the file system has not failed, it has given up.
+        if is_being_killed() {
+            return sigbus;
+        }
         // A page that has been truncated is unmapped, or about to be; not so by every file system.
         if mapping.is_cut_off(&file, pgoff, generation) {
             unmap(&file, pgoff);
             return FaultResult::again();
         }
-        // If the task is being killed, the file system has not failed, it has given up.
-        if !mapping.stand_ins.may_keep() || is_being_killed() {
+        if !mapping.stand_ins.may_keep() {
             return sigbus;
         }
         let error = errors::refused(file.free_space().ok());

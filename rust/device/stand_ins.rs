@@ -407,7 +407,7 @@ impl Clearing<'_> {
     /// told of next. Returns what is not needed any more.
     ///
     /// The file's semaphore has to be held for write.
-    pub(super) fn finish(self) -> Option<PageSet> {
+    pub(super) fn finish(&self) -> Option<PageSet> {
         let since = self.0.first_since.load(Relaxed);
         self.0.first_error.store(since, Relaxed);
         // Otherwise it has pages that are still mapped.

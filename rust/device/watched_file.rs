@@ -197,19 +197,17 @@ impl WatchedFile {
         }
         let not_needed = clearing.finish();
         drop(dropping);
-        drop(not_needed);
+        // These wake others, or give memory back.
+        drop((clearing, not_needed));
         Ok(true)
     }
 
     /// Drops what the file has grown over, if nobody has said so: a system call that fails after
     /// it has grown the file does not (Documentation/growth.rst). Sleeps.
     pub(super) fn catch_up(&self, inode: &Inode<'_>) {
-        // Relaxed: a fault that comes too early for one stand-in is followed by others. And so is one that
-        // would have to wait: most likely for what it is about to do itself.
+        // Relaxed: a fault that comes too early for one stand-in is followed by others.
         if is_overdue(inode.i_size(), self.lowest.load(Relaxed)) {
-            if let Some(state) = self.state.try_write() {
-                self.dropping_with(state, None).settle(inode);
-            }
+            self.dropping().settle(inode);
         }
     }
 

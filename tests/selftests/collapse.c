@@ -6,6 +6,9 @@
 
 #include "mapped_file.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #define HUGE_PAGE	(2UL << 20)
 #define FILE_PAGES	3
 
@@ -137,6 +140,78 @@ TEST_F(collapse, huge_page_advised)
 	ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
 	ASSERT_EQ(madvise(self->addr, HUGE_PAGE, MADV_HUGEPAGE), 0);
 	use_huge_page(_metadata, self, variant->prot & PROT_WRITE);
+}
+
+/*
+ * Somebody punches a hole in the file, which unmaps a huge page of it in all processes, without their
+ * mmap locks, in two steps: the entry of the page table, and then the counts. Who opts in meanwhile
+ * waits for the second: otherwise the process goes on being charged for it.
+ */
+#define ROUNDS	150
+
+struct puncher {
+	int fd;
+	atomic_int round, done;
+	int failed;
+};
+
+static void *punch_holes(void *arg)
+{
+	struct puncher *p = arg;
+
+	for (int round = 1; round <= ROUNDS; round++) {
+		while (atomic_load(&p->round) < round)
+			;
+		if (fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page_size(),
+			      page_size()))
+			p->failed++;
+		atomic_store(&p->done, round);
+	}
+	return NULL;
+}
+
+/* What is mapped of files in memory, in kB. */
+static long rss_of_files(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[256];
+	long rss = -1;
+
+	while (file && rss < 0 && fgets(line, sizeof(line), file))
+		sscanf(line, "RssShmem: %ld", &rss);
+	if (file)
+		fclose(file);
+	return rss;
+}
+
+TEST_F_TIMEOUT(collapse, huge_page_being_unmapped, 300)
+{
+	struct puncher puncher = { .fd = self->fd };
+	long before = rss_of_files(), after;
+	pthread_t thread;
+
+	ASSERT_GE(before, 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, punch_holes, &puncher), 0);
+	for (int round = 1; round <= ROUNDS; round++) {
+		ASSERT_EQ(ftruncate(self->fd, 0), 0);
+		ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
+		ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
+		ASSERT_EQ(read_byte(self->addr), 'f');
+		atomic_store(&puncher.round, round);
+		/* Each time a little later. */
+		for (volatile int i = 0; i < round * 40; i++)
+			;
+		ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
+		while (atomic_load(&puncher.done) < round)
+			;
+		ASSERT_EQ(munmap(self->addr, HUGE_PAGE), 0);
+		ASSERT_EQ(mmap(self->addr, HUGE_PAGE, variant->prot, variant->sharing | MAP_FIXED,
+			       self->fd, 0), self->addr);
+	}
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	EXPECT_EQ(puncher.failed, 0);
+	after = rss_of_files();
+	EXPECT_LT(after, before + (long)HUGE_PAGE / 1024) TH_LOG("%ld kB, before %ld kB", after, before);
 }
 
 /* A page of the file that is written to through it is the file's, or a private copy. */

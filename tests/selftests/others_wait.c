@@ -626,6 +626,90 @@ TEST_F_TIMEOUT(wait, for_many_who_meet_errors, 600)
 	close(fd);
 }
 
+/* Of whom there is one on a CPU at most, and so most have been interrupted half way. */
+#define READERS		24
+#define ERRORS		20
+
+/* Has a stand-in again and again, and gets the CPU only when nobody else wants it. */
+static void read_past_end(struct mapped_file *m, struct shared *shared, int fd, size_t len)
+{
+	struct sched_param priority = { 0 };
+	char *addr;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	addr = map_file(SHARED_READ, fd, len + m->page);
+	if (addr == MAP_FAILED || enable(m->device, addr, len + m->page) ||
+	    sched_setscheduler(0, SCHED_IDLE, &priority))
+		shared->failed = true;
+	while (!shared->failed) {
+		if (read_byte(addr + len) || madvise(addr + len, m->page, MADV_DONTNEED))
+			shared->failed = true;
+		__atomic_add_fetch(&shared->rounds, 1, __ATOMIC_RELAXED);
+		shared->ready = true;
+	}
+	_exit(1);
+}
+
+/* How long it takes at most to write to a page that the full file system does not let be written to. */
+static double meet_an_error(struct mapped_file *m, int fd, size_t len)
+{
+	struct nosigbus_status status;
+	char *addr = map_file(SHARED_WRITE, fd, len);
+	double longest = 0;
+
+	if (addr == MAP_FAILED || enable_with(m->device, addr, len, NOSIGBUS_RECORD_ERRORS, 0))
+		return -1;
+	for (int i = 0; i < ERRORS; i++) {
+		double start;
+
+		if (read_byte(addr))
+			return -1;
+		start = seconds();
+		if (write_byte(addr, 1))
+			return -1;
+		if (seconds() - start > longest)
+			longest = seconds() - start;
+		if (status_of(m->device, addr, NOSIGBUS_CLEAR_ERROR, &status) || !status.error)
+			return -1;
+	}
+	munmap(addr, len);
+	return longest;
+}
+
+/* Whoever meets an error waits for readers, but they do not send him away again and again. */
+TEST_F_TIMEOUT(wait, for_readers_when_one_meets_an_error, 60)
+{
+	int fd = new_file(SMALL_EXT4), filler = new_file(SMALL_EXT4);
+	size_t len = self->file.page;
+	pid_t readers[READERS];
+	double alone, beside;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_GE(filler, 0);
+	ASSERT_EQ(ftruncate(fd, len), 0);
+	ASSERT_EQ(fill_up(filler), -ENOSPC);
+	alone = meet_an_error(&self->file, fd, len);
+	for (int i = 0; i < READERS; i++) {
+		readers[i] = fork();
+		ASSERT_GE(readers[i], 0);
+		if (!readers[i])
+			read_past_end(&self->file, self->shared, fd, len);
+	}
+	EXPECT_TRUE(await_ready(self->shared, readers[0]));
+	beside = meet_an_error(&self->file, fd, len);
+	for (int i = 0; i < READERS; i++) {
+		kill(readers[i], SIGKILL);
+		waitpid(readers[i], NULL, 0);
+	}
+	EXPECT_FALSE(self->shared->failed);
+	TH_LOG("%.2f ms at most, beside %d readers %.2f ms, %ld rounds of theirs", alone * 1e3, READERS,
+	       beside * 1e3, self->shared->rounds);
+	EXPECT_GT(alone, 0);
+	EXPECT_GT(beside, 0);
+	close(filler);
+	close(fd);
+}
+
 #define CLEARERS	8
 #define HOGS		4
 

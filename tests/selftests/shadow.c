@@ -4,6 +4,7 @@
  * who does not see them, how long they live, and who pays for them.
  */
 
+#include "broken_file_systems.h"
 #include "mapped_file.h"
 #include "turns.h"
 
@@ -69,6 +70,25 @@ TEST_F(shadow, written_and_read)
 	}
 	EXPECT_SHADOW(self->past + self->page, 2);
 	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES + 2, PAGES), PAGES - FILE_PAGES - 2);
+}
+
+/* The memory of one breaks: that is never read again without a word. */
+TEST_F(shadow, broken_memory_raises_sigbus)
+{
+	if (geteuid())
+		SKIP(return, "it takes root to break things");
+	need(_metadata, "hwpoison");
+	EXPECT_EQ(write_byte(self->past, 1), 0);
+	EXPECT_EQ(write_byte(self->past + self->page, 2), 0);
+	in_child(poison, self->past);
+	ASSERT_EQ(madvise(self->past, 2 * self->page, MADV_DONTNEED), 0);
+	EXPECT_EQ(read_byte(self->past), -SIGBUS);
+	EXPECT_EQ(last_signal.si_code, BUS_MCEERR_AR);
+	EXPECT_EQ(write_byte(self->past, 1), -SIGBUS);
+	EXPECT_EQ(read_byte(self->past + self->page), 2);
+	/* It goes as others do. */
+	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
+	EXPECT_EQ(read_byte(self->past), 0);
 }
 
 /* Whatever takes the page out of the page tables, it stays the mapping's. */
