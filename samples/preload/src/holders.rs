@@ -2,6 +2,9 @@
 
 //! Which other processes have a file: one of them may have cut it off. The kernel does not tell who it
 //! was, nor who has made a file that came by a socket.
+//!
+//! Others choose how many files they have open, and of which file systems. So this looks at them for a
+//! limited time, and asks no file system that could wait for a server.
 
 use crate::{
     fdinfo::FileId,
@@ -11,8 +14,9 @@ use crate::{
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, Mode, OFlags, RawDir, major, minor, open, openat, statat},
+    fs::{AtFlags, Mode, OFlags, RawDir, StatxFlags, open, openat, statx},
     io::read,
+    time::{ClockId, clock_gettime},
 };
 use std::{
     ffi::CStr,
@@ -21,23 +25,36 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-/// For how many files this is found out at most: it takes a look at all processes, and a client could
+/// For how many files this is found out at most, and for how long each, in milliseconds: a client could
 /// have it done for one file after the other.
 const FILES: u32 = 16;
+const LONGEST: i64 = 100;
 /// How many are named.
 const PROCESSES: usize = 3;
 
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = READ.union(OFlags::DIRECTORY);
 
-/// A directory of /proc, as far as it can be read.
-struct Directory(Option<OwnedFd>);
+fn milliseconds() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+/// A directory of /proc, as far as it can be read until a time.
+struct Directory {
+    fd: Option<OwnedFd>,
+    end: i64,
+}
 
 impl Directory {
+    fn open(within: impl AsFd, path: &CStr, end: i64) -> Self {
+        let fd = openat(within, path, DIRECTORY, Mode::empty()).ok();
+        Self { fd, end }
+    }
+
     /// Calls `f` with each name that is a number, until that returns `true`; whether it has.
     fn any_number(&self, mut f: impl FnMut(u64) -> bool) -> bool {
-        let Some(fd) = &self.0 else {
+        let Some(fd) = &self.fd else {
             return false;
         };
         let mut buffer = [MaybeUninit::uninit(); 256];
@@ -46,6 +63,9 @@ impl Directory {
             if number(entry.file_name().to_bytes(), 10).is_some_and(&mut f) {
                 return true;
             }
+            if milliseconds() >= self.end {
+                return false;
+            }
         }
         false
     }
@@ -53,27 +73,47 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if let Some(fd) = self.0.take() {
+        if let Some(fd) = self.fd.take() {
             close(fd);
         }
     }
 }
 
-fn has_open(directory: &OwnedFd, file: FileId) -> bool {
-    let fds = Directory(openat(directory, c"fd", DIRECTORY, Mode::empty()).ok());
-    fds.any_number(|fd| {
-        let mut name = Text::<24>::new();
-        let _ = write!(name, "{fd}\0");
-        let Some((fds, name)) = fds.0.as_ref().zip(c_str(&name)) else {
-            return false;
-        };
-        statat(fds, name, AtFlags::empty())
-            .is_ok_and(|stat| (major(stat.st_dev), minor(stat.st_dev), stat.st_ino) == file)
-    })
-}
-
 fn c_str<const SIZE: usize>(text: &Text<SIZE>) -> Option<&CStr> {
     CStr::from_bytes_with_nul(text.bytes()).ok()
+}
+
+/// The start of a file in a directory of /proc.
+fn start_of(directory: impl AsFd, path: &CStr, buffer: &mut [u8]) -> Option<usize> {
+    let file = openat(directory, path, READ, Mode::empty()).ok()?;
+    let len = read(&file, buffer).ok();
+    close(file);
+    len
+}
+
+/// Whether the process has the file open at this file descriptor.
+fn has_open_at(process: &OwnedFd, fd: u64, file: FileId) -> bool {
+    let (mut info, mut name) = (Text::<40>::new(), Text::<40>::new());
+    let _ = write!(info, "fdinfo/{fd}\0");
+    let _ = write!(name, "fd/{fd}\0");
+    let Some((info, name)) = c_str(&info).zip(c_str(&name)) else {
+        return false;
+    };
+    // Most are ruled out by what /proc itself knows.
+    let mut buffer = [0; 128];
+    let Some(len) = start_of(process, info, &mut buffer) else {
+        return false;
+    };
+    let info = buffer.get(..len).unwrap_or_default();
+    let mut lines = info.split(|&byte| byte == b'\n');
+    let ino = lines.find_map(|line| number(line.strip_prefix(b"ino:\t")?, 10));
+    if ino != Some(file.2) {
+        return false;
+    }
+    // No mask, and nothing that a server would have to say.
+    let flags = AtFlags::STATX_DONT_SYNC;
+    statx(process, name, flags, StatxFlags::empty())
+        .is_ok_and(|stat| (stat.stx_dev_major, stat.stx_dev_minor) == (file.0, file.1))
 }
 
 /// Adds "; PID (NAME) has it too", if there are such processes that may be asked.
@@ -82,7 +122,14 @@ pub fn add<const SIZE: usize>(file: FileId, text: &mut Text<SIZE>) {
     if FOUND_OUT.fetch_add(1, Relaxed) >= FILES {
         return;
     }
-    let proc = Directory(open(c"/proc", DIRECTORY, Mode::empty()).ok());
+    let end = milliseconds() + LONGEST;
+    let Ok(proc) = open(c"/proc", DIRECTORY, Mode::empty()) else {
+        return;
+    };
+    let proc = Directory {
+        fd: Some(proc),
+        end,
+    };
     let mut named = 0;
     proc.any_number(|other| {
         if other == u64::from(pid()) {
@@ -90,14 +137,22 @@ pub fn add<const SIZE: usize>(file: FileId, text: &mut Text<SIZE>) {
         }
         let mut name = Text::<24>::new();
         let _ = write!(name, "{other}\0");
-        let Some((proc, name)) = proc.0.as_ref().zip(c_str(&name)) else {
+        let Some((proc, name)) = proc.fd.as_ref().zip(c_str(&name)) else {
             return false;
         };
         let Ok(process) = openat(proc, name, DIRECTORY, Mode::empty()) else {
             return false;
         };
-        if Vmas::of(process.as_fd()).is_some_and(|vmas| vmas.has(file)) || has_open(&process, file)
-        {
+        let has_it_open = || {
+            Directory::open(&process, c"fd", end).any_number(|fd| has_open_at(&process, fd, file))
+        };
+        let has_it_mapped = || {
+            let vmas = Vmas::of(process.as_fd())?;
+            vmas.of_files(0..usize::MAX)
+                .take_while(|_| milliseconds() < end)
+                .find(|vma| vma.file == file)
+        };
+        if has_it_mapped().is_some() || has_it_open() {
             let _ = write!(text, "{}{other} (", if named == 0 { "; " } else { ", " });
             comm(&process, text);
             let _ = text.write_char(')');
@@ -113,14 +168,22 @@ pub fn add<const SIZE: usize>(file: FileId, text: &mut Text<SIZE>) {
     }
 }
 
+/// The name that a process has given itself, which is not to look like what stands around it.
 fn comm<const SIZE: usize>(process: &OwnedFd, text: &mut Text<SIZE>) {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let Ok(file) = openat(process, c"comm", flags, Mode::empty()) else {
-        return;
-    };
     let mut name = [0; 64];
-    let len = read(&file, &mut name).unwrap_or(0);
-    close(file);
+    let len = start_of(process, c"comm", &mut name).unwrap_or(0);
     let name = name.get(..len).unwrap_or_default();
-    text::escape(name.strip_suffix(b"\n").unwrap_or(name), text);
+    for part in name
+        .strip_suffix(b"\n")
+        .unwrap_or(name)
+        .split_inclusive(|byte| b"(),".contains(byte))
+    {
+        match part.split_last() {
+            Some((byte, before)) if b"(),".contains(byte) => {
+                text::escape(before, text);
+                let _ = write!(text, "\\{byte:03o}");
+            }
+            _ => text::escape(part, text),
+        }
+    }
 }

@@ -42,11 +42,6 @@ impl Vmas {
         Some(Self(ManuallyDrop::new(fd)))
     }
 
-    /// Whether one of them is of this file.
-    pub fn has(&self, file: FileId) -> bool {
-        self.of_files(0..usize::MAX).any(|vma| vma.file == file)
-    }
-
     /// The one that has the byte at `addr`.
     pub fn at(&self, addr: usize) -> Option<Vma> {
         self.query(addr, 0, &mut []).map(|(vma, _)| vma)
