@@ -190,11 +190,6 @@ void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned lo
 	return xa_find(xa, index, last, NOSIGBUS_XA_KEPT(odd));
 }
 
-bool nosigbus_xa_has_kept(const struct xarray *xa, bool odd)
-{
-	return xa_marked(xa, NOSIGBUS_XA_KEPT(odd));
-}
-
 bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index, bool odd)
 {
 	return xa_get_mark(xa, index, NOSIGBUS_XA_KEPT(odd));

@@ -51,7 +51,6 @@ void nosigbus_xa_init(struct xarray *xa);
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);
 void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long last);
 void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last, bool odd);
-bool nosigbus_xa_has_kept(const struct xarray *xa, bool odd);
 bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index, bool odd);
 void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index, bool odd);
 void nosigbus_xa_clear_kept(struct xarray *xa, unsigned long index);

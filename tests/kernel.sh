@@ -29,7 +29,7 @@ set -euo pipefail
 # The kernel's make is not to see what ours was given.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
-OLDEST=7.2
+OLDEST=7.3
 DEBUG_ARGS=LLVM=-19
 CONFIGS=$REPO/tests/kernel
 METADATA=$REPO/tests/kernel/rustc-metadata.sh

@@ -104,8 +104,6 @@ pub(crate) struct ShadowPages {
     held: Atomic<u64>,
     /// The kind that is kept from now on. The other kind is doomed.
     odd: Atomic<bool>,
-    /// Those of this kind are to be doomed when the others are gone.
-    both: Atomic<bool>,
     #[pin]
     holders: Holders,
 }
@@ -124,7 +122,6 @@ impl ShadowPages {
             pages <- Opaque::ffi_init(|slot| unsafe { bindings::nosigbus_xa_init(slot) }),
             held: Atomic::new(0),
             odd: Atomic::new(false),
-            both: Atomic::new(false),
             holders <- Holders::new(),
         })
     }
@@ -303,30 +300,15 @@ impl ShadowPages {
         });
     }
 
-    /// Has the pages that are kept now be those that [`Self::remove_doomed`] removes. Nobody may keep a
-    /// page meanwhile.
-    ///
-    /// If some of those are left that were doomed before, pages that are kept until these are gone are
-    /// doomed as well.
+    /// Has the pages that are kept now be those that [`Self::remove_doomed`] removes, none of which may be
+    /// left of those that were doomed before. Nobody may keep a page meanwhile.
     pub(crate) fn doom_kept(&self) {
-        let doomed = !self.odd.load(Relaxed);
-        // SAFETY: `pages` is initialised, by the type invariants.
-        let some_are_left = unsafe { bindings::nosigbus_xa_has_kept(self.pages.get(), doomed) };
-        self.both.store(some_are_left, Relaxed);
-        if !some_are_left {
-            self.odd.store(doomed, Relaxed);
-        }
+        self.odd.store(!self.odd.load(Relaxed), Relaxed);
     }
 
-    /// The indexes of the first doomed pages from `pgoff` on, that come one after the other, at most
-    /// `max`; or if there are none, of any. Nobody may keep a page meanwhile.
+    /// The indexes of the first doomed pages from `pgoff` on, that come one after the other, at most `max`.
     pub(crate) fn next_doomed(&self, pgoff: u64, max: u64) -> Option<Range<u64>> {
-        let mut first = self.find_first(Which::Doomed, pgoff..=u64::MAX);
-        if first.is_none() && self.both.xchg(false, Relaxed) {
-            self.odd.store(!self.odd.load(Relaxed), Relaxed);
-            first = self.find_first(Which::Doomed, 0..=u64::MAX);
-        }
-        let first = first?;
+        let first = self.find_first(Which::Doomed, pgoff..=u64::MAX)?;
         let is_doomed = |&pgoff: &u64| self.find_first(Which::Doomed, pgoff..=pgoff).is_some();
         let end = (first..first.saturating_add(max)).find(|pgoff| !is_doomed(pgoff));
         Some(first..end.unwrap_or(first.saturating_add(max)))
@@ -523,15 +505,15 @@ mod tests {
         assert_eq!(shadows.remove_doomed(20..=24), 3);
         assert!(shadows.kept(23).is_some() && shadows.get(24).is_some());
         assert_eq!(shadows.next_doomed(0, 2), Some(u64::MAX..u64::MAX));
-        // Once more: first what is left of those, then what was kept since.
+        assert_eq!(shadows.remove_doomed(u64::MAX..=u64::MAX), 1);
+        assert_eq!(shadows.next_doomed(0, 2), None);
+        // Once more, for what was kept since.
+        assert_eq!(shadows.first_kept(0..=u64::MAX), Some(23));
         shadows.doom_kept();
         assert_eq!(shadows.keep(22, PageRef::zeroed()?, NOBODY), Ok(true));
         assert_eq!(shadows.first_kept(0..=u64::MAX), Some(22));
-        assert_eq!(shadows.next_doomed(0, 2), Some(u64::MAX..u64::MAX));
-        assert_eq!(shadows.remove_doomed(u64::MAX..=u64::MAX), 1);
-        assert_eq!(shadows.next_doomed(u64::MAX, 2), Some(22..24));
-        assert_eq!(shadows.keep(25, PageRef::zeroed()?, NOBODY), Ok(true));
-        assert_eq!(shadows.remove_doomed(0..=u64::MAX), 2);
+        assert_eq!(shadows.next_doomed(0, 2), Some(23..24));
+        assert_eq!(shadows.remove_doomed(0..=u64::MAX), 1);
         assert_eq!(shadows.next_doomed(0, 2), None);
         assert_eq!(shadows.keep(u64::MAX, PageRef::zeroed()?, NOBODY), Ok(true));
         assert_eq!(shadows.remove(20..=25), 2);

@@ -91,6 +91,8 @@ struct Pending {
     most: usize,
     /// How many there was no room for, behind the last of `records`.
     lost: u64,
+    /// How many there was no room for, before the first.
+    lost_before: u64,
     /// Nobody can read any more.
     closed: bool,
 }
@@ -116,7 +118,7 @@ impl Taken {
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.lost == 0
+        self.records.is_empty() && self.lost == 0 && self.lost_before == 0
     }
 
     /// Puts a record last; does nothing if it waits already.
@@ -152,6 +154,9 @@ impl Pending {
 
     /// Takes the first out.
     fn take(&mut self) -> Option<Taken> {
+        if self.lost_before > 0 {
+            return Some(Taken::Lost(core::mem::take(&mut self.lost_before)));
+        }
         match self.records.pop_front() {
             Some(item) => {
                 self.count -= 1;
@@ -174,7 +179,8 @@ impl Pending {
                 }
             }
             Taken::Record(..) => {}
-            Taken::Lost(lost) => self.lost += lost,
+            Taken::Lost(lost) if !self.closed => self.lost_before += lost,
+            Taken::Lost(_) => {}
         }
     }
 }
@@ -202,6 +208,7 @@ impl Queue {
                     count: 0,
                     most,
                     lost: 0,
+                    lost_before: 0,
                     closed: false,
                 }),
                 waiting: PollCondVarBox::new(c"nosigbus_events", static_lock_class!())?,
@@ -269,6 +276,7 @@ impl Queue {
         pending.closed = true;
         pending.count = 0;
         pending.lost = 0;
+        pending.lost_before = 0;
         let records = core::mem::replace(&mut pending.records, List::new());
         drop(pending);
         // Not with the lock held: there can be many.
@@ -318,15 +326,15 @@ mod tests {
         for_error: false,
     };
 
-    /// Takes one out: its cookie, kind and offset.
-    fn take(queue: &Queue) -> Option<(u64, u32, u64)> {
+    /// Takes one out: its cookie, kind, flags and offset.
+    fn take(queue: &Queue) -> Option<(u64, u32, u32, u64)> {
         let taken = queue.pending.lock().take()?;
         let event = taken.event();
-        Some((event.cookie, event.kind, event.offset))
+        Some((event.cookie, event.kind, event.flags, event.offset))
     }
 
-    const fn zero_page(cookie: u64) -> Option<(u64, u32, u64)> {
-        Some((cookie, NOSIGBUS_EVENT_ZERO_PAGE, 3 * PAGE_SIZE as u64))
+    const fn zero_page(cookie: u64) -> Option<(u64, u32, u32, u64)> {
+        Some((cookie, NOSIGBUS_EVENT_ZERO_PAGE, 0, 3 * PAGE_SIZE as u64))
     }
 
     #[test]
@@ -354,7 +362,12 @@ mod tests {
         assert_eq!(take(&queue), zero_page(5));
         assert_eq!(
             take(&queue),
-            Some((7, NOSIGBUS_EVENT_SHADOW_PAGE, u64::MAX))
+            Some((
+                7,
+                NOSIGBUS_EVENT_SHADOW_PAGE,
+                NOSIGBUS_EVENT_ERROR,
+                u64::MAX
+            ))
         );
         assert_eq!(take(&queue), None);
         Ok(())
@@ -393,9 +406,9 @@ mod tests {
         Source::new(queue.clone(), 6)?.tell(&PAST_EOF);
         assert_eq!(take(&queue), zero_page(2));
         let overflow = queue.pending.lock().take().ok_or(EINVAL)?;
-        queue.pending.lock().put_back(&overflow);
-        assert_eq!(take(&queue), Some((0, NOSIGBUS_EVENT_OVERFLOW, 4)));
         Source::new(queue.clone(), 7)?.tell(&PAST_EOF);
+        queue.pending.lock().put_back(&overflow);
+        assert_eq!(take(&queue), Some((0, NOSIGBUS_EVENT_OVERFLOW, 0, 4)));
         assert_eq!(take(&queue), zero_page(7));
         assert_eq!(take(&queue), None);
         Ok(())

@@ -367,8 +367,16 @@ impl StandIns {
 pub(super) struct Clearing<'a>(&'a StandIns);
 
 impl Clearing<'_> {
+    /// The next pages (indexes), from `pgoff` on, that are kept still although they were told of: a signal
+    /// has ended an earlier clear. As many as are to be dropped in one go. Sleeps.
+    ///
+    /// The file's semaphore has to be held for write, until [`Self::unmapped`].
+    pub(super) fn left(&self, pgoff: u64) -> Option<Range<u64>> {
+        self.0.shadows.next_doomed(pgoff, PART)
+    }
+
     /// Has [`Self::next`] find what stands in for pages because of errors, if there was none since `told`
-    /// has told of them; `false` if there was. Sleeps.
+    /// has told of them; `false` if there was. To be called when nothing is [`Self::left`]. Sleeps.
     ///
     /// The file's semaphore has to be held for write.
     pub(super) fn start(&self, told: &nosigbus_status) -> bool {

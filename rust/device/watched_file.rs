@@ -174,14 +174,27 @@ impl WatchedFile {
         let mut dropping = self.dropping_in_turn();
         // From here on only who cuts the file off has to wait for what follows, by `end_failed`.
         let mut end = dropping.settle(inode);
-        if !clearing.start(told) {
-            return Ok(false);
-        }
-        let mut next = 0;
-        while let Some(failed) = clearing.next(next) {
-            if next > 0 && has_signal() {
+        let (mut next, mut has_started, mut parts) = (0, false, 0);
+        loop {
+            let failed = if has_started {
+                clearing.next(next)
+            } else {
+                clearing.left(next)
+            };
+            let Some(failed) = failed else {
+                if has_started {
+                    break;
+                }
+                if !clearing.start(told) {
+                    return Ok(false);
+                }
+                (next, has_started) = (0, true);
+                continue;
+            };
+            if parts > 0 && has_signal() {
                 return Err(EINTR);
             }
+            parts += 1;
             let inside = failed.start..failed.end.min(end);
             if !inside.is_empty() {
                 inode.unmap_pages(inside);

@@ -4,6 +4,7 @@
  * When there is one is a matter of eventfd.c: both are told at the same time.
  */
 
+#include "broken_file_systems.h"
 #include "mapped_file.h"
 #include "status.h"
 
@@ -148,6 +149,48 @@ TEST_F(events, of_a_write)
 	ENABLE(self->addr, 1);
 	ASSERT_EQ(write_byte(self->addr + 9 * self->page, 1), 0);
 	EXPECT_EVENT(1, variant->write_kind, 9);
+}
+
+/* Of what stands in because of errors: a page that cannot be read; one that there is no space for. */
+TEST_F(events, of_an_error)
+{
+	bool writable = variant->class == SHARED_WRITE;
+	int fd = new_file(writable ? SMALL_TMPFS : DM_EXT4), filler = -1;
+	struct nosigbus_event event;
+	char *addr;
+
+	if (geteuid())
+		SKIP(return, "it takes root to break things");
+	need_backing(_metadata, writable ? SMALL_TMPFS : DM_EXT4);
+	ASSERT_GE(fd, 0);
+	if (writable) {
+		ASSERT_EQ(ftruncate(fd, 3 * self->page), 0);
+		filler = new_file(SMALL_TMPFS);
+		ASSERT_GE(filler, 0);
+		ASSERT_EQ(fill_up(filler), -ENOSPC);
+	} else {
+		ASSERT_EQ(fill(fd, CONTENT, 0, 3 * self->page), 0);
+		ASSERT_TRUE(make_all_cold(fd));
+	}
+	addr = map_file(variant->class, fd, 3 * self->page);
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable_as(self->device, addr, 3 * self->page,
+			    NOSIGBUS_EVENTS | NOSIGBUS_RECORD_ERRORS, 11), 0);
+	if (!writable)
+		ASSERT_EQ(disk_fails(true), 0);
+	EXPECT_EQ(writable ? write_byte(addr + self->page, 1) : read_byte(addr + self->page), 0);
+	if (!writable)
+		ASSERT_EQ(disk_fails(false), 0);
+	EXPECT_EQ(read_event(self->device, &event), (long)sizeof(event));
+	EXPECT_EQ(event.cookie, 11);
+	EXPECT_EQ(event.kind, variant->read_kind);
+	EXPECT_EQ(event.offset, (__u64)self->page);
+	EXPECT_EQ(event.flags, NOSIGBUS_EVENT_ERROR);
+	EXPECT_NONE();
+	munmap(addr, 3 * self->page);
+	if (writable)
+		close(filler);
+	close(fd);
 }
 
 TEST_F(events, offset_is_that_of_the_file)

@@ -202,8 +202,9 @@ struct nosigbus_status {
  * read(2) from the device gives as many of them as there are and fit, the oldest
  * first, of the mappings that were opted in with NOSIGBUS_EVENTS through the same
  * open file. A mapping has one at its first stand-in, and at the first one after
- * each NOSIGBUS_STATUS, but not a second one while the first waits to be read. It
- * outlives the mapping. poll(2) says POLLIN when there are any.
+ * each NOSIGBUS_STATUS, but not a second one while the first waits to be read: read
+ * it, and then ask for the status. It outlives the mapping. poll(2) says POLLIN when
+ * there are any.
  *
  * Errors of read(2): EINVAL (room for less than one), EAGAIN (none, and O_NONBLOCK),
  * EINTR (a signal), EFAULT (bad pointer; none is lost).
