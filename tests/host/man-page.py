@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 from docutils import core, nodes
 
+# Where a structure is explained that is no command's.
+SECTIONS = {"nosigbus_event": "Events"}
 ERRNOS = {name for name in dir(errno) if re.fullmatch("E[A-Z0-9]+", name)}
 
 
@@ -68,18 +70,18 @@ def names(page: nodes.document, header: str) -> Iterator[str]:
 
 
 def structs(page: nodes.document, header: str) -> Iterator[str]:
-    """Each structure is in the section of its command as it is, each field explained, in order."""
+    """Each structure is in its section as it is, each field explained, in order."""
     found = re.findall(r"^struct (\w+) \{\n(.*?)^\};", header, re.MULTILINE | re.DOTALL)
     if not found:
         yield "no structures in the header"
     for name, body in found:
-        command = section(page, name.upper())
+        place = section(page, SECTIONS.get(name, name.upper()))
         expected = f"struct {name} {{ {' '.join(body.split())} }};"
-        shown = [" ".join(text.astext().split()) for text in command.findall(nodes.literal_block)]
+        shown = [" ".join(text.astext().split()) for text in place.findall(nodes.literal_block)]
         if expected not in shown:
             yield f"struct {name} is not as in the header"
         fields = re.findall(r"(\w+)(?:\[\d+\])?;", body)
-        explained = terms(command, nodes.emphasis)
+        explained = terms(place, nodes.emphasis)
         if explained != fields:
             yield f"struct {name} has {' '.join(fields)}; explained: {' '.join(explained)}"
 
