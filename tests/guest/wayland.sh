@@ -161,7 +161,7 @@ modes=(
 	'shrink: shrink' 'regrow: regrow' 'oversize: oversize' 'destroy: destroy'
 	"ext4: --directory $ext4 shrink" "full: --directory $full sparse"
 )
-# And in the compositor of samples/compositor:
+# And in the compositor of samples/nosigbus-compositor:
 compositor_modes=(
 	"${modes[@]}" 'screenshot: while nosigbus-hostile capture /dev/null'
 	'capture: capture-shrinking' "capture-full: --directory $full capture /dev/null"
@@ -180,7 +180,7 @@ each_mode() {
 	done
 }
 
-# The compositor of samples/compositor.
+# The compositor of samples/nosigbus-compositor.
 
 # start_compositor ARGUMENT...
 start_compositor() {
