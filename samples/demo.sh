@@ -1,5 +1,5 @@
 #!/bin/bash
-# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # Shows what a hostile client does to a Wayland compositor that maps its file, and
 # to the same compositor with its mappings opted in. Needs the nosigbus module and

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * Maps a file, opts the mapping in, cuts the file off, and reads all of the
  * mapping. Without the opt-in that would be the end: SIGBUS.

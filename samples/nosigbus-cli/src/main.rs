@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The command `nosigbus`: runs a program with every mapping of a file that it makes opted in, and
 //! shows the opted-in mappings of a process.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! All that protecting takes: opt each mapping in, have the eventfd in the event loop, and ask each
 //! mapping for its status when that is signalled.

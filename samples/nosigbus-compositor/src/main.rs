@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! A Wayland compositor that shows windows in a picture in memory. It reads its clients' files,
 //! and writes to them for screen capture, through mappings, and has no SIGBUS handler. Plain, a

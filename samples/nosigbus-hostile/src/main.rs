@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Wayland clients: one that keeps to the rules, and some that do to their files what kills a
 //! compositor that reads them.

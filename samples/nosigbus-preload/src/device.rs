@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The file descriptor of the device. It stays open, for /proc/PID/fdinfo to list what was opted in
 //! through it, but the program may close it, or have another file take its number.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The ways in which a program ends: the end of main, exit and quick_exit, which call what was
 //! registered, and _exit. It is then that the user is told, and that the status may change.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The eventfd that every mapping signals at its first stand-in. It tells at little cost whether there
 //! was any, and is never read: processes that were forked have it in common.

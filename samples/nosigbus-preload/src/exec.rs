@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! exec and posix_spawn: what this program has to say when another takes its place, and to that one;
 //! and whether this library reaches the other.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What /proc/PID/fdinfo says of the device: a line for each mapping that was opted in through it,
 //! whatever has become of its parts. nosigbus(4) describes it.

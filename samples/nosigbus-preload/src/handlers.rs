@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Handlers of SIGBUS that the program has installed, which may know better what an error is to become
 //! than this library.

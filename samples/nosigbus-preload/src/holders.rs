@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Which other processes have a file: one of them may have cut it off. The kernel does not tell who it
 //! was, nor who has made a file that came by a socket.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What the kernel is asked, without libc in between: no errno is touched, no thread is cancelled,
 //! and nothing comes back to the functions that this library interposes.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Opts in every mapping of a file that a program makes. `nosigbus run` has it loaded (LD_PRELOAD).
 //!

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! A lock for what is more than a word. While a thread has it no signal handler runs there, which
 //! might want it as well, or wait for a thread that does. Who has waited for too long goes on

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! mlock and its like, and what madvise refuses to opted-in mappings: these are made plain ones, since
 //! the kernel would lock nothing, or refuse.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Which mappings have had stand-ins. The module counts; here is kept what it forgets with a mapping
 //! that is gone.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Says once of each file that it was cut off, or that its file system has failed, as soon as this
 //! library has its turn after that.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What `nosigbus run` was asked for. It is in an environment variable, which is read once, before
 //! the program can change its environment.

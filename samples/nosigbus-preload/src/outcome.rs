@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The status that a program ends with which would end with 0, though what it has read or written
 //! was not the file's.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! mprotect of opted-in mappings. One that is shared and was not writable when it opted in cannot be
 //! made writable: EACCES. It has to be exchanged for one that opts in when it is writable.

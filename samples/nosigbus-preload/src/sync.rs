@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! msync, fsync and fdatasync of a file that has had errors recorded. They are to fail, since what
 //! was written to its mapping is not in it. Most file systems say so; tmpfs does not, nor does a

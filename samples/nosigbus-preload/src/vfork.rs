@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Whether this is a child that has the memory of its parent, until it executes a program: what it leaves
 //! there is the parent's.

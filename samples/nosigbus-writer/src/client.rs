@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! A Wayland client: draws frames into the buffers of a wl_shm pool, a sparse file, and hands
 //! them to the compositor, which reads the file.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What is written: sections in any order, then what only the whole tells, as a linker does it.
 //! The bytes follow from size and seed alone, and do not compress.

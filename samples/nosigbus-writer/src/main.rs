@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Two programs that write files through mappings, on a file system that may be full. A store that
 //! finds no space raises SIGBUS; with errors recorded it does not, and NOSIGBUS_STATUS tells.

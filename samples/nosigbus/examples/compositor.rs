@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What a Wayland compositor does with the file of a client's buffer: it maps as much as the client
 //! has said, reads frames, and hears from its event loop when the client has lied.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! include/uapi/linux/nosigbus.h: what bindgen makes of it (build.rs), and the numbers of the
 //! ioctls, which are macros that bindgen cannot evaluate.

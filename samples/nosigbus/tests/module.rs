@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The crate with the module: tests/guest/crate.sh runs this in a guest. SMALL_TMPFS is the directory of
 //! an empty tmpfs with space for 16 pages.
