@@ -18,6 +18,7 @@
 # make bench_profile  in which functions of the kernel and the module the instructions are
 # make lint       rustfmt, clippy, shellcheck, checkpatch
 # make tools      the command nosigbus and its library; tools_install installs them
+# make bindings   what the crate has of the uAPI header, of the header as it is now
 # make man        the man pages, in build/man; man_install installs them
 # make clean      removes what was built here
 # make distclean  also removes the cache (toolchain, kernels)
@@ -48,6 +49,13 @@ man_install: man
 		install -D -m 644 build/man/nosigbus.$$section \
 			'$(DESTDIR)$(or $(prefix),/usr)/share/man/man'$$section/nosigbus.$$section || exit; \
 	done
+
+bindings:
+	@tests/toolchain.sh all >/dev/null
+	@mkdir -p build/bindings
+	@tests/bindings.sh build/bindings
+	cp build/bindings/nosigbus.h samples/nosigbus/
+	cp build/bindings/bindings.rs samples/nosigbus/src/
 
 tools: build/$(RELEASE)/nosigbus
 
@@ -144,4 +152,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install man man_install tools tools_install samples run test test_all stress kcsan fuzz mutants model bench bench_record bench_profile lint clean distclean FORCE
+.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all stress kcsan fuzz mutants model bench bench_record bench_profile lint clean distclean FORCE

@@ -42,6 +42,8 @@
 
 #![warn(missing_docs)]
 
+#[allow(dead_code, non_camel_case_types, clippy::all)]
+mod bindings;
 mod device;
 mod error;
 mod event;

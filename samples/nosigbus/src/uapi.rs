@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! include/uapi/linux/nosigbus.h: what bindgen makes of it (build.rs), and the numbers of the
+//! include/uapi/linux/nosigbus.h: what bindgen makes of it (bindings.rs), and the numbers of the
 //! ioctls, which are macros that bindgen cannot evaluate.
 
 use rustix::ioctl::{Opcode, opcode};
 use std::mem::{offset_of, size_of};
 
-#[allow(dead_code, non_camel_case_types, non_upper_case_globals, clippy::all)]
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/uapi.rs"));
-}
-pub(crate) use generated::*;
+pub(crate) use crate::bindings::*;
 
 const MAGIC: u8 = NOSIGBUS_IOC_MAGIC as u8;
 
