@@ -30,6 +30,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nosigbus
 RELEASE := samples/release
 PROGRAMS := nosigbus nosigbus-compositor nosigbus-hostile nosigbus-writer
 STRESS_KERNEL ?= full
+HEADERS = $(or $(INSTALL_HDR_PATH),$(DESTDIR)/usr)
 
 modules:
 	@tests/check-kdir.sh '$(KDIR)'
@@ -38,9 +39,10 @@ modules:
 modules_install: modules
 	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' modules_install
 
+# With a file for pkg-config, in which the paths are relative.
 headers_install:
-	install -D -m 644 include/uapi/linux/nosigbus.h \
-		'$(or $(INSTALL_HDR_PATH),$(DESTDIR)/usr)/include/linux/nosigbus.h'
+	install -D -m 644 include/uapi/linux/nosigbus.h '$(HEADERS)/include/linux/nosigbus.h'
+	install -D -m 644 include/nosigbus.pc '$(HEADERS)/share/pkgconfig/nosigbus.pc'
 
 man: build/man/nosigbus.1 build/man/nosigbus.4
 

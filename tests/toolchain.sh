@@ -46,6 +46,8 @@ PACKAGES=(
 TEST_PACKAGES=(
 	# to build kernels, 32-bit programs and the man page
 	clang-19 lld-19 llvm-19 gcc-14-multilib python3-docutils git
+	# to build samples in C
+	libwayland-dev pkgconf
 	# to check them
 	rustfmt rust-clippy shellcheck spin mandoc
 	# to be a guest

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # What a program makes of the uAPI header: it compiles by itself, as the strictest
-# C and as C++, 32-bit and 64-bit, and is where "make headers_install" says. Prints
-# TAP; exits 1 if anything failed.
+# C and as C++, 32-bit and 64-bit, and is where "make headers_install" says, for
+# pkg-config as well. Prints TAP; exits 1 if anything failed.
 #
 # usage: header.sh
 
@@ -68,7 +68,8 @@ EOF
 installed() { # PREFIX
 	cmp "$REPO/include/uapi/linux/nosigbus.h" "$1/include/linux/nosigbus.h" &&
 		[[ $(stat -c %a "$1/include/linux/nosigbus.h") == 644 ]] &&
-		[[ $(find "$1" -type f | wc -l) == 1 ]]
+		[[ $(stat -c %a "$1/share/pkgconfig/nosigbus.pc") == 644 ]] &&
+		[[ $(find "$1" -type f | wc -l) == 2 ]]
 }
 
 install_to() { # VARIABLE VALUE PREFIX
@@ -80,12 +81,26 @@ build() { # PROGRAM OPTION...
 		-o "$work/$1" "$work/program.c"
 }
 
+# pkg_config OPTION...: of what has been installed outside of the system's directories.
+pkg_config() {
+	inside env "PKG_CONFIG_PATH=$work/usr/share/pkgconfig" pkg-config "$@" nosigbus
+}
+
+pkg_config_finds_it() {
+	local flags=()
+	read -ra flags < <(pkg_config --cflags)
+	[[ -z $(pkg_config --libs) ]] &&
+		[[ $(pkg_config --modversion) == $(sed -n 's/^#define NOSIGBUS_VERSION\t*//p' \
+			"$REPO/include/uapi/linux/nosigbus.h") ]] &&
+		inside gcc-14 -Wall -Wextra -Werror "${flags[@]}" -fsyntax-only "$work/program.c"
+}
+
 says() {
 	[[ $(inside "$work/$1") == "8040bb00 4030bb01 4020bb02 c080bb03 63 1" ]]
 }
 
 echo "TAP version 13"
-echo "1..16"
+echo "1..17"
 for bits in 32 64; do
 	check "C89, $bits-bit" inside gcc-14 "-m$bits" -std=c89 "${strict[@]}" "${header[@]}"
 	check "C23, $bits-bit" inside gcc-14 "-m$bits" -std=c23 "${strict[@]}" "${header[@]}"
@@ -97,6 +112,7 @@ for bits in 32 64; do
 done
 check "headers_install with INSTALL_HDR_PATH" install_to INSTALL_HDR_PATH "$work/usr" "$work/usr"
 check "headers_install with DESTDIR" install_to DESTDIR "$work/dest" "$work/dest/usr"
+check "pkg-config finds it" pkg_config_finds_it
 check "a program outside of the tree, 64-bit" build program64 -m64
 check "a program outside of the tree, 32-bit" build program32 -m32
 check "a C89 program outside of the tree" build program89 -std=c89 -Wpedantic -D_DEFAULT_SOURCE
