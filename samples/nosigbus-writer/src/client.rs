@@ -5,7 +5,7 @@
 
 use crate::{mapping::Mapping, temporary::Temporary};
 use anyhow::{Context, Result, bail, ensure};
-use nosigbus::{Device, Event, MapOptions};
+use nosigbus::{Event, MapOptions};
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
 const WIDTH: usize = 640;
@@ -48,7 +48,7 @@ impl Memory {
             .write(true)
             .record_errors(true)
             .event(&event)
-            .map(&Device::open()?, pool)?;
+            .map(&crate::open_device()?, pool)?;
         Ok(Self::Recorded(mapping, event))
     }
 

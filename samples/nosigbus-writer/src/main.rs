@@ -9,8 +9,9 @@ mod mapping;
 mod temporary;
 mod writer;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use lexopt::prelude::*;
+use nosigbus::{Device, ErrorKind};
 use std::{path::PathBuf, process::ExitCode};
 use writer::How;
 
@@ -83,6 +84,15 @@ fn parse_args() -> Result<Command> {
             seed,
             path,
         }
+    })
+}
+
+fn open_device() -> Result<Device> {
+    Device::open().map_err(|error| match error.kind() {
+        ErrorKind::NotLoaded => {
+            anyhow!("{error}: the nosigbus module is not loaded: insmod nosigbus.ko (as root)")
+        }
+        _ => error.into(),
     })
 }
 

@@ -8,7 +8,7 @@ use crate::{
     temporary::Temporary,
 };
 use anyhow::{Context, Result, bail};
-use nosigbus::{Device, MapOptions};
+use nosigbus::MapOptions;
 use rustix::param::page_size;
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
@@ -82,7 +82,7 @@ fn write_recorded(file: &File, size: usize, seed: u64) -> Result<()> {
     let mut output = MapOptions::new(size)
         .write(true)
         .record_errors(true)
-        .map(&Device::open()?, file)?;
+        .map(&crate::open_device()?, file)?;
     image::write(&mut output, size, seed)?;
     check(output, size)
 }

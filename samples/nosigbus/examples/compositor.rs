@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a Wayland compositor does with the file of a client's buffer: it maps as much as the client
-//! has said, reads frames, and hears from its event loop when the client has lied.
+//! What a Wayland compositor does with the file of a client's buffers: it maps as much as the client
+//! has said, reads frames, lets the pool grow, and hears from its event loop when the client has
+//! lied. Where the module is not loaded it does the same with a plain mapping, and says so.
 
-use nosigbus::{Device, Event, MapOptions};
+use nosigbus::{Device, Event, MapOptions, Mapping};
 use rustix::{
     buffer::spare_capacity,
     event::{Timespec, epoll},
+    fd::{AsFd, OwnedFd},
     fs::{MemfdFlags, ftruncate, memfd_create},
     io::pwrite,
 };
@@ -14,25 +16,72 @@ use std::{io, process::ExitCode};
 
 const FRAME: usize = 640 * 480 * 4;
 
-fn run() -> io::Result<()> {
-    // The client's side.
-    let pool = memfd_create("wl_shm", MemfdFlags::CLOEXEC)?;
-    ftruncate(&pool, FRAME as u64)?;
-    pwrite(&pool, &[1; FRAME], 0)?;
+/// What there is once: made when the compositor starts.
+struct Shm {
+    device: nosigbus::Result<Device>,
+    event: Event,
+}
 
-    // The compositor's.
-    let event = Event::new()?;
-    let mapping = MapOptions::new(FRAME)
-        .event(&event)
-        .map(&Device::open()?, &pool)?;
+impl Shm {
+    fn new() -> io::Result<Self> {
+        let device = Device::open();
+        if let Err(error) = &device {
+            eprintln!("compositor: {error}: clients can end it by shrinking a file");
+        }
+        Ok(Self {
+            device,
+            event: Event::new()?,
+        })
+    }
+
+    /// wl_shm.create_pool. The compositor reads from pools only, so they are mapped read-only: what
+    /// stands in for a page costs no memory then.
+    fn create_pool(&self, file: impl AsFd, size: usize) -> nosigbus::Result<Mapping> {
+        MapOptions::new(size)
+            .tmpfs_only(true)
+            .record_errors(true)
+            .event(&self.event)
+            .map_or_plain(&self.device, file)
+    }
+}
+
+/// wl_shm_pool.resize. What fails here is to become an error of wl_shm, `invalid_fd`.
+fn resize_pool(pool: &mut Mapping, size: usize) -> nosigbus::Result<()> {
+    pool.resize(size)
+}
+
+/// When the event is readable. Each pool for which this is true belongs to a client to be sent away,
+/// with an error of wl_shm, `invalid_fd`.
+fn has_lied(pool: &Mapping) -> nosigbus::Result<bool> {
+    // A plain one has no status: its client would have ended the compositor.
+    Ok(pool.is_protected() && pool.status()?.check().is_err())
+}
+
+/// The client's side.
+fn client_draws(size: usize) -> io::Result<OwnedFd> {
+    let pool = memfd_create("wl_shm", MemfdFlags::CLOEXEC)?;
+    ftruncate(&pool, size as u64)?;
+    pwrite(&pool, &vec![1; size], 0)?;
+    Ok(pool)
+}
+
+fn run() -> io::Result<()> {
+    let file = client_draws(2 * FRAME)?;
+    let shm = Shm::new()?;
+    let mut pool = shm.create_pool(&file, FRAME)?;
+    resize_pool(&mut pool, 2 * FRAME)?;
+
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let data = epoll::EventData::new_u64(0);
-    epoll::add(&epoll, &event, data, epoll::EventFlags::IN)?;
+    epoll::add(&epoll, &shm.event, data, epoll::EventFlags::IN)?;
 
     let mut frame = vec![0; FRAME];
-    for size in [FRAME, FRAME / 2, 0, FRAME] {
-        ftruncate(&pool, size as u64)?;
-        mapping.read_at(0, &mut frame)?;
+    for size in [2 * FRAME, FRAME + FRAME / 2, 0, 2 * FRAME] {
+        if !pool.is_protected() && size < 2 * FRAME {
+            continue;
+        }
+        ftruncate(&file, size as u64)?;
+        pool.read_at(FRAME, &mut frame)?;
 
         let drawn = frame.iter().filter(|&&byte| byte != 0).count();
         println!("file: {size} bytes; frame: {drawn} bytes drawn");
@@ -43,9 +92,8 @@ fn run() -> io::Result<()> {
             Some(&Timespec::default()),
         )?;
         // First take(), then status().
-        if !ready.is_empty() && event.take()? {
-            let pages = mapping.status()?.stand_ins();
-            println!("the client has cut its pool off: {pages} stand-ins so far");
+        if !ready.is_empty() && shm.event.take()? && has_lied(&pool)? {
+            println!("the client has cut its pool off");
         }
     }
     Ok(())

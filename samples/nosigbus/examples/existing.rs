@@ -6,12 +6,10 @@
 
 use memmap2::Mmap;
 use nosigbus::Device;
-use std::{env, fs::File, io, process::ExitCode};
+use std::{env, error::Error, fs::File, process::ExitCode};
 
-fn run() -> io::Result<()> {
-    let path = env::args_os()
-        .nth(1)
-        .ok_or_else(|| io::Error::other("usage: existing FILE"))?;
+fn run() -> Result<(), Box<dyn Error>> {
+    let path = env::args_os().nth(1).ok_or("usage: existing FILE")?;
     // SAFETY: As in any program that uses memmap2: nobody writes to the file.
     let map = unsafe { Mmap::map(&File::open(path)?) }?;
     let map = Device::open()?.protect(map)?;

@@ -4,11 +4,11 @@
 
 use crate::{
     AsMapping, Error, ErrorKind, Features, Flags, MapOptions, Mapping, Protected, Query,
-    RecordedError, Result, Status, explain, uapi,
+    RecordedError, Result, Status, uapi,
 };
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{Mode, OFlags, open},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    fs::{FileType, Mode, OFlags, fstat, open},
     io::Errno,
     ioctl::{Getter, Setter, Updater, ioctl},
     param::page_size,
@@ -33,24 +33,16 @@ impl Device {
     /// [`ErrorKind::NotLoaded`] if the module is not loaded, [`ErrorKind::Denied`] if the device
     /// may not be opened.
     pub fn open() -> Result<Self> {
-        match open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(fd) => Ok(Self(Arc::new(fd))),
-            Err(errno) => {
-                let (kind, advice) = match errno {
-                    Errno::NOENT | Errno::NXIO | Errno::NODEV => (
-                        ErrorKind::NotLoaded,
-                        "the nosigbus module is not loaded: insmod nosigbus.ko (as root)",
-                    ),
-                    Errno::ACCESS | Errno::PERM => (
-                        ErrorKind::Denied,
-                        "every user may open it as the module makes it; see its mode (chmod 666 \
-                         /dev/nosigbus) and what this process is confined by",
-                    ),
-                    _ => (ErrorKind::Other, ""),
-                };
-                Err(Error::new(kind, PATH, errno, advice))
-            }
-        }
+        let opened = open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        let fd = opened.map_err(|errno| {
+            let kind = match errno {
+                Errno::NOENT | Errno::NXIO | Errno::NODEV => ErrorKind::NotLoaded,
+                Errno::ACCESS | Errno::PERM => ErrorKind::Denied,
+                _ => ErrorKind::Other,
+            };
+            Error::new(kind, PATH, Some(errno))
+        })?;
+        Ok(Self(Arc::new(fd)))
     }
 
     /// What the module can do.
@@ -62,10 +54,7 @@ impl Device {
                 Getter::<{ uapi::QUERY }, uapi::nosigbus_query>::new(),
             )
         }
-        .map_err(|errno| match errno {
-            Errno::NOTTY => too_old("NOSIGBUS_QUERY"),
-            _ => Error::other("NOSIGBUS_QUERY", errno),
-        })?;
+        .map_err(|errno| refused("NOSIGBUS_QUERY", errno))?;
         Ok(Query {
             version: query.version,
             features: Features::from_bits_retain(query.features),
@@ -119,7 +108,7 @@ impl Device {
         mapping: M,
         event: Option<BorrowedFd<'_>>,
     ) -> Result<Protected<M>> {
-        self.enable_explained(mapping.as_mapping(), Flags::empty(), event)?;
+        self.enable_checked(mapping.as_mapping(), Flags::empty(), event)?;
         Ok(Protected::new(mapping, self.clone()))
     }
 
@@ -151,8 +140,9 @@ impl Device {
         self.enable_with(range, Flags::RECORD_ERRORS, eventfd)
     }
 
-    /// As [`enable_with`](Self::enable_with); an error says more, for which memory is allocated.
-    pub(crate) fn enable_explained(
+    /// As [`enable_with`](Self::enable_with); an error says whether it is the eventfd's, for which
+    /// memory is allocated.
+    pub(crate) fn enable_checked(
         &self,
         range: *const [u8],
         flags: Flags,
@@ -160,10 +150,6 @@ impl Device {
     ) -> Result<()> {
         let result = self.enable_with(range, flags, eventfd);
         result.map_err(|error| match (error.kind(), eventfd) {
-            (ErrorKind::Unsupported, _) => {
-                let (addr, len) = pages_of(range);
-                error.with_advice(explain::unsupported(addr, len))
-            }
             (ErrorKind::InvalidRange, Some(fd)) if !is_eventfd(fd) => not_an_eventfd(Errno::INVAL),
             _ => error,
         })
@@ -192,7 +178,7 @@ impl Device {
         unsafe { ioctl(&self.0, Setter::<{ uapi::ENABLE }, _>::new(request)) }.map_err(|errno| {
             match errno {
                 Errno::BADF => not_an_eventfd(errno),
-                _ => range_error("NOSIGBUS_ENABLE", errno, addr, len),
+                _ => refused("NOSIGBUS_ENABLE", errno),
             }
         })
     }
@@ -214,7 +200,7 @@ impl Device {
         // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`. What it does to memory is
         // the caller's to answer for.
         unsafe { ioctl(&self.0, Setter::<{ uapi::DISABLE }, _>::new(request)) }
-            .map_err(|errno| range_error("NOSIGBUS_DISABLE", errno, addr, len))
+            .map_err(|errno| refused("NOSIGBUS_DISABLE", errno))
     }
 
     /// What has become of the mapping that has a byte at `addr`. The next stand-in signals the
@@ -255,20 +241,14 @@ impl Device {
         // memory if `request` says so is the caller's caller's to answer for.
         unsafe { ioctl(&self.0, Updater::<{ uapi::STATUS }, _>::new(&mut status)) }.map_err(
             |errno| {
-                let (kind, advice) = match errno {
-                    Errno::NOMEM => (ErrorKind::NoMemory, "nothing is mapped at this address"),
-                    Errno::NOENT => (
-                        ErrorKind::NotOptedIn,
-                        "what is mapped at this address is not opted in",
-                    ),
-                    Errno::INTR => (
-                        ErrorKind::Other,
-                        "other threads met one error after the other: ask again",
-                    ),
-                    Errno::NOTTY => return too_old("NOSIGBUS_STATUS"),
-                    _ => (ErrorKind::Other, ""),
+                let kind = match errno {
+                    Errno::NOMEM => ErrorKind::NoMemory,
+                    Errno::NOENT => ErrorKind::NotOptedIn,
+                    Errno::NOTTY => ErrorKind::TooOld,
+                    // EINTR: other threads met one error after the other; it can be asked again.
+                    _ => ErrorKind::Other,
                 };
-                Error::new(kind, "NOSIGBUS_STATUS", errno, advice)
+                Error::new(kind, "NOSIGBUS_STATUS", Some(errno))
             },
         )?;
         Ok(Status {
@@ -303,51 +283,52 @@ fn is_eventfd(fd: BorrowedFd<'_>) -> bool {
 }
 
 fn not_an_eventfd(errno: Errno) -> Error {
-    Error::new(
-        ErrorKind::NotAnEventfd,
-        "NOSIGBUS_ENABLE",
-        errno,
-        "what was given as an eventfd is none: use nosigbus::Event",
-    )
+    Error::new(ErrorKind::NotAnEventfd, "NOSIGBUS_ENABLE", Some(errno))
 }
 
-fn too_old(action: &'static str) -> Error {
-    Error::new(
-        ErrorKind::TooOld,
-        action,
-        Errno::NOTTY,
-        "the module that is loaded does not know this: load the one that comes with this crate",
-    )
-}
-
-/// What an errno of NOSIGBUS_ENABLE and NOSIGBUS_DISABLE says of the range.
-fn range_error(action: &'static str, errno: Errno, addr: u64, len: u64) -> Error {
-    let (kind, advice) = match errno {
-        Errno::INVAL if len == 0 => (ErrorKind::InvalidRange, "the range is empty"),
-        Errno::INVAL if addr % page_size() as u64 != 0 => (
-            ErrorKind::InvalidRange,
-            "the range does not begin with a page: give what mmap has returned",
-        ),
-        Errno::INVAL => (
-            ErrorKind::InvalidRange,
-            "the range covers part of a mapping only (the kernel makes one of adjacent mappings \
-             that continue each other in the file): give the whole",
-        ),
-        Errno::NOMEM => (
-            ErrorKind::NoMemory,
-            "nothing is mapped in part of the range, or memory is short",
-        ),
-        Errno::OPNOTSUPP => (ErrorKind::Unsupported, explain::UNSUPPORTED),
-        Errno::BUSY => (
-            ErrorKind::AlreadyOptedIn,
-            "a mapping in the range is opted in already",
-        ),
-        Errno::NOENT => (
-            ErrorKind::NotOptedIn,
-            "a mapping in the range is not opted in",
-        ),
-        Errno::NOTTY => return too_old(action),
-        _ => (ErrorKind::Other, ""),
+/// What an errno of the module says.
+fn refused(action: &'static str, errno: Errno) -> Error {
+    let kind = match errno {
+        Errno::INVAL => ErrorKind::InvalidRange,
+        Errno::NOMEM => ErrorKind::NoMemory,
+        Errno::OPNOTSUPP => ErrorKind::Unsupported,
+        Errno::BUSY => ErrorKind::AlreadyOptedIn,
+        Errno::NOENT => ErrorKind::NotOptedIn,
+        Errno::NOTTY => ErrorKind::TooOld,
+        _ => ErrorKind::Other,
     };
-    Error::new(kind, action, errno, advice)
+    Error::new(kind, action, Some(errno))
+}
+
+/// For a program that cannot open the device itself, say because of a sandbox, and is handed it. Not
+/// `From`, as this asks the file whether it is the device ([`Device::query`]), and closes it if it is
+/// not ([`ErrorKind::NotTheDevice`]).
+impl TryFrom<OwnedFd> for Device {
+    type Error = Error;
+
+    fn try_from(fd: OwnedFd) -> Result<Self> {
+        let other = Error::new(ErrorKind::NotTheDevice, PATH, Some(Errno::NOTTY));
+        // What is no device may take the command for something else.
+        let stat = fstat(&fd).map_err(|errno| Error::other("fstat", errno))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
+            return Err(other);
+        }
+        let device = Self(Arc::new(fd));
+        match device.query() {
+            Ok(_) => Ok(device),
+            Err(_) => Err(other),
+        }
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Device {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }

@@ -18,7 +18,8 @@
 //! ```
 //!
 //! * [`Mapping`] is a file mapped and opted in, in one call. It copies in and out, so there is
-//!   nothing unsafe for its users, whatever others do to the file.
+//!   nothing unsafe for its users, whatever others do to the file. It can be resized.
+//! * [`MapOptions::map_or_plain`] does without the module where there is none, and says so.
 //! * [`Device::protect`] opts in what is mapped already; with the feature `memmap2` also what that
 //!   crate has mapped.
 //! * [`Event`] tells an event loop of the first stand-in.
@@ -44,14 +45,15 @@
 
 #[allow(dead_code, non_camel_case_types, clippy::all)]
 mod bindings;
+mod copy;
 mod device;
 mod error;
 mod event;
-mod explain;
 mod mapping;
 mod protected;
 mod uapi;
 
+pub use copy::{copy_from_shared, copy_to_shared};
 pub use device::Device;
 pub use error::{Error, ErrorKind, Result};
 pub use event::Event;
@@ -195,9 +197,9 @@ impl fmt::Display for RecordedError {
 
 impl std::error::Error for RecordedError {}
 
-/// Keeps the text, and the kind as far as it has one.
+/// Keeps the errno.
 impl From<RecordedError> for io::Error {
     fn from(error: RecordedError) -> Self {
-        Self::new(io::Error::from_raw_os_error(error.errno).kind(), error)
+        Self::from_raw_os_error(error.errno)
     }
 }

@@ -2,20 +2,25 @@
 
 //! Files mapped by this crate.
 
-use crate::{AsMapping, Device, Error, ErrorKind, Flags, Result, Status};
+use crate::{
+    AsMapping, Device, Error, ErrorKind, Flags, Result, Status,
+    copy::{copy_from_shared, copy_to_shared},
+};
 use rustix::{
     fd::{AsFd, BorrowedFd},
-    fs::{FileType, fstat, fstatfs},
+    fs::{FileType, fcntl_get_seals, fstat, fstatfs},
     io::Errno,
-    mm::{MapFlags, MsyncFlags, ProtFlags, mmap, mmap_anonymous, msync, munmap},
+    mm::{
+        MapFlags, MremapFlags, MsyncFlags, ProtFlags, mmap, mmap_anonymous, mremap, mremap_fixed,
+        msync, munmap,
+    },
     param::page_size,
 };
 use std::{
-    ptr, slice,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    mem, ptr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-const WORD: usize = size_of::<usize>();
 const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 
 /// How to map a file: shared and read-only, from its start, unless told otherwise.
@@ -39,6 +44,7 @@ pub struct MapOptions<'a> {
     write: bool,
     private: bool,
     record_errors: bool,
+    tmpfs_only: bool,
     event: Option<BorrowedFd<'a>>,
 }
 
@@ -51,6 +57,7 @@ impl<'a> MapOptions<'a> {
             write: false,
             private: false,
             record_errors: false,
+            tmpfs_only: false,
             event: None,
         }
     }
@@ -97,6 +104,20 @@ impl<'a> MapOptions<'a> {
         self
     }
 
+    /// Whether a file that is neither on a tmpfs nor a memfd is refused
+    /// ([`ErrorKind::NotTmpfs`]).
+    ///
+    /// For files that somebody else has sent: with one of a file system of his own (FUSE), or of a
+    /// server that is gone, he can have whoever reads it wait for ever, opted in or not. The memory
+    /// of a tmpfs is there, or not there, at once.
+    ///
+    /// To find out, the kernel is asked for the file's seals, which no other files have. `fstat` and
+    /// `fstatfs` would ask the server as well, and wait for it; so may closing such a file.
+    pub const fn tmpfs_only(mut self, tmpfs_only: bool) -> Self {
+        self.tmpfs_only = tmpfs_only;
+        self
+    }
+
     /// An eventfd to signal: an [`Event`](crate::Event), or any other. The module holds on to it.
     pub fn event(mut self, event: &'a impl AsFd) -> Self {
         self.event = Some(event.as_fd());
@@ -111,55 +132,101 @@ impl<'a> MapOptions<'a> {
     /// kernel does not map this file in this way, [`ErrorKind::Unsupported`] if it is no ordinary
     /// file. It is not mapped then.
     pub fn map(&self, device: &Device, file: impl AsFd) -> Result<Mapping> {
-        self.check()?;
         let file = file.as_fd();
-        check_file(file)?;
-
-        match self.opt_in(device, Area::new(self, file)?) {
+        let mut mapping = self.map_plain(file)?;
+        match mapping.opt_in(self, device) {
             // The kernel may have made one with a neighbour that somebody else has mapped, or is
-            // about to opt in.
+            // about to opt in. Once it is opted in, it does not do that.
             Err(error) if error.kind() == ErrorKind::InvalidRange => {
-                self.opt_in(device, Area::with_guards(self, file)?)
+                let (area, _guards) = Area::between_guards(self, file)?;
+                let mut mapping = self.mapping(area);
+                mapping.opt_in(self, device)?;
+                Ok(mapping)
             }
-            result => result,
+            result => result.map(|()| mapping),
         }
     }
 
-    fn opt_in(&self, device: &Device, area: Area) -> Result<Mapping> {
-        let mut mapping = Mapping {
-            area,
-            len: self.len,
-            write: self.write,
-            device: device.clone(),
-            known: AtomicU64::new(0),
-            must_not_lose: false,
+    /// Maps the file and leaves it as it is: past end-of-file, an access raises SIGBUS. Of what else
+    /// a [`Mapping`] is good for nothing is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    pub fn map_plain(&self, file: impl AsFd) -> Result<Mapping> {
+        check_extent("mapping a file", self.len, self.offset)?;
+        let file = file.as_fd();
+        self.check_file(file)?;
+        Ok(self.mapping(Area::new(self, file)?))
+    }
+
+    /// Maps the file, and opts the mapping in if that can be done here. If not, because there is no
+    /// device, or because the module does not take this file, it is a plain mapping, as it would be
+    /// without this crate; [`Mapping::is_protected`] says which it is, and [`Mapping::why_plain`]
+    /// why.
+    ///
+    /// ```no_run
+    /// # fn f(file: std::fs::File, len: usize) -> std::io::Result<()> {
+    /// let device = nosigbus::Device::open();
+    /// let mapping = nosigbus::MapOptions::new(len).map_or_plain(&device, &file)?;
+    /// if let Some(error) = mapping.why_plain() {
+    ///     eprintln!("{error}: whoever cuts the file off ends this program");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map), but for files that can be mapped and not be opted in: a failure that
+    /// has another cause, such as [`ErrorKind::NoMemory`], leaves nothing mapped.
+    pub fn map_or_plain(&self, device: &Result<Device>, file: impl AsFd) -> Result<Mapping> {
+        let file = file.as_fd();
+        let error = match device {
+            Ok(device) => match self.map(device, file) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::TooOld) =>
+                {
+                    error
+                }
+                result => return result,
+            },
+            Err(error) => *error,
         };
-        let mut flags = Flags::empty();
-        flags.set(Flags::RECORD_ERRORS, self.record_errors);
-        device.enable_explained(mapping.as_mapping(), flags, self.event)?;
-        mapping.must_not_lose = self.record_errors && self.write && !self.private;
+        let mut mapping = self.map_plain(file)?;
+        mapping.why_plain = Some(error);
         Ok(mapping)
     }
 
-    fn check(&self) -> Result<()> {
-        let page = page_size();
-        let invalid = |advice: String| {
-            let action = format!("mapping {} bytes at {} of a file", self.len, self.offset);
-            Err(Error::new(ErrorKind::InvalidRange, action, None, advice))
-        };
-        if self.len == 0 {
-            return invalid("give a length, which may be more than the file has".into());
+    fn mapping(&self, area: Area) -> Mapping {
+        Mapping {
+            area,
+            len: self.len,
+            offset: self.offset,
+            write: self.write,
+            device: None,
+            why_plain: None,
+            known: AtomicU64::new(0),
+            must_not_lose: false,
         }
-        if self.offset % page as u64 != 0 {
-            return invalid(format!(
-                "the offset has to be a multiple of the page size, {page}"
-            ));
+    }
+
+    /// Refuses what is no ordinary file before it is mapped, which devices may take for more than it
+    /// is. The module refuses what else there is.
+    fn check_file(&self, file: BorrowedFd<'_>) -> Result<()> {
+        let refuse = |kind, action| Err(Error::new(kind, action, Some(Errno::OPNOTSUPP)));
+        // First, as what follows may ask a server.
+        if self.tmpfs_only && fcntl_get_seals(file).is_err() {
+            return refuse(ErrorKind::NotTmpfs, "mapping a file that is not on tmpfs");
         }
-        // With room for what rounds it up, and for guards.
-        let end = self.offset.checked_add(self.len as u64);
-        if self.len > isize::MAX as usize - 4 * page || end.is_none_or(|end| end > i64::MAX as u64)
-        {
-            return invalid("no file is that large: check where these numbers come from".into());
+        let stat = fstat(file).map_err(|errno| Error::other("fstat", errno))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return refuse(ErrorKind::Unsupported, "mapping what is no ordinary file");
+        }
+        let statfs = fstatfs(file).map_err(|errno| Error::other("fstatfs", errno))?;
+        if statfs.f_type as u32 == HUGETLBFS_MAGIC {
+            // Their mappings are longer than what was asked for.
+            return refuse(ErrorKind::Unsupported, "mapping a file of huge pages");
         }
         Ok(())
     }
@@ -179,63 +246,37 @@ impl<'a> MapOptions<'a> {
         // SAFETY: Anywhere, or where the caller says.
         unsafe { mmap(addr.cast(), self.len, protection, flags, file, self.offset) }
             .map(|addr| addr.cast())
-            .map_err(|errno| cannot_map(errno, "mmap"))
+            .map_err(|errno| cannot_map("mmap", errno))
     }
 }
 
-fn cannot_map(errno: Errno, action: &'static str) -> Error {
-    let advice = match errno {
-        Errno::ACCESS => {
-            "the file has to be open for reading, and for a shared mapping that is writable for \
-             reading and writing"
-        }
-        Errno::PERM => "the file is sealed against it (F_SEAL_WRITE): map it read-only or private",
-        Errno::NODEV => "files of this file system cannot be mapped in this way",
-        Errno::NOMEM => {
-            "the address space is used up, or there are too many mappings \
-             (sysctl vm.max_map_count)"
-        }
-        Errno::AGAIN => "too much memory is locked (ulimit -l)",
-        _ => "",
-    };
-    Error::new(ErrorKind::CannotMap, action, errno, advice)
+fn cannot_map(action: &'static str, errno: Errno) -> Error {
+    Error::new(ErrorKind::CannotMap, action, Some(errno))
 }
 
-/// Refuses what is no ordinary file before it is mapped, which devices may take for more than it
-/// is. The module refuses what else there is.
-fn check_file(file: BorrowedFd<'_>) -> Result<()> {
-    let refuse = |what| {
-        let advice = format!("only mappings of ordinary files can be opted in; this is {what}");
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "mapping a file",
-            None,
-            advice,
-        ))
-    };
-    let stat = fstat(file).map_err(|errno| Error::other("fstat", errno))?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {}
-        FileType::Directory => return refuse("a directory"),
-        FileType::CharacterDevice | FileType::BlockDevice => return refuse("a device"),
-        FileType::Fifo => return refuse("a pipe"),
-        FileType::Socket => return refuse("a socket"),
-        _ => return refuse("something else"),
-    }
-    let statfs = fstatfs(file).map_err(|errno| Error::other("fstatfs", errno))?;
-    if statfs.f_type as u32 == HUGETLBFS_MAGIC {
-        return refuse("one of huge pages (hugetlb)");
+/// Refuses what no file has, and what would not be one length in all calculations.
+fn check_extent(action: &'static str, len: usize, offset: u64) -> Result<()> {
+    let page = page_size();
+    // With room for what rounds it up, and for guards.
+    let fits = len <= isize::MAX as usize - 4 * page
+        && offset
+            .checked_add(len as u64)
+            .is_some_and(|end| end <= i64::MAX as u64);
+    if len == 0 || offset % page as u64 != 0 || !fits {
+        return Err(Error::new(
+            ErrorKind::InvalidRange,
+            action,
+            Some(Errno::INVAL),
+        ));
     }
     Ok(())
 }
 
-/// Address space that is given back.
+/// Address space, whole pages of it, that is given back.
 #[derive(Debug)]
 struct Area {
     addr: *mut u8,
     len: usize,
-    /// Where in it the file begins.
-    start: usize,
 }
 
 impl Area {
@@ -245,29 +286,64 @@ impl Area {
         let addr = unsafe { options.mmap(ptr::null_mut(), file) }?;
         Ok(Self {
             addr,
-            len: options.len,
-            start: 0,
+            len: options.len.next_multiple_of(page_size()),
         })
     }
 
-    /// The file, mapped with an inaccessible page on each side: it has no neighbour that the kernel
-    /// could make one mapping with.
-    fn with_guards(options: &MapOptions<'_>, file: BorrowedFd<'_>) -> Result<Self> {
-        let page = page_size();
-        let len = options.len.next_multiple_of(page) + 2 * page;
+    /// Address space that nobody can access.
+    fn reserve(len: usize) -> Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: Where the kernel chooses.
         let addr = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), flags) }
-            .map_err(|errno| cannot_map(errno, "mmap"))?
-            .cast::<u8>();
-        let area = Self {
-            addr,
+            .map_err(|errno| cannot_map("mmap", errno))?;
+        Ok(Self {
+            addr: addr.cast(),
             len,
-            start: page,
+        })
+    }
+
+    /// The file, mapped with an inaccessible page on each side, as long as these are there: it has
+    /// no neighbour that the kernel could make one mapping with.
+    fn between_guards(options: &MapOptions<'_>, file: BorrowedFd<'_>) -> Result<(Self, [Self; 2])> {
+        let page = page_size();
+        let len = options.len.next_multiple_of(page);
+        let all = mem::ManuallyDrop::new(Self::reserve(len + 2 * page)?);
+        let part = |start: usize, len| Self {
+            addr: all.addr.wrapping_add(start),
+            len,
         };
-        // SAFETY: Inside of that, to which nobody else has a pointer.
-        unsafe { options.mmap(addr.wrapping_add(page), file) }?;
-        Ok(area)
+        let guards = [part(0, page), part(page + len, page)];
+        // SAFETY: Inside of that, to which nobody else has a pointer. If it fails, that part is not
+        // unmapped here: the kernel may have done so, and somebody else be using it.
+        let addr = unsafe { options.mmap(all.addr.wrapping_add(page), file) }?;
+        Ok((Self { addr, len }, guards))
+    }
+
+    /// Makes it longer or shorter, and perhaps moves it. If it fails, nothing has changed.
+    fn resize(&mut self, len: usize, opted_in: bool) -> Result<()> {
+        let grown = if opted_in && len > self.len {
+            // The kernel does not let an opted-in mapping grow where it is, and, if there is room
+            // behind it, does not move it either, unless it is told where to.
+            let place = mem::ManuallyDrop::new(Self::reserve(len)?);
+            // SAFETY: To a place of its own. All pointers to where it was come from a borrow of
+            // the mapping, which has ended. If this fails, the place is left alone: the kernel may
+            // have unmapped it, and somebody else be using it.
+            unsafe {
+                mremap_fixed(
+                    self.addr.cast(),
+                    self.len,
+                    len,
+                    MremapFlags::MAYMOVE,
+                    place.addr.cast(),
+                )
+            }
+        } else {
+            // SAFETY: Where the kernel chooses, and as above.
+            unsafe { mremap(self.addr.cast(), self.len, len, MremapFlags::MAYMOVE) }
+        };
+        self.addr = grown.map_err(|errno| cannot_map("mremap", errno))?.cast();
+        self.len = len;
+        Ok(())
     }
 }
 
@@ -280,7 +356,8 @@ impl Drop for Area {
 }
 
 /// A file, or part of one, mapped and opted in: no access to it raises SIGBUS because the file is
-/// shorter. Dropping it unmaps it.
+/// shorter. Dropping it unmaps it. ([`MapOptions::map_or_plain`] and [`MapOptions::map_plain`] make
+/// ones that are not opted in; [`is_protected`](Self::is_protected) says so.)
 ///
 /// # Why this is safe
 ///
@@ -308,8 +385,12 @@ impl Drop for Area {
 pub struct Mapping {
     area: Area,
     len: usize,
+    /// Where in the file it begins.
+    offset: u64,
     write: bool,
-    device: Device,
+    /// What it is opted in by, if it is.
+    device: Option<Device>,
+    why_plain: Option<Error>,
     /// How many stand-ins [`Self::clear_error`] has told of.
     known: AtomicU64,
     /// Whether it is to be said if it is dropped and something is lost.
@@ -322,10 +403,11 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Address of the first byte. It is good as long as the mapping is. See "Why this is safe"
-    /// before you use it: atomic or volatile accesses, and no references to plain bytes.
+    /// Address of the first byte. It is good as long as the mapping is, until the next
+    /// [`resize`](Self::resize). See "Why this is safe" before you use it: atomic or volatile
+    /// accesses ([`copy_from_shared`]), and no references to plain bytes.
     pub fn as_ptr(&self) -> *mut u8 {
-        self.area.addr.wrapping_add(self.area.start)
+        self.area.addr
     }
 
     /// How many bytes are mapped, whether or not the file has them. Never zero.
@@ -341,23 +423,10 @@ impl Mapping {
     ///
     /// [`ErrorKind::OutOfBounds`] if not all of it lies in the mapping; nothing is copied then.
     pub fn read_at(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
-        self.check("reading", offset, bytes.len())?;
-        let (head, bytes) = bytes.split_at_mut(to_word(offset).min(bytes.len()));
-        let (mut words, inside) = self.words_from(offset);
-        if !head.is_empty() {
-            // There are bytes in it, so there is a word.
-            load_part(&words[0], inside, head);
-            words = &words[1..];
-        }
-        let mut chunks = bytes.chunks_exact_mut(WORD);
-        let whole = chunks.len();
-        for (chunk, word) in chunks.by_ref().zip(words) {
-            chunk.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
-        }
-        let tail = chunks.into_remainder();
-        if !tail.is_empty() {
-            load_part(&words[whole], 0, tail);
-        }
+        self.check("reading outside of a mapping", offset, bytes.len())?;
+        // SAFETY: All words of the pages are mapped as long as `self` is there. Nobody writes to
+        // them but atomically, or by unsafe code, or in ways that are not this program's.
+        unsafe { copy_from_shared(self.as_ptr().wrapping_add(offset), bytes) };
         Ok(())
     }
 
@@ -368,38 +437,80 @@ impl Mapping {
     /// [`ErrorKind::OutOfBounds`] if not all of it would lie in the mapping, [`ErrorKind::ReadOnly`]
     /// without [`MapOptions::write`]; nothing is copied then.
     pub fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.check("writing", offset, bytes.len())?;
+        self.check("writing outside of a mapping", offset, bytes.len())?;
         if !self.write {
             return Err(Error::new(
                 ErrorKind::ReadOnly,
-                "writing to a mapping",
+                "writing to a mapping that is read-only",
                 None,
-                "it is mapped read-only: MapOptions::write(true)",
             ));
         }
-        let (head, bytes) = bytes.split_at(to_word(offset).min(bytes.len()));
-        let (mut words, inside) = self.words_from(offset);
-        if !head.is_empty() {
-            store_part(&words[0], inside, head);
-            words = &words[1..];
-        }
-        let mut chunks = bytes.chunks_exact(WORD);
-        let whole = chunks.len();
-        for (chunk, word) in chunks.by_ref().zip(words) {
-            let mut value = [0; WORD];
-            value.copy_from_slice(chunk);
-            word.store(usize::from_ne_bytes(value), Relaxed);
-        }
-        let tail = chunks.remainder();
-        if !tail.is_empty() {
-            store_part(&words[whole], 0, tail);
-        }
+        // SAFETY: As above, and it is writable.
+        unsafe { copy_to_shared(self.as_ptr().wrapping_add(offset), bytes) };
         Ok(())
     }
 
+    /// Whether it is opted in.
+    pub const fn is_protected(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// Why it is not opted in, if [`MapOptions::map_or_plain`] could not do that.
+    pub const fn why_plain(&self) -> Option<&Error> {
+        self.why_plain.as_ref()
+    }
+
+    /// Makes it `len` bytes long, whether or not the file has them. The address may be another one
+    /// then. If it fails, nothing has changed.
+    ///
+    /// It is the same mapping, moved: opted in as it was, with the same event and numbers. What
+    /// stands in for pages stays, with what was written to it, and so do private pages, and an
+    /// error that was recorded; [`status`](Self::status) and [`close`](Self::close) tell of all
+    /// there ever was. If it becomes shorter, what stood in for pages of the rest is gone, with
+    /// what was written there, and is still told of.
+    ///
+    /// (By itself, mremap does not let an opted-in mapping grow where there is room behind it.)
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidRange`] if that is no length, [`ErrorKind::CannotMap`] if there is no
+    /// space for it.
+    pub fn resize(&mut self, len: usize) -> Result<()> {
+        check_extent("resizing a mapping", len, self.offset)?;
+        let pages = len.next_multiple_of(page_size());
+        if pages != self.area.len {
+            self.area.resize(pages, self.device.is_some())?;
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    fn opt_in(&mut self, options: &MapOptions<'_>, device: &Device) -> Result<()> {
+        let mut flags = Flags::empty();
+        flags.set(Flags::RECORD_ERRORS, options.record_errors);
+        // For the safety of that see "Why this is safe".
+        device.enable_checked(self.as_mapping(), flags, options.event)?;
+        self.device = Some(device.clone());
+        self.must_not_lose = options.record_errors && options.write && !options.private;
+        Ok(())
+    }
+
+    fn device(&self) -> Result<&Device> {
+        let plain = Error::new(
+            ErrorKind::NotOptedIn,
+            "asking for the status of a plain mapping",
+            Some(Errno::NOENT),
+        );
+        self.device.as_ref().ok_or(plain)
+    }
+
     /// What has become of the mapping. The next stand-in signals the eventfd again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotOptedIn`] if it is plain.
     pub fn status(&self) -> Result<Status> {
-        self.device.status(self.as_ptr())
+        self.device()?.status(self.as_ptr())
     }
 
     /// Tells as [`status`](Self::status) does, and then forgets the error, and drops what stands in
@@ -409,7 +520,7 @@ impl Mapping {
     /// What this has told of, [`sync`](Self::sync) and [`close`](Self::close) do not tell again.
     pub fn clear_error(&self) -> Result<Status> {
         // SAFETY: No code relies on the content, see "Why this is safe".
-        let status = unsafe { self.device.clear_error(self.as_ptr()) }?;
+        let status = unsafe { self.device()?.clear_error(self.as_ptr()) }?;
         self.known.store(status.stand_ins(), Relaxed);
         Ok(status)
     }
@@ -424,12 +535,13 @@ impl Mapping {
         // SAFETY: It is mapped, and its content does not change.
         let written = unsafe { msync(self.as_ptr().cast(), self.len, MsyncFlags::SYNC) };
         // This says where.
-        self.status()?.check_since(self.known.load(Relaxed))?;
+        self.check_content()?;
         written.map_err(|errno| Error::other("msync", errno))
     }
 
     /// Unmaps it, and checks that all that was read was the file's, and that all that was written
-    /// has gone to it. Nobody can access it between the two.
+    /// has gone to it. Nobody can access it between the two. Of a plain mapping there is nothing to
+    /// check: SIGBUS would have told.
     ///
     /// # Errors
     ///
@@ -438,33 +550,22 @@ impl Mapping {
     /// is unmapped then as well.
     pub fn close(mut self) -> Result<()> {
         self.must_not_lose = false;
+        self.check_content()
+    }
+
+    /// A plain one would have had SIGBUS.
+    fn check_content(&self) -> Result<()> {
+        if !self.is_protected() {
+            return Ok(());
+        }
         self.status()?.check_since(self.known.load(Relaxed))
     }
 
-    fn check(&self, action: &str, offset: usize, len: usize) -> Result<()> {
+    fn check(&self, action: &'static str, offset: usize, len: usize) -> Result<()> {
         if offset <= self.len && len <= self.len - offset {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::OutOfBounds,
-            format!("{action} {len} bytes at {offset} of a mapping"),
-            None,
-            format!("it has {} bytes", self.len),
-        ))
-    }
-
-    /// All words of the pages that are mapped.
-    fn words(&self) -> &[AtomicUsize] {
-        let len = self.len.next_multiple_of(page_size()) / WORD;
-        // SAFETY: These pages are mapped as long as `self` is there. They begin at a page, so the
-        // words are aligned. Nobody accesses them but atomically, or by unsafe code, or in ways
-        // that are not this program's. A mapping that is not writable is never stored to.
-        unsafe { slice::from_raw_parts(self.as_ptr().cast(), len) }
-    }
-
-    /// The words from that on which has the byte at `offset`, and where in it the byte is.
-    fn words_from(&self, offset: usize) -> (&[AtomicUsize], usize) {
-        (&self.words()[offset / WORD..], offset % WORD)
+        Err(Error::new(ErrorKind::OutOfBounds, action, None))
     }
 }
 
@@ -472,8 +573,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.must_not_lose {
-            let known = self.known.load(Relaxed);
-            if let Err(error) = self.status().and_then(|status| status.check_since(known)) {
+            if let Err(error) = self.check_content() {
                 eprintln!("nosigbus: a mapping is dropped: {error}");
             }
         }
@@ -484,23 +584,4 @@ impl AsMapping for Mapping {
     fn as_mapping(&self) -> *const [u8] {
         ptr::slice_from_raw_parts(self.as_ptr(), self.len)
     }
-}
-
-/// How many bytes come before the next word.
-fn to_word(offset: usize) -> usize {
-    offset.next_multiple_of(WORD) - offset
-}
-
-fn load_part(word: &AtomicUsize, inside: usize, bytes: &mut [u8]) {
-    bytes.copy_from_slice(&word.load(Relaxed).to_ne_bytes()[inside..][..bytes.len()]);
-}
-
-fn store_part(word: &AtomicUsize, inside: usize, bytes: &[u8]) {
-    let merged = |old: usize| {
-        let mut value = old.to_ne_bytes();
-        value[inside..][..bytes.len()].copy_from_slice(bytes);
-        Some(usize::from_ne_bytes(value))
-    };
-    // It is always Some, so this always succeeds.
-    let _ = word.fetch_update(Relaxed, Relaxed, merged);
 }

@@ -6,6 +6,7 @@
 use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 use nosigbus::{
     AsMapping, Device, Error, ErrorKind, Event, Features, Flags, MapOptions, Mapping, Status,
+    copy_from_shared, copy_to_shared,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -13,7 +14,10 @@ use rustix::{
     fd::OwnedFd,
     fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create, open},
     io::Errno,
-    mm::{MapFlags, MlockAllFlags, ProtFlags, mlockall, mmap, mmap_anonymous, munlockall, munmap},
+    mm::{
+        MapFlags, MlockAllFlags, MremapFlags, ProtFlags, mlockall, mmap, mmap_anonymous, mremap,
+        munlockall, munmap,
+    },
     param::page_size,
     pipe::pipe,
 };
@@ -21,7 +25,10 @@ use std::{
     env,
     fs::{self, File},
     io,
-    os::{fd::AsRawFd, unix::fs::FileExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::FileExt,
+    },
     path::PathBuf,
     ptr, slice,
     sync::{
@@ -59,13 +66,33 @@ fn read(mapping: &Mapping, offset: usize, len: usize) -> Vec<u8> {
     bytes
 }
 
-fn refused<T>(result: Result<T, Error>, kind: ErrorKind, text: &str) -> Error {
+fn refused<T>(result: Result<T, Error>, kind: ErrorKind, errno: Errno) -> Error {
     let Err(error) = result else {
         panic!("not refused ({kind:?})");
     };
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(text), "{error}");
+    let errno = errno.raw_os_error();
+    assert_eq!(error.raw_os_error(), Some(errno), "{error}");
+    // It is the same where std's errors are wanted, and what it says tells of it.
+    let std = io::Error::from(error);
+    assert_eq!(std.raw_os_error(), Some(errno), "{error}");
+    assert!(error.to_string().ends_with(&std.to_string()), "{error}");
     error
+}
+
+/// Refused by the crate, for which there is no errno.
+fn refused_here<T>(result: Result<T, Error>, kind: ErrorKind, std: io::ErrorKind) {
+    let Err(error) = result else {
+        panic!("not refused ({kind:?})");
+    };
+    assert_eq!(
+        (error.kind(), error.raw_os_error()),
+        (kind, None),
+        "{error}"
+    );
+    let error = io::Error::from(error);
+    assert_eq!(error.kind(), std, "{error}");
+    assert!(error.get_ref().is_some_and(|inner| inner.is::<Error>()));
 }
 
 fn content_of(file: &File) -> Vec<u8> {
@@ -119,10 +146,10 @@ fn shared_read_only_reads_zeros_past_eof() {
     assert_eq!((status.shadow_pages, status.private_pages), (0, 0));
     assert_eq!(status.flags, Flags::empty());
     assert_eq!(status.error, None);
-    refused(
+    refused_here(
         mapping.write_at(0, b"x"),
         ErrorKind::ReadOnly,
-        "MapOptions::write(true)",
+        io::ErrorKind::PermissionDenied,
     );
     assert_eq!(file.metadata().unwrap().len(), 0);
 }
@@ -146,6 +173,18 @@ fn shared_writable_keeps_what_is_written_past_eof() {
     let mut bytes = [0; 8];
     file.read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"\x08\x08\x08abc\x08\x08");
+}
+
+/// Why a compositor maps pools read-only: a client needs no memory to have it read all of one.
+#[test]
+fn reads_alone_take_memory_of_a_writable_mapping_only() {
+    let file = memfd("empty", &[]);
+    for (write, held) in [(false, 0), (true, PAGES as u64)] {
+        let options = MapOptions::new(pages(PAGES)).write(write);
+        let mapping = options.map(&device(), &file).unwrap();
+        assert_eq!(read(&mapping, 0, pages(PAGES)), vec![0; pages(PAGES)]);
+        assert_eq!(mapping.status().unwrap().shadow_pages_held, held);
+    }
 }
 
 #[test]
@@ -176,8 +215,7 @@ fn private_read_only_needs_no_write_access() {
         assert_eq!(read(&mapping, 0, 10), [0; 10]);
     }
     let shared = MapOptions::new(10).write(true).map(&device(), &file);
-    let error = refused(shared, ErrorKind::CannotMap, "for reading and writing");
-    assert_eq!(error.errno(), Some(Errno::ACCESS.raw_os_error()));
+    refused(shared, ErrorKind::CannotMap, Errno::ACCESS);
 }
 
 #[test]
@@ -302,7 +340,7 @@ fn what_is_no_eventfd_is_refused() {
     refused(
         options.map(&device(), &file),
         ErrorKind::NotAnEventfd,
-        "use nosigbus::Event",
+        Errno::INVAL,
     );
     assert_eq!(maps_of("no event").len(), 0);
     let path = open("/dev/null", OFlags::PATH, Mode::empty()).unwrap();
@@ -310,7 +348,7 @@ fn what_is_no_eventfd_is_refused() {
     refused(
         options.map(&device(), &file),
         ErrorKind::NotAnEventfd,
-        "use nosigbus::Event",
+        Errno::BADF,
     );
 }
 
@@ -348,7 +386,11 @@ fn a_full_disk_is_an_error() {
     assert_eq!(io::Error::from(error).kind(), io::ErrorKind::StorageFull);
     for error in [status.check().unwrap_err(), output.sync().unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Failed);
-        assert_eq!(error.errno(), Some(Errno::NOSPC.raw_os_error()));
+        assert_eq!(error.raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
+        assert_eq!(
+            error.recorded().map(|error| error.offset),
+            Some(pages(space) as u64)
+        );
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::StorageFull);
     }
     // They hold what was written, and the file does not.
@@ -429,62 +471,43 @@ fn out_of_bounds() {
     let mut bytes = [0xaa; 16];
     for offset in [85, 100, 101, pages(1), usize::MAX - 15, usize::MAX] {
         let read = mapping.read_at(offset, &mut bytes);
-        refused(
-            read,
-            ErrorKind::OutOfBounds,
-            "of a mapping: it has 100 bytes",
-        );
-        refused(
+        refused_here(read, ErrorKind::OutOfBounds, io::ErrorKind::InvalidInput);
+        refused_here(
             mapping.write_at(offset, &bytes),
             ErrorKind::OutOfBounds,
-            "writing 16 bytes at",
+            io::ErrorKind::InvalidInput,
         );
     }
-    refused(
+    refused_here(
         mapping.read_at(101, &mut []),
         ErrorKind::OutOfBounds,
-        "reading 0 bytes at 101",
+        io::ErrorKind::InvalidInput,
     );
     assert_eq!(bytes, [0xaa; 16]);
     assert_eq!(mapping.status().unwrap().stand_ins(), 0);
-    let error = mapping.read_at(100, &mut bytes).unwrap_err();
-    assert_eq!(error.errno(), None);
-    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidInput);
 }
 
 #[test]
 fn bad_lengths_and_offsets() {
     let (file, device) = (memfd("lengths", &[]), device());
     let page = page_size() as u64;
-    for (len, offset, text) in [
-        (0, 0, "give a length"),
-        (1, 1, "multiple of the page size"),
-        (1, page + 8, "multiple of the page size"),
-        (usize::MAX, 0, "check where these numbers come from"),
-        (
-            isize::MAX as usize,
-            0,
-            "check where these numbers come from",
-        ),
-        (
-            pages(1),
-            u64::MAX - page + 1,
-            "check where these numbers come from",
-        ),
-        (
-            pages(2),
-            i64::MAX as u64 - page + 1,
-            "check where these numbers come from",
-        ),
+    for (len, offset) in [
+        (0, 0),
+        (1, 1),
+        (1, page + 8),
+        (usize::MAX, 0),
+        (isize::MAX as usize, 0),
+        (pages(1), u64::MAX - page + 1),
+        (pages(2), i64::MAX as u64 - page + 1),
     ] {
         let map = MapOptions::new(len).offset(offset).map(&device, &file);
-        refused(map, ErrorKind::InvalidRange, text);
+        refused(map, ErrorKind::InvalidRange, Errno::INVAL);
     }
     // More than there are addresses.
     refused(
         device.map(&file, 1 << 60),
         ErrorKind::CannotMap,
-        "the address space is used up",
+        Errno::NOMEM,
     );
     // At the end of what a file can have.
     let offset = i64::MAX as u64 - 2 * page + 1;
@@ -502,36 +525,42 @@ fn files_that_are_not_ordinary() {
     refused(
         device.map(directory, 1),
         ErrorKind::Unsupported,
-        "this is a directory",
+        Errno::OPNOTSUPP,
     );
     let zero = File::open("/dev/zero").unwrap();
     refused(
         device.map(zero, 1),
         ErrorKind::Unsupported,
-        "this is a device",
+        Errno::OPNOTSUPP,
     );
     refused(
         device.map(pipe().unwrap().0, 1),
         ErrorKind::Unsupported,
-        "this is a pipe",
+        Errno::OPNOTSUPP,
     );
     let socket = std::os::unix::net::UnixStream::pair().unwrap().0;
     refused(
         device.map(socket, 1),
         ErrorKind::Unsupported,
-        "this is a socket",
+        Errno::OPNOTSUPP,
     );
     let huge = memfd_create("huge", MemfdFlags::HUGETLB).unwrap();
-    refused(device.map(huge, 1), ErrorKind::Unsupported, "huge pages");
+    refused(
+        device.map(huge, 1),
+        ErrorKind::Unsupported,
+        Errno::OPNOTSUPP,
+    );
     let proc = File::open("/proc/self/maps").unwrap();
     let error = device.map(proc, 1).unwrap_err();
     assert!(
         [ErrorKind::CannotMap, ErrorKind::Unsupported].contains(&error.kind()),
         "{error}"
     );
-    let error = io::Error::from(device.map(File::open("/dev/null").unwrap(), 1).unwrap_err());
-    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-    assert!(error.get_ref().is_some_and(|inner| inner.is::<Error>()));
+    refused(
+        device.map(File::open("/dev/null").unwrap(), 1),
+        ErrorKind::Unsupported,
+        Errno::OPNOTSUPP,
+    );
 }
 
 #[test]
@@ -540,7 +569,7 @@ fn a_sealed_file_is_mapped_read_only() {
     fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
     let options = MapOptions::new(pages(2));
     let write = options.clone().write(true).map(&device(), &file);
-    refused(write, ErrorKind::CannotMap, "F_SEAL_WRITE");
+    refused(write, ErrorKind::CannotMap, Errno::PERM);
     let mapping = options.map(&device(), &file).unwrap();
     assert_eq!(read(&mapping, 0, 2), [1, 0]);
 }
@@ -586,20 +615,19 @@ fn protect_memmap2() {
 }
 
 #[test]
-fn protect_says_why_not() {
+fn protect_refuses() {
     let device = device();
     let memory = MmapMut::map_anon(pages(1)).unwrap();
-    let error = refused(
+    refused(
         device.protect(&memory),
         ErrorKind::Unsupported,
-        "ordinary files can be opted in; this one is of anonymous memory",
+        Errno::OPNOTSUPP,
     );
-    assert_eq!(error.errno(), Some(Errno::OPNOTSUPP.raw_os_error()));
     let range = ptr::slice_from_raw_parts(memory.as_ptr(), pages(1));
     refused(
         device.enable(range, None),
         ErrorKind::Unsupported,
-        "only mappings of ordinary",
+        Errno::OPNOTSUPP,
     );
 
     // SAFETY: Where the kernel chooses.
@@ -609,7 +637,7 @@ fn protect_says_why_not() {
     refused(
         device.protect(shared),
         ErrorKind::Unsupported,
-        "of shared anonymous memory",
+        Errno::OPNOTSUPP,
     );
 
     let file = memfd("refused", &vec![1; pages(3)]);
@@ -618,14 +646,14 @@ fn protect_says_why_not() {
     refused(
         device.protect(&*twice),
         ErrorKind::AlreadyOptedIn,
-        "opted in already",
+        Errno::BUSY,
     );
     let locked = map();
     locked.lock().unwrap();
     refused(
         device.protect(&locked),
         ErrorKind::Unsupported,
-        "munlock it first",
+        Errno::OPNOTSUPP,
     );
     locked.unlock().unwrap();
     device.protect(&locked).unwrap();
@@ -636,44 +664,40 @@ fn protect_says_why_not() {
     refused(
         device.protect(part(0, pages(1))),
         ErrorKind::InvalidRange,
-        "part of a mapping",
+        Errno::INVAL,
     );
     refused(
         device.protect(part(8, pages(1))),
         ErrorKind::InvalidRange,
-        "begin with a page",
+        Errno::INVAL,
     );
-    refused(device.protect(part(0, 0)), ErrorKind::InvalidRange, "empty");
-    refused(device.status(start), ErrorKind::NotOptedIn, "not opted in");
+    refused(
+        device.protect(part(0, 0)),
+        ErrorKind::InvalidRange,
+        Errno::INVAL,
+    );
+    refused(device.status(start), ErrorKind::NotOptedIn, Errno::NOENT);
     // SAFETY: Nobody relies on it.
     let disable = unsafe { device.disable(part(0, pages(3)).0) };
-    refused(disable, ErrorKind::NotOptedIn, "not opted in");
+    refused(disable, ErrorKind::NotOptedIn, Errno::NOENT);
     refused(
         device.status(ptr::null()),
         ErrorKind::NoMemory,
-        "nothing is mapped",
+        Errno::NOMEM,
     );
     let page = ptr::without_provenance(page_size());
     let hole = Range(ptr::slice_from_raw_parts(page, pages(1)));
-    refused(
-        device.protect(hole),
-        ErrorKind::NoMemory,
-        "nothing is mapped",
-    );
+    refused(device.protect(hole), ErrorKind::NoMemory, Errno::NOMEM);
 }
 
 /// Locks all that is mapped from now on, in the process of this test.
 #[test]
-fn mapping_says_why_not() {
+fn mapping_refuses_what_is_locked() {
     let file = memfd("locked", &vec![1; pages(1)]);
     mlockall(MlockAllFlags::FUTURE).unwrap();
     let map = device().map(&file, pages(2));
     munlockall().unwrap();
-    refused(
-        map,
-        ErrorKind::Unsupported,
-        "locked in memory: munlock it first",
-    );
+    refused(map, ErrorKind::Unsupported, Errno::OPNOTSUPP);
     assert_eq!(maps_of("locked").len(), 0);
     device().map(&file, pages(2)).unwrap();
 }
@@ -832,4 +856,271 @@ fn the_address_is_that_of_the_first_byte() {
     // SAFETY: Nobody writes to it.
     let bytes = unsafe { slice::from_raw_parts(mapping.as_ptr(), mapping.len()) };
     assert_eq!(bytes, b"address");
+}
+
+/// All kinds of mappings keep what they have when they become longer, wherever they go.
+#[test]
+fn resize_keeps_all_there_is() {
+    for (write, private) in [(false, false), (true, false), (false, true), (true, true)] {
+        let file = memfd("resized", &vec![1; pages(1)]);
+        let event = Event::new().unwrap();
+        let options = MapOptions::new(pages(2)).write(write).private(private);
+        let mut mapping = options.event(&event).map(&device(), &file).unwrap();
+        let mut expected = vec![1; pages(1)];
+        expected.resize(pages(2), 0);
+        if write {
+            mapping.write_at(pages(1), &[2; 10]).unwrap();
+            expected[pages(1)..][..10].fill(2);
+            if private {
+                mapping.write_at(0, &[3; 10]).unwrap();
+                expected[..10].fill(3);
+            }
+        }
+        assert_eq!(read(&mapping, 0, pages(2)), expected);
+        let before = mapping.status().unwrap();
+        assert!(before.stand_ins() > 0 && event.take().unwrap());
+
+        for count in 3..40 {
+            mapping.resize(pages(count) - 5).unwrap();
+            assert_eq!(mapping.len(), pages(count) - 5);
+            assert_eq!(maps_of("resized").len(), 1, "what was there is gone");
+            assert_eq!(read(&mapping, 0, pages(2)), expected);
+            assert!(!event.take().unwrap());
+            // What is new is opted in as well.
+            assert_eq!(read(&mapping, pages(count) - 6, 1), [0]);
+            assert!(event.take().unwrap());
+            let status = mapping.status().unwrap();
+            assert!(status.stand_ins() > before.stand_ins());
+            assert_eq!(status.flags, Flags::EVENTFD);
+        }
+        refused_here(
+            mapping.read_at(pages(39), &mut [0]),
+            ErrorKind::OutOfBounds,
+            io::ErrorKind::InvalidInput,
+        );
+
+        // The file grows: its pages are there, private ones excepted.
+        file.write_all_at(&vec![4; pages(39)], 0).unwrap();
+        assert_eq!(read(&mapping, pages(2), pages(1)), vec![4; pages(1)]);
+        let first = if private && write { 3 } else { 4 };
+        assert_eq!(read(&mapping, 0, 1), [first]);
+        assert_eq!(mapping.status().unwrap().shadow_pages_held, 0);
+
+        mapping.resize(pages(1) + 1).unwrap();
+        assert_eq!(mapping.len(), pages(1) + 1);
+        refused_here(
+            mapping.read_at(pages(1), &mut [0; 2]),
+            ErrorKind::OutOfBounds,
+            io::ErrorKind::InvalidInput,
+        );
+        assert_eq!(mapping.close().unwrap_err().kind(), ErrorKind::CutOff);
+        assert_eq!(maps_of("resized").len(), 0);
+    }
+}
+
+/// By itself, mremap would refuse: that is what this hides.
+#[test]
+fn resize_where_there_is_room_behind() {
+    let file = memfd("room", &[1; 10]);
+    let mut mapping = device().map(&file, pages(64)).unwrap();
+    mapping.resize(pages(1)).unwrap();
+    // SAFETY: If this works, the mapping is longer than it knows, and otherwise nothing has changed.
+    let grown = unsafe {
+        mremap(
+            mapping.as_ptr().cast(),
+            pages(1),
+            pages(2),
+            MremapFlags::MAYMOVE,
+        )
+    };
+    assert_eq!(grown.unwrap_err(), Errno::NOMEM);
+    mapping.resize(pages(64)).unwrap();
+    assert_eq!(read(&mapping, 9, 2), [1, 0]);
+    assert_eq!(read(&mapping, pages(63), 1), [0]);
+}
+
+#[test]
+fn resize_to_the_same_pages_stays_where_it_is() {
+    let mut mapping = device().map(memfd("same", &[1; 10]), 10).unwrap();
+    let addr = mapping.as_ptr();
+    mapping.resize(pages(1)).unwrap();
+    mapping.resize(5).unwrap();
+    assert_eq!((mapping.as_ptr(), mapping.len()), (addr, 5));
+}
+
+#[test]
+fn resize_that_fails_changes_nothing() {
+    let file = memfd("unchanged", &[1; 10]);
+    let options = MapOptions::new(pages(2)).write(true);
+    let mut mapping = options.map(&device(), &file).unwrap();
+    mapping.write_at(pages(1), &[5]).unwrap();
+    let (addr, maps) = (mapping.as_ptr(), maps_of("unchanged"));
+    for len in [0, usize::MAX, isize::MAX as usize] {
+        refused(mapping.resize(len), ErrorKind::InvalidRange, Errno::INVAL);
+    }
+    refused(mapping.resize(1 << 60), ErrorKind::CannotMap, Errno::NOMEM);
+    assert_eq!((mapping.as_ptr(), mapping.len()), (addr, pages(2)));
+    assert_eq!(maps_of("unchanged"), maps);
+    assert_eq!(read(&mapping, pages(1), 1), [5]);
+    assert_eq!(mapping.status().unwrap().shadow_pages_held, 1);
+}
+
+/// Neither an error nor a store that is gone is forgotten when the mapping becomes another.
+#[test]
+fn resize_forgets_no_loss() {
+    let directory = PathBuf::from(env::var_os("SMALL_TMPFS").expect("SMALL_TMPFS is set"));
+    let (space, size) = (16, 20);
+    let path = directory.join("resized");
+    let mut options = File::options();
+    let file = options.read(true).write(true).create_new(true);
+    let file = file.open(&path).unwrap();
+    file.set_len(pages(size) as u64).unwrap();
+    for last in [size + 5, 3] {
+        let options = MapOptions::new(pages(size)).write(true);
+        let mut output = options.record_errors(true).map(&device(), &file).unwrap();
+        for page in 0..size {
+            output.write_at(pages(page), &[page as u8 + 1]).unwrap();
+        }
+        output.resize(pages(last)).unwrap();
+        let status = output.status().unwrap();
+        let error = status.error.expect("ENOSPC is recorded");
+        assert_eq!(error.errno, Errno::NOSPC.raw_os_error());
+        assert_eq!(error.offset, pages(space) as u64);
+        if last > size {
+            assert_eq!(status.shadow_pages_held, (size - space) as u64);
+            assert_eq!(read(&output, pages(size - 1), 1), [size as u8]);
+        }
+        assert_eq!(output.close().unwrap_err().kind(), ErrorKind::Failed);
+    }
+    fs::remove_file(path).unwrap();
+
+    // A store to where the file had no page, in a part that is cut off by resizing.
+    let file = memfd("short", &[]);
+    let options = MapOptions::new(pages(4)).write(true);
+    let mut output = options.map(&device(), &file).unwrap();
+    output.write_at(pages(3), &[1]).unwrap();
+    output.resize(pages(1)).unwrap();
+    file.set_len(pages(4) as u64).unwrap();
+    assert_eq!(output.close().unwrap_err().kind(), ErrorKind::CutOff);
+}
+
+#[test]
+fn without_the_device_the_mapping_is_plain_and_says_so() {
+    let file = memfd("plain", &vec![1; pages(2)]);
+    let null = OwnedFd::from(File::open("/dev/null").unwrap());
+    let none = Device::try_from(null);
+    let error = *none.as_ref().unwrap_err();
+    let options = MapOptions::new(pages(2)).write(true);
+    let mut mapping = options.map_or_plain(&none, &file).unwrap();
+    assert!(!mapping.is_protected());
+    assert_eq!(mapping.why_plain(), Some(&error));
+    assert_eq!(read(&mapping, 0, pages(2)), vec![1; pages(2)]);
+    mapping.write_at(3, b"abc").unwrap();
+    assert_eq!(content_of(&file)[..8], *b"\x01\x01\x01abc\x01\x01");
+    refused(mapping.status(), ErrorKind::NotOptedIn, Errno::NOENT);
+    refused(mapping.clear_error(), ErrorKind::NotOptedIn, Errno::NOENT);
+    file.set_len(pages(50) as u64).unwrap();
+    mapping.resize(pages(50)).unwrap();
+    assert_eq!(read(&mapping, pages(49), 1), [0]);
+    mapping.sync().unwrap();
+    mapping.close().unwrap();
+    assert_eq!(maps_of("plain").len(), 0);
+
+    let mapping = options.map_plain(&file).unwrap();
+    assert_eq!((mapping.is_protected(), mapping.why_plain()), (false, None));
+
+    // With a device it is opted in; what cannot be mapped at all is an error either way.
+    let device = Ok(device());
+    let mapping = options.map_or_plain(&device, &file).unwrap();
+    assert_eq!((mapping.is_protected(), mapping.why_plain()), (true, None));
+    file.set_len(0).unwrap();
+    assert_eq!(read(&mapping, 0, 1), [0]);
+    for device in [&device, &none] {
+        let directory = options.map_or_plain(device, File::open("/").unwrap());
+        refused(directory, ErrorKind::Unsupported, Errno::OPNOTSUPP);
+        let too_long = MapOptions::new(1 << 60).map_or_plain(device, &file);
+        refused(too_long, ErrorKind::CannotMap, Errno::NOMEM);
+    }
+}
+
+/// Locks all that is mapped from now on, in the process of this test: the module does not take it.
+#[test]
+fn what_the_module_does_not_take_is_plain() {
+    let file = memfd("locked", &vec![1; pages(1)]);
+    mlockall(MlockAllFlags::FUTURE).unwrap();
+    let mapping = MapOptions::new(pages(1)).map_or_plain(&Ok(device()), &file);
+    munlockall().unwrap();
+    let mapping = mapping.unwrap();
+    assert!(!mapping.is_protected());
+    let why = mapping.why_plain().map(Error::kind);
+    assert_eq!(why, Some(ErrorKind::Unsupported));
+    assert_eq!(read(&mapping, 0, 1), [1]);
+}
+
+#[test]
+fn tmpfs_only_refuses_other_file_systems() {
+    let options = MapOptions::new(10).tmpfs_only(true);
+    let other = File::open("/proc/self/maps").unwrap();
+    refused(
+        options.map(&device(), &other),
+        ErrorKind::NotTmpfs,
+        Errno::OPNOTSUPP,
+    );
+    // That is not what it falls back from.
+    refused(
+        options.map_or_plain(&Ok(device()), &other),
+        ErrorKind::NotTmpfs,
+        Errno::OPNOTSUPP,
+    );
+    let directory = PathBuf::from(env::var_os("SMALL_TMPFS").expect("SMALL_TMPFS is set"));
+    let path = directory.join("tmpfs");
+    fs::write(&path, [7; 5]).unwrap();
+    for file in [memfd("tmpfs", &[7; 5]), File::open(&path).unwrap()] {
+        let mapping = options.map(&device(), &file).unwrap();
+        assert_eq!(read(&mapping, 4, 2), [7, 0]);
+    }
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_device_that_was_handed_over() {
+    let mut options = File::options();
+    let fd = OwnedFd::from(
+        options
+            .read(true)
+            .write(true)
+            .open("/dev/nosigbus")
+            .unwrap(),
+    );
+    let device = Device::try_from(fd).unwrap();
+    assert_eq!(device.as_fd().as_raw_fd(), device.as_raw_fd());
+    let copy = Device::try_from(device.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let mapping = copy.map(memfd("handed over", &[]), 1).unwrap();
+    assert_eq!(read(&mapping, 0, 1), [0]);
+
+    for other in [memfd("no device", &[]), File::open("/dev/zero").unwrap()] {
+        refused(
+            Device::try_from(OwnedFd::from(other)),
+            ErrorKind::NotTheDevice,
+            Errno::NOTTY,
+        );
+    }
+}
+
+/// As one does it who has mapped the file by other means.
+#[test]
+fn copies_by_address() {
+    let file = memfd("by address", &vec![1; pages(2)]);
+    let map = device().protect(MmapRaw::map_raw(&file).unwrap()).unwrap();
+    file.set_len(pages(1) as u64).unwrap();
+    let mut bytes = vec![9; pages(2)];
+    // SAFETY: All of it is mapped, and nobody else in this process accesses it.
+    unsafe { copy_from_shared(map.as_ptr(), &mut bytes) };
+    assert_eq!(bytes, [vec![1; pages(1)], vec![0; pages(1)]].concat());
+    // SAFETY: As above, and it is writable.
+    unsafe { copy_to_shared(map.as_mut_ptr().wrapping_add(5), &[2; 7]) };
+    assert_eq!(
+        content_of(&file)[..14],
+        [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 1, 1]
+    );
 }
