@@ -64,10 +64,12 @@ mappings=/sys/kernel/debug/nosigbus/mappings
 frames=$work/frames shots=$work/shots
 # File systems with files that are no memfds, and without space for the hostile one's.
 ext4=$work/ext4 full=$work/full
+# And a file system whose server does not answer.
+silent=$work/silent
 
 set_up() {
-	mkdir "$frames" "$shots" "$ext4" "$full"
-	modprobe -q loop || true
+	mkdir "$frames" "$shots" "$ext4" "$full" "$silent"
+	modprobe -q -a loop fuse || true
 	echo 4 >/proc/sys/vm/nr_hugepages
 	must truncate -s 16M "$work/image"
 	must mkfs.ext4 -q -F "$work/image"
@@ -83,7 +85,7 @@ take_down() {
 # start NAME COMMAND...: in the background, as process $NAME, which is one of these; it
 # writes $work/NAME.log.
 # shellcheck disable=SC2034 # used by their names
-compositor='' weston='' shm='' paint='' hostile=''
+compositor='' weston='' shm='' paint='' hostile='' server=''
 start() {
 	local name=$1
 	shift
@@ -159,15 +161,18 @@ has_pixels() {
 # What the hostile client does, with a name for it.
 modes=(
 	'shrink: shrink' 'regrow: regrow' 'oversize: oversize' 'destroy: destroy'
-	"ext4: --directory $ext4 shrink" "full: --directory $full sparse"
+	"full: --directory $full sparse"
 )
+# And with files that are not on a tmpfs, which the compositor of samples/nosigbus-compositor
+# takes only if it is told to.
+other_modes=("ext4: --directory $ext4 shrink")
 # And in the compositor of samples/nosigbus-compositor:
 compositor_modes=(
 	"${modes[@]}" 'screenshot: while nosigbus-hostile capture /dev/null'
 	'capture: capture-shrinking' "capture-full: --directory $full capture /dev/null"
 )
 # And in Weston:
-weston_modes=("${modes[@]}" 'screenshot: while weston-screenshooter')
+weston_modes=("${modes[@]}" "${other_modes[@]}" 'screenshot: while weston-screenshooter')
 
 # each_mode WHAT FUNCTION MODE...: a test for each mode, $picture being its name.
 each_mode() {
@@ -207,7 +212,9 @@ last_frame_is_right() {
 
 # The plain one dies from all of them.
 is_killed() { # ARGUMENT...
-	start_compositor
+	local any=()
+	[[ $picture != ext4 ]] || any=(--any-file-system)
+	start_compositor "${any[@]}"
 	start paint nosigbus-hostile --color $COLOR --size ${WIDTH}x$HEIGHT paint
 	await said paint shown || complain "not shown: $(<"$work/paint.log")"
 	# Not every frame is written as a picture.
@@ -244,8 +251,8 @@ lives() { # ARGUMENT...
 	keep_last_frame "compositor-protected-$picture"
 }
 
-protected_starts() {
-	start_compositor --protect
+protected_starts() { # ARGUMENT...
+	start_compositor --protect "$@"
 	start_clients
 	resources=$(resources)
 }
@@ -270,13 +277,94 @@ resources() {
 	find "/proc/$compositor/fd" -type l | wc -l
 }
 
-captures_are_right() {
-	local place
-	for place in '' "--directory $ext4"; do
-		# shellcheck disable=SC2086 # two words or none
-		run 0 nosigbus-hostile $place capture "$pictures/compositor-capture.png"
-		has_pixels "$pictures/compositor-capture.png" $PIXELS
+captures_are_right() { # ARGUMENT...
+	run 0 nosigbus-hostile "$@" capture "$pictures/compositor-capture.png"
+	has_pixels "$pictures/compositor-capture.png" $PIXELS
+}
+
+# What a client may have at a time is limited, and the ordinary ones have enough.
+floods_are_stopped() {
+	local what
+	for what in pools bytes resized buffers callbacks objects; do
+		run 0 nosigbus-hostile flood "$what"
+		says 'told: error 2: more than [0-9]+ '
+		alive compositor
+		clients_are_alive
 	done
+}
+
+# Also where nothing of it is to be seen.
+callbacks_are_answered() {
+	run 0 timeout $PATIENCE nosigbus-hostile --frames 20 bystander
+}
+
+# What the compositor has allocated, in KiB.
+allocated() {
+	awk '/^RssAnon:/ { print $2 }' "/proc/$compositor/status"
+}
+
+destroyed_pools_take_no_memory() {
+	local before after
+	before=$(allocated)
+	run 0 nosigbus-hostile churn
+	after=$(allocated)
+	((after - before < 1536)) || complain "$before KiB were allocated, and are $after"
+}
+
+# A page that a client's file lacks costs the compositor no memory.
+pools_are_read_only() {
+	expect "no mappings" grep "^pid=$compositor .*class=shared-read" $mappings
+	! grep "^pid=$compositor .*class=shared-write" $mappings || complain "writable mappings"
+}
+
+# A file system of somebody's own, whose server opens its file, and answers nothing else.
+serve_silently() {
+	start server python3 "$here/silent-fuse.py" "$silent"
+	await said server serving || complain "not mounted: $(<"$work/server.log")"
+}
+
+end_silent_server() {
+	kill -KILL "$server"
+	wait "$server" 2>/dev/null || true
+	must umount -l "$silent"
+}
+
+more_frames() {
+	local seen=("$frames"/*.png)
+	await frames_there $((${#seen[@]} + 1))
+}
+
+a_silent_file_is_refused() {
+	serve_silently
+	start_hostile file "$silent/file"
+	await said compositor "disconnected: the file is neither a memfd nor on a tmpfs" ||
+		complain "not refused: $(tail -n 3 "$work/compositor.log")"
+	# To close the file means to ask the server as well. The client has to wait for that.
+	await said server 'unanswered: 25' || complain "the file is not closed: $(<"$work/server.log")"
+	more_frames || complain "no more frames"
+	alive compositor
+	clients_are_alive
+	end_silent_server
+	ends hostile 0
+	said hostile "${TOLD}the file is neither" || complain "not told: $(<"$work/hostile.log")"
+}
+
+# Why: it waits until the server is gone.
+a_silent_file_stops_it() {
+	local seen later
+	serve_silently
+	start_hostile file "$silent/file"
+	await said server 'unanswered: ' || complain "the file is not asked for: $(<"$work/server.log")"
+	sleep 2
+	seen=("$frames"/*.png)
+	sleep 5
+	later=("$frames"/*.png)
+	((${#seen[@]} == ${#later[@]})) || complain "it goes on, though it has to wait"
+	end_silent_server
+	more_frames || complain "no more frames"
+	ends hostile 0
+	said hostile "$TOLD" || complain "not told: $(<"$work/hostile.log")"
+	clients_are_alive
 }
 
 invalid_is_refused() {
@@ -410,15 +498,27 @@ captures_into_nothing() {
 }
 
 all() {
-	each_mode 'compositor, plain' is_killed "${compositor_modes[@]}"
+	each_mode 'compositor, plain' is_killed "${compositor_modes[@]}" "${other_modes[@]}"
 	tap_case 'compositor, without the device' without_the_device_says_so
 
 	tap_case 'compositor, protected, with ordinary clients' protected_starts
 	each_mode 'compositor, protected' lives "${compositor_modes[@]}"
 	tap_case 'compositor, protected, invalid requests' invalid_is_refused
 	tap_case 'compositor, protected, captures' captures_are_right
+	tap_case 'compositor, protected, floods' floods_are_stopped
+	tap_case 'compositor, protected, callbacks' callbacks_are_answered
+	tap_case 'compositor, protected, destroyed pools' destroyed_pools_take_no_memory
+	tap_case 'compositor, protected, read-only' pools_are_read_only
+	tap_case 'compositor, protected, FUSE is refused' a_silent_file_is_refused
 	tap_case 'compositor, protected, nothing is left' nothing_is_left
 	tap_case 'compositor, protected, ends' protected_ends
+
+	tap_case 'compositor, any file system, with ordinary clients' protected_starts --any-file-system
+	each_mode 'compositor, any file system' lives "${other_modes[@]}"
+	tap_case 'compositor, any file system, captures' captures_are_right --directory "$ext4"
+	tap_case 'compositor, any file system, FUSE stops it' a_silent_file_stops_it
+	tap_case 'compositor, any file system, nothing is left' nothing_is_left
+	tap_case 'compositor, any file system, ends' protected_ends
 
 	tap_case 'Weston, natively, with ordinary clients' start_weston env
 	each_mode 'Weston, natively' weston_tells "${weston_modes[@]}"

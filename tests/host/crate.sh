@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The command's unit tests, and the crate nosigbus as those get it who depend on it: it builds with each set of
+# The unit tests of the command and of the compositor, and the crate nosigbus as those get it who depend on it: it builds with each set of
 # features, its documentation has no warnings and its examples compile, and it could
 # be published. In the toolchain root; asks the registry, uploads nothing. Prints TAP;
 # exits 1 if anything failed.
@@ -78,7 +78,7 @@ licences() {
 }
 
 echo "TAP version 13"
-echo "1..14"
+echo "1..16"
 check "builds without features" builds --no-default-features
 check "builds with memmap2" builds --features memmap2
 check "builds with all features, all targets" builds --all-features --all-targets
@@ -86,7 +86,9 @@ check "documentation without features" documents
 check "documentation with all features" documents --all-features
 # Those of README.md are among them.
 check "the examples in the documentation compile" passes --doc -p nosigbus --all-features
+check "copies of shared memory are exact" passes --lib -p nosigbus --all-features
 check "the command reads and shows names of others" passes -p nosigbus-cli
+check "the compositor's limits hold" passes -p nosigbus-compositor
 check "cargo package" in_root cargo package --allow-dirty -p nosigbus
 check "cargo publish --dry-run" publishes
 check "the package has all files and the header" package_has

@@ -5,13 +5,13 @@
 /// For interfaces whose requests need no answer here, or have none.
 macro_rules! ignore_requests {
     ($($interface:ty),* $(,)?) => {$(
-        impl wayland_server::Dispatch<$interface, ()> for $crate::state::State {
+        impl wayland_server::Dispatch<$interface, $crate::limits::Share> for $crate::state::State {
             fn request(
                 _: &mut Self,
                 _: &wayland_server::Client,
                 _: &$interface,
                 _: <$interface as wayland_server::Resource>::Request,
-                (): &(),
+                _: &$crate::limits::Share,
                 _: &wayland_server::DisplayHandle,
                 _: &mut wayland_server::DataInit<'_, Self>,
             ) {
@@ -20,19 +20,19 @@ macro_rules! ignore_requests {
     )*};
 }
 
-/// For interfaces that clients are offered, and whose objects need no data.
+/// For interfaces that clients are offered, and whose objects need no data but their share.
 macro_rules! offer {
     ($($interface:ty),* $(,)?) => {$(
         impl wayland_server::GlobalDispatch<$interface, ()> for $crate::state::State {
             fn bind(
                 _: &mut Self,
                 _: &wayland_server::DisplayHandle,
-                _: &wayland_server::Client,
+                client: &wayland_server::Client,
                 resource: wayland_server::New<$interface>,
                 (): &(),
                 init: &mut wayland_server::DataInit<'_, Self>,
             ) {
-                init.init(resource, ());
+                $crate::limits::bind(client, resource, init);
             }
         }
     )*};

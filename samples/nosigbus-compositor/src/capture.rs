@@ -4,6 +4,7 @@
 
 use crate::{
     boilerplate::offer,
+    limits::{self, Kind, Share},
     pool::{Buffer, Shape},
     screen::{HEIGHT, STRIDE, WIDTH},
     state::State,
@@ -28,33 +29,43 @@ const SHAPE: Shape = Shape {
     format: Format::Xrgb8888,
 };
 
-#[derive(Default)]
 pub struct Frame {
     used: AtomicBool,
+    _share: Share,
 }
 
 offer!(ZwlrScreencopyManagerV1);
 
-impl Dispatch<ZwlrScreencopyManagerV1, ()> for State {
+impl Dispatch<ZwlrScreencopyManagerV1, Share> for State {
     fn request(
         _: &mut Self,
-        _: &Client,
-        _: &ZwlrScreencopyManagerV1,
+        client: &Client,
+        resource: &ZwlrScreencopyManagerV1,
         request: manager::Request,
-        (): &(),
+        _: &Share,
         _: &DisplayHandle,
         init: &mut DataInit<'_, Self>,
     ) {
-        match request {
-            manager::Request::CaptureOutput { frame, .. } => {
-                let frame = init.init(frame, Frame::default());
-                frame.buffer(SHAPE.format, WIDTH as u32, HEIGHT as u32, STRIDE as u32);
-            }
-            manager::Request::CaptureOutputRegion { frame, .. } => {
-                // All of the screen or nothing.
-                init.init(frame, Frame::default()).failed();
-            }
-            _ => {}
+        let (frame, all) = match request {
+            manager::Request::CaptureOutput { frame, .. } => (frame, true),
+            manager::Request::CaptureOutputRegion { frame, .. } => (frame, false),
+            _ => return,
+        };
+        let Some(share) = limits::take(client, Kind::Objects, 1, resource) else {
+            return;
+        };
+        let frame = init.init(
+            frame,
+            Frame {
+                used: AtomicBool::new(false),
+                _share: share,
+            },
+        );
+        // All of the screen or nothing.
+        if all {
+            frame.buffer(SHAPE.format, WIDTH as u32, HEIGHT as u32, STRIDE as u32);
+        } else {
+            frame.failed();
         }
     }
 }

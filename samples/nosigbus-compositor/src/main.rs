@@ -4,10 +4,12 @@
 //! and writes to them for screen capture, through mappings, and has no SIGBUS handler. Plain, a
 //! client kills it by shrinking a file. With --protect it lives, and the client is disconnected.
 
+#![forbid(unsafe_code)]
+
 mod boilerplate;
 mod capture;
-mod guard;
-mod mapping;
+mod files;
+mod limits;
 mod output;
 mod pool;
 mod screen;
@@ -17,11 +19,12 @@ mod state;
 mod surface;
 
 use anyhow::{Context, Result};
-use guard::Guard;
+use files::Files;
 use lexopt::prelude::*;
+use limits::Limits;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fd::{AsFd, OwnedFd},
+    fd::OwnedFd,
     io::Errno,
 };
 use screen::Pictures;
@@ -37,16 +40,21 @@ use wayland_server::{Display, ListeningSocket};
 const INTERVAL: Duration = Duration::from_millis(40);
 
 const USAGE: &str = "\
-usage: nosigbus-compositor [--protect] [--socket NAME] [--pictures DIRECTORY]
+usage: nosigbus-compositor [--protect] [--any-file-system] [--socket NAME]
+                           [--pictures DIRECTORY]
 
 Runs until it is killed. Clients connect to NAME (nosigbus-0) in
 XDG_RUNTIME_DIR, which they are told in WAYLAND_DISPLAY.
   --protect   opts the mappings of clients' files in (needs the nosigbus
               module); without it, a client that shrinks its file kills it
+  --any-file-system
+              takes files that are neither memfds nor on a tmpfs as well; a
+              client whose file's server does not answer (FUSE) stops it
   --pictures  leaves every fifth frame in DIRECTORY, as 000005.png and so on";
 
 struct Args {
     protect: bool,
+    tmpfs_only: bool,
     socket: String,
     pictures: Option<Pictures>,
 }
@@ -54,6 +62,7 @@ struct Args {
 fn parse_args() -> Result<Args> {
     let mut args = Args {
         protect: false,
+        tmpfs_only: true,
         socket: "nosigbus-0".into(),
         pictures: None,
     };
@@ -61,6 +70,7 @@ fn parse_args() -> Result<Args> {
     while let Some(arg) = parser.next()? {
         match arg {
             Long("protect") => args.protect = true,
+            Long("any-file-system") => args.tmpfs_only = false,
             Long("socket") => args.socket = parser.value()?.parse()?,
             Long("pictures") => args.pictures = Some(Pictures::new(parser.value()?.into())),
             Long("help") | Short('h') => {
@@ -78,23 +88,23 @@ struct Compositor {
     listener: ListeningSocket,
     /// Readable when a client has something to say.
     clients: OwnedFd,
-    guard: Option<Arc<Guard>>,
+    files: Arc<Files>,
     state: State,
 }
 
 impl Compositor {
     fn new(args: Args) -> Result<Self> {
-        let guard = args.protect.then(Guard::new).transpose()?.map(Arc::new);
+        let files = Arc::new(Files::new(args.protect, args.tmpfs_only)?);
         let mut display = Display::new()?;
         let clients = display.backend().poll_fd().try_clone_to_owned()?;
         let listener = ListeningSocket::bind(&args.socket)
             .with_context(|| format!("no socket {} in XDG_RUNTIME_DIR", args.socket))?;
-        let state = State::new(&display.handle(), guard.clone(), args.pictures);
+        let state = State::new(&display.handle(), files.clone(), args.pictures);
         Ok(Self {
             display,
             listener,
             clients,
-            guard,
+            files,
             state,
         })
     }
@@ -102,8 +112,8 @@ impl Compositor {
     /// Waits until there is something to do, or `timeout` is over.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let mut fds = vec![PollFd::new(&self.clients, PollFlags::IN)];
-        if let Some(guard) = &self.guard {
-            fds.push(PollFd::from_borrowed_fd(guard.as_fd(), PollFlags::IN));
+        if let Some(event) = self.files.event() {
+            fds.push(PollFd::from_borrowed_fd(event, PollFlags::IN));
         }
         match poll(&mut fds, Some(&Timespec::try_from(timeout)?)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -116,7 +126,7 @@ impl Compositor {
         while let Some(stream) = self.listener.accept().context("a new client")? {
             self.display
                 .handle()
-                .insert_client(stream, Arc::new(()))
+                .insert_client(stream, Arc::new(Limits::default()))
                 .context("a new client")?;
         }
         Ok(())
@@ -124,10 +134,7 @@ impl Compositor {
 
     /// Disconnects the clients whose files were shorter than they had said.
     fn disconnect_offenders(&mut self) -> Result<()> {
-        let Some(guard) = &self.guard else {
-            return Ok(());
-        };
-        if !guard.was_signalled()? {
+        if !self.files.was_signalled()? {
             return Ok(());
         }
         for offender in self.state.tell_offenders() {

@@ -2,7 +2,7 @@
 
 //! wl_output: the screen, as clients see it.
 
-use crate::{boilerplate::ignore_requests, screen, state::State};
+use crate::{boilerplate::ignore_requests, limits, screen, state::State};
 use wayland_server::{
     Client, DataInit, DisplayHandle, GlobalDispatch, New, Resource,
     protocol::wl_output::{Mode, Subpixel, Transform, WlOutput},
@@ -12,12 +12,12 @@ impl GlobalDispatch<WlOutput, ()> for State {
     fn bind(
         _: &mut Self,
         _: &DisplayHandle,
-        _: &Client,
+        client: &Client,
         output: New<WlOutput>,
         (): &(),
         init: &mut DataInit<'_, Self>,
     ) {
-        let output = init.init(output, ());
+        let output = limits::bind(client, output, init);
         let (maker, model) = ("nosigbus".into(), "memory".into());
         output.geometry(0, 0, 0, 0, Subpixel::None, maker, model, Transform::Normal);
         let (width, height) = (screen::WIDTH as i32, screen::HEIGHT as i32);

@@ -3,92 +3,102 @@
 //! Pools, the files that clients draw into, and the buffers in them.
 
 use crate::{
-    guard::Guard,
-    mapping::{Access, Mapping},
+    files::{ClientFile, Files, complaint},
+    limits::{self, Kind, Share},
 };
-use rustix::fd::OwnedFd;
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+use nosigbus::{ErrorKind, MapOptions, Mapping};
+use rustix::param::page_size;
+use std::sync::{Arc, Mutex};
 use wayland_server::{
-    Resource,
+    Client, Resource,
     backend::ClientId,
     protocol::wl_shm::{self, WlShm},
 };
 
+/// Read-only: then what stands in for a page of the file costs no memory. Of a writable mapping it
+/// would be 4 KiB each, even for reading, which cannot be swapped out, and a client need not have a
+/// page of the file to have the compositor read all of its pool.
+struct Mapped {
+    mapping: Mapping,
+    bytes: Share,
+}
+
 pub struct Pool {
     /// Whose it is: errors are posted there, as the buffer and the pool may be gone.
     shm: WlShm,
-    file: OwnedFd,
-    guard: Option<Arc<Guard>>,
-    mapping: Mutex<Mapping>,
+    file: ClientFile,
+    files: Arc<Files>,
+    mapped: Mutex<Mapped>,
+    _share: Share,
 }
 
 impl Pool {
+    /// `None` if the client has been sent an error.
     pub fn new(
+        client: &Client,
         shm: &WlShm,
-        file: OwnedFd,
+        file: ClientFile,
         len: usize,
-        guard: Option<Arc<Guard>>,
-    ) -> io::Result<Self> {
-        let mapping = map(&file, len, Access::Read, guard.as_deref())?;
-        Ok(Self {
+        files: Arc<Files>,
+    ) -> Option<Self> {
+        let share = limits::take(client, Kind::Pools, 1, shm)?;
+        let bytes = limits::take(client, Kind::Bytes, len, shm)?;
+        let mapping = match files.map(MapOptions::new(len), &file) {
+            Ok(mapping) => mapping,
+            Err(error) => {
+                refuse(shm, error);
+                return None;
+            }
+        };
+        Some(Self {
             shm: shm.clone(),
             file,
-            guard,
-            mapping: Mutex::new(mapping),
+            files,
+            mapped: Mutex::new(Mapped { mapping, bytes }),
+            _share: share,
         })
     }
 
     pub fn len(&self) -> usize {
-        self.mapping.lock().unwrap().len()
+        self.mapped.lock().unwrap().mapping.len()
     }
 
-    /// Makes it longer: the client has made its file longer, and says so.
-    pub fn grow(&self, len: usize) -> io::Result<()> {
-        let longer = map(&self.file, len, Access::Read, self.guard.as_deref())?;
-        // With the mapping goes what is known of it.
-        self.tell();
-        *self.mapping.lock().unwrap() = longer;
-        Ok(())
+    /// Makes it longer: the client has made its file longer, and says so. The mapping may move, and
+    /// is used under the lock only. It keeps what is known of it.
+    pub fn grow(&self, len: usize) {
+        let mut mapped = self.mapped.lock().unwrap();
+        let more = len.saturating_sub(mapped.mapping.len());
+        if let Err(exceeded) = mapped.bytes.extend(more) {
+            limits::refuse(&self.shm, exceeded);
+        } else if let Err(error) = mapped.mapping.resize(len) {
+            refuse(&self.shm, error);
+        }
     }
 
     /// Posts an error to the client if its file was found to be too short. Returns whose it is.
     pub fn tell(&self) -> Option<ClientId> {
-        self.tell_of(&self.mapping.lock().unwrap())
+        let complaint = complaint(&self.mapped.lock().unwrap().mapping);
+        self.post(complaint?)
     }
 
-    fn tell_of(&self, mapping: &Mapping) -> Option<ClientId> {
-        let complaint = match self.guard.as_ref()?.complaint(mapping) {
-            Ok(complaint) => complaint?,
-            Err(error) => format!("NOSIGBUS_STATUS: {error}"),
-        };
+    fn post(&self, complaint: String) -> Option<ClientId> {
         let client = self.shm.client()?;
         eprintln!("nosigbus-compositor: a client is disconnected: {complaint}");
         self.shm.post_error(wl_shm::Error::InvalidFd, complaint);
         Some(client.id())
     }
-
-    /// Refuses the file as [`refuse`] does.
-    pub fn refuse(&self, error: &io::Error) {
-        refuse(&self.shm, error);
-    }
 }
 
 /// Posts the error for a file that cannot be mapped, or not be opted in.
-pub fn refuse(shm: &WlShm, error: &io::Error) {
-    let message = format!("the file cannot be mapped: {error}");
+fn refuse(shm: &WlShm, error: nosigbus::Error) {
+    let message = match error.kind() {
+        ErrorKind::NotTmpfs => {
+            "the file is neither a memfd nor on a tmpfs, and its server may not answer".into()
+        }
+        _ => format!("the file cannot be mapped: {error}"),
+    };
+    eprintln!("nosigbus-compositor: a client is disconnected: {message}");
     shm.post_error(wl_shm::Error::InvalidFd, message);
-}
-
-/// Maps a client's file. These are the lines that protect.
-fn map(file: &OwnedFd, len: usize, access: Access, guard: Option<&Guard>) -> io::Result<Mapping> {
-    let mapping = Mapping::new(file, len, access)?;
-    if let Some(guard) = guard {
-        guard.protect(&mapping)?;
-    }
-    Ok(mapping)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,26 +114,40 @@ pub struct Buffer {
     pub pool: Arc<Pool>,
     pub offset: usize,
     pub shape: Shape,
+    pub _share: Share,
 }
 
 impl Buffer {
-    /// Hands over each of the first `height` lines, the first `width` pixels of it.
+    /// Hands over each of the first `height` lines, the first `width` pixels of it, as a copy, which
+    /// the client cannot change any more.
     pub fn read(&self, width: usize, height: usize, mut line: impl FnMut(usize, &[u8])) {
-        let mapping = self.pool.mapping.lock().unwrap();
+        let mapped = self.pool.mapped.lock().unwrap();
         let mut bytes = vec![0; width.min(self.shape.width) * 4];
         for y in 0..height.min(self.shape.height) {
-            mapping.load(&mut bytes, self.offset + y * self.shape.stride);
-            line(y, &bytes);
+            let offset = self.offset + y * self.shape.stride;
+            if mapped.mapping.read_at(offset, &mut bytes).is_ok() {
+                line(y, &bytes);
+            }
         }
     }
 
-    /// Writes all lines into the client's file; `false` if it does not have them.
-    pub fn write<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> io::Result<bool> {
-        let guard = self.pool.guard.as_deref();
-        let mut mapping = map(&self.pool.file, self.pool.len(), Access::ReadWrite, guard)?;
-        for (y, line) in lines.take(self.shape.height).enumerate() {
-            mapping.store(line, self.offset + y * self.shape.stride);
+    /// Writes all lines into the client's file; `false` if it does not have them. Only for this, and
+    /// only as much, is it mapped writable.
+    pub fn write<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> nosigbus::Result<bool> {
+        let Shape { height, stride, .. } = self.shape;
+        let before = self.offset % page_size();
+        let options = MapOptions::new(before + height * stride)
+            .offset((self.offset - before) as u64)
+            .write(true);
+        let mapping = self.pool.files.map(options, &self.pool.file)?;
+        for (y, line) in lines.take(height).enumerate() {
+            mapping.write_at(before + y * stride, line)?;
         }
-        Ok(self.pool.tell_of(&mapping).is_none())
+        let complaint = complaint(&mapping);
+        // It says the same; the client is who has to hear it.
+        let _ = mapping.close();
+        Ok(complaint
+            .and_then(|complaint| self.pool.post(complaint))
+            .is_none())
     }
 }

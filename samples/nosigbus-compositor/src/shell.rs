@@ -4,6 +4,7 @@
 
 use crate::{
     boilerplate::{ignore_requests, offer},
+    limits::{self, Kind, Share},
     screen::PLACES,
     state::State,
 };
@@ -54,41 +55,58 @@ impl State {
     }
 }
 
-impl Dispatch<XdgWmBase, ()> for State {
+/// What an xdg_surface is of.
+pub struct Role {
+    surface: WlSurface,
+    _share: Share,
+}
+
+impl Dispatch<XdgWmBase, Share> for State {
     fn request(
         _: &mut Self,
-        _: &Client,
-        _: &XdgWmBase,
+        client: &Client,
+        resource: &XdgWmBase,
         request: xdg_wm_base::Request,
-        (): &(),
+        _: &Share,
         _: &DisplayHandle,
         init: &mut DataInit<'_, Self>,
     ) {
         match request {
             xdg_wm_base::Request::CreatePositioner { id } => {
-                init.init(id, ());
+                if let Some(share) = limits::take(client, Kind::Objects, 1, resource) {
+                    init.init(id, share);
+                }
             }
             xdg_wm_base::Request::GetXdgSurface { id, surface } => {
-                init.init(id, surface);
+                if let Some(share) = limits::take(client, Kind::Objects, 1, resource) {
+                    let role = Role {
+                        surface,
+                        _share: share,
+                    };
+                    init.init(id, role);
+                }
             }
             _ => {}
         }
     }
 }
 
-impl Dispatch<XdgSurface, WlSurface> for State {
+impl Dispatch<XdgSurface, Role> for State {
     fn request(
         state: &mut Self,
-        _: &Client,
+        client: &Client,
         xdg_surface: &XdgSurface,
         request: xdg_surface::Request,
-        surface: &WlSurface,
+        Role { surface, .. }: &Role,
         _: &DisplayHandle,
         init: &mut DataInit<'_, Self>,
     ) {
         match request {
             xdg_surface::Request::GetToplevel { id } => {
-                let toplevel = init.init(id, ());
+                let Some(share) = limits::take(client, Kind::Objects, 1, xdg_surface) else {
+                    return;
+                };
+                let toplevel = init.init(id, share);
                 let place = state.free_place();
                 if state
                     .windows
@@ -111,7 +129,9 @@ impl Dispatch<XdgSurface, WlSurface> for State {
             }
             xdg_surface::Request::GetPopup { id, .. } => {
                 // Popups are not shown: it is over at once.
-                init.init(id, ()).popup_done();
+                if let Some(share) = limits::take(client, Kind::Objects, 1, xdg_surface) {
+                    init.init(id, share).popup_done();
+                }
             }
             _ => {}
         }

@@ -3,7 +3,9 @@
 //! wl_shm: what clients say of their pools and buffers is checked before it is believed.
 
 use crate::{
-    pool::{self, Buffer, Pool, Shape},
+    files::ClientFile,
+    limits::{self, Kind, Share},
+    pool::{Buffer, Pool, Shape},
     state::State,
 };
 use std::sync::Arc;
@@ -23,31 +25,32 @@ impl GlobalDispatch<WlShm, ()> for State {
     fn bind(
         _: &mut Self,
         _: &DisplayHandle,
-        _: &Client,
+        client: &Client,
         shm: New<WlShm>,
         (): &(),
         init: &mut DataInit<'_, Self>,
     ) {
-        let shm = init.init(shm, ());
+        let shm = limits::bind(client, shm, init);
         for format in FORMATS {
             shm.format(format);
         }
     }
 }
 
-impl Dispatch<WlShm, ()> for State {
+impl Dispatch<WlShm, Share> for State {
     fn request(
         state: &mut Self,
-        _: &Client,
+        client: &Client,
         shm: &WlShm,
         request: wl_shm::Request,
-        (): &(),
+        _: &Share,
         _: &DisplayHandle,
         init: &mut DataInit<'_, Self>,
     ) {
         let wl_shm::Request::CreatePool { id, fd, size } = request else {
             return;
         };
+        let file = ClientFile::from(fd);
         let Some(len) = positive(size) else {
             shm.post_error(
                 wl_shm::Error::InvalidStride,
@@ -55,13 +58,10 @@ impl Dispatch<WlShm, ()> for State {
             );
             return;
         };
-        match Pool::new(shm, fd, len, state.guard.clone()) {
-            Ok(pool) => {
-                let pool = Arc::new(pool);
-                state.pools.push(Arc::downgrade(&pool));
-                init.init(id, pool);
-            }
-            Err(error) => pool::refuse(shm, &error),
+        if let Some(pool) = Pool::new(client, shm, file, len, state.files.clone()) {
+            let pool = Arc::new(pool);
+            state.pools.push(Arc::downgrade(&pool));
+            init.init(id, pool);
         }
     }
 }
@@ -69,7 +69,7 @@ impl Dispatch<WlShm, ()> for State {
 impl Dispatch<WlShmPool, Arc<Pool>> for State {
     fn request(
         _: &mut Self,
-        _: &Client,
+        client: &Client,
         resource: &WlShmPool,
         request: wl_shm_pool::Request,
         pool: &Arc<Pool>,
@@ -86,22 +86,21 @@ impl Dispatch<WlShmPool, Arc<Pool>> for State {
                 format,
             } => match place(pool.len(), offset, [width, height, stride], format) {
                 Ok((offset, shape)) => {
-                    let pool = pool.clone();
-                    let buffer = Buffer {
-                        pool,
-                        offset,
-                        shape,
-                    };
-                    init.init(id, Arc::new(buffer));
+                    if let Some(share) = limits::take(client, Kind::Buffers, 1, resource) {
+                        let pool = pool.clone();
+                        let buffer = Buffer {
+                            pool,
+                            offset,
+                            shape,
+                            _share: share,
+                        };
+                        init.init(id, Arc::new(buffer));
+                    }
                 }
                 Err((code, message)) => resource.post_error(code, message),
             },
             wl_shm_pool::Request::Resize { size } => match positive(size) {
-                Some(len) if len >= pool.len() => {
-                    if let Err(error) = pool.grow(len) {
-                        pool.refuse(&error);
-                    }
-                }
+                Some(len) if len >= pool.len() => pool.grow(len),
                 _ => resource.post_error(
                     wl_shm::Error::InvalidFd,
                     format!("a pool of {} bytes cannot become one of {size}", pool.len()),

@@ -3,7 +3,7 @@
 //! What there is: pools, windows, and the screen that shows them.
 
 use crate::{
-    guard::Guard,
+    files::Files,
     pool::Pool,
     screen::{Pictures, Screen},
     shell::Window,
@@ -14,25 +14,25 @@ use std::sync::{Arc, Weak};
 use wayland_protocols::xdg::shell::server::xdg_wm_base::XdgWmBase;
 use wayland_protocols_wlr::screencopy::v1::server::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
 use wayland_server::{
-    DisplayHandle,
+    DisplayHandle, Resource,
     backend::ClientId,
-    protocol::{wl_compositor::WlCompositor, wl_output::WlOutput, wl_shm::WlShm},
+    protocol::{
+        wl_compositor::WlCompositor, wl_output::WlOutput, wl_shm::WlShm, wl_surface::WlSurface,
+    },
 };
 
 pub struct State {
-    pub guard: Option<Arc<Guard>>,
+    pub files: Arc<Files>,
     pub pools: Vec<Weak<Pool>>,
+    /// Windows or not.
+    pub surfaces: Vec<WlSurface>,
     pub windows: Vec<Window>,
     pub screen: Screen,
     pictures: Option<Pictures>,
 }
 
 impl State {
-    pub fn new(
-        display: &DisplayHandle,
-        guard: Option<Arc<Guard>>,
-        pictures: Option<Pictures>,
-    ) -> Self {
+    pub fn new(display: &DisplayHandle, files: Arc<Files>, pictures: Option<Pictures>) -> Self {
         display.create_global::<Self, WlCompositor, _>(4, ());
         // Not version 2: with that a client could destroy the object that errors are posted on.
         display.create_global::<Self, WlShm, _>(1, ());
@@ -40,8 +40,9 @@ impl State {
         display.create_global::<Self, XdgWmBase, _>(1, ());
         display.create_global::<Self, ZwlrScreencopyManagerV1, _>(1, ());
         Self {
-            guard,
+            files,
             pools: Vec::new(),
+            surfaces: Vec::new(),
             windows: Vec::new(),
             screen: Screen::new(),
             pictures,
@@ -50,21 +51,27 @@ impl State {
 
     /// Draws and shows a frame.
     pub fn show_frame(&mut self) {
-        self.windows.retain(Window::is_alive);
+        self.forget_what_is_gone();
         self.screen.draw(&self.windows);
         if let Some(pictures) = &mut self.pictures {
             pictures.add(&self.screen);
         }
         let time = clock_gettime(ClockId::Monotonic);
         let milliseconds = time.tv_sec * 1000 + time.tv_nsec / 1_000_000;
-        for window in &self.windows {
-            Surface::of(&window.surface).frame_done(milliseconds as u32);
+        for surface in &self.surfaces {
+            Surface::of(surface).frame_done(milliseconds as u32);
         }
+    }
+
+    /// What clients have destroyed, which would otherwise take memory for ever.
+    fn forget_what_is_gone(&mut self) {
+        self.windows.retain(Window::is_alive);
+        self.surfaces.retain(Resource::is_alive);
+        self.pools.retain(|pool| pool.strong_count() > 0);
     }
 
     /// Posts an error to each client whose file was found to be too short. Returns who they are.
     pub fn tell_offenders(&mut self) -> Vec<ClientId> {
-        self.pools.retain(|pool| pool.strong_count() > 0);
         let pools = self.pools.iter().filter_map(Weak::upgrade);
         pools.filter_map(|pool| pool.tell()).collect()
     }

@@ -4,6 +4,7 @@
 
 use crate::{
     boilerplate::{ignore_requests, offer},
+    limits::{self, Kind, Share},
     pool::Buffer,
     state::State,
 };
@@ -33,21 +34,30 @@ struct Content {
     /// Attached since the last commit: a buffer, or none.
     attached: Option<Option<Attached>>,
     shown: Option<Attached>,
-    requested: Vec<WlCallback>,
+    requested: Vec<(WlCallback, Share)>,
     /// To be done with the next frame.
-    callbacks: Vec<WlCallback>,
+    callbacks: Vec<(WlCallback, Share)>,
 }
 
-#[derive(Default)]
-pub struct Surface(Mutex<Content>);
+pub struct Surface {
+    content: Mutex<Content>,
+    _share: Share,
+}
 
 impl Surface {
+    fn new(share: Share) -> Self {
+        Self {
+            content: Mutex::default(),
+            _share: share,
+        }
+    }
+
     pub fn of(resource: &WlSurface) -> &Self {
         resource.data().expect("all surfaces are made here")
     }
 
     fn commit(&self) {
-        let mut content = self.0.lock().unwrap();
+        let mut content = self.content.lock().unwrap();
         let requested = mem::take(&mut content.requested);
         content.callbacks.extend(requested);
         let Some(attached) = content.attached.take() else {
@@ -65,34 +75,37 @@ impl Surface {
 
     /// What is shown, if anything is.
     pub fn buffer(&self) -> Option<Arc<Buffer>> {
-        let content = self.0.lock().unwrap();
+        let content = self.content.lock().unwrap();
         content.shown.as_ref().map(|shown| shown.buffer.clone())
     }
 
     /// Tells the client that its commits are in the frame of this time.
     pub fn frame_done(&self, milliseconds: u32) {
-        for callback in self.0.lock().unwrap().callbacks.drain(..) {
+        for (callback, _) in self.content.lock().unwrap().callbacks.drain(..) {
             callback.done(milliseconds);
         }
     }
 }
 
-impl Dispatch<WlCompositor, ()> for State {
+impl Dispatch<WlCompositor, Share> for State {
     fn request(
-        _: &mut Self,
-        _: &Client,
-        _: &WlCompositor,
+        state: &mut Self,
+        client: &Client,
+        resource: &WlCompositor,
         request: wl_compositor::Request,
-        (): &(),
+        _: &Share,
         _: &DisplayHandle,
         init: &mut DataInit<'_, Self>,
     ) {
+        let Some(share) = limits::take(client, Kind::Objects, 1, resource) else {
+            return;
+        };
         match request {
             wl_compositor::Request::CreateSurface { id } => {
-                init.init(id, Surface::default());
+                state.surfaces.push(init.init(id, Surface::new(share)));
             }
             wl_compositor::Request::CreateRegion { id } => {
-                init.init(id, ());
+                init.init(id, share);
             }
             _ => {}
         }
@@ -102,7 +115,7 @@ impl Dispatch<WlCompositor, ()> for State {
 impl Dispatch<WlSurface, Surface> for State {
     fn request(
         state: &mut Self,
-        _: &Client,
+        client: &Client,
         resource: &WlSurface,
         request: wl_surface::Request,
         surface: &Surface,
@@ -115,11 +128,13 @@ impl Dispatch<WlSurface, Surface> for State {
                     buffer: Arc::clone(resource.data().expect("all buffers are made here")),
                     resource,
                 });
-                surface.0.lock().unwrap().attached = Some(attached);
+                surface.content.lock().unwrap().attached = Some(attached);
             }
             wl_surface::Request::Frame { callback } => {
-                let callback = init.init(callback, ());
-                surface.0.lock().unwrap().requested.push(callback);
+                if let Some(share) = limits::take(client, Kind::Callbacks, 1, resource) {
+                    let callback = (init.init(callback, Share::nothing()), share);
+                    surface.content.lock().unwrap().requested.push(callback);
+                }
             }
             wl_surface::Request::Commit => {
                 surface.commit();

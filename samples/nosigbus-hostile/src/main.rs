@@ -31,6 +31,8 @@ It keeps to the rules:
   paint              shows a window of one colour, and goes on drawing for ever
   capture FILE       has the compositor write what it shows to FILE, as PNG
                      (wlr-screencopy)
+  bystander          draws frames of a surface that is no window
+  churn              makes pools, and destroys them, again and again
 It does not:
   shrink             shrinks its file to nothing while it is shown
   regrow             shrinks it and makes it longer again, all the time
@@ -41,6 +43,9 @@ It does not:
   destroy            destroys buffer and pool while it is shown, then shrinks
   capture-shrinking  shrinks the file that a capture is written to, and makes it
                      longer again, all the time
+  file FILE          has a pool of that file
+  flood WHAT         asks without end for pools, bytes, resized, buffers, callbacks
+                     or objects
   invalid CASE       makes a request that is wrong; \"invalid list\" lists them
 It is no client:
   pixels FILE...     says how many pixels of each PNG are of the colour
@@ -141,6 +146,10 @@ fn client(mode: &str, options: &Options, arguments: &[OsString]) -> Result<()> {
         ("oversize", []) => tricks::oversize(session, options),
         ("sparse", []) => tricks::sparse(session, options),
         ("destroy", []) => tricks::destroy(session, options),
+        ("file", [path]) => tricks::of_file(session, options, path.as_ref()),
+        ("flood", [what]) => tricks::flood(session, options, &what.to_string_lossy()),
+        ("bystander", []) => tricks::bystander(session, options),
+        ("churn", []) => tricks::churn(session, options),
         ("capture-shrinking", []) => capture::capture_shrinking(session, options),
         ("invalid", [case]) => invalid::run(session, options, &case.to_string_lossy()),
         _ => bail!("not a mode, or not its arguments: {mode}\n{USAGE}"),
@@ -166,7 +175,7 @@ fn run() -> Result<()> {
         }
         _ => {}
     }
-    let rules = matches!(mode.as_str(), "paint" | "capture");
+    let rules = matches!(mode.as_str(), "paint" | "capture" | "bystander" | "churn");
     match client(&mode, &options, &arguments) {
         Ok(()) if rules => Ok(()),
         Ok(()) => {

@@ -14,6 +14,7 @@ use wayland_client::{
         wl_callback::{self, WlCallback},
         wl_compositor::WlCompositor,
         wl_output::WlOutput,
+        wl_region::WlRegion,
         wl_registry::{self, WlRegistry},
         wl_shm::WlShm,
         wl_shm_pool::WlShmPool,
@@ -227,6 +228,7 @@ on_event!(
 delegate_noop!(Heard: WlCompositor);
 delegate_noop!(Heard: ignore WlOutput);
 delegate_noop!(Heard: ignore WlShm);
+delegate_noop!(Heard: WlRegion);
 delegate_noop!(Heard: WlShmPool);
 delegate_noop!(Heard: ignore WlSurface);
 delegate_noop!(Heard: ZwlrScreencopyManagerV1);

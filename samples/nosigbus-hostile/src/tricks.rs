@@ -8,9 +8,13 @@ use crate::{
     session::Session,
     window::Window,
 };
-use anyhow::{Context, Result};
-use std::{ffi::OsString, process::Command};
-use wayland_client::protocol::wl_buffer::WlBuffer;
+use anyhow::{Context, Result, bail};
+use std::{ffi::OsString, fs::File, os::fd::AsFd, path::Path, process::Command};
+use wayland_client::protocol::{
+    wl_buffer::WlBuffer,
+    wl_compositor::WlCompositor,
+    wl_shm::{Format, WlShm},
+};
 
 /// A window that is shown as it was drawn.
 struct Shown {
@@ -115,4 +119,75 @@ pub fn destroy(session: &mut Session, options: &Options) -> Result<()> {
         shown.window.refresh(session)?;
     }
     Ok(())
+}
+
+/// A file that somebody else serves.
+pub fn of_file(session: &mut Session, options: &Options, path: &Path) -> Result<()> {
+    let window = Window::open(session, "hostile", options.size)?;
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.with_context(|| path.display().to_string())?;
+    let bytes = pool::bytes(window.size);
+    show(session, options, window, Pool::new(session, file, bytes)?)
+}
+
+/// More than any client takes, and more than a compositor should give.
+const MANY: usize = 20_000;
+/// How many requests are sent at a time.
+const AT_A_TIME: usize = 50;
+const SMALL: i32 = 1 << 12;
+
+/// More and more of one thing.
+pub fn flood(session: &mut Session, options: &Options, what: &str) -> Result<()> {
+    let handle = session.handle.clone();
+    let shm: WlShm = session.globals.bind(&handle, 1..=1, ())?;
+    let compositor: WlCompositor = session.globals.bind(&handle, 1..=4, ())?;
+    let surface = compositor.create_surface(&handle, ());
+    let file = options.place.create()?;
+    file.set_len(SMALL as u64).context("ftruncate")?;
+    let pool = shm.create_pool(file.as_fd(), SMALL, &handle, ());
+    for number in 0..MANY {
+        match what {
+            "pools" => drop(shm.create_pool(file.as_fd(), SMALL, &handle, ())),
+            "bytes" => drop(shm.create_pool(file.as_fd(), i32::MAX, &handle, ())),
+            "resized" => pool.resize(i32::MAX),
+            "buffers" => {
+                pool.create_buffer(0, 1, 1, pool::PIXEL, Format::Xrgb8888, &handle, 0);
+            }
+            "callbacks" => drop(surface.frame(&handle, ())),
+            "objects" => drop(compositor.create_region(&handle, ())),
+            _ => bail!("a flood of {what}"),
+        }
+        if number % AT_A_TIME == 0 {
+            session.roundtrip()?;
+        }
+    }
+    session.roundtrip()
+}
+
+/// Asks to be told of frames of a surface that is no window.
+pub fn bystander(session: &mut Session, options: &Options) -> Result<()> {
+    let handle = session.handle.clone();
+    let compositor: WlCompositor = session.globals.bind(&handle, 1..=4, ())?;
+    let surface = compositor.create_surface(&handle, ());
+    for frame in 1..=u64::from(options.frames) {
+        surface.frame(&handle, ());
+        surface.commit();
+        session.wait(|heard| heard.frames >= frame)?;
+    }
+    Ok(())
+}
+
+/// Has pools one after the other, none of them for long.
+pub fn churn(session: &mut Session, options: &Options) -> Result<()> {
+    let handle = session.handle.clone();
+    let shm: WlShm = session.globals.bind(&handle, 1..=1, ())?;
+    let file = options.place.create()?;
+    file.set_len(SMALL as u64).context("ftruncate")?;
+    for number in 0..MANY {
+        shm.create_pool(file.as_fd(), SMALL, &handle, ()).destroy();
+        if number % AT_A_TIME == 0 {
+            session.roundtrip()?;
+        }
+    }
+    session.roundtrip()
 }
