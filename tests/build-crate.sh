@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Builds what tests/guest/crate.sh runs, into build/crate: the tests of the crate nosigbus
-# and its examples, and the C sample, against the header where it has been installed.
+# and its examples, and the C samples, against the header where it has been installed.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -27,8 +27,20 @@ program=$(sed -n 's/.*"name":"module".*"executable":"\([^"]*\)".*/\1/p' "$out/ca
 cp "$program" "$out/module"
 rm "$out/cargo.json"
 
-step "C sample"
+step "C samples"
 make -s -C "$REPO" headers_install "INSTALL_HDR_PATH=$out/usr"
 logged c-sample "$REPO/tests/toolchain.sh" run gcc-14 -std=c11 -Wall -Wextra -pedantic -Werror -O2 \
 	-I "$out/usr/include" -o "$out/protect" "$REPO/samples/c/protect.c" ||
 	die "the C sample did not build" "mend what the compiler complains of"
+# The flags are pkg-config's, as in any other program's build.
+for program in 'shm-server nosigbus wayland-server' 'shm-client wayland-client'; do
+	read -ra packages <<<"${program#* }"
+	program=${program%% *}
+	# shellcheck disable=SC2016 # for the shell inside
+	logged c-sample "$REPO/tests/toolchain.sh" run env "PKG_CONFIG_PATH=$out/usr/share/pkgconfig" \
+		sh -c 'source=$1 program=$2; shift 2
+		gcc-14 -std=c11 -Wall -Wextra -pedantic -Werror -O2 $(pkg-config --cflags "$@") \
+			-o "$program" "$source" $(pkg-config --libs "$@")' \
+		build "$REPO/samples/c/$program.c" "$out/$program" "${packages[@]}" ||
+		die "$program did not build" "mend what the compiler complains of"
+done

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Runs the tests of the crate nosigbus in a guest (tests/boot.sh), as root, each in a
-# process of its own, and the crate's examples and the C sample.
+# process of its own, and the crate's examples and the C samples.
 #
 # usage: crate.sh BINDIR RESULTDIR
 #
@@ -18,13 +18,14 @@ tap=$2/crate.tap
 work=$(mktemp -d)
 chmod 755 "$work"
 # Not over 9p each time that it is run.
-cp "$1"/{module,compositor,existing,linker,protect} "$work"
+cp "$1"/{module,compositor,existing,linker,protect,shm-server,shm-client} "$work"
 small=$work/small
 mkdir "$small"
 ulimit -c 0
 
 PAGE=$(getconf PAGE_SIZE)
 BUS=$((128 + 7))
+TERMINATED=$((128 + 15))
 
 fail() {
 	echo "crate.sh: $*" >&2
@@ -125,6 +126,75 @@ c_says_what_is_wrong() {
 	says 'the nosigbus module is not loaded: insmod nosigbus.ko'
 }
 
+# The C sample of a compositor, by libwayland, and a client.
+
+export XDG_RUNTIME_DIR=$work WAYLAND_DISPLAY=shm-test
+DRAWN='640 x 480 pixels, 307200 of them drawn'
+server=''
+
+serve() { # [COMMAND...]: runs the server by it.
+	rm -f "$work/$WAYLAND_DISPLAY"*
+	"$@" "$work/shm-server" "$WAYLAND_DISPLAY" &>"$work/server.log" &
+	server=$!
+	for _ in {1..600}; do
+		[[ ! -S $work/$WAYLAND_DISPLAY ]] || return 0
+		sleep 0.1
+	done
+	complain "no socket: $(<"$work/server.log")"
+}
+
+# server_ends STATUS: by itself, or as it is told to.
+server_ends() {
+	local status=0
+	(($1 != TERMINATED)) || kill "$server" || true
+	wait "$server" 2>/dev/null || status=$?
+	((status == $1)) || complain "the server: status $status, not $1: $(<"$work/server.log")"
+}
+
+server_says() { # LINE...
+	local expected
+	expected=$(printf '%s\n' "$@")
+	[[ $(uniq "$work/server.log") == "$expected" ]] || complain "it says: $(uniq "$work/server.log")"
+}
+
+shm_server_serves() {
+	serve env
+	for mode in draw grow; do
+		run 0 "$work/shm-client" "$mode"
+		says 'nothing was told'
+	done
+	server_says "$DRAWN"
+	server_ends $TERMINATED
+}
+
+shm_server_sends_liars_away() {
+	serve env
+	for mode in shrink empty; do
+		run 0 "$work/shm-client" "$mode"
+		says 'told: wl_shm, error 2'
+	done
+	run 0 "$work/shm-client" file /dev/zero
+	says 'told: wl_shm, error 2'
+	run 0 "$work/shm-client" grow
+	says 'nothing was told'
+	expect 'not sent away' test "$(grep -c 'a client is sent away' "$work/server.log")" = 2
+	expect 'not shown at last' test "$(tail -n 1 "$work/server.log")" = "$DRAWN"
+	server_ends $TERMINATED
+}
+
+# The same, with plain mappings: and then the first client that lies ends it.
+shm_server_does_without() {
+	serve without_device
+	for mode in draw grow; do
+		run 0 "$work/shm-client" "$mode"
+		says 'nothing was told'
+	done
+	server_says "shm-server: /dev/nosigbus: No such file or directory: clients can end it by shrinking a file" \
+		"$DRAWN"
+	run 1 "$work/shm-client" shrink
+	server_ends $BUS
+}
+
 # The crate says what has failed, and nothing else.
 without_the_module_it_says_so() {
 	run 1 without_device "$work/existing" "$work/lines"
@@ -137,7 +207,8 @@ mapfile -t tests < <("$work/module" --list --format terse | sed -n 's/: test$//p
 cases=(
 	compositor_reads_to_the_end compositor_does_without linker_writes_all linker_says_that_the_disk_is_full
 	existing_counts_lines c_reads_to_the_end c_without_opting_in_is_killed
-	c_says_what_is_wrong without_the_module_it_says_so
+	c_says_what_is_wrong shm_server_serves shm_server_sends_liars_away shm_server_does_without
+	without_the_module_it_says_so
 )
 
 small_tmpfs
