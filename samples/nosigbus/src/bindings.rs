@@ -8,10 +8,17 @@ pub const NOSIGBUS_FEATURE_SHARED_READ: u32 = 2;
 pub const NOSIGBUS_FEATURE_SHARED_WRITE: u32 = 4;
 pub const NOSIGBUS_FEATURE_DISABLE: u32 = 8;
 pub const NOSIGBUS_FEATURE_STATUS: u32 = 16;
+pub const NOSIGBUS_FEATURE_EVENTS: u32 = 32;
 pub const NOSIGBUS_RECORD_ERRORS: u32 = 1;
 pub const NOSIGBUS_EVENTFD: u32 = 2;
+pub const NOSIGBUS_EVENTS: u32 = 4;
 pub const NOSIGBUS_CLEAR_ERROR: u32 = 1;
 pub const NOSIGBUS_ERROR_DEDUCED: u32 = 1;
+pub const NOSIGBUS_EVENT_ZERO_PAGE: u32 = 1;
+pub const NOSIGBUS_EVENT_PRIVATE_PAGE: u32 = 2;
+pub const NOSIGBUS_EVENT_SHADOW_PAGE: u32 = 3;
+pub const NOSIGBUS_EVENT_OVERFLOW: u32 = 4;
+pub const NOSIGBUS_EVENT_ERROR: u32 = 1;
 pub const NOSIGBUS_IOC_MAGIC: u32 = 187;
 pub type __s32 = ::core::ffi::c_int;
 pub type __u32 = ::core::ffi::c_uint;
@@ -32,7 +39,8 @@ pub struct nosigbus_enable {
     pub len: __u64,
     pub flags: __u32,
     pub eventfd: __s32,
-    pub reserved: [__u64; 3usize],
+    pub cookie: __u64,
+    pub reserved: [__u64; 2usize],
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -57,4 +65,13 @@ pub struct nosigbus_status {
     pub error: __u32,
     pub error_flags: __u32,
     pub reserved: [__u64; 6usize],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct nosigbus_event {
+    pub cookie: __u64,
+    pub offset: __u64,
+    pub kind: __u32,
+    pub flags: __u32,
+    pub reserved: __u64,
 }

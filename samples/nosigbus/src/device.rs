@@ -15,6 +15,22 @@ use rustix::{
 };
 use std::{fs, sync::Arc};
 
+/// Who is told of first stand-ins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told<'a> {
+    pub(crate) eventfd: Option<BorrowedFd<'a>>,
+    pub(crate) cookie: Option<u64>,
+}
+
+impl<'a> Told<'a> {
+    fn by(eventfd: Option<BorrowedFd<'a>>) -> Self {
+        Self {
+            eventfd,
+            cookie: None,
+        }
+    }
+}
+
 const PATH: &str = "/dev/nosigbus";
 
 /// `/dev/nosigbus`. Open it once; clones share it. It acts on the address space of whoever calls,
@@ -33,7 +49,8 @@ impl Device {
     /// [`ErrorKind::NotLoaded`] if the module is not loaded, [`ErrorKind::Denied`] if the device
     /// may not be opened.
     pub fn open() -> Result<Self> {
-        let opened = open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let opened = open(PATH, flags, Mode::empty());
         let fd = opened.map_err(|errno| {
             let kind = match errno {
                 Errno::NOENT | Errno::NXIO | Errno::NODEV => ErrorKind::NotLoaded,
@@ -90,7 +107,7 @@ impl Device {
     /// # }
     /// ```
     pub fn protect<M: AsMapping>(&self, mapping: M) -> Result<Protected<M>> {
-        self.protect_inner(mapping, None)
+        self.protect_inner(mapping, Told::default())
     }
 
     /// Opts in as [`protect`](Self::protect) does, and has an eventfd signalled: an
@@ -100,15 +117,25 @@ impl Device {
         mapping: M,
         event: impl AsFd,
     ) -> Result<Protected<M>> {
-        self.protect_inner(mapping, Some(event.as_fd()))
+        self.protect_inner(mapping, Told::by(Some(event.as_fd())))
     }
 
-    fn protect_inner<M: AsMapping>(
+    /// Opts in as [`protect`](Self::protect) does, and has [`notices`](Self::notices) tell, by this
+    /// cookie.
+    pub fn protect_with_cookie<M: AsMapping>(
         &self,
         mapping: M,
-        event: Option<BorrowedFd<'_>>,
+        cookie: u64,
     ) -> Result<Protected<M>> {
-        self.enable_checked(mapping.as_mapping(), Flags::empty(), event)?;
+        let told = Told {
+            cookie: Some(cookie),
+            ..Told::default()
+        };
+        self.protect_inner(mapping, told)
+    }
+
+    fn protect_inner<M: AsMapping>(&self, mapping: M, told: Told<'_>) -> Result<Protected<M>> {
+        self.enable_checked(mapping.as_mapping(), Flags::empty(), told)?;
         Ok(Protected::new(mapping, self.clone()))
     }
 
@@ -120,7 +147,7 @@ impl Device {
     ///
     /// Allocates no memory.
     pub fn enable(&self, range: *const [u8], eventfd: Option<BorrowedFd<'_>>) -> Result<()> {
-        self.enable_with(range, Flags::empty(), eventfd)
+        self.enable_with(range, Flags::empty(), Told::by(eventfd))
     }
 
     /// Opts in as [`enable`](Self::enable) does, and has I/O errors inside the file recorded: where
@@ -137,40 +164,45 @@ impl Device {
         range: *const [u8],
         eventfd: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
-        self.enable_with(range, Flags::RECORD_ERRORS, eventfd)
+        self.enable_with(range, Flags::RECORD_ERRORS, Told::by(eventfd))
     }
 
     /// As [`enable_with`](Self::enable_with); an error says whether it is the eventfd's, for which
-    /// memory is allocated.
+    /// memory is allocated, or because the module knows no cookies.
     pub(crate) fn enable_checked(
         &self,
         range: *const [u8],
         flags: Flags,
-        eventfd: Option<BorrowedFd<'_>>,
+        told: Told<'_>,
     ) -> Result<()> {
-        let result = self.enable_with(range, flags, eventfd);
-        result.map_err(|error| match (error.kind(), eventfd) {
-            (ErrorKind::InvalidRange, Some(fd)) if !is_eventfd(fd) => not_an_eventfd(Errno::INVAL),
-            _ => error,
+        let result = self.enable_with(range, flags, told);
+        result.map_err(|error| {
+            if error.kind() != ErrorKind::InvalidRange {
+                return error;
+            }
+            if told.eventfd.is_some_and(|fd| !is_eventfd(fd)) {
+                return not_an_eventfd(Errno::INVAL);
+            }
+            let knows = |query: Query| query.features.contains(Features::EVENTS);
+            if told.cookie.is_some() && !self.query().is_ok_and(knows) {
+                return Error::new(ErrorKind::TooOld, "NOSIGBUS_ENABLE", Some(Errno::INVAL));
+            }
+            error
         })
     }
 
     /// With RECORD_ERRORS, it is the caller who has to see to what
     /// [`enable_recording`](Self::enable_recording) says.
-    fn enable_with(
-        &self,
-        range: *const [u8],
-        mut flags: Flags,
-        eventfd: Option<BorrowedFd<'_>>,
-    ) -> Result<()> {
-        flags.set(Flags::EVENTFD, eventfd.is_some());
+    fn enable_with(&self, range: *const [u8], mut flags: Flags, told: Told<'_>) -> Result<()> {
+        flags.set(Flags::EVENTFD, told.eventfd.is_some());
+        flags.set(Flags::EVENTS, told.cookie.is_some());
         let (addr, len) = pages_of(range);
         let request = uapi::nosigbus_enable {
             addr,
             len,
             flags: flags.bits() as u32,
-            eventfd: eventfd.map_or(0, |fd| fd.as_raw_fd()),
-            cookie: 0,
+            eventfd: told.eventfd.map_or(0, |fd| fd.as_raw_fd()),
+            cookie: told.cookie.unwrap_or(0),
             reserved: [0; 2],
         };
         // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`. What it does to memory: see

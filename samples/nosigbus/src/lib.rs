@@ -50,6 +50,7 @@ mod device;
 mod error;
 mod event;
 mod mapping;
+mod notice;
 mod protected;
 mod uapi;
 
@@ -58,6 +59,7 @@ pub use device::Device;
 pub use error::{Error, ErrorKind, Result};
 pub use event::Event;
 pub use mapping::{MapOptions, Mapping};
+pub use notice::{Notice, StandIn, StandInKind};
 pub use protected::{AsMapping, Protected};
 
 use bitflags::bitflags;
@@ -76,6 +78,8 @@ bitflags! {
         const RECORD_ERRORS = uapi::NOSIGBUS_RECORD_ERRORS as u64;
         /// An eventfd is signalled.
         const EVENTFD = uapi::NOSIGBUS_EVENTFD as u64;
+        /// [`Device::notices`] tells.
+        const EVENTS = uapi::NOSIGBUS_EVENTS as u64;
 
         // What a newer module knows as well.
         const _ = !0;
@@ -96,6 +100,8 @@ bitflags! {
         const DISABLE = uapi::NOSIGBUS_FEATURE_DISABLE as u64;
         /// Has [`Device::status`] and [`Device::clear_error`].
         const STATUS = uapi::NOSIGBUS_FEATURE_STATUS as u64;
+        /// Has [`Device::notices`].
+        const EVENTS = uapi::NOSIGBUS_FEATURE_EVENTS as u64;
 
         // What a newer module can do as well.
         const _ = !0;

@@ -5,6 +5,7 @@
 use crate::{
     AsMapping, Device, Error, ErrorKind, Flags, Result, Status,
     copy::{copy_from_shared, copy_to_shared},
+    device::Told,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd},
@@ -45,7 +46,7 @@ pub struct MapOptions<'a> {
     private: bool,
     record_errors: bool,
     tmpfs_only: bool,
-    event: Option<BorrowedFd<'a>>,
+    told: Told<'a>,
 }
 
 impl<'a> MapOptions<'a> {
@@ -58,7 +59,10 @@ impl<'a> MapOptions<'a> {
             private: false,
             record_errors: false,
             tmpfs_only: false,
-            event: None,
+            told: Told {
+                eventfd: None,
+                cookie: None,
+            },
         }
     }
 
@@ -120,7 +124,13 @@ impl<'a> MapOptions<'a> {
 
     /// An eventfd to signal: an [`Event`](crate::Event), or any other. The module holds on to it.
     pub fn event(mut self, event: &'a impl AsFd) -> Self {
-        self.event = Some(event.as_fd());
+        self.told.eventfd = Some(event.as_fd());
+        self
+    }
+
+    /// Has [`Device::notices`] tell of the mapping, by this number, which can be any.
+    pub const fn cookie(mut self, cookie: u64) -> Self {
+        self.told.cookie = Some(cookie);
         self
     }
 
@@ -489,7 +499,7 @@ impl Mapping {
         let mut flags = Flags::empty();
         flags.set(Flags::RECORD_ERRORS, options.record_errors);
         // For the safety of that see "Why this is safe".
-        device.enable_checked(self.as_mapping(), flags, options.event)?;
+        device.enable_checked(self.as_mapping(), flags, options.told)?;
         self.device = Some(device.clone());
         self.must_not_lose = options.record_errors && options.write && !options.private;
         Ok(())

@@ -45,6 +45,13 @@ layout!(nosigbus_disable: 32 {
     len: 8,
     reserved: 16,
 });
+layout!(nosigbus_event: 32 {
+    cookie: 0,
+    offset: 8,
+    kind: 16,
+    flags: 20,
+    reserved: 24,
+});
 layout!(nosigbus_status: 128 {
     addr: 0,
     request: 8,

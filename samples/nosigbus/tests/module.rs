@@ -5,8 +5,8 @@
 
 use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 use nosigbus::{
-    AsMapping, Device, Error, ErrorKind, Event, Features, Flags, MapOptions, Mapping, Status,
-    copy_from_shared, copy_to_shared,
+    AsMapping, Device, Error, ErrorKind, Event, Features, Flags, MapOptions, Mapping, Notice,
+    StandInKind, Status, copy_from_shared, copy_to_shared,
 };
 use rustix::{
     buffer::spare_capacity,
@@ -315,6 +315,83 @@ fn event_in_epoll() {
     read(&mapping, pages(1), 1);
     assert!(ready(&epoll) && event.take().unwrap());
     assert!(!ready(&epoll));
+}
+
+/// What of a notice there is to compare: cookie, offset, kind, and whether there was an error.
+fn stand_ins(device: &Device) -> Vec<(u64, u64, StandInKind, bool)> {
+    let told = device.notices().unwrap().into_iter();
+    told.map(|notice| match notice {
+        Notice::StandIn(told) => (told.cookie, told.offset, told.kind, told.error),
+        other => panic!("{other:?}"),
+    })
+    .collect()
+}
+
+#[test]
+fn notices_tell_which_mapping_it_was() {
+    let (device, file) = (device(), memfd("notices", &[7; 100]));
+    let options = MapOptions::new(pages(PAGES));
+    let map =
+        |cookie: u64, options: MapOptions| options.cookie(cookie).map(&device, &file).unwrap();
+    let epoll = epoll::create(epoll::CreateFlags::empty()).unwrap();
+    let data = epoll::EventData::new_u64(1);
+    epoll::add(&epoll, &device, data, epoll::EventFlags::IN).unwrap();
+    let (read_only, writable) = (
+        map(0, options.clone()),
+        map(u64::MAX, options.clone().write(true)),
+    );
+    let private = map(7, options.private(true).write(true));
+
+    assert_eq!(read(&read_only, 0, 100), [7; 100]);
+    assert!(!ready(&epoll));
+    assert!(stand_ins(&device).is_empty());
+    writable.write_at(pages(3), &[1]).unwrap();
+    // A whole word: that is not read first.
+    private.write_at(pages(2), &[1; 8]).unwrap();
+    read(&read_only, pages(1), 1);
+    read(&read_only, pages(3), 1);
+    assert!(ready(&epoll));
+    let size = page_size() as u64;
+    let all = [
+        (u64::MAX, 3 * size, StandInKind::Shadow, false),
+        (7, 2 * size, StandInKind::Private, false),
+        (0, size, StandInKind::Zero, false),
+    ];
+    assert_eq!(stand_ins(&device), all);
+    assert!(!ready(&epoll));
+
+    // Once more only when it was asked for.
+    writable.write_at(pages(2), &[1]).unwrap();
+    assert!(stand_ins(&device).is_empty());
+    assert_eq!(writable.status().unwrap().stand_ins(), 2);
+    writable.write_at(pages(1), &[1]).unwrap();
+    let again = [(u64::MAX, size, StandInKind::Shadow, false)];
+    assert_eq!(stand_ins(&device), again);
+
+    // SAFETY: Nobody writes to the file.
+    let map = unsafe { MmapOptions::new().len(pages(PAGES)).map(&file) }.unwrap();
+    let map = device.protect_with_cookie(map, 9).unwrap();
+    assert_eq!(map[pages(3)], 0);
+    assert_eq!(
+        stand_ins(&device),
+        [(9, 3 * size, StandInKind::Zero, false)]
+    );
+}
+
+#[test]
+fn notices_of_more_than_are_read_at_once() {
+    let (device, file) = (device(), memfd("many", &[]));
+    let options = |cookie| MapOptions::new(pages(1)).cookie(cookie);
+    let mappings: Vec<Mapping> = (0..100)
+        .map(|cookie| options(cookie).map(&device, &file).unwrap())
+        .collect();
+    for mapping in mappings.iter().rev() {
+        read(mapping, 0, 1);
+    }
+    drop(mappings);
+    let told = stand_ins(&device);
+    assert_eq!(told.len(), 100);
+    assert!(told.iter().map(|told| told.0).eq((0..100).rev()));
 }
 
 #[test]
