@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -56,6 +57,21 @@ static void roundtrip(void)
 {
 	if (wl_display_roundtrip(display) < 0)
 		ended();
+}
+
+/*
+ * Sends nothing meanwhile: if the compositor has not read all when it ends the
+ * connection, the next request fails, and libwayland does not look for an error.
+ */
+static void await_error(void)
+{
+	struct pollfd readable = { .fd = wl_display_get_fd(display), .events = POLLIN };
+
+	if (wl_display_flush(display) < 0)
+		ended();
+	while (poll(&readable, 1, 30000) > 0)
+		if (wl_display_dispatch(display) < 0)
+			ended();
 }
 
 static void global(void *data, struct wl_registry *registry, uint32_t name, const char *interface,
@@ -129,7 +145,7 @@ int main(int argc, char *argv[])
 	struct wl_shm_pool *pool;
 	struct wl_buffer *buffer;
 	bool file = !strcmp(mode, "file");
-	int fd, i;
+	int fd;
 
 	if (argc != (file ? 3 : 2)) {
 		fprintf(stderr, "usage: shm-client draw|grow|shrink|empty|file PATH\n");
@@ -165,9 +181,11 @@ int main(int argc, char *argv[])
 			die("shm-client: ftruncate");
 	}
 	/* What is read is told of as soon as the compositor looks. */
-	for (i = 0; i < 10; i++)
-		show(surface, buffer);
-	roundtrip();
+	show(surface, buffer);
+	if (strcmp(mode, "draw") && strcmp(mode, "grow"))
+		await_error();
+	else
+		roundtrip();
 	printf("nothing was told\n");
 	return EXIT_SUCCESS;
 }

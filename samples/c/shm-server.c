@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
@@ -28,8 +27,8 @@
 
 #define PIXEL sizeof(uint32_t)
 
-/* What there is once. Without the module both are -1. */
-static int device = -1, event = -1;
+/* What there is once. Without the module it is -1. */
+static int device = -1;
 static struct wl_list pools;
 
 /* The file of a client, which its resource and its buffers hold. */
@@ -38,6 +37,8 @@ struct pool {
 	/* Errors are posted there: the pool's own resource may be gone. */
 	struct wl_resource *shm;
 	unsigned int holders;
+	/* By which the device tells of it; no pool after it has the same. */
+	uint64_t cookie;
 	char *map;
 	size_t len;
 	bool protected;
@@ -64,31 +65,26 @@ static size_t whole_pages(size_t len)
 
 static void start_protecting(void)
 {
-	device = open("/dev/nosigbus", O_RDWR | O_CLOEXEC);
-	if (device < 0) {
+	device = open("/dev/nosigbus", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (device < 0)
 		fprintf(stderr, "shm-server: /dev/nosigbus: %s: clients can end it by shrinking a file\n",
 			strerror(errno));
-		return;
-	}
-	event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (event < 0) {
-		perror("shm-server: eventfd");
-		exit(EXIT_FAILURE);
-	}
 }
 
 /* Opts a new mapping in; false if there was an error. */
 static bool protect(struct pool *pool)
 {
+	static uint64_t cookies;
 	struct nosigbus_enable enable = {
 		.addr = (uintptr_t)pool->map,
 		.len = whole_pages(pool->len),
-		.flags = NOSIGBUS_EVENTFD | NOSIGBUS_RECORD_ERRORS,
-		.eventfd = event,
+		.flags = NOSIGBUS_EVENTS | NOSIGBUS_RECORD_ERRORS,
+		.cookie = ++cookies,
 	};
 
 	if (device < 0)
 		return true;
+	pool->cookie = enable.cookie;
 	pool->protected = !ioctl(device, NOSIGBUS_ENABLE, &enable);
 	/* Not that file (EOPNOTSUPP): it is plain, as without the module. */
 	return pool->protected || errno == EOPNOTSUPP;
@@ -161,29 +157,31 @@ static bool has_lied(const struct pool *pool)
 	return ioctl(device, NOSIGBUS_STATUS, &status) || status.error || status.zero_pages;
 }
 
-/* When the eventfd is readable: first it is read, then all are asked. */
+/* When the device is readable: first it is read, then the pool that it tells of is asked. */
 static int send_liars_away(int fd, uint32_t mask, void *data)
 {
+	struct nosigbus_event event;
 	struct wl_client *client;
 	struct pool *pool;
-	uint64_t count;
 
 	(void)mask;
 	(void)data;
-	if (read(fd, &count, sizeof(count)) < 0)
-		return 0;
+	while (read(fd, &event, sizeof(event)) == sizeof(event)) {
+		/* If there were too many, it can be any. */
+		bool of_any = event.kind == NOSIGBUS_EVENT_OVERFLOW;
 again:
-	wl_list_for_each(pool, &pools, link) {
-		if (!has_lied(pool))
-			continue;
-		client = wl_resource_get_client(pool->shm);
-		wl_resource_post_error(pool->shm, WL_SHM_ERROR_INVALID_FD,
-				       "the file is shorter than its pool");
-		wl_client_flush(client);
-		/* With all its pools. */
-		wl_client_destroy(client);
-		printf("a client is sent away\n");
-		goto again;
+		wl_list_for_each(pool, &pools, link) {
+			if (!(of_any || pool->cookie == event.cookie) || !has_lied(pool))
+				continue;
+			client = wl_resource_get_client(pool->shm);
+			wl_resource_post_error(pool->shm, WL_SHM_ERROR_INVALID_FD,
+					       "the file is shorter than its pool");
+			wl_client_flush(client);
+			/* With all its pools. */
+			wl_client_destroy(client);
+			printf("a client is sent away\n");
+			goto again;
+		}
 	}
 	return 0;
 }
@@ -547,7 +545,7 @@ int main(int argc, char *argv[])
 	/* Not version 2: with that a client could destroy what errors are posted on. */
 	if (!wl_global_create(display, &wl_shm_interface, 1, NULL, bind_shm) ||
 	    !wl_global_create(display, &wl_compositor_interface, 4, NULL, bind_compositor) ||
-	    (event >= 0 && !wl_event_loop_add_fd(wl_display_get_event_loop(display), event,
+	    (device >= 0 && !wl_event_loop_add_fd(wl_display_get_event_loop(display), device,
 						 WL_EVENT_READABLE, send_liars_away, NULL))) {
 		perror("shm-server");
 		return EXIT_FAILURE;

@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How clients' files are mapped. All that protecting takes: opt each mapping in, have the eventfd
-//! in the event loop, and ask each mapping for its status when that is signalled.
+//! How clients' files are mapped. All that protecting takes: opt each mapping in, have the device in
+//! the event loop, and ask a mapping for its status when the device tells of it.
 
 use anyhow::{Result, anyhow};
-use nosigbus::{Device, ErrorKind, Event, MapOptions, Mapping};
+use nosigbus::{Device, ErrorKind, MapOptions, Mapping, Notice};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::fcntl_get_seals,
 };
 use std::thread;
 
-struct Guard {
-    device: Device,
-    event: Event,
-}
-
 pub struct Files {
-    guard: Option<Guard>,
+    /// If they are to be protected.
+    device: Option<Device>,
     /// A client that serves its file itself (FUSE), or has it from a server that is gone, can have
     /// the compositor wait for it for ever.
     tmpfs_only: bool,
@@ -25,45 +21,30 @@ pub struct Files {
 
 impl Files {
     pub fn new(protect: bool, tmpfs_only: bool) -> Result<Self> {
-        let guard = || {
-            Ok::<_, anyhow::Error>(Guard {
-                device: open_device()?,
-                event: Event::new()?,
-            })
-        };
         Ok(Self {
-            guard: protect.then(guard).transpose()?,
+            device: protect.then(open_device).transpose()?,
             tmpfs_only,
         })
     }
 
     /// Maps a client's file. These are the lines that protect. Errors of the file system are answered
     /// like a lost page: a client may send a sparse file of a full file system.
-    pub fn map<'a>(
-        &'a self,
-        options: MapOptions<'a>,
-        file: impl AsFd,
-    ) -> nosigbus::Result<Mapping> {
+    pub fn map(&self, options: MapOptions<'_>, file: impl AsFd) -> nosigbus::Result<Mapping> {
         let options = options.tmpfs_only(self.tmpfs_only);
-        match &self.guard {
-            Some(Guard { device, event }) => {
-                options.record_errors(true).event(event).map(device, file)
-            }
+        match &self.device {
+            Some(device) => options.record_errors(true).map(device, file),
             None => options.map_plain(file),
         }
     }
 
     /// To be in the event loop, if anything is to be heard.
     pub fn event(&self) -> Option<BorrowedFd<'_>> {
-        self.guard.as_ref().map(|guard| guard.event.as_fd())
+        self.device.as_ref().map(|device| device.as_fd())
     }
 
-    /// Whether a mapping may have got its first stand-in since it was last asked for its status.
-    /// To be called before that.
-    pub fn was_signalled(&self) -> nosigbus::Result<bool> {
-        self.guard
-            .as_ref()
-            .map_or(Ok(false), |guard| guard.event.take())
+    /// Of which mappings there is something to hear. Their status is to be asked for after this.
+    pub fn notices(&self) -> nosigbus::Result<Vec<Notice>> {
+        self.device.as_ref().map_or(Ok(Vec::new()), Device::notices)
     }
 }
 

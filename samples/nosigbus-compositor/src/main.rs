@@ -134,10 +134,8 @@ impl Compositor {
 
     /// Disconnects the clients whose files were shorter than they had said.
     fn disconnect_offenders(&mut self) -> Result<()> {
-        if !self.files.was_signalled()? {
-            return Ok(());
-        }
-        for offender in self.state.tell_offenders() {
+        let notices = self.files.notices()?;
+        for offender in self.state.tell_offenders(&notices) {
             // Closes the connection, with the error that was posted as its last message.
             let _ = self
                 .display

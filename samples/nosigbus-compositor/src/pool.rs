@@ -8,7 +8,10 @@ use crate::{
 };
 use nosigbus::{ErrorKind, MapOptions, Mapping};
 use rustix::param::page_size;
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 use wayland_server::{
     Client, Resource,
     backend::ClientId,
@@ -24,6 +27,8 @@ struct Mapped {
 }
 
 pub struct Pool {
+    /// By which the device tells of it.
+    pub cookie: u64,
     /// Whose it is: errors are posted there, as the buffer and the pool may be gone.
     shm: WlShm,
     file: ClientFile,
@@ -41,9 +46,11 @@ impl Pool {
         len: usize,
         files: Arc<Files>,
     ) -> Option<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let cookie = NEXT.fetch_add(1, Relaxed);
         let share = limits::take(client, Kind::Pools, 1, shm)?;
         let bytes = limits::take(client, Kind::Bytes, len, shm)?;
-        let mapping = match files.map(MapOptions::new(len), &file) {
+        let mapping = match files.map(MapOptions::new(len).cookie(cookie), &file) {
             Ok(mapping) => mapping,
             Err(error) => {
                 refuse(shm, error);
@@ -51,6 +58,7 @@ impl Pool {
             }
         };
         Some(Self {
+            cookie,
             shm: shm.clone(),
             file,
             files,

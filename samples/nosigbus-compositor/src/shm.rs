@@ -60,7 +60,7 @@ impl Dispatch<WlShm, Share> for State {
         };
         if let Some(pool) = Pool::new(client, shm, file, len, state.files.clone()) {
             let pool = Arc::new(pool);
-            state.pools.push(Arc::downgrade(&pool));
+            state.pools.insert(pool.cookie, Arc::downgrade(&pool));
             init.init(id, pool);
         }
     }

@@ -9,8 +9,12 @@ use crate::{
     shell::Window,
     surface::Surface,
 };
+use nosigbus::Notice;
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::{Arc, Weak};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 use wayland_protocols::xdg::shell::server::xdg_wm_base::XdgWmBase;
 use wayland_protocols_wlr::screencopy::v1::server::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
 use wayland_server::{
@@ -23,7 +27,8 @@ use wayland_server::{
 
 pub struct State {
     pub files: Arc<Files>,
-    pub pools: Vec<Weak<Pool>>,
+    /// By their cookies.
+    pub pools: HashMap<u64, Weak<Pool>>,
     /// Windows or not.
     pub surfaces: Vec<WlSurface>,
     pub windows: Vec<Window>,
@@ -41,7 +46,7 @@ impl State {
         display.create_global::<Self, ZwlrScreencopyManagerV1, _>(1, ());
         Self {
             files,
-            pools: Vec::new(),
+            pools: HashMap::new(),
             surfaces: Vec::new(),
             windows: Vec::new(),
             screen: Screen::new(),
@@ -67,12 +72,20 @@ impl State {
     fn forget_what_is_gone(&mut self) {
         self.windows.retain(Window::is_alive);
         self.surfaces.retain(Resource::is_alive);
-        self.pools.retain(|pool| pool.strong_count() > 0);
+        self.pools.retain(|_, pool| pool.strong_count() > 0);
     }
 
     /// Posts an error to each client whose file was found to be too short. Returns who they are.
-    pub fn tell_offenders(&mut self) -> Vec<ClientId> {
-        let pools = self.pools.iter().filter_map(Weak::upgrade);
+    pub fn tell_offenders(&mut self, notices: &[Notice]) -> Vec<ClientId> {
+        let mut pools: Vec<&Weak<Pool>> = Vec::new();
+        for notice in notices {
+            match notice {
+                Notice::StandIn(stand_in) => pools.extend(self.pools.get(&stand_in.cookie)),
+                // It may be any of them.
+                _ => pools.extend(self.pools.values()),
+            }
+        }
+        let pools = pools.into_iter().filter_map(Weak::upgrade);
         pools.filter_map(|pool| pool.tell()).collect()
     }
 }
