@@ -13,20 +13,20 @@ use wayland_client::protocol::{wl_buffer::WlBuffer, wl_output::WlOutput, wl_shm:
 use wayland_protocols_wlr::screencopy::v1::client::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
 
 /// A file that a capture fits into.
-struct Target {
+pub struct Target {
     output: WlOutput,
     manager: ZwlrScreencopyManagerV1,
-    pool: Pool,
+    pub pool: Pool,
     buffer: WlBuffer,
     width: i32,
     height: i32,
 }
 
 impl Target {
-    fn new(session: &mut Session, options: &Options) -> Result<Self> {
+    pub fn new(session: &mut Session, options: &Options) -> Result<Self> {
         let handle = session.handle.clone();
-        let output = session.globals.bind(&handle, 1..=1, ())?;
-        let manager: ZwlrScreencopyManagerV1 = session.globals.bind(&handle, 1..=1, ())?;
+        let output = session.bind(1..=1)?;
+        let manager: ZwlrScreencopyManagerV1 = session.bind(1..=1)?;
         let frame = manager.capture_output(0, &output, &handle, ());
         session.wait(|heard| heard.capture_shape.is_some())?;
         frame.destroy();
@@ -51,7 +51,7 @@ impl Target {
     }
 
     /// Whether the compositor says that it has written what it shows.
-    fn capture(&self, session: &mut Session) -> Result<bool> {
+    pub fn capture(&self, session: &mut Session) -> Result<bool> {
         let frame = self
             .manager
             .capture_output(0, &self.output, &session.handle, ());

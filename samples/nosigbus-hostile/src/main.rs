@@ -3,7 +3,9 @@
 //! Wayland clients: one that keeps to the rules, and some that do to their files what kills a
 //! compositor that reads them.
 
+mod attack;
 mod capture;
+mod fds;
 mod invalid;
 mod picture;
 mod pool;
@@ -19,6 +21,7 @@ use std::{
     ffi::OsString,
     io::{Write, stdout},
     process::ExitCode,
+    time::Duration,
 };
 
 const USAGE: &str = "\
@@ -47,14 +50,26 @@ It does not:
   flood WHAT         asks without end for pools, bytes, resized, buffers, callbacks
                      or objects
   invalid CASE       makes a request that is wrong; \"invalid list\" lists them
+It attacks any compositor, and finds out whether that still answers:
+  attack NAME        ends with 0 if so, or if another client is answered; with
+                     10 if the compositor is gone, 77 if it does not offer what
+                     is needed, 1 if anything else is wrong
+  attacks            lists their names
+  fds                lists what the compositor offers, and each request of that
+                     which takes a file descriptor
 It is no client:
   pixels FILE...     says how many pixels of each PNG are of the colour
 
   --color RRGGBB     what it draws (cc2222; paint: 22aa44)
   --size WxH         of the window (240x200), if the compositor wants no other
-  --directory DIR    ordinary files in DIR are used, instead of memfds
+  --directory DIR, --dir DIR
+                     ordinary files in DIR are used, instead of memfds
   --hold N           for how many frames it waits before its trick (0)
-  --frames N         for how many frames it goes on after its trick (100)";
+  --frames N         for how many frames it goes on after its trick (100)
+Of attacks, also after their names:
+  --patience SECONDS how long the compositor may take to answer (30)
+  --seconds SECONDS  how long a file is changed all the time (5)
+  --verbose          says what was reached";
 
 pub struct Options {
     color: Color,
@@ -62,6 +77,18 @@ pub struct Options {
     place: Place,
     hold: u32,
     frames: u32,
+    patience: Duration,
+    seconds: Duration,
+    verbose: bool,
+}
+
+impl Options {
+    /// What an attack has reached.
+    fn tell(&self, what: &str) {
+        if self.verbose {
+            eprintln!("nosigbus-hostile: {what}");
+        }
+    }
 }
 
 fn parse_color(text: &str) -> Result<Color> {
@@ -93,22 +120,38 @@ struct Args {
 fn parse_args() -> Result<Args> {
     let (mut color, mut size, mut place) = (None, (240, 200), Place::Memory);
     let (mut hold, mut frames) = (0, 100);
+    let (mut patience, mut seconds, mut verbose) = (30, 5, false);
+    let mut mode = None;
+    let mut arguments = Vec::new();
     let mut parser = lexopt::Parser::from_env();
-    let mode = loop {
-        match parser.next()?.context("a mode is missing")? {
+    while let Some(arg) = parser.next()? {
+        match arg {
             Long("color") => color = Some(parse_color(&parser.value()?.string()?)?),
             Long("size") => size = parse_size(&parser.value()?.string()?)?,
-            Long("directory") => place = Place::Directory(parser.value()?.into()),
+            Long("directory" | "dir") => place = Place::Directory(parser.value()?.into()),
             Long("hold") => hold = parser.value()?.parse()?,
             Long("frames") => frames = parser.value()?.parse()?,
+            Long("patience") => patience = parser.value()?.parse()?,
+            Long("seconds") => seconds = parser.value()?.parse()?,
+            Long("verbose") => verbose = true,
             Long("help") | Short('h') => {
                 println!("{USAGE}");
                 std::process::exit(0);
             }
-            Value(mode) => break mode.string()?,
+            Value(value) if mode.is_none() => {
+                let value = value.string()?;
+                let only_arguments = !matches!(value.as_str(), "attack" | "attacks" | "fds");
+                mode = Some(value);
+                if only_arguments {
+                    arguments.extend(parser.raw_args()?);
+                    break;
+                }
+            }
+            Value(value) => arguments.push(value),
             arg => return Err(arg.unexpected().into()),
         }
-    };
+    }
+    let mode = mode.context("a mode is missing")?;
     let fallback = if mode == "paint" {
         [0x22, 0xaa, 0x44]
     } else {
@@ -121,9 +164,12 @@ fn parse_args() -> Result<Args> {
             place,
             hold,
             frames,
+            patience: Duration::from_secs(patience),
+            seconds: Duration::from_secs(seconds),
+            verbose,
         },
         mode,
-        arguments: parser.raw_args()?.collect(),
+        arguments,
     })
 }
 
@@ -135,7 +181,7 @@ fn say(what: &str) {
 }
 
 fn client(mode: &str, options: &Options, arguments: &[OsString]) -> Result<()> {
-    let mut session = Session::connect()?;
+    let mut session = Session::connect(None)?;
     let session = &mut session;
     match (mode, arguments) {
         ("paint", []) => window::paint(session, &options.place, options.color, options.size),
@@ -156,27 +202,31 @@ fn client(mode: &str, options: &Options, arguments: &[OsString]) -> Result<()> {
     }
 }
 
-fn run() -> Result<()> {
+fn run() -> Result<ExitCode> {
     let Args {
         options,
         mode,
         arguments,
     } = parse_args().context(USAGE)?;
-    match mode.as_str() {
-        "pixels" => {
-            for path in &arguments {
+    match (mode.as_str(), arguments.as_slice()) {
+        ("pixels", files) => {
+            for path in files {
                 say(&picture::count(path.as_ref(), options.color)?.to_string());
             }
-            return Ok(());
         }
-        "invalid" if arguments == ["list"] => {
-            invalid::cases().for_each(say);
-            return Ok(());
-        }
-        _ => {}
+        ("invalid", [list]) if list == "list" => invalid::cases().for_each(say),
+        ("attacks", []) => attack::list(),
+        ("attack", [name]) => return attack::run(&options, &name.to_string_lossy()),
+        ("fds", []) => fds::list(&Session::connect(Some(options.patience))?),
+        _ => end(&mode, client(&mode, &options, &arguments))?,
     }
-    let rules = matches!(mode.as_str(), "paint" | "capture" | "bystander" | "churn");
-    match client(&mode, &options, &arguments) {
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says how a client has ended.
+fn end(mode: &str, result: Result<()>) -> Result<()> {
+    let rules = matches!(mode, "paint" | "capture" | "bystander" | "churn");
+    match result {
         Ok(()) if rules => Ok(()),
         Ok(()) => {
             say("the compositor has nothing to say");
@@ -193,7 +243,7 @@ fn run() -> Result<()> {
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("nosigbus-hostile: {error:#}");
             ExitCode::FAILURE

@@ -31,6 +31,10 @@ pub enum Place {
 }
 
 impl Place {
+    pub fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory)
+    }
+
     pub fn create(&self) -> Result<File> {
         Ok(match self {
             Self::Memory => memfd_create("wl_shm", MemfdFlags::CLOEXEC)
@@ -54,7 +58,7 @@ pub struct Pool {
 impl Pool {
     /// Says that a file is of that size.
     pub fn new(session: &Session, file: File, size: i32) -> Result<Self> {
-        let shm: WlShm = session.globals.bind(&session.handle, 1..=1, ())?;
+        let shm: WlShm = session.bind(1..=1)?;
         let proxy = shm.create_pool(file.as_fd(), size, &session.handle, ());
         Ok(Self { file, proxy })
     }

@@ -2,19 +2,30 @@
 
 //! The connection to a compositor: what was heard of it, and how it ended.
 
+use crate::attack;
 use anyhow::{Context, Result};
-use std::{error, fmt, io::Read, os::unix::net::UnixStream};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::sockopt::socket_peercred,
+    process::Pid,
+};
+use std::{
+    error, fmt,
+    io::{ErrorKind, Read},
+    ops::RangeInclusive,
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
 use wayland_client::{
     Connection, Dispatch, DispatchError, EventQueue, Proxy, QueueHandle,
     backend::WaylandError,
     delegate_noop,
-    globals::{GlobalList, GlobalListContents, registry_queue_init},
     protocol::{
         wl_buffer::{self, WlBuffer},
         wl_callback::{self, WlCallback},
         wl_compositor::WlCompositor,
-        wl_output::WlOutput,
-        wl_region::WlRegion,
+        wl_output::{self, WlOutput},
         wl_registry::{self, WlRegistry},
         wl_shm::WlShm,
         wl_shm_pool::WlShmPool,
@@ -51,63 +62,199 @@ impl fmt::Display for Ended {
 
 impl error::Error for Ended {}
 
+/// The compositor does not offer what is needed.
+#[derive(Debug)]
+pub struct NotOffered(pub &'static str);
+
+impl fmt::Display for NotOffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not offered: {}", self.0)
+    }
+}
+
+impl error::Error for NotOffered {}
+
+/// The compositor did not say what was waited for.
+#[derive(Debug)]
+pub struct Silent(Duration);
+
+impl fmt::Display for Silent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not heard within {:?}", self.0)
+    }
+}
+
+impl error::Error for Silent {}
+
+/// Something that the compositor offers.
+pub struct Global {
+    name: u32,
+    pub interface: String,
+    pub version: u32,
+}
+
 /// What the compositor asks a capture to be like: width, height and bytes of a line.
 pub type CaptureShape = (i32, i32, i32);
 
 /// What was heard of the compositor.
 #[derive(Default)]
 pub struct Heard {
+    pub globals: Vec<Global>,
+    /// The last callbacks heard of.
+    sync: u64,
+    pub frame: u64,
     pub configured: bool,
     /// The size that it wants the window to have, if it does.
     pub size: Option<(i32, i32)>,
-    pub frames: u64,
     /// Which of two buffers it has not released.
     pub busy: [bool; 2],
     pub capture_shape: Option<CaptureShape>,
     pub captured: Option<bool>,
+    /// The size of the last output that told it.
+    pub output: Option<(i32, i32)>,
+    pub seat: attack::Seat,
+    pub wanted: attack::Wanted,
+    pub colors: attack::Colors,
+    pub made: attack::Made,
 }
 
 pub type Handle = QueueHandle<Heard>;
 
+/// What a callback is for, and its number.
+enum Callback {
+    Sync(u64),
+    Frame(u64),
+}
+
 pub struct Session {
+    connection: Connection,
     queue: EventQueue<Heard>,
-    pub globals: GlobalList,
+    registry: WlRegistry,
     pub handle: Handle,
     pub heard: Heard,
     socket: UnixStream,
+    /// How long it waits for the compositor; for ever, if that is not given.
+    patience: Option<Duration>,
+    /// How many callbacks it has asked for.
+    callbacks: u64,
+    /// Whether the client has begun to do what it should not.
+    pub struck: bool,
 }
 
 impl Session {
-    pub fn connect() -> Result<Self> {
+    pub fn connect(patience: Option<Duration>) -> Result<Self> {
         let connection = Connection::connect_to_env().context(
             "no compositor (give its socket's name in WAYLAND_DISPLAY, and the directory that has \
              it in XDG_RUNTIME_DIR)",
         )?;
         let socket = connection.backend().poll_fd().try_clone_to_owned()?.into();
-        let (globals, queue) = registry_queue_init(&connection).context("no globals")?;
-        Ok(Self {
-            handle: queue.handle(),
+        let queue = connection.new_event_queue();
+        let handle = queue.handle();
+        let mut session = Self {
+            registry: connection.display().get_registry(&handle, ()),
+            connection,
             queue,
-            globals,
+            handle,
             heard: Heard::default(),
             socket,
-        })
+            patience,
+            callbacks: 0,
+            struck: false,
+        };
+        session.roundtrip().context("no globals")?;
+        Ok(session)
+    }
+
+    /// Something that the compositor has to offer, in the newest of these versions that it has.
+    pub fn bind<I>(&self, versions: RangeInclusive<u32>) -> Result<I>
+    where
+        I: Proxy + 'static,
+        Heard: Dispatch<I, ()>,
+    {
+        let (first, last) = versions.into_inner();
+        let interface = I::interface().name;
+        let global = self
+            .heard
+            .globals
+            .iter()
+            .find(|global| global.interface == interface && global.version >= first);
+        let global = global.ok_or(NotOffered(interface))?;
+        let version = global.version.min(last);
+        Ok(self.registry.bind(global.name, version, &self.handle, ()))
+    }
+
+    /// The process that listens where the compositor does.
+    pub fn peer(&self) -> Result<Pid> {
+        Ok(socket_peercred(&self.socket)?.pid)
     }
 
     /// Sends what there is to send, and waits until `heard` is so.
     pub fn wait(&mut self, so: impl Fn(&Heard) -> bool) -> Result<()> {
+        let Some(patience) = self.patience else {
+            while !so(&self.heard) {
+                self.hear(None)?;
+            }
+            return Ok(());
+        };
+        let heard = self.wait_at_most(patience, so)?;
+        heard.then_some(()).ok_or(Silent(patience).into())
+    }
+
+    /// Whether `heard` is so in that time.
+    pub fn wait_at_most(&mut self, time: Duration, so: impl Fn(&Heard) -> bool) -> Result<bool> {
+        let end = Instant::now() + time;
         while !so(&self.heard) {
-            let result = self.queue.blocking_dispatch(&mut self.heard);
-            result.map_err(|error| self.ended(error))?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.hear(Some(left))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits until the compositor has dealt with all that was sent to it.
     pub fn roundtrip(&mut self) -> Result<()> {
-        let result = self.queue.roundtrip(&mut self.heard);
-        result.map_err(|error| self.ended(error))?;
-        Ok(())
+        self.callbacks += 1;
+        let number = self.callbacks;
+        let display = self.connection.display();
+        display.sync(&self.handle, Callback::Sync(number));
+        self.wait(|heard| heard.sync >= number)
+    }
+
+    /// Asks to be told when a surface can be drawn again. The number of the frame.
+    pub fn frame(&mut self, surface: &WlSurface) -> u64 {
+        self.callbacks += 1;
+        surface.frame(&self.handle, Callback::Frame(self.callbacks));
+        self.callbacks
+    }
+
+    /// Deals with what was heard; if that is nothing, waits for something, or until the time is
+    /// over.
+    fn hear(&mut self, time: Option<Duration>) -> Result<()> {
+        let dispatched = self.queue.dispatch_pending(&mut self.heard);
+        if dispatched.map_err(|error| self.ended(error))? > 0 {
+            return Ok(());
+        }
+        let mut flags = PollFlags::IN;
+        match self.queue.flush() {
+            Ok(()) => {}
+            Err(error) if would_block(&error) => flags |= PollFlags::OUT,
+            Err(error) => return Err(self.ended(error.into())),
+        }
+        let Some(guard) = self.queue.prepare_read() else {
+            return Ok(());
+        };
+        let time = time.map(Timespec::try_from).transpose()?;
+        match poll(&mut [PollFd::new(&self.socket, flags)], time.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match guard.read() {
+            Ok(_) => Ok(()),
+            Err(error) if would_block(&error) => Ok(()),
+            Err(error) => Err(self.ended(error.into())),
+        }
     }
 
     fn ended(&mut self, error: DispatchError) -> anyhow::Error {
@@ -123,6 +270,10 @@ impl Session {
             error => error.into(),
         }
     }
+}
+
+fn would_block(error: &WaylandError) -> bool {
+    matches!(error, WaylandError::Io(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 /// The protocol error among the messages that are left in the socket. wayland-client does not read
@@ -154,27 +305,62 @@ fn last_words(socket: &mut UnixStream) -> Option<Ended> {
     }
 }
 
-/// Implements what is done with the events of an interface.
+/// Implements what is done with the events of an interface, and what objects they make.
 macro_rules! on_event {
-    ($interface:ty, $data:ty, |$heard:ident, $proxy:ident, $event:ident, $user:ident| $body:expr) => {
-        impl Dispatch<$interface, $data> for Heard {
+    (
+        $interface:ty,
+        $data:ty,
+        |$heard:ident, $proxy:ident, $event:ident, $user:ident| $body:expr
+        $(, $opcode:pat => $child:ty, $child_data:expr)*
+    ) => {
+        impl ::wayland_client::Dispatch<$interface, $data> for $crate::session::Heard {
             fn event(
                 $heard: &mut Self,
                 $proxy: &$interface,
-                $event: <$interface as Proxy>::Event,
+                $event: <$interface as ::wayland_client::Proxy>::Event,
                 $user: &$data,
-                _: &Connection,
-                _: &Handle,
+                _: &::wayland_client::Connection,
+                _: &$crate::session::Handle,
             ) {
                 $body
             }
+
+            ::wayland_client::event_created_child!($crate::session::Heard, $interface, [
+                $($opcode => ($child, $child_data)),*
+            ]);
         }
     };
 }
+pub(crate) use on_event;
 
-on_event!(WlCallback, (), |heard, _proxy, event, _user| {
+on_event!(WlRegistry, (), |heard, _proxy, event, _user| match event {
+    wl_registry::Event::Global {
+        name,
+        interface,
+        version,
+    } => heard.globals.push(Global {
+        name,
+        interface,
+        version,
+    }),
+    wl_registry::Event::GlobalRemove { name } => {
+        heard.globals.retain(|global| global.name != name);
+    }
+    _ => {}
+});
+
+on_event!(WlCallback, Callback, |heard, _proxy, event, callback| {
     if let wl_callback::Event::Done { .. } = event {
-        heard.frames += 1;
+        match callback {
+            Callback::Sync(number) => heard.sync = *number,
+            Callback::Frame(number) => heard.frame = heard.frame.max(*number),
+        }
+    }
+});
+
+on_event!(WlOutput, (), |heard, _proxy, event, _user| {
+    if let wl_output::Event::Mode { width, height, .. } = event {
+        heard.output = Some((width, height));
     }
 });
 
@@ -217,18 +403,8 @@ on_event!(ZwlrScreencopyFrameV1, (), |heard, _proxy, event, _user| {
     }
 });
 
-on_event!(
-    WlRegistry,
-    GlobalListContents,
-    |_heard, _proxy, event, _user| {
-        let _: wl_registry::Event = event;
-    }
-);
-
 delegate_noop!(Heard: WlCompositor);
-delegate_noop!(Heard: ignore WlOutput);
 delegate_noop!(Heard: ignore WlShm);
-delegate_noop!(Heard: WlRegion);
 delegate_noop!(Heard: WlShmPool);
 delegate_noop!(Heard: ignore WlSurface);
 delegate_noop!(Heard: ZwlrScreencopyManagerV1);

@@ -139,8 +139,8 @@ const SMALL: i32 = 1 << 12;
 /// More and more of one thing.
 pub fn flood(session: &mut Session, options: &Options, what: &str) -> Result<()> {
     let handle = session.handle.clone();
-    let shm: WlShm = session.globals.bind(&handle, 1..=1, ())?;
-    let compositor: WlCompositor = session.globals.bind(&handle, 1..=4, ())?;
+    let shm: WlShm = session.bind(1..=1)?;
+    let compositor: WlCompositor = session.bind(1..=4)?;
     let surface = compositor.create_surface(&handle, ());
     let file = options.place.create()?;
     file.set_len(SMALL as u64).context("ftruncate")?;
@@ -153,7 +153,7 @@ pub fn flood(session: &mut Session, options: &Options, what: &str) -> Result<()>
             "buffers" => {
                 pool.create_buffer(0, 1, 1, pool::PIXEL, Format::Xrgb8888, &handle, 0);
             }
-            "callbacks" => drop(surface.frame(&handle, ())),
+            "callbacks" => drop(session.frame(&surface)),
             "objects" => drop(compositor.create_region(&handle, ())),
             _ => bail!("a flood of {what}"),
         }
@@ -167,12 +167,12 @@ pub fn flood(session: &mut Session, options: &Options, what: &str) -> Result<()>
 /// Asks to be told of frames of a surface that is no window.
 pub fn bystander(session: &mut Session, options: &Options) -> Result<()> {
     let handle = session.handle.clone();
-    let compositor: WlCompositor = session.globals.bind(&handle, 1..=4, ())?;
+    let compositor: WlCompositor = session.bind(1..=4)?;
     let surface = compositor.create_surface(&handle, ());
-    for frame in 1..=u64::from(options.frames) {
-        surface.frame(&handle, ());
+    for _ in 0..options.frames {
+        let frame = session.frame(&surface);
         surface.commit();
-        session.wait(|heard| heard.frames >= frame)?;
+        session.wait(|heard| heard.frame >= frame)?;
     }
     Ok(())
 }
@@ -180,7 +180,7 @@ pub fn bystander(session: &mut Session, options: &Options) -> Result<()> {
 /// Has pools one after the other, none of them for long.
 pub fn churn(session: &mut Session, options: &Options) -> Result<()> {
     let handle = session.handle.clone();
-    let shm: WlShm = session.globals.bind(&handle, 1..=1, ())?;
+    let shm: WlShm = session.bind(1..=1)?;
     let file = options.place.create()?;
     file.set_len(SMALL as u64).context("ftruncate")?;
     for number in 0..MANY {

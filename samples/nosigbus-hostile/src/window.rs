@@ -11,30 +11,36 @@ use std::fs::File;
 use wayland_client::protocol::{
     wl_buffer::WlBuffer, wl_compositor::WlCompositor, wl_surface::WlSurface,
 };
-use wayland_protocols::xdg::shell::client::xdg_wm_base::XdgWmBase;
+use wayland_protocols::xdg::shell::client::{
+    xdg_surface::XdgSurface, xdg_toplevel::XdgToplevel, xdg_wm_base::XdgWmBase,
+};
 
 pub struct Window {
-    surface: WlSurface,
+    pub surface: WlSurface,
+    role: XdgSurface,
+    pub toplevel: XdgToplevel,
     /// The one that the compositor asks for, or the one that was given.
     pub size: (i32, i32),
 }
 
 impl Window {
     pub fn open(session: &mut Session, title: &str, size: (i32, i32)) -> Result<Self> {
+        let compositor: WlCompositor = session.bind(1..=4)?;
+        let base: XdgWmBase = session.bind(1..=1)?;
         let handle = &session.handle;
-        let compositor: WlCompositor = session.globals.bind(handle, 1..=4, ())?;
-        let base: XdgWmBase = session.globals.bind(handle, 1..=1, ())?;
         let surface = compositor.create_surface(handle, ());
-        let toplevel = base
-            .get_xdg_surface(&surface, handle, ())
-            .get_toplevel(handle, ());
+        let role = base.get_xdg_surface(&surface, handle, ());
+        let toplevel = role.get_toplevel(handle, ());
         toplevel.set_title(title.into());
         // By which Weston's kiosk shell knows the output to show it on.
         toplevel.set_app_id(title.into());
         surface.commit();
+        session.heard.configured = false;
         session.wait(|heard| heard.configured)?;
         Ok(Self {
             surface,
+            role,
+            toplevel,
             size: session.heard.size.unwrap_or(size),
         })
     }
@@ -57,12 +63,23 @@ impl Window {
 
     /// Has the compositor show again what it shows.
     pub fn refresh(&self, session: &mut Session) -> Result<()> {
+        let frame = self.commit(session);
+        session.wait(|heard| heard.frame >= frame)
+    }
+
+    /// Says that all of it has changed. The number of the frame that will show it.
+    pub fn commit(&self, session: &mut Session) -> u64 {
         let (width, height) = self.size;
         self.surface.damage(0, 0, width, height);
-        self.surface.frame(&session.handle, ());
+        let frame = session.frame(&self.surface);
         self.surface.commit();
-        let frame = session.heard.frames + 1;
-        session.wait(|heard| heard.frames >= frame)
+        frame
+    }
+
+    pub fn close(self) {
+        self.toplevel.destroy();
+        self.role.destroy();
+        self.surface.destroy();
     }
 }
 

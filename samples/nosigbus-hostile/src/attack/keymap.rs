@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Keymaps, which a client passes by file, for a virtual keyboard.
+
+use super::{race::Race, stage};
+use crate::{
+    Options,
+    session::{Heard, Session},
+};
+use anyhow::{Context, Result};
+use std::{
+    fs::File,
+    os::{fd::AsFd, unix::fs::FileExt},
+    time::Instant,
+};
+use wayland_client::{
+    delegate_noop,
+    protocol::{wl_keyboard::KeymapFormat, wl_seat::WlSeat},
+};
+use wayland_protocols_misc::zwp_virtual_keyboard_v1::client::{
+    zwp_virtual_keyboard_manager_v1::ZwpVirtualKeyboardManagerV1,
+    zwp_virtual_keyboard_v1::ZwpVirtualKeyboardV1,
+};
+
+/// What a compositor is told that a file has.
+const SIZE: u32 = 1 << 16;
+/// What it has of that, where it has too little.
+const SHORT: usize = 4096;
+const LONG: usize = 1 << 20;
+
+/// A keymap that is valid, with spaces before it so that it has that many bytes, and no zero.
+fn text(len: usize) -> String {
+    let text = "xkb_keymap { xkb_keycodes { <A> = 38; }; xkb_types { }; xkb_compatibility { }; \
+                xkb_symbols { key <A> { [ a ] }; }; };";
+    format!("{text:>len$}")
+}
+
+struct Keyboard(ZwpVirtualKeyboardV1);
+
+impl Keyboard {
+    fn new(session: &Session) -> Result<Self> {
+        let manager: ZwpVirtualKeyboardManagerV1 = session.bind(1..=1)?;
+        let seat: WlSeat = session.bind(1..=5)?;
+        let keyboard = manager.create_virtual_keyboard(&seat, &session.handle, ());
+        Ok(Self(keyboard))
+    }
+
+    fn keymap(&self, file: &File, size: u32) {
+        self.0
+            .keymap(KeymapFormat::XkbV1.into(), file.as_fd(), size);
+    }
+
+    fn press(&self) {
+        for pressed in [1, 0] {
+            self.0.key(0, 30, pressed);
+        }
+    }
+}
+
+/// Says whether the compositor maps keymaps, by one that has nothing wrong: its file has as many
+/// bytes as it should, of which those after the text are without a page until they are looked at.
+fn see_if_mapped(options: &Options) -> Result<()> {
+    if !options.verbose || !options.place.is_memory() {
+        return Ok(());
+    }
+    // In a connection of its own, as a compositor need not like it.
+    let mut session = Session::connect(Some(options.patience))?;
+    let keyboard = Keyboard::new(&session)?;
+    let file = options.place.create()?;
+    file.write_all_at(text(SHORT).as_bytes(), 0)?;
+    file.set_len(SIZE.into())?;
+    let written = stage::allocated(&file)?;
+    keyboard.keymap(&file, SIZE);
+    let result = session.roundtrip();
+    options.tell(if stage::allocated(&file)? > written {
+        "the compositor maps keymaps"
+    } else {
+        "the compositor does not map keymaps, or only looks at their text"
+    });
+    if let Err(error) = result {
+        options.tell(&format!("a valid keymap: {error}"));
+    }
+    Ok(())
+}
+
+fn pass_short(session: &mut Session, options: &Options, content: &str) -> Result<()> {
+    let keyboard = Keyboard::new(session)?;
+    see_if_mapped(options)?;
+    let file = options.place.create()?;
+    file.write_all_at(content.as_bytes(), 0)?;
+    session.struck = true;
+    keyboard.keymap(&file, SIZE);
+    options.tell(&format!(
+        "a keymap of {} bytes, said to have {SIZE}",
+        content.len()
+    ));
+    session.roundtrip()?;
+    keyboard.press();
+    session.roundtrip()
+}
+
+pub fn empty(session: &mut Session, options: &Options) -> Result<()> {
+    pass_short(session, options, "")
+}
+
+/// Of the bytes that the file has, none ends the text.
+pub fn short(session: &mut Session, options: &Options) -> Result<()> {
+    pass_short(session, options, &text(SHORT))
+}
+
+/// The file is cut off, and written again, while it is parsed.
+pub fn race(session: &mut Session, options: &Options) -> Result<()> {
+    let keyboard = Keyboard::new(session)?;
+    see_if_mapped(options)?;
+    let file = options.place.create()?;
+    let content = text(LONG) + "\0";
+    file.write_all_at(content.as_bytes(), 0)?;
+    session.struck = true;
+    let changed = file.try_clone().context("dup")?;
+    let size = content.len() as u32;
+    let race = Race::start(move || {
+        changed.set_len(0)?;
+        changed.write_all_at(content.as_bytes(), 0)
+    });
+    let end = Instant::now() + options.seconds;
+    let mut passed = 0;
+    while Instant::now() < end {
+        keyboard.keymap(&file, size);
+        session.roundtrip()?;
+        passed += 1;
+    }
+    options.tell(&format!(
+        "{passed} keymaps while their file was cut and written"
+    ));
+    race.finish()
+}
+
+delegate_noop!(Heard: ZwpVirtualKeyboardManagerV1);
+delegate_noop!(Heard: ZwpVirtualKeyboardV1);
