@@ -38,26 +38,20 @@ pub struct Wanted {
     known: bool,
 }
 
-/// Has captures written to a file, then to one that has no pages, and then to one that shrinks and
-/// grows all the time.
+/// Has captures written to a file, then to one that shrinks and grows all the time, and then to one
+/// that has no pages.
 fn write_into_nothing(
     session: &mut Session,
     options: &Options,
     pool: &Pool,
     mut capture: impl FnMut(&mut Session) -> Result<bool>,
 ) -> Result<()> {
-    let len = pool.file.metadata()?.len();
     stage::touched(options, session, &pool.file, 0, |session| {
         ensure!(capture(session)?, "the compositor could not capture");
         Ok(())
     })?;
     options.tell("a capture is written");
     session.struck = true;
-    pool.shrink()?;
-    options.tell("the file has no pages any more");
-    capture(session)?;
-    pool.file.set_len(len).context("ftruncate")?;
-
     let race = Race::cut_and_regrow(&pool.file)?;
     let end = Instant::now() + options.seconds;
     let (mut written, mut failed) = (0, 0);
@@ -70,7 +64,12 @@ fn write_into_nothing(
     options.tell(&format!(
         "while the file was cut and regrown: {written} captures, and {failed} failed"
     ));
-    race.finish()
+    race.finish()?;
+    pool.shrink()?;
+    options.tell("the file has no pages any more");
+    let written = capture(session)?;
+    options.tell(&format!("a capture is written: {written}"));
+    Ok(())
 }
 
 pub fn screencopy(session: &mut Session, options: &Options) -> Result<()> {

@@ -32,7 +32,7 @@ const LONG: usize = 1 << 20;
 fn text(len: usize) -> String {
     let text = "xkb_keymap { xkb_keycodes { <A> = 38; }; xkb_types { }; xkb_compatibility { }; \
                 xkb_symbols { key <A> { [ a ] }; }; };";
-    format!("{text:>len$}")
+    " ".repeat(len.saturating_sub(text.len())) + text
 }
 
 struct Keyboard(ZwpVirtualKeyboardV1);
