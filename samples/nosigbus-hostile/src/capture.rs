@@ -20,6 +20,7 @@ pub struct Target {
     buffer: WlBuffer,
     width: i32,
     height: i32,
+    format: Format,
 }
 
 impl Target {
@@ -30,16 +31,19 @@ impl Target {
         let frame = manager.capture_output(0, &output, &handle, ());
         session.wait(|heard| heard.capture_shape.is_some())?;
         frame.destroy();
-        let (width, height, stride) = session.heard.capture_shape.unwrap();
+        let (width, height, stride, format) = session
+            .heard
+            .capture_shape
+            .context("the compositor does not say what it captures")?;
         ensure!(stride == width * PIXEL, "lines of {stride} bytes");
 
         let file = options.place.create()?;
         file.set_len((height * stride) as u64)
             .context("ftruncate")?;
         let pool = Pool::new(session, file, height * stride)?;
-        let buffer =
-            pool.proxy
-                .create_buffer(0, width, height, stride, Format::Xrgb8888, &handle, 0);
+        let buffer = pool
+            .proxy
+            .create_buffer(0, width, height, stride, format, &handle, 0);
         Ok(Self {
             output,
             manager,
@@ -47,6 +51,7 @@ impl Target {
             buffer,
             width,
             height,
+            format,
         })
     }
 
@@ -66,6 +71,11 @@ impl Target {
 /// Writes what is shown to a PNG file.
 pub fn capture(session: &mut Session, options: &Options, path: &Path) -> Result<()> {
     let target = Target::new(session, options)?;
+    ensure!(
+        matches!(target.format, Format::Xrgb8888 | Format::Argb8888),
+        "pixels in the format {:?}",
+        target.format
+    );
     ensure!(target.capture(session)?, "the compositor could not capture");
     let mut bgrx = vec![0; (target.width * target.height * PIXEL) as usize];
     let file: &File = &target.pool.file;

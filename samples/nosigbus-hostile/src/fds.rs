@@ -4,7 +4,7 @@
 //! descriptions. What compositors do with it is known from what they are for, and from their code.
 
 use crate::{say, session::Session};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use wayland_client::{
     Proxy,
     backend::protocol::{ArgumentType, Interface},
@@ -19,188 +19,53 @@ use wayland_protocols_misc as misc;
 use wayland_protocols_plasma as kde;
 use wayland_protocols_wlr as wlr;
 
-/// What compositors do with a file descriptor.
-#[derive(Clone, Copy)]
-enum Use {
-    /// They map the file.
-    Mapped,
-    /// They read it into memory of their own.
-    Read,
-    /// They give it to another client, or to the kernel, and do not look into it.
-    PassedOn,
-    /// They write to it.
-    Written,
-}
-
-impl Use {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Mapped => "mapped",
-            Self::Read => "read",
-            Self::PassedOn => "passed on",
-            Self::Written => "written to",
-        }
-    }
-}
-
-/// An interface, a request, and an argument of it; what it is used for, and more of that.
-struct Known(&'static str, &'static str, &'static str, Use, &'static str);
-
-const KNOWN: &[Known] = &[
-    Known(
-        "wl_shm",
-        "create_pool",
-        "fd",
-        Use::Mapped,
-        "pixels of buffers",
-    ),
-    Known(
-        "wl_data_offer",
-        "receive",
-        "fd",
-        Use::PassedOn,
-        "to the client that has the data",
-    ),
-    Known(
-        "zwp_primary_selection_offer_v1",
-        "receive",
-        "fd",
-        Use::PassedOn,
-        "to the client that has the data",
-    ),
-    Known(
-        "gtk_primary_selection_offer",
-        "receive",
-        "fd",
-        Use::PassedOn,
-        "to the client that has the data",
-    ),
-    Known(
-        "ext_data_control_offer_v1",
-        "receive",
-        "fd",
-        Use::PassedOn,
-        "to the client that has the data",
-    ),
-    Known(
-        "zwlr_data_control_offer_v1",
-        "receive",
-        "fd",
-        Use::PassedOn,
-        "to the client that has the data",
-    ),
-    Known(
-        "zwp_linux_buffer_params_v1",
-        "add",
-        "fd",
-        Use::PassedOn,
-        "to the GPU's driver, which takes dma-bufs only; a renderer without one maps dma-bufs",
-    ),
-    Known(
-        "zwp_linux_surface_synchronization_v1",
-        "set_acquire_fence",
-        "fd",
-        Use::PassedOn,
-        "to the kernel, a fence",
-    ),
-    Known(
-        "wp_linux_drm_syncobj_manager_v1",
-        "import_timeline",
-        "fd",
-        Use::PassedOn,
-        "to the kernel, a timeline",
-    ),
-    Known(
-        "wp_image_description_creator_icc_v1",
-        "set_icc_file",
-        "icc_profile",
-        Use::Read,
-        "an ICC profile",
-    ),
-    Known(
-        "wp_security_context_manager_v1",
-        "create_listener",
-        "listen_fd",
-        Use::PassedOn,
-        "to the kernel, a socket to accept from",
-    ),
-    Known(
-        "wp_security_context_manager_v1",
-        "create_listener",
-        "close_fd",
-        Use::PassedOn,
-        "to the kernel, polled",
-    ),
-    Known(
-        "zwp_virtual_keyboard_v1",
-        "keymap",
-        "fd",
-        Use::Mapped,
-        "text of a keymap",
-    ),
-    Known(
-        "zwlr_gamma_control_v1",
-        "set_gamma",
-        "fd",
-        Use::Read,
-        "a table",
-    ),
-    Known(
-        "org_kde_plasma_window",
-        "get_icon",
-        "fd",
-        Use::Written,
-        "a picture, into a pipe",
-    ),
-    Known(
-        "wl_drm",
-        "create_prime_buffer",
-        "name",
-        Use::PassedOn,
-        "to the GPU's driver, which takes dma-bufs only",
-    ),
-    Known(
-        "weston_debug_v1",
-        "subscribe",
-        "streamfd",
-        Use::Written,
-        "text, into a pipe or a file",
-    ),
-    Known(
-        "xx_image_description_creator_icc_v4",
-        "set_icc_file",
-        "icc_profile",
-        Use::Read,
-        "an ICC profile",
-    ),
-];
+/// Requests and arguments; whether the file is "mapped", "read" into memory of the compositor's own,
+/// "written-to", or "passed-on" to another client or to the kernel, which is when the compositor
+/// does not look into it; and more of that.
+const KNOWN: &str = "\
+wl_shm.create_pool fd mapped pixels of buffers
+wl_data_offer.receive fd passed-on to the client that has the data
+zwp_primary_selection_offer_v1.receive fd passed-on to the client that has the data
+gtk_primary_selection_offer.receive fd passed-on to the client that has the data
+ext_data_control_offer_v1.receive fd passed-on to the client that has the data
+zwlr_data_control_offer_v1.receive fd passed-on to the client that has the data
+zwp_linux_buffer_params_v1.add fd mapped pixels, by Mesa without a GPU, also of a memfd; else passed-on on to the GPU
+zwp_linux_surface_synchronization_v1.set_acquire_fence fd passed-on to the kernel, a fence
+wp_linux_drm_syncobj_manager_v1.import_timeline fd passed-on to the kernel, a timeline
+wp_image_description_creator_icc_v1.set_icc_file icc_profile read an ICC profile
+wp_security_context_manager_v1.create_listener listen_fd passed-on to the kernel, a socket to accept from
+wp_security_context_manager_v1.create_listener close_fd passed-on to the kernel, polled
+zwp_virtual_keyboard_v1.keymap fd mapped text of a keymap
+zwlr_gamma_control_v1.set_gamma fd read a table
+org_kde_plasma_window.get_icon fd written-to a picture, into a pipe
+wl_drm.create_prime_buffer name passed-on to the GPU's driver, which takes dma-bufs
+weston_debug_v1.subscribe streamfd written-to text, into a pipe or a file
+xx_image_description_creator_icc_v4.set_icc_file icc_profile read an ICC profile
+";
 
 /// Of interfaces that no crate here describes: what they lead to that takes a file descriptor.
-const BY_HAND: &[(&str, &[(&str, &str)])] = &[
-    ("gtk_shell1", &[]),
-    ("hyprland_ctm_control_manager_v1", &[]),
-    ("hyprland_focus_grab_manager_v1", &[]),
-    ("hyprland_global_shortcuts_manager_v1", &[]),
-    ("hyprland_input_capture_manager_v1", &[]),
-    ("hyprland_lock_notifier_v1", &[]),
-    ("hyprland_surface_manager_v1", &[]),
-    ("hyprland_toplevel_export_manager_v1", &[]),
-    ("hyprland_toplevel_mapping_manager_v1", &[]),
-    ("mutter_x11_interop", &[]),
-    ("weston_capture_v1", &[]),
-    ("weston_content_protection", &[]),
-    ("weston_debug_v1", &[("weston_debug_v1", "subscribe")]),
-    ("weston_desktop_shell", &[]),
-    ("weston_direct_display_v1", &[]),
-    ("weston_screensaver", &[]),
-    ("weston_screenshooter", &[]),
-    ("weston_touch_calibration", &[]),
-    ("wl_drm", &[("wl_drm", "create_prime_buffer")]),
-    (
-        "xx_color_manager_v4",
-        &[("xx_image_description_creator_icc_v4", "set_icc_file")],
-    ),
-];
+const BY_HAND: &str = "\
+gtk_shell1
+hyprland_ctm_control_manager_v1
+hyprland_focus_grab_manager_v1
+hyprland_global_shortcuts_manager_v1
+hyprland_input_capture_manager_v1
+hyprland_lock_notifier_v1
+hyprland_surface_manager_v1
+hyprland_toplevel_export_manager_v1
+hyprland_toplevel_mapping_manager_v1
+mutter_x11_interop
+weston_capture_v1
+weston_content_protection
+weston_debug_v1 weston_debug_v1.subscribe
+weston_desktop_shell
+weston_direct_display_v1
+weston_screensaver
+weston_screenshooter
+weston_touch_calibration
+wl_drm wl_drm.create_prime_buffer
+xx_color_manager_v4 xx_image_description_creator_icc_v4.set_icc_file
+";
 
 /// The interface of a type that is called as its module is.
 macro_rules! interface {
@@ -337,12 +202,10 @@ fn described() -> Vec<&'static Interface> {
     all
 }
 
-/// An interface, and a request of it that takes file descriptors: so many.
-type Taker = (&'static str, &'static str, usize);
-
-/// The requests that take file descriptors, of all objects that an object of that version leads to.
-fn takers(root: &'static Interface, version: u32) -> BTreeSet<Taker> {
-    let mut found = BTreeSet::new();
+/// The requests that take file descriptors, and how many, of all objects that an object of that
+/// version leads to.
+fn takers(root: &'static Interface, version: u32) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut to_see = vec![root];
     while let Some(interface) = to_see.pop() {
@@ -354,60 +217,58 @@ fn takers(root: &'static Interface, version: u32) -> BTreeSet<Taker> {
         for request in interface.requests {
             let arguments = request.signature.iter();
             let fds = arguments.filter(|argument| **argument == ArgumentType::Fd);
-            match fds.count() {
-                fds if fds > 0 && request.since <= version => {
-                    found.insert((interface.name, request.name, fds));
-                }
-                _ => {}
+            let fds = fds.count();
+            if fds > 0 && request.since <= version {
+                found.insert(format!("{}.{}", interface.name, request.name), fds);
             }
         }
     }
     found
 }
 
-/// What is known of a request's file descriptors.
-fn known(interface: &str, request: &str) -> impl Iterator<Item = &'static Known> {
-    KNOWN
-        .iter()
-        .filter(move |known| known.0 == interface && known.1 == request)
+/// The same for an interface that is known by its name only, if it is.
+fn takers_by_hand(name: &str) -> Option<BTreeMap<String, usize>> {
+    let mut lines = BY_HAND.lines().map(str::split_whitespace);
+    let requests = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words))?;
+    Some(requests.map(|request| (request.into(), 1)).collect())
 }
 
-/// Says of each interface that is offered: a request, an argument, what it is used for, and more of
-/// that, between tabs; "-" if no request takes a file descriptor, "unknown" if that is not known.
+/// Of each file descriptor of a request: the argument, what is done with it, and more of that.
+fn known(request: &str) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    KNOWN.lines().filter_map(move |line| {
+        let mut words = line.splitn(4, ' ');
+        let same = words.next()? == request;
+        let known = (words.next()?, words.next()?, words.next()?);
+        same.then_some(known)
+    })
+}
+
+/// Says of each interface that is offered, and of each request that takes a file descriptor: its
+/// argument, what is done with that, and more of that, between tabs; "-" if there is no such
+/// request, and "unknown" if that is not known.
 pub fn list(session: &Session) {
     let described = described();
     for global in &session.heard.globals {
         let name = global.interface.as_str();
         let offered = format!("{name}\t{}", global.version);
-        let takers: Vec<Taker> = if let Some(interface) =
-            described.iter().find(|interface| interface.name == name)
-        {
-            takers(interface, global.version).into_iter().collect()
-        } else if let Some((_, takers)) = BY_HAND.iter().find(|(interface, _)| *interface == name) {
-            takers
-                .iter()
-                .map(|&(interface, request)| (interface, request, 1))
-                .collect()
-        } else {
-            say(&format!("{offered}\tunknown"));
-            continue;
+        let described = described.iter().find(|interface| interface.name == name);
+        let takers = match described {
+            Some(interface) => Some(takers(interface, global.version)),
+            None => takers_by_hand(name),
         };
-        if takers.is_empty() {
-            say(&format!("{offered}\t-"));
+        match &takers {
+            None => say(&format!("{offered}\tunknown")),
+            Some(takers) if takers.is_empty() => say(&format!("{offered}\t-")),
+            Some(_) => {}
         }
-        for (interface, request, fds) in takers {
-            let mut count = 0;
-            for Known(_, _, argument, used, more) in known(interface, request) {
-                let used = used.name();
-                say(&format!(
-                    "{offered}\t{interface}.{request}\t{argument}\t{used}\t{more}"
-                ));
-                count += 1;
+        for (request, fds) in takers.unwrap_or_default() {
+            let known: Vec<_> = known(&request).collect();
+            for (argument, used, more) in &known {
+                let used = used.replace('-', " ");
+                say(&format!("{offered}\t{request}\t{argument}\t{used}\t{more}"));
             }
-            for number in count..fds {
-                say(&format!(
-                    "{offered}\t{interface}.{request}\tfile descriptor {number}\tunknown"
-                ));
+            for _ in known.len()..fds {
+                say(&format!("{offered}\t{request}\tfd\tunknown"));
             }
         }
     }
@@ -417,32 +278,33 @@ pub fn list(session: &Session) {
 mod tests {
     use super::*;
 
-    /// The interfaces and requests that the crates describe, and that take file descriptors.
-    fn all() -> BTreeSet<Taker> {
-        let roots = described().into_iter();
-        roots.flat_map(|root| takers(root, u32::MAX)).collect()
+    /// All that is described, by the crates or by hand.
+    fn all() -> BTreeMap<String, usize> {
+        let described = described().into_iter();
+        let mut all: BTreeMap<_, _> = described.flat_map(|root| takers(root, u32::MAX)).collect();
+        assert!(all.contains_key("wl_shm.create_pool"));
+        for line in BY_HAND.lines() {
+            let name = line.split(' ').next().unwrap();
+            all.extend(takers_by_hand(name).unwrap());
+        }
+        all
     }
 
     #[test]
     fn each_request_is_known() {
-        assert!(all().contains(&("wl_shm", "create_pool", 1)));
-        for (interface, request, fds) in all() {
-            let known = known(interface, request).count();
-            assert_eq!(known, fds, "{interface}.{request}");
+        for (request, fds) in all() {
+            assert_eq!(known(&request).count(), fds, "{request}");
         }
     }
 
     #[test]
     fn nothing_else_is_known() {
-        let by_hand = BY_HAND.iter().flat_map(|(_, takers)| takers.iter());
-        let by_hand: Vec<_> = by_hand.copied().collect();
-        for Known(interface, request, ..) in KNOWN {
-            let described = all()
-                .iter()
-                .any(|taker| (taker.0, taker.1) == (*interface, *request));
+        for line in KNOWN.lines() {
+            let request = line.split(' ').next().unwrap();
+            assert!(all().contains_key(request), "{request}");
+            let mut uses = known(request).map(|known| known.1);
             assert!(
-                described || by_hand.contains(&(*interface, *request)),
-                "{interface}.{request}"
+                uses.all(|used| matches!(used, "mapped" | "read" | "written-to" | "passed-on"))
             );
         }
     }

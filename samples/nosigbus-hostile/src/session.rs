@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 use wayland_client::{
-    Connection, Dispatch, DispatchError, EventQueue, Proxy, QueueHandle,
+    Connection, Dispatch, DispatchError, EventQueue, Proxy, QueueHandle, WEnum,
     backend::WaylandError,
     delegate_noop,
     protocol::{
@@ -27,7 +27,7 @@ use wayland_client::{
         wl_compositor::WlCompositor,
         wl_output::{self, WlOutput},
         wl_registry::{self, WlRegistry},
-        wl_shm::WlShm,
+        wl_shm::{Format, WlShm},
         wl_shm_pool::WlShmPool,
         wl_surface::WlSurface,
     },
@@ -93,8 +93,8 @@ pub struct Global {
     pub version: u32,
 }
 
-/// What the compositor asks a capture to be like: width, height and bytes of a line.
-pub type CaptureShape = (i32, i32, i32);
+/// What the compositor asks a capture to be like: width, height, bytes of a line, and format.
+pub type CaptureShape = (i32, i32, i32, Format);
 
 /// What was heard of the compositor.
 #[derive(Default)]
@@ -395,8 +395,8 @@ on_event!(ZwlrScreencopyFrameV1, (), |heard, _proxy, event, _user| {
             width,
             height,
             stride,
-            ..
-        } => heard.capture_shape = Some((width as i32, height as i32, stride as i32)),
+            format: WEnum::Value(format),
+        } => heard.capture_shape = Some((width as i32, height as i32, stride as i32, format)),
         capture::Event::Ready { .. } => heard.captured = Some(true),
         capture::Event::Failed => heard.captured = Some(false),
         _ => {}
