@@ -20,7 +20,8 @@
 #
 # BOOT_MEM, BOOT_CPUS: its memory (2G, stock; 4G) and CPUs (2). BOOT_ENV: names of
 # variables to hand on. BOOT_KERNEL_DIR: a kernel other than those of kernel.sh,
-# in the same layout. BOOT_MODULE: a module other than build/KERNEL/nosigbus.ko, as an
+# in the same layout. BOOT_ROOT: a root other than the toolchain root, one that has the small
+# one's packages. BOOT_MODULE: a module other than build/KERNEL/nosigbus.ko, as an
 # absolute path in this checkout or in a DIR. BOOT_KMEMLEAK=: no memory leak scan (debug and
 # full, half a minute).
 # BOOT_ICOUNT=yes: one CPU, whose clock counts its instructions, one a nanosecond.
@@ -139,7 +140,7 @@ add_share() {
 	fi
 }
 
-ROOT=$("$REPO/tests/toolchain.sh")
+ROOT=${BOOT_ROOT:-$("$REPO/tests/toolchain.sh")}
 DIR=${BOOT_KERNEL_DIR:-$("$REPO/tests/kernel.sh" "$kernel")}
 release=$(<"$DIR/release")
 [[ -z ${BOOT_KERNEL_DIR-} ]] || visible+=(--bind "$(realpath "$DIR")")

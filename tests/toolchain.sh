@@ -9,6 +9,8 @@
 #   tests/toolchain.sh          makes it if need be, prints its path
 #   tests/toolchain.sh all      the same, with what only the tests take
 #   tests/toolchain.sh there    prints its path if it is there
+#   tests/toolchain.sh compositors  prints the path of a root of its own, which has the small
+#       one's packages and COMPOSITOR_PACKAGES, and makes it if need be
 #   tests/toolchain.sh host     installs HOST_PACKAGES
 #   tests/toolchain.sh mirror   prints the Debian mirror that the host's apt has
 #   tests/toolchain.sh run [--rw] [--bind DIR]... [--] CMD...
@@ -58,9 +60,22 @@ TEST_PACKAGES=(
 	# to attack the device there
 	trinity
 )
+# What make test_wayland and make demo take besides what make run does.
+COMPOSITOR_PACKAGES=(
+	sway labwc cage phoc weston kwin-wayland mutter mir-demos
+	# Mir's way of having no screen: it is a window of a Weston that has none
+	mir-platform-graphics-wayland mir-platform-rendering-egl-generic
+	# what draws without a GPU, and what desktops take for granted
+	libgl1-mesa-dri libegl-mesa0 libgles2 dbus-daemon dbus-bin xkb-data fonts-dejavu-core
+	# clients
+	grim foot wayland-utils
+	# conformance
+	wlcs mir-wlcs-integration
+)
 
 SMALL_ROOT=$CACHE/root-run-$(key "$SUITE" "${PACKAGES[@]}" "recipe 2")
 LARGE_ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "${TEST_PACKAGES[@]}" "recipe 2")
+COMPOSITOR_ROOT=$CACHE/root-compositors-$(key "$SUITE" "${PACKAGES[@]}" "${COMPOSITOR_PACKAGES[@]}" "recipe 1")
 
 host_packages() {
 	local entry missing=()
@@ -133,15 +148,16 @@ make_root() {
 		die "the toolchain root could not be made" "see the log; if it is the network, run this again"
 }
 
-# The small root, whose files the large one shares as long as no package replaces them, and
-# more packages.
-make_large_root() {
+# make_larger_root LOG PACKAGE... DIR: the small root, whose files this one shares as long as no
+# package replaces them, and more packages.
+make_larger_root() {
+	local packages=("${@:2:$#-2}")
 	ROOT=$SMALL_ROOT
 	[[ -d $ROOT ]] || "$REPO/tests/toolchain.sh" >/dev/null
-	cp -al "$ROOT/." "$1"
-	ROOT=$1
+	ROOT=${!#}
+	cp -al "$SMALL_ROOT/." "$ROOT"
 	apt_conf
-	logged test-packages install_inside "${TEST_PACKAGES[@]}" ||
+	logged "$1" install_inside "${packages[@]}" ||
 		die "the packages for the tests could not be installed" "see the log; if it is the network, run this again"
 }
 
@@ -204,10 +220,18 @@ there)
 	;;
 esac
 host_packages
+if [[ ${1-} == compositors ]]; then
+	if [[ ! -d $COMPOSITOR_ROOT ]]; then
+		step "Compositors' root: sway, KWin, Mutter and others, and Mesa (apt-get)"
+		cache_entry "$COMPOSITOR_ROOT" make_larger_root compositor-packages "${COMPOSITOR_PACKAGES[@]}"
+	fi
+	printf '%s\n' "$COMPOSITOR_ROOT"
+	exit
+fi
 ROOT=$LARGE_ROOT
 if [[ ! -d $ROOT && ${1-} == all ]]; then
 	step "Toolchain root: what only the tests take: clang, checkers, file systems (apt-get)"
-	cache_entry "$LARGE_ROOT" make_large_root
+	cache_entry "$LARGE_ROOT" make_larger_root test-packages "${TEST_PACKAGES[@]}"
 	ROOT=$LARGE_ROOT
 elif [[ ! -d $ROOT ]]; then
 	ROOT=$SMALL_ROOT
