@@ -18,7 +18,7 @@ use wayland_client::{
     delegate_noop,
     protocol::{
         wl_buffer::WlBuffer, wl_compositor::WlCompositor, wl_subcompositor::WlSubcompositor,
-        wl_subsurface::WlSubsurface,
+        wl_subsurface::WlSubsurface, wl_surface::WlSurface,
     },
 };
 
@@ -28,10 +28,37 @@ const COVER_SIZE: (i32, i32) = (64, 64);
 /// How long a frame is waited for once one has not come.
 const SHORT: Duration = Duration::from_millis(200);
 
+/// A subsurface over a part of the window, without which a compositor may give the buffer of a
+/// window that fills the screen to the screen as it is.
+struct Cover {
+    _surface: WlSurface,
+    subsurface: WlSubsurface,
+}
+
+impl Cover {
+    fn new(session: &Session, window: &Window) -> Result<Self> {
+        let compositor: WlCompositor = session.bind(1..=4)?;
+        let subcompositor: WlSubcompositor = session.bind(1..=1)?;
+        let handle = &session.handle;
+        let surface = compositor.create_surface(handle, ());
+        let subsurface = subcompositor.get_subsurface(&surface, &window.surface, handle, ());
+        subsurface.set_desync();
+        let (_pool, buffer) = intact(session, COVER_SIZE)?;
+        surface.attach(Some(&buffer), 0, 0);
+        surface.damage(0, 0, COVER_SIZE.0, COVER_SIZE.1);
+        surface.commit();
+        Ok(Self {
+            _surface: surface,
+            subsurface,
+        })
+    }
+}
+
 pub struct Stage {
     pub window: Window,
     pub pool: Pool,
     pub buffer: WlBuffer,
+    cover: Cover,
     /// How long a frame is waited for: a compositor may have stopped to show the window.
     grace: Duration,
 }
@@ -74,6 +101,7 @@ impl Stage {
         let pool = Pool::new(session, file, bytes)?;
         Ok(Self {
             buffer: pool.buffer(session, 0, window.size),
+            cover: Cover::new(session, &window)?,
             window,
             pool,
             grace: options.patience / 3,
@@ -123,7 +151,7 @@ impl Stage {
         for _ in 0..5 {
             self.refresh(session)?;
         }
-        self.cover(session)?;
+        self.move_cover(session)?;
         self.open_another(session, options)?;
         options.tell(if self.grace == SHORT {
             "asked for it to be painted again; a frame has not come"
@@ -133,25 +161,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Moves a subsurface over the window.
-    fn cover(&mut self, session: &mut Session) -> Result<()> {
-        let compositor: WlCompositor = session.bind(1..=4)?;
-        let subcompositor: WlSubcompositor = session.bind(1..=1)?;
-        let handle = session.handle.clone();
-        let surface = compositor.create_surface(&handle, ());
-        let subsurface = subcompositor.get_subsurface(&surface, &self.window.surface, &handle, ());
-        subsurface.set_desync();
-        let (_pool, buffer) = intact(session, COVER_SIZE)?;
-        surface.attach(Some(&buffer), 0, 0);
-        surface.damage(0, 0, COVER_SIZE.0, COVER_SIZE.1);
-        surface.commit();
-        for step in 0..5 {
-            subsurface.set_position(step * 16, step * 16);
+    /// Moves the subsurface, so that parts of the window are seen that were not.
+    fn move_cover(&mut self, session: &mut Session) -> Result<()> {
+        for step in [1, 2, 3, 4, 0] {
+            self.cover.subsurface.set_position(step * 16, step * 16);
             self.commit_only(session)?;
         }
-        subsurface.destroy();
-        surface.destroy();
-        self.commit_only(session)
+        Ok(())
     }
 
     /// Opens a window, over or beside this one, and closes it.
