@@ -101,7 +101,6 @@ struct Pointer {
     output: (i32, i32),
     /// Where it is.
     place: (i32, i32),
-    serial: u32,
 }
 
 impl Pointer {
@@ -120,7 +119,6 @@ impl Pointer {
             hand,
             output: session.heard.output.unwrap_or((1024, 768)),
             place: (0, 0),
-            serial: 0,
         };
         let (width, height) = pointer.output;
         let middle = PLACES / 2;
@@ -134,7 +132,7 @@ impl Pointer {
             }
         }
         match session.heard.seat.entered {
-            Some(serial) => pointer.serial = serial,
+            Some(_) => {}
             None if matches!(pointer.hand, Hand::None) => {
                 bail!(NotOffered(pointer.hand.missing()));
             }
@@ -176,10 +174,12 @@ struct Carried {
     surface: WlSurface,
     pool: Pool,
     buffer: WlBuffer,
+    /// If it is a cursor.
+    cursor_of: Option<WlPointer>,
 }
 
 impl Carried {
-    fn new(session: &Session, options: &Options) -> Result<Self> {
+    fn new(session: &Session, options: &Options, cursor_of: Option<WlPointer>) -> Result<Self> {
         let compositor: WlCompositor = session.bind(1..=4)?;
         let file = options.place.create()?;
         let bytes = pool::bytes(SIZE);
@@ -189,10 +189,15 @@ impl Carried {
             surface: compositor.create_surface(&session.handle, ()),
             buffer: pool.buffer(session, 0, SIZE),
             pool,
+            cursor_of,
         })
     }
 
-    fn commit(&self) {
+    fn commit(&self, session: &Session) {
+        // Each time, as the pointer may have left and come back.
+        if let (Some(pointer), Some(serial)) = (&self.cursor_of, session.heard.seat.entered) {
+            pointer.set_cursor(serial, Some(&self.surface), 0, 0);
+        }
         self.surface.attach(Some(&self.buffer), 0, 0);
         self.surface.damage(0, 0, SIZE.0, SIZE.1);
         self.surface.commit();
@@ -207,12 +212,12 @@ impl Carried {
         stage: &mut Stage,
     ) -> Result<()> {
         stage::touched(options, session, &self.pool.file, 0, |session| {
-            self.commit();
+            self.commit(session);
             stage.refresh(session)?;
             pointer.shake(session)
         })?;
         pool::draw(&self.pool.file, options.color, pool::bytes(SIZE), 0)?;
-        self.commit();
+        self.commit(session);
         pointer.shake(session)?;
         session.struck = true;
         self.pool.shrink()?;
@@ -223,7 +228,7 @@ impl Carried {
             stage.refresh(session)?;
         }
         for _ in 0..10 {
-            self.commit();
+            self.commit(session);
             pointer.shake(session)?;
             stage.refresh(session)?;
         }
@@ -234,14 +239,13 @@ impl Carried {
 pub fn cursor(session: &mut Session, options: &Options) -> Result<()> {
     let mut stage = Stage::new(session, options)?;
     let mut pointer = Pointer::over_the_window(session, options)?;
-    let cursor = Carried::new(session, options)?;
-    let surface = Some(&cursor.surface);
-    pointer.proxy.set_cursor(pointer.serial, surface, 0, 0);
+    let cursor = Carried::new(session, options, Some(pointer.proxy.clone()))?;
     cursor.shrink(session, options, &mut pointer, &mut stage)?;
-    pointer.proxy.set_cursor(pointer.serial, None, 0, 0);
+    if let Some(serial) = session.heard.seat.entered {
+        pointer.proxy.set_cursor(serial, None, 0, 0);
+    }
     pointer.shake(session)?;
-    pointer.proxy.set_cursor(pointer.serial, surface, 1, 1);
-    cursor.commit();
+    cursor.commit(session);
     pointer.shake(session)
 }
 
@@ -255,7 +259,7 @@ pub fn drag_icon(session: &mut Session, options: &Options) -> Result<()> {
     ensure!(pressed, "no button could be pressed");
     let serial = session.heard.seat.pressed.unwrap_or_default();
 
-    let icon = Carried::new(session, options)?;
+    let icon = Carried::new(session, options, None)?;
     let handle = session.handle.clone();
     let source = manager.create_data_source(&handle, ());
     source.offer("text/plain".into());

@@ -17,8 +17,8 @@ use std::{
 use wayland_client::{
     delegate_noop,
     protocol::{
-        wl_buffer::WlBuffer, wl_compositor::WlCompositor, wl_subcompositor::WlSubcompositor,
-        wl_subsurface::WlSubsurface, wl_surface::WlSurface,
+        wl_buffer::WlBuffer, wl_compositor::WlCompositor, wl_region::WlRegion,
+        wl_subcompositor::WlSubcompositor, wl_subsurface::WlSubsurface, wl_surface::WlSurface,
     },
 };
 
@@ -43,6 +43,9 @@ impl Cover {
         let surface = compositor.create_surface(handle, ());
         let subsurface = subcompositor.get_subsurface(&surface, &window.surface, handle, ());
         subsurface.set_desync();
+        // What is pointed at is the window.
+        let nothing = compositor.create_region(handle, ());
+        surface.set_input_region(Some(&nothing));
         let (_pool, buffer) = intact(session, COVER_SIZE)?;
         surface.attach(Some(&buffer), 0, 0);
         surface.damage(0, 0, COVER_SIZE.0, COVER_SIZE.1);
@@ -236,5 +239,6 @@ pub fn touched(
     Ok(())
 }
 
+delegate_noop!(crate::session::Heard: WlRegion);
 delegate_noop!(crate::session::Heard: WlSubcompositor);
 delegate_noop!(crate::session::Heard: WlSubsurface);
