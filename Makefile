@@ -5,6 +5,8 @@
 # make test       what one waits for: in the stock kernel, and in the debug kernel.
 #                 T=NAME, K=KERNEL: only that (tests/table); FLAVOUR=rt: in that kernel
 # make test_all   that, and then all the rest
+# make test_wayland  attacks sway, KWin, Mutter and others, natively and protected
+#                 (T= the names of some, A= some attacks)
 # make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=full,
 #                 with SEED= a given one
 # make kcsan      the race tests in a kernel with KCSAN (a build of its own)
@@ -75,6 +77,9 @@ test:
 
 test_all:
 	@tests/test.sh all
+
+test_wayland:
+	@tests/test-wayland.sh
 
 stress: build/$(STRESS_KERNEL)/nosigbus.ko
 	@tests/stress.sh $(STRESS_KERNEL) build/results/stress
@@ -154,4 +159,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all stress kcsan fuzz mutants model bench bench_record bench_profile lint clean distclean FORCE
+.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_wayland stress kcsan fuzz mutants model bench bench_record bench_profile lint clean distclean FORCE

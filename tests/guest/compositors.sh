@@ -1,0 +1,244 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Attacks Wayland compositors from Debian in a guest whose root has them (tests/boot.sh with
+# BOOT_ROOT=$(tests/toolchain.sh compositors)), as root, without a screen: each compositor
+# with each attack of nosigbus-hostile, natively and under nosigbus run.
+#
+# usage: compositors.sh BINDIR RESULTDIR NAME...
+#
+# BINDIR has the samples. A NAME is a compositor, or wlcs (wlcs.sh). What has to be seen natively stands in tests/compositors/table;
+# under nosigbus run no compositor may die. The results (TAP) go to
+# RESULTDIR/compositor-NAME.tap; tests/report.py reads them. RESULTDIR/NAME.seen has the
+# lines "ATTACK NATIVELY PROTECTED", and RESULTDIR/NAME.fds what it offers, and
+# which requests of that take a file descriptor: they have to be those of
+# tests/compositors/requests. ATTACKS: the names of some, which are run alone.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
+
+if (($# > 3)); then
+	# Each waits a lot.
+	printf '%s\0' "${@:3}" | xargs -0 -n 1 -P "$(nproc)" "$0" "$1" "$2"
+	exit
+elif [[ $3 == wlcs ]]; then
+	exec "$(dirname "$0")/wlcs.sh" "$1" "$2"
+fi
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=../compositors/start.sh
+. "$here/../compositors/start.sh"
+name=$3
+mkdir -p "$2"
+results=$(realpath "$2")
+work=$(mktemp -d)
+# Not over 9p each time that they are run.
+cp "$1"/{nosigbus,libnosigbus_preload.so,nosigbus-hostile} "$work"
+PATH=$work:$PATH
+ulimit -c 0
+
+# How long something may take, in seconds: the guest may be slow. The last is for a whole attack.
+PATIENCE=120
+ATTACK_PATIENCE=400
+
+fail() {
+	echo "compositors.sh: $*" >&2
+	exit 1
+}
+
+must() {
+	local output
+	output=$("$@" 2>&1) || fail "cannot set up the tests: $*: $output"
+}
+
+# The table: $rows has the names of its rows, $attacks those that are to be run, and
+# ${expected[COMPOSITOR ATTACK]} the cells.
+rows=() attacks=()
+declare -A expected=()
+read_table() {
+	local line columns=() i
+	while read -ra line; do
+		if ((${#columns[@]} == 0)); then
+			columns=("${line[@]:1}")
+			continue
+		fi
+		((${#line[@]} == ${#columns[@]} + 1)) || fail "tests/compositors/table: ${line[0]} has not ${#columns[@]} cells"
+		rows+=("${line[0]}")
+		[[ -n ${ATTACKS-} && " $ATTACKS " != *" ${line[0]} "* ]] || attacks+=("${line[0]}")
+		for i in "${!columns[@]}"; do
+			expected["${columns[i]} ${line[0]}"]=${line[i + 1]}
+		done
+	done < <(sed 's/#.*//; /^[[:space:]]*$/d' "$here/../compositors/table")
+	((${#attacks[@]})) || fail "there is no such attack: $ATTACKS"
+	[[ " ${columns[*]} " == *" $name "* ]] || fail "tests/compositors/table has no $name"
+}
+
+# File systems with files that are no memfds, and without space, and which attack is for them.
+declare -A places=([shm-ext4]=$work/ext4 [shm-full]=$work/full)
+set_up() {
+	mkdir "${places[@]}"
+	modprobe -q loop || true
+	must truncate -s 16M "$work/image"
+	must mkfs.ext4 -q -F "$work/image"
+	must mount -o loop "$work/image" "${places[shm-ext4]}"
+	must mount -t tmpfs -o size=16k tmpfs "${places[shm-full]}"
+}
+
+take_down() {
+	must umount "${places[@]}"
+	rm -rf "$work"
+}
+
+# start_natively, start_protected: with a terminal on it, which is to keep its window.
+start_natively() {
+	start_compositor "$name" "$work/run"
+	stands || complain "it does not start: $(tail -n 20 "$work/run/log")"
+}
+
+start_protected() {
+	start_compositor "$name" "$work/run" nosigbus run --keep-status --
+	stands || complain "it does not start: $(tail -n 20 "$work/run/log")"
+	expect "it is not protected" grep -q libnosigbus_preload.so "/proc/$compositor/maps"
+	foot --config=/dev/null sleep infinity &>"$work/foot.log" &
+	foot=$!
+	await windowed || complain "foot has no window: $(<"$work/foot.log")"
+}
+
+# The terminal's child is run once there is a window.
+windowed() {
+	[[ -n $(ps -o pid= --ppid "$foot") ]]
+}
+
+# stands: the socket is there, and answers. One that has ended will not.
+stands() {
+	await has_socket_or_end && ! has_ended "$compositor" && await answers
+}
+
+has_socket_or_end() {
+	find_socket || has_ended "$compositor"
+}
+
+answers() {
+	timeout 60 nosigbus-hostile fds
+}
+
+# attack ATTACK: sets $seen to what it did to the compositor: the signal that killed it, "exit-N",
+# "hangs", "lives", or "-" if the compositor does not offer what the attack takes.
+attack() {
+	local status=0 arguments=()
+	[[ -z ${places[$1]-} ]] || arguments=(--dir "${places[$1]}")
+	timeout $ATTACK_PATIENCE nosigbus-hostile attack "$1" "${arguments[@]}" \
+		--patience $PATIENCE &>"$work/attack" || status=$?
+	seen=lives
+	case $status in
+	0) ;;
+	77) seen=- ;;
+	10) await has_ended "$compositor" || seen=hangs ;;
+	*) complain "the client: status $status: $(tail -n 5 "$work/attack" "$work/run/log")" ;;
+	esac
+	if has_ended "$compositor"; then
+		status=0
+		wait "$compositor" || status=$?
+		compositor=
+		if ((status > 128)); then
+			seen=SIG$(kill -l $((status - 128)))
+		else
+			seen=exit-$status
+		fi
+	elif [[ $seen == hangs ]] || ! await answers; then
+		complain "it does not answer: $(tail -n 5 "$work/attack")"
+		seen=hangs
+		stop_compositor KILL
+	fi
+}
+
+natively() { # ATTACK
+	local want=${expected["$name $1"]}
+	[[ -n $compositor ]] || start_natively
+	[[ -z $bad ]] || return 0
+	attack "$1"
+	native[$1]=$seen
+	[[ $seen == "$want" || $want == "$seen?" || ($want == *\? && $seen == lives) ]] || complain "$seen, and not what the table has, $want: $(tail -n 3 "$work/attack" "$work/run/log")"
+	[[ $seen != - ]] || skip "$(tail -n 1 "$work/attack")"
+}
+
+under_nosigbus_run() { # ATTACK
+	[[ -n $compositor ]] || start_protected
+	[[ -z $bad ]] || return 0
+	attack "$1"
+	protected[$1]=$seen
+	case $seen in
+	-) skip "$(tail -n 1 "$work/attack")" ;;
+	lives)
+		has_ended "$foot" || return 0
+		complain "the terminal has ended: $(<"$work/foot.log")"
+		stop_compositor
+		;;
+	*) complain "$seen: $(tail -n 3 "$work/attack" "$work/run/log")" ;;
+	esac
+}
+
+# The lines "REQUEST USE" of what it offers have to be those of tests/compositors/requests.
+lists_requests() {
+	local wanted
+	run 0 nosigbus-hostile fds
+	printf '%s\n' "$output" >"$results/$name.fds"
+	wanted=$(awk -v name="$name" '/^#/ || !NF { next }
+		!column { for (column = 1; $column != name; ) column++; next }
+		$column == "x" { print $1, $2 }' "$here/../compositors/requests" | sort)
+	output=$(requests)
+	[[ $output == "$wanted" ]] || complain "not what tests/compositors/requests has: $(diff <(echo "$wanted") <(echo "$output"))"
+}
+
+requests() {
+	awk -F '\t' 'NF >= 5 { gsub(" ", "-", $5); print $3, $5 } $3 == "unknown" { print $1, $3 }' \
+		"$results/$name.fds" | sort -u
+}
+
+has_all_attacks() {
+	expect "tests/compositors/table has other attacks than nosigbus-hostile" \
+		diff <(printf '%s\n' "${rows[@]}" | sort) <(nosigbus-hostile attacks | cut -f 1 | sort)
+}
+
+# Where a compositor would have died, of SIGBUS or of its own handler, nosigbus run has said of
+# which file.
+says_what_was_cut_off() {
+	local deaths=("${native[@]/#lives/}")
+	[[ ${deaths[*]} == *SIG* ]] || skip "no attack kills it natively"
+	[[ -n $skipped ]] || expect "nosigbus run has not said so: $(grep '^nosigbus: ' "$work/run/log")" \
+		grep -q '^nosigbus: .* accessed behind its end' "$work/run/log"
+}
+
+declare -A native=() protected=()
+all() {
+	local attack
+	compositor=''
+	tap_case "$name, starts" start_natively
+	tap_case "$name, all attacks" has_all_attacks
+	tap_case "$name, requests with file descriptors" lists_requests
+	for attack in "${attacks[@]}"; do
+		tap_case "$name, natively, $attack: ${expected["$name $attack"]}" natively "$attack"
+	done
+	[[ -z $compositor ]] || stop_compositor
+	tap_case "$name, nosigbus run, starts" start_protected
+	for attack in "${attacks[@]}"; do
+		tap_case "$name, nosigbus run, $attack: lives" under_nosigbus_run "$attack"
+	done
+	tap_case "$name, nosigbus run, says what was cut off" says_what_was_cut_off
+	[[ -z $compositor ]] || stop_compositor
+}
+
+read_table
+set_up
+export WAYLAND_DISPLAY XDG_RUNTIME_DIR
+printf 'TAP version 13\n1..%d\n' $((2 * ${#attacks[@]} + 5)) >"$results/compositor-$name.tap"
+# What bash says of a process that was killed is said here, in other words.
+exec 3>&2 2>/dev/null
+all >>"$results/compositor-$name.tap"
+exec 2>&3
+for attack in "${attacks[@]}"; do
+	printf '%s %s %s\n' "$attack" "${native[$attack]-?}" "${protected[$attack]-?}"
+done >"$results/$name.seen"
+tap_summary "$name"
+echo "$((SECONDS - start)) $name" >>"$results/seconds"
+take_down
