@@ -7,6 +7,7 @@
 # make test_all   that, and then all the rest
 # make test_wayland  attacks sway, KWin, Mutter and others, natively and protected
 #                 (T= the names of some, A= some attacks)
+# make demo       what an empty file does to sway, natively and protected: two pictures
 # make stress     random load and malice for STRESS_SECONDS=1200, in STRESS_KERNEL=full,
 #                 with SEED= a given one
 # make kcsan      the race tests in a kernel with KCSAN (a build of its own)
@@ -80,6 +81,9 @@ test_all:
 
 test_wayland:
 	@tests/test-wayland.sh
+
+demo:
+	@tests/demo.sh
 
 stress: build/$(STRESS_KERNEL)/nosigbus.ko
 	@tests/stress.sh $(STRESS_KERNEL) build/results/stress
@@ -159,4 +163,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_wayland stress kcsan fuzz mutants model bench bench_record bench_profile lint clean distclean FORCE
+.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_wayland demo stress kcsan fuzz mutants model bench bench_record bench_profile lint clean distclean FORCE

@@ -1,0 +1,164 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Shows what one client does to a real desktop, sway as Debian has it, and to the same sway
+# under nosigbus run: it passes an empty file as the keymap of a virtual keyboard. Both
+# desktops are windows of a third sway without a screen, which takes the part of the monitor
+# and is left alone: so there is a picture of what is seen when a desktop has gone. Needs the
+# nosigbus module, sway, swaybg, foot, grim and Weston's demo clients. Exits 1 if it does not
+# go as it has to.
+#
+# usage: demo-desktop.sh BINDIR PICTUREDIR
+#
+# BINDIR has nosigbus, its library and nosigbus-hostile. What was to be seen is left in
+# PICTUREDIR: desktop-before.png and desktop-after.png.
+set -euo pipefail
+
+work=$(mktemp -d)
+mkdir -p "$2"
+pictures=$(realpath "$2")
+rm -f "$pictures"/desktop-{before,after}.png
+cp "$1"/{nosigbus,libnosigbus_preload.so,nosigbus-hostile} "$work"
+cd "$work"
+PATH=$work:$PATH
+ulimit -c 0
+
+BUS=$((128 + 7))
+# Of a window on each desktop, which look the same.
+declare -A color=([plain]=22aa44 [protected]=22aa45)
+WIDTH=150 HEIGHT=100
+
+# What bash says of a process that was killed is said here, in other words.
+exec 3>&2 2>/dev/null
+fail() {
+	echo "demo-desktop.sh: $*" >&3
+	exit 1
+}
+
+# await WHAT COMMAND...: until it succeeds, for two minutes at most, as guests may be slow.
+await() {
+	local what=$1 end=$((SECONDS + 120))
+	shift
+	until "$@" &>/dev/null; do
+		((SECONDS < end)) || fail "waited in vain for $what"
+		sleep 0.05
+	done
+}
+
+has_ended() { # PROCESS
+	! kill -0 "$1"
+}
+
+# configure NAME LINE...: the configuration of a sway.
+configure() {
+	mkdir -m 700 "$1"
+	printf '%s\n' 'xwayland disable' 'font pango:DejaVu Sans 10' 'focus_on_window_activation none' \
+		'client.focused #285577 #285577 #ffffff #285577 #285577' \
+		'client.unfocused #285577 #285577 #ffffff #285577 #285577' \
+		'client.focused_inactive #285577 #285577 #ffffff #285577 #285577' "${@:2}" >"$1/config"
+}
+
+# sway_as NAME COMMAND...: runs the command, which is a sway, and waits for its socket.
+declare -A process=()
+sway_as() {
+	local name=$1
+	shift
+	XDG_RUNTIME_DIR=$work/$name WLR_RENDERER=pixman SWAYSOCK=$work/$name/ipc "$@" &>"$name/log" &
+	process[$name]=$!
+	await "the socket of $name" test -S "$name/wayland-1"
+}
+
+# on NAME COMMAND...: runs the command as a client of that sway.
+on() {
+	XDG_RUNTIME_DIR=$work/$1 WAYLAND_DISPLAY=wayland-1 SWAYSOCK=$work/$1/ipc "${@:2}"
+}
+
+# desktop NAME TITLE X COMMAND...: a sway in a window of the monitor, run by that command, with
+# three windows of its own.
+desktop() {
+	local name=$1 title=$2 x=$3
+	shift 3
+	configure "$name" 'output * background #446688 solid_color' \
+		'for_window [app_id="foot"] floating enable, resize set 330 180, move position 15 45' \
+		'for_window [app_id=".*flower"] floating enable, move position 270 120' \
+		"for_window [app_id=\"paint\"] floating enable, move position 40 230"
+	# It waits three seconds for an answer.
+	await "the monitor's answer" on monitor swaymsg --quiet "for_window [title=\"^wlroots\"] 'floating enable, border normal, \
+		resize set 500 370, move position $x 35, title_format \"$title\"'"
+	sway_as "$name" env WLR_BACKENDS=wayland "WAYLAND_DISPLAY=$work/monitor/wayland-1" \
+		"$@" sway --config "$work/$name/config"
+	on "$name" foot -- sh -c "uname -sr; echo; tail -n +1 $work/says; exec sleep infinity" &>"$name/foot" &
+	clients+=($!)
+	on "$name" env WAYLAND_DEBUG=client weston-flower &>"$name/flower" &
+	clients+=($!)
+	on "$name" nosigbus-hostile --color "${color[$name]}" --size ${WIDTH}x$HEIGHT paint &>"$name/paint" &
+	clients+=($!)
+	await "weston-flower" grep -q 'wl_surface.*attach' "$name/flower"
+	await "a window of one colour" grep -q shown "$name/paint"
+	await "a picture of $name" shows "$name" $((WIDTH * HEIGHT))
+}
+
+# picture FILE: of the monitor.
+picture() {
+	on monitor grim "$1"
+}
+
+# shows NAME PIXELS: whether the monitor has so many pixels of that desktop's window.
+shows() {
+	picture now.png
+	[[ $(nosigbus-hostile --color "${color[$1]}" pixels now.png) == "$2" ]]
+}
+
+# attack NAME: what the hostile client says of it.
+attack() {
+	local status=0
+	on "$1" nosigbus-hostile attack keymap-empty &>"$1/attack" || status=$?
+	echo "   hostile client: $(tail -n 1 "$1/attack")"
+	return $status
+}
+
+clients=()
+cat >says <<-'END'
+	$ cat letter.txt
+	Dear reader, what is not saved
+	here is lost if sway dies.
+END
+echo "Two desktops, sway $(sway --version | sed 's/.* //'), with a terminal and two other windows each. A client passes"
+echo "an empty file as its keyboard's keymap, and says that it has 64 KiB."
+configure monitor 'output * resolution 1060x420 background #101010 solid_color'
+sway_as monitor env WLR_BACKENDS=headless sway --config "$work/monitor/config"
+desktop plain 'sway' 15
+desktop protected 'nosigbus run sway' 545 nosigbus run --keep-status --
+picture "$pictures/desktop-before.png"
+echo
+echo "1. sway:"
+status=0
+attack plain || status=$?
+((status == 10)) || fail "the client does not take it for gone: $(<plain/attack)"
+await "the end of sway" has_ended "${process[plain]}"
+status=0
+wait "${process[plain]}" || status=$?
+((status == BUS)) || fail "it should have died of SIGBUS, and ended with status $status: $(tail -n 5 plain/log)"
+echo "   sway: killed by signal 7 (SIGBUS)"
+wait "${clients[@]::3}" || true
+await "a picture without it" shows plain 0
+echo "   its clients: gone with it"
+echo
+echo "2. nosigbus run sway:"
+attack protected || fail "the client does not say that it goes on: $(<protected/attack)"
+grep '^nosigbus: ' protected/log | sed 's/^/   /'
+# It draws what its clients draw from here on.
+on protected nosigbus-hostile --color 0000fe --size 20x20 --frames 2 oversize &>protected/after || true
+await "the same picture" shows protected $((WIDTH * HEIGHT))
+for client in "${clients[@]:3}"; do
+	kill -0 "$client" || fail "one of its clients is gone"
+done
+await "sway's answer" on protected swaymsg -t get_version
+picture "$pictures/desktop-after.png"
+echo "   sway: goes on; its clients are shown as before"
+kill "${clients[@]:3}" "${process[protected]}" "${process[monitor]}" || true
+wait || true
+echo
+echo "Pictures: $pictures/desktop-*.png"
+cd /
+rm -rf "$work"
