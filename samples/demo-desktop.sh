@@ -1,5 +1,5 @@
 #!/bin/bash
-# SPDX-License-Identifier: GPL-2.0-only
+# SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # Shows what one client does to a real desktop, sway as Debian has it, and to the same sway
 # under nosigbus run: it passes an empty file as the keymap of a virtual keyboard. Both

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What a compositor offers, and which requests of that take a file descriptor: from the protocols'
 //! descriptions. What compositors do with it is known from what they are for, and from their code.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What a pointer carries: a cursor, and the icon of a drag. The pointer is moved by a protocol for
 //! that, as nobody is there to move it.
