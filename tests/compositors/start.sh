@@ -99,12 +99,3 @@ stop_others() {
 has_ended() { # PROCESS
 	! kill -0 "$1"
 }
-
-# await COMMAND...: whether it succeeds soon enough.
-await() {
-	local end=$((SECONDS + PATIENCE))
-	until "$@" &>/dev/null; do
-		((SECONDS < end)) || return 1
-		sleep 0.05
-	done
-}

@@ -28,6 +28,15 @@ run() {
 	((status == expected)) || complain "status $status, not $expected: $*: $output"
 }
 
+# await COMMAND...: whether it succeeds within $PATIENCE seconds.
+await() {
+	local end=$((SECONDS + PATIENCE))
+	until "$@" &>/dev/null; do
+		((SECONDS < end)) || return 1
+		sleep 0.05
+	done
+}
+
 # says PATTERN: $output has to match it; sets $found to what its last group matches.
 says() {
 	found=

@@ -38,15 +38,6 @@ must() {
 	output=$("$@" 2>&1) || fail "cannot set up the tests: $*: $output"
 }
 
-# await COMMAND...: whether it succeeds soon enough.
-await() {
-	local end=$((SECONDS + PATIENCE))
-	until "$@" &>/dev/null; do
-		((SECONDS < end)) || return 1
-		sleep 0.05
-	done
-}
-
 BUS=$((128 + 7))
 TERMINATED=$((128 + 15))
 # How long something may take, in seconds: the guest may be slow.
