@@ -32,9 +32,9 @@
 //! The lock of a shadow page is taken below 3 and released by core mm, with only 8 inside. That of a
 //! page of zeros which core mm copies is never waited for. Inside the lock of an eventfd, and that of
 //! the wait queue of an open device, are those of whoever waits there; they are taken with none of 4 to
-//! 8 held. The locks inside [`shadow_pages`] and [`holders`], that of the list of mappings, which is
-//! taken below 2 and never in a fault, and that of a queue of events have nothing inside, but that who
-//! waits for an event takes the lock of the wait queue inside the latter.
+//! 8 held. The locks inside [`shadow_pages`] and [`holders`] have nothing inside, and neither has that
+//! of the list of mappings, which is taken below 2 and never in a fault. Inside the lock of a queue of
+//! events is only the lock of its wait queue: a reader takes that one before he sleeps.
 
 pub(crate) mod atomic;
 pub(crate) mod barrier;
