@@ -118,6 +118,8 @@ GROUPS: dict[str, list[Row]] = {
     "Learning of a stand-in": [
         Row("event, of one of 10,000 mappings / of the only one", "event", "many", "one", 1.01),
         Row("eventfd and STATUS of 10,000 / event", "event", "status-of-all", "many"),
+        Row("first access past EOF to disconnection: event / handler that maps a page",
+            "disconnect", OURS, "handler-page"),
     ],
     "Memory, in bytes": [
         Row("per opted-in mapping", "memory", "mapping", None),

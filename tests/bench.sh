@@ -42,7 +42,7 @@ failed() {
 
 commit=$(git describe --always --dirty --abbrev=12 2>/dev/null) || commit=unknown
 step "Benchmarks: in a guest whose clock counts instructions"
-BOOT_ICOUNT=yes tests/boot.sh -- tests/guest/bench.sh "$out" faults sigbus frame calls memory \
+BOOT_ICOUNT=yes tests/boot.sh -- tests/guest/bench.sh "$out" faults sigbus frame calls disconnect memory \
 	>"$out/instructions.txt" || failed "$out/instructions.txt"
 step "Benchmarks: in a guest with two CPUs"
 tests/boot.sh -- tests/guest/bench.sh "$out" scaling >"$out/time.txt" || failed "$out/time.txt"

@@ -45,6 +45,7 @@ xx_image_description_creator_icc_v4.set_icc_file icc_profile read an ICC profile
 
 /// Of interfaces that no crate here describes: what they lead to that takes a file descriptor.
 const BY_HAND: &str = "\
+frog_color_management_factory_v1
 gtk_shell1
 hyprland_ctm_control_manager_v1
 hyprland_focus_grab_manager_v1
@@ -54,7 +55,9 @@ hyprland_lock_notifier_v1
 hyprland_surface_manager_v1
 hyprland_toplevel_export_manager_v1
 hyprland_toplevel_mapping_manager_v1
+mir_shell_v1
 mutter_x11_interop
+phosh_private
 weston_capture_v1
 weston_content_protection
 weston_debug_v1 weston_debug_v1.subscribe
@@ -65,6 +68,10 @@ weston_screenshooter
 weston_touch_calibration
 wl_drm wl_drm.create_prime_buffer
 xx_color_manager_v4 xx_image_description_creator_icc_v4.set_icc_file
+zcosmic_workspace_manager_v1
+zphoc_device_state_v1
+zphoc_layer_shell_effects_v1
+zxdg_shell_v6
 ";
 
 /// The interface of a type that is called as its module is.

@@ -174,8 +174,13 @@ const ATTACKS: &[Attack] = &[
     ),
     once(
         "dmabuf-memfd",
-        "a memfd is said to be a dma-buf",
+        "a memfd is said to be a dma-buf, and cut to nothing once it is shown",
         dmabuf::memfd,
+    ),
+    once(
+        "dmabuf-empty",
+        "the same, and it is cut before it is shown",
+        dmabuf::empty,
     ),
 ];
 
