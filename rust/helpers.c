@@ -332,9 +332,14 @@ void nosigbus_invalidate_unlock_shared(struct address_space *mapping)
 	filemap_invalidate_unlock_shared(mapping);
 }
 
-struct folio *nosigbus_filemap_lock_folio(struct address_space *mapping, pgoff_t index)
+struct address_space *nosigbus_folio_mapping(const struct folio *folio)
 {
-	return filemap_lock_folio(mapping, index);
+	return folio->mapping;
+}
+
+int nosigbus_folio_lock_killable(struct folio *folio)
+{
+	return folio_lock_killable(folio);
 }
 
 bool nosigbus_folio_test_uptodate(const struct folio *folio)
@@ -447,6 +452,10 @@ bool nosigbus_pmd_none(pmd_t *pmd)
 {
 	return pmd_none(pmdp_get_lockless(pmd));
 }
+
+#ifdef CONFIG_HIGHPTE
+#error "looks into page tables that have no permanent address: turn CONFIG_HIGHPTE off"
+#endif
 
 /* Whether the page table of a directory's entry has the zero page for an address. */
 bool nosigbus_is_zero_page(pmd_t *pmd, unsigned long addr)

@@ -329,18 +329,18 @@ impl MappedFile<'_> {
         let read = if past_eof(self.i_size()) {
             PageRead::PastEof
         } else {
-            // SAFETY: The address space and the file are valid, and it has a `read_folio`.
-            let folio = from_err_ptr(unsafe {
-                kernel::bindings::read_cache_folio(mapping, pgoff as usize, None, file)
-            });
-            match folio {
-                Ok(folio) => {
+            // `read_cache_folio()` waits for whoever reads the page already, and no signal ends that.
+            self.wait_for_reader(pgoff)
+                .and_then(|()| {
+                    // SAFETY: The address space and the file are valid, and it has a `read_folio`.
+                    let folio = from_err_ptr(unsafe {
+                        kernel::bindings::read_cache_folio(mapping, pgoff as usize, None, file)
+                    })?;
                     // SAFETY: The reference that has come with it.
                     unsafe { bindings::nosigbus_folio_put(folio) };
-                    PageRead::Read
-                }
-                Err(error) => PageRead::of(error),
-            }
+                    Ok(())
+                })
+                .map_or_else(PageRead::of, |()| PageRead::Read)
         };
         // SAFETY: Taken above.
         unsafe { bindings::nosigbus_invalidate_unlock_shared(mapping) };
@@ -372,13 +372,43 @@ impl MappedFile<'_> {
         }
     }
 
+    /// Waits until nobody reads the page at `pgoff` (in pages) into the page cache. Sleeps; fails with
+    /// `EINTR` if the task is being killed.
+    fn wait_for_reader(&self, pgoff: u64) -> Result {
+        if !self.has_cached_page(pgoff) {
+            self.lock_cached_page(pgoff)?;
+        }
+        Ok(())
+    }
+
     /// Locks the page cache's page at `pgoff` (in pages), if there is one that has been read. From
-    /// then on until it is unlocked no fault maps it. Sleeps.
-    pub(crate) fn lock_cached_page(&self, pgoff: u64) -> Option<CachedPage<'_>> {
-        // SAFETY: The address space is valid. `CachedPage` takes over what this returns.
-        unsafe {
-            let folio = bindings::nosigbus_filemap_lock_folio(self.address_space(), pgoff as usize);
-            self.cached_page(folio, pgoff)
+    /// then on until it is unlocked no fault maps it.
+    ///
+    /// Sleeps; fails with `EINTR` if the task is being killed.
+    pub(crate) fn lock_cached_page(&self, pgoff: u64) -> Result<Option<CachedPage<'_>>> {
+        let mapping = self.address_space();
+        loop {
+            // SAFETY: The address space is valid.
+            let folio = from_err_ptr(unsafe {
+                bindings::nosigbus_filemap_get_folio(mapping, pgoff as usize)
+            });
+            let Ok(folio) = folio else {
+                return Ok(None);
+            };
+            // SAFETY: A reference has come with the folio, which is given back if this fails;
+            // `cached_page` takes it over, with the lock. With that held, the folio stays where it is.
+            unsafe {
+                if let Err(killed) = to_result(bindings::nosigbus_folio_lock_killable(folio)) {
+                    bindings::nosigbus_folio_put(folio);
+                    return Err(killed);
+                }
+                // If not, it was truncated meanwhile.
+                let is_there = bindings::nosigbus_folio_mapping(folio) == mapping;
+                let page = self.cached_page(folio, pgoff);
+                if is_there {
+                    return Ok(page);
+                }
+            }
         }
     }
 

@@ -39,6 +39,7 @@
 pub(crate) mod atomic;
 pub(crate) mod barrier;
 pub(crate) mod bindings;
+pub(crate) mod clock;
 pub(crate) mod debugfs;
 pub(crate) mod device_node;
 pub(crate) mod errno;

@@ -6,14 +6,14 @@
 
 use super::bindings;
 use kernel::{
-    bindings::callback_head,
+    bindings::kvfree_rcu_head,
     prelude::*,
     types::Opaque, //
 };
 
 /// What it takes to free the memory of a value after a grace period, without waiting and without
 /// allocating.
-pub(super) struct Head(Opaque<callback_head>);
+pub(super) struct Head(Opaque<kvfree_rcu_head>);
 
 impl Head {
     /// Not used yet.

@@ -125,6 +125,11 @@ impl FaultResult {
         Self(vm_fault_reason_VM_FAULT_NOPAGE)
     }
 
+    /// The task is being killed, and cannot wait any longer: `SIGBUS`, which it does not live to see.
+    pub(crate) fn given_up() -> Self {
+        Self(vm_fault_reason_VM_FAULT_SIGBUS)
+    }
+
     /// There is no memory.
     pub(crate) fn oom() -> Self {
         Self(vm_fault_reason_VM_FAULT_OOM)

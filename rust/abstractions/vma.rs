@@ -176,8 +176,9 @@ impl LockedVma<'_> {
     ///   they are, holes and pages past EOF included, because it takes them for empty
     ///   (`retract_page_tables()`). It spares those that may hold guard regions.
     /// - `VM_NOHUGEPAGE`: with `VM_MIXEDMAP`, core mm takes a huge page of a file for one that is
-    ///   not counted (`vma_is_special_huge()`), and unmaps it without taking it off its counts.
-    ///   There must be none, so those that there are go before the flags are set.
+    ///   not counted (`vma_is_special_huge()`): when it splits the entry, it unmaps the page without
+    ///   taking it off its counts (`__split_huge_pmd_locked()`). There must be none, so those that
+    ///   there are go before the flags are set.
     ///
     /// `merging`, what [`Self::break_ksm`] has returned, is taken away: KSM goes by that flag alone, and
     /// a page of zeros that it merges looks like a stand-in.

@@ -167,7 +167,10 @@ impl Mapping {
         self.stand_ins.start_keeping();
 
         // Nobody waits for the semaphore with a page locked, nor for a page with the semaphore held.
-        let (cached, keeping) = match file.lock_cached_page(pgoff) {
+        let Ok(locked) = file.lock_cached_page(pgoff) else {
+            return Some(FaultResult::again());
+        };
+        let (cached, keeping) = match locked {
             Some(cached) => match self.file().try_keeping() {
                 Some(keeping) => (Some(cached), keeping),
                 None => {
@@ -255,7 +258,10 @@ impl FaultHandler for Mapping {
         if let Some(result) = stand_in(&fault) {
             return result;
         }
-        fault.handler().file().catch_up(&fault.file().inode());
+        let mapping = fault.handler();
+        mapping
+            .file()
+            .catch_up(&fault.file().inode(), &mapping.stand_ins, fault.pgoff());
         // Whoever needs the page of the file is not to wait for the memory of this task: nobody
         // allocates a page table with it locked.
         if let Err(no_memory) = fault.allocate_page_table() {
@@ -405,41 +411,47 @@ fn map_stand_in(
 
         let inserting = match inserting(fault) {
             Ok(inserting) => inserting,
-            Err(no_memory) => return Some(no_memory),
+            Err(result) => return Some(result),
         };
         if matches!(expected, Answer::ZeroPage | Answer::ShadowPage) {
             inserting.stand_ins(&(pgoff..=*around.end()));
         }
-        // It may have grown, up to here. What was announced in vain is found by the report of the
-        // growth, or by `catch_up` if that is over.
+        // It may have grown, up to here.
         let now = decide(fault);
-        let (kind, insertion) = match now {
-            Answer::Native => return None,
+        let mapped = match now {
+            Answer::Native => {
+                drop(inserting);
+                // What was announced in vain is found by the report of the growth, unless that is over.
+                mapping.file().settle_overdue(&fault.file().inode());
+                return None;
+            }
             _ if now != expected => {
                 expected = now;
-                continue;
+                None
             }
             Answer::PrivateZeros => {
                 // Private, and so of no concern to a growth.
                 drop(inserting);
                 return private_zeros(fault, false);
             }
-            Answer::ZeroPage => (Kind::Zero, zero_pages(fault, around)),
-            Answer::ShadowPage => {
-                // Gone, if the file has grown over it and shrunk again.
-                let Some(page) = stand_ins.shadows.get(pgoff) else {
-                    continue;
-                };
-                (Kind::Shadow, fault.insert_shadow_page(&page))
-            }
-            Answer::KeptPage => {
-                let Some(page) = stand_ins.shadows.kept(pgoff) else {
-                    continue;
-                };
-                (Kind::Shadow, fault.insert_shadow_page(&page))
-            }
+            Answer::ZeroPage => Some((Kind::Zero, zero_pages(fault, around))),
+            // Gone, if the file has grown over it and shrunk again.
+            Answer::ShadowPage => stand_ins
+                .shadows
+                .get(pgoff)
+                .map(|page| (Kind::Shadow, fault.insert_shadow_page(&page))),
+            Answer::KeptPage => stand_ins
+                .shadows
+                .kept(pgoff)
+                .map(|page| (Kind::Shadow, fault.insert_shadow_page(&page))),
         };
         drop(inserting);
+        let Some((kind, insertion)) = mapped else {
+            if is_being_killed() {
+                return Some(FaultResult::given_up());
+            }
+            continue;
+        };
         let stand_in = StandIn {
             kind,
             pgoff,
@@ -458,6 +470,10 @@ fn inserting<'a>(fault: &'a Fault<'_, Mapping>) -> Result<Inserting<'a>, FaultRe
         // Another thread may have had it freed while this one waited.
         if fault.has_page_table() {
             return Ok(inserting);
+        }
+        drop(inserting);
+        if is_being_killed() {
+            return Err(FaultResult::given_up());
         }
     }
 }

@@ -223,6 +223,11 @@ impl StandIns {
         self.given_back.add(removed, Relaxed);
     }
 
+    /// Whether zero pages or shadow pages have ever stood in.
+    pub(super) fn has_had_any(&self) -> bool {
+        self.zero_pages.load(Relaxed) > 0 || self.shadow_pages.load(Relaxed) > 0
+    }
+
     /// Whether errors of the file system are answered and recorded.
     pub(super) fn records_errors(&self) -> bool {
         self.options.record_errors

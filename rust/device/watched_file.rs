@@ -10,6 +10,7 @@ use crate::{
         atomic::update,
         barrier::smp_mb,
         bindings::nosigbus_status,
+        clock,
         file::Inode,
         fsnotify::{
             Change,
@@ -28,6 +29,7 @@ use crate::{
             ends_past_eof,
             is_overdue,
             may_have_shrunk,
+            next_catch_up,
             Bounds, //
         },
     },
@@ -85,6 +87,8 @@ pub(super) struct WatchedFile {
     end_failed: Atomic<u64>,
     /// The page index that all stand-ins are below that are being dropped; 0 if none are.
     end_dropping: Atomic<u64>,
+    /// The [`clock`]'s time from which on [`Self::catch_up`] may do something.
+    next_catch_up: Atomic<u64>,
 }
 
 struct State {
@@ -135,6 +139,7 @@ impl WatchedFile {
                 first_failed: Atomic::new(Bounds::NONE.failed.start),
                 end_failed: Atomic::new(Bounds::NONE.failed.end),
                 end_dropping: Atomic::new(0),
+                next_catch_up: Atomic::new(0),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -217,11 +222,38 @@ impl WatchedFile {
 
     /// Drops what the file has grown over, if nobody has said so: a system call that fails after
     /// it has grown the file does not (Documentation/growth.rst). Sleeps.
-    pub(super) fn catch_up(&self, inode: &Inode<'_>) {
-        // Relaxed: a fault that comes too early for one stand-in is followed by others.
-        if is_overdue(inode.i_size(), self.lowest.load(Relaxed)) {
+    ///
+    /// This takes as long as the file has mappings, and who changes the file can make it necessary as
+    /// often as he likes. So it is for faults in mappings that have had stand-ins, one at a time, and
+    /// they do so for a small part of the time only; but for those at a page (index) that the mapping
+    /// has a shadow page for, which its copies may have mapped.
+    pub(super) fn catch_up(&self, inode: &Inode<'_>, stand_ins: &StandIns, pgoff: u64) {
+        if !self.is_overdue(inode) || !stand_ins.has_had_any() {
+            return;
+        }
+        if stand_ins.shadows.get(pgoff).is_some() {
+            self.settle_overdue(inode);
+            return;
+        }
+        let (due, begin) = (self.next_catch_up.load(Relaxed), clock::now());
+        if begin < due || self.next_catch_up.cmpxchg(due, u64::MAX, Relaxed).is_err() {
+            return;
+        }
+        self.dropping().settle(inode);
+        self.next_catch_up
+            .store(next_catch_up(begin, clock::now()), Relaxed);
+    }
+
+    /// Drops what the file has grown over, if that is over and has dropped nothing. Sleeps.
+    pub(super) fn settle_overdue(&self, inode: &Inode<'_>) {
+        if self.is_overdue(inode) {
             self.dropping().settle(inode);
         }
+    }
+
+    fn is_overdue(&self, inode: &Inode<'_>) -> bool {
+        // Relaxed: a fault that comes too early for one stand-in is followed by others.
+        is_overdue(inode.i_size(), self.lowest.load(Relaxed))
     }
 
     /// To be asked before the file system is, and before i_size is looked at; then

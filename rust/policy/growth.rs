@@ -117,6 +117,12 @@ pub(crate) fn is_overdue(i_size: u64, lowest: u64) -> bool {
     lowest < first_past_eof(i_size)
 }
 
+/// When the next fault may drop what was grown over without a report, after one has done so from `begin`
+/// to `end`: at most a tenth of the time goes into that.
+pub(crate) fn next_catch_up(begin: u64, end: u64) -> u64 {
+    end.saturating_add(end.saturating_sub(begin).saturating_mul(9))
+}
+
 /// Whether something that ends before the page index `end` may be past the EOF of a file of `i_size`
 /// bytes.
 pub(crate) fn ends_past_eof(end: u64, i_size: u64) -> bool {
@@ -165,6 +171,15 @@ mod tests {
             reach,
             ..Bounds::NONE
         }
+    }
+
+    #[test]
+    fn catching_up_takes_a_tenth_of_the_time() {
+        assert_eq!(next_catch_up(100, 100), 100);
+        assert_eq!(next_catch_up(100, 200), 1100);
+        assert_eq!(next_catch_up(0, u64::MAX / 2), u64::MAX);
+        // A clock that goes back.
+        assert_eq!(next_catch_up(200, 100), 100);
     }
 
     #[test]

@@ -446,10 +446,10 @@ fault:
 	:: else
 	fi;
 #ifdef SIZE
-	/* WatchedFile::catch_up() */
+	/* WatchedFile::catch_up(), unless that was done a short while ago. */
 	if
 	:: i_size == 1 && low -> settle()
-	:: else
+	:: skip
 	fi;
 #endif
 

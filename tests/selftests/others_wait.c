@@ -2,10 +2,11 @@
 /*
  * A user who has opted in a mapping makes no other user's system call wait: neither for
  * those whom an event wakes, nor for memory, nor for who looks at each mapping of the file,
- * where that has no stand-ins. Needs root, for a cgroup, many open files and many mappings.
+ * where that has no stand-ins; and who waits for another one's read can be killed. Needs root, for a cgroup, many open files and many mappings.
  */
 
 #include "broken_file_systems.h"
+#include "fuse_server.h"
 #include "mapped_file.h"
 #include "status.h"
 #include "sys_files.h"
@@ -62,28 +63,29 @@ static int by_value(const void *a, const void *b)
 }
 
 /*
- * Makes the file longer by a page and shorter again, and sorts how long the former takes.
- * False if it fails.
+ * Makes the file longer by a page, over a stand-in, and shorter again, and sorts how long the former
+ * takes. False if it fails.
  */
 static bool write_to_file(const struct mapped_file *m, double took[WRITES])
 {
-	char content[m->page];
+	/* The stand-in is the writer's own: others would have to be interrupted to unmap theirs. */
+	char *addr = map_file(SHARED_READ, m->fd, 2 * m->page), content[m->page];
+	bool fine = addr != MAP_FAILED && !enable(m->device, addr, 2 * m->page);
 
 	memset(content, CONTENT, m->page);
-	for (int i = 0; i < WRITES; i++) {
+	for (int i = 0; fine && i < WRITES; i++) {
 		double start;
 
-		/* Time for others to have a stand-in there. */
 		usleep(2000);
+		fine = !read_byte(addr + m->page);
 		start = seconds();
-		if (pwrite(m->fd, content, m->page, m->page) != (ssize_t)m->page)
-			return false;
+		fine &= pwrite(m->fd, content, m->page, m->page) == (ssize_t)m->page;
 		took[i] = seconds() - start;
-		if (ftruncate(m->fd, m->page))
-			return false;
+		fine &= !ftruncate(m->fd, m->page);
 	}
+	munmap(addr, 2 * m->page);
 	qsort(took, WRITES, sizeof(*took), by_value);
-	return true;
+	return fine;
 }
 
 static bool await_ready(struct shared *shared, pid_t reader)
@@ -626,6 +628,76 @@ TEST_F_TIMEOUT(wait, for_many_who_meet_errors, 600)
 	close(fd);
 }
 
+#define INSIDE		200
+
+/*
+ * How long so many faults take that the file system answers, in a private mapping: each after a growth over
+ * a stand-in of `attacker`, if there is one, that nobody is told of. -1 if anything fails.
+ */
+static double fault_inside(const struct mapped_file *m, char *addr, int fd, const char *attacker)
+{
+	double took = 0;
+
+	for (int i = 1; i <= INSIDE; i++) {
+		if (attacker && (read_byte(attacker + i * m->page) || pwrite(fd, "", 1, i * m->page) != 1))
+			return -1;
+		took -= seconds();
+		if (write_byte(addr, 1))
+			return -1;
+		took += seconds();
+		if (madvise(addr, m->page, MADV_DONTNEED))
+			return -1;
+	}
+	return took;
+}
+
+/*
+ * For all mappings of the file to be looked at by faults inside it, because it grows over stand-ins
+ * and nobody is told: what is written by the first descriptor of a memfd, and it is another one that
+ * is mapped.
+ */
+TEST_F_TIMEOUT(wait, for_growths_that_nobody_reports, 300)
+{
+	int fd = new_file(MEMFD), mapped, device = self->file.device;
+	size_t page = self->file.page, len = (INSIDE + 2) * page;
+	double cuts[CUTS], cut, alone, beside;
+	char path[PATH_MAX], *addr, *attacker;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ftruncate(fd, page), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	mapped = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_GE(mapped, 0);
+	addr = map_file(PRIVATE, mapped, len);
+	attacker = map_file(SHARED_READ, mapped, len);
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_NE(attacker, MAP_FAILED);
+	ASSERT_EQ(enable(device, addr, len), 0);
+	ASSERT_EQ(enable(device, attacker, len), 0);
+	for (int i = 0; i < KEPT_MAPPINGS; i++)
+		ASSERT_NE(map_file(SHARED_READ, mapped, len), MAP_FAILED);
+	for (int i = 0; i < CUTS; i++) {
+		ASSERT_EQ(ftruncate(fd, 2 * page), 0);
+		cuts[i] = seconds();
+		ASSERT_EQ(ftruncate(fd, page), 0);
+		cuts[i] = seconds() - cuts[i];
+	}
+	cut = median(cuts, CUTS);
+	/* It is for its own sake as well that it looks. */
+	EXPECT_EQ(read_byte(addr + len - page), 0);
+
+	alone = fault_inside(&self->file, addr, -1, NULL);
+	beside = fault_inside(&self->file, addr, fd, attacker);
+	TH_LOG("cutting a page off takes %.2f ms; %d faults inside the file %.2f ms, after growths %.2f ms",
+	       cut * 1e3, INSIDE, alone * 1e3, beside * 1e3);
+	EXPECT_GT(alone, 0);
+	EXPECT_GT(beside, 0);
+	/* Who cuts a page off walks all mappings, with this module or without. */
+	EXPECT_LT(beside, 2 * alone + INSIDE / 8 * cut);
+	close(mapped);
+	close(fd);
+}
+
 /* Of whom there is one on a CPU at most, and so most have been interrupted half way. */
 #define READERS		24
 #define ERRORS		20
@@ -781,6 +853,99 @@ TEST_F_TIMEOUT(wait, for_who_clears_no_error, 120)
 	TH_LOG("a write takes %.2f ms at most, beside %ld rounds", longest * 1e3,
 	       self->shared->rounds);
 	EXPECT_LT(longest, 0.2);
+}
+
+static bool run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	return !sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+static bool ends_within(pid_t pid, double patience)
+{
+	double end = seconds() + patience;
+
+	while (waitpid(pid, NULL, WNOHANG) != pid) {
+		if (seconds() > end)
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
+/* How often it is tried: the other one may come too early, and then it is not the module that waits. */
+#define TRIES		8
+
+/*
+ * The file system has failed to give a page, and when the module reads it once more, somebody else has
+ * begun to read it, from a server that does not answer: who waits for that can be killed.
+ */
+TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
+{
+	struct fuse_server *server = (void *)(self->shared + 1);
+	char directory[] = "/tmp/others_wait.XXXXXX", path[PATH_MAX], *addr;
+	int device = self->file.device, fd;
+	pid_t pid, victim, other;
+
+	ASSERT_NE(mkdtemp(directory), NULL);
+	snprintf(path, sizeof(path), "%s/" FUSE_FILE, directory);
+	for (int i = 0; i < TRIES; i++) {
+		memset(server, 0, sizeof(*server));
+		pid = start_fuse_server(server, directory);
+		if (pid < 0) {
+			rmdir(directory);
+			SKIP(return, "takes FUSE");
+		}
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		EXPECT_GE(fd, 0);
+		addr = map_file(SHARED_READ, fd, self->file.page);
+		EXPECT_NE(addr, MAP_FAILED);
+		EXPECT_EQ(enable(device, addr, self->file.page), 0);
+
+		other = fork();
+		if (!other) {
+			char byte;
+
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			/* On another CPU, it comes about when the file system's handler is done. */
+			if (!run_on(1))
+				_exit(1);
+			while (!server->reads)
+				usleep(1000);
+			while (pread(fd, &byte, 1, 0) != 1)
+				;
+			_exit(1);
+		}
+		victim = fork();
+		if (!victim) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			server->refused = getpid();
+			while (run_on(0) && read_byte(addr) < 0)
+				;
+			_exit(1);
+		}
+		for (int j = 0; j < 1000 && !server->unanswered; j++)
+			usleep(10000);
+		EXPECT_EQ(server->unanswered, 1);
+		/* Time to have gone on to wait for it. */
+		usleep(500000);
+		EXPECT_EQ(waitpid(victim, NULL, WNOHANG), 0);
+		EXPECT_EQ(kill(victim, SIGKILL), 0);
+		EXPECT_TRUE(ends_within(victim, 20));
+
+		/* All that waits for the server ends with it. */
+		kill(other, SIGKILL);
+		EXPECT_EQ(kill(pid, SIGKILL), 0);
+		EXPECT_EQ(waitpid(pid, NULL, 0), pid);
+		EXPECT_TRUE(ends_within(other, 20));
+		munmap(addr, self->file.page);
+		close(fd);
+		EXPECT_EQ(umount2(directory, MNT_DETACH), 0);
+	}
+	EXPECT_EQ(rmdir(directory), 0);
 }
 
 TEST_HARNESS_MAIN

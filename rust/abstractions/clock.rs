@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The time.
+//!
+//! C header: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h)
+
+/// Nanoseconds since the system was started, but for the time that it was suspended.
+pub(crate) fn now() -> u64 {
+    // SAFETY: May be called anywhere.
+    let now = unsafe { kernel::bindings::ktime_get() };
+    now.unsigned_abs()
+}

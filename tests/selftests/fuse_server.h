@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A FUSE server of one file: reads by one thread fail, and those of all others are never answered. */
+#ifndef _NOSIGBUS_FUSE_SERVER_H
+#define _NOSIGBUS_FUSE_SERVER_H
+
+#include <linux/fuse.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#define FUSE_FILE	"file"
+
+struct fuse_server {
+	/* Whose reads fail, a while after they have come. */
+	volatile pid_t refused;
+	/* How many of those have come, and how many that stay unanswered. */
+	volatile int reads, unanswered;
+};
+
+static inline void fuse_reply(int device, const struct fuse_in_header *to, int error,
+			      const void *body, size_t len)
+{
+	struct fuse_out_header header = {
+		.len = sizeof(header) + len, .error = error, .unique = to->unique,
+	};
+	struct iovec both[] = { { &header, sizeof(header) }, { (void *)body, len } };
+
+	/* Who has asked may have gone. */
+	if (writev(device, both, 2) < 0 && errno != ENOENT)
+		_exit(1);
+}
+
+static inline void fuse_serve(struct fuse_server *server, int device)
+{
+	const struct fuse_attr attr = {
+		.ino = 2, .size = 1 << 20, .mode = S_IFREG | 0666, .nlink = 1, .blksize = 4096,
+	};
+	const struct fuse_init_out init = {
+		.major = 7, .minor = 31, .max_background = 16, .congestion_threshold = 12,
+		.max_write = 1 << 16, .time_gran = 1,
+	};
+	const struct fuse_entry_out entry = {
+		.nodeid = 2, .entry_valid = ~0U, .attr_valid = ~0U, .attr = attr,
+	};
+	const struct fuse_attr_out attributes = { .attr_valid = ~0U, .attr = attr };
+	const struct fuse_open_out opened = { .fh = 1 };
+	static union {
+		struct fuse_in_header header;
+		char bytes[1 << 18];
+	} request;
+	const struct fuse_in_header *in = &request.header;
+
+	while (read(device, &request, sizeof(request)) >= (ssize_t)sizeof(*in)) {
+		switch (in->opcode) {
+		case FUSE_INIT:
+			fuse_reply(device, in, 0, &init, sizeof(init));
+			break;
+		case FUSE_LOOKUP:
+			fuse_reply(device, in, 0, &entry, sizeof(entry));
+			break;
+		case FUSE_GETATTR:
+			fuse_reply(device, in, 0, &attributes, sizeof(attributes));
+			break;
+		case FUSE_OPEN:
+			fuse_reply(device, in, 0, &opened, sizeof(opened));
+			break;
+		case FUSE_READ:
+			if ((pid_t)in->pid != server->refused) {
+				server->unanswered++;
+				break;
+			}
+			server->reads++;
+			usleep(300000);
+			fuse_reply(device, in, -EIO, NULL, 0);
+			break;
+		case FUSE_FORGET:
+		case FUSE_BATCH_FORGET:
+		case FUSE_INTERRUPT:
+			break;
+		default:
+			fuse_reply(device, in, -EOPNOTSUPP, NULL, 0);
+		}
+	}
+	_exit(0);
+}
+
+/*
+ * Mounts it at a directory, and has a child serve it, which is returned: -1 if that fails. It is
+ * unmounted by umount2() with MNT_DETACH; all that waits for it ends with the child.
+ */
+static inline pid_t start_fuse_server(struct fuse_server *server, const char *directory)
+{
+	char options[64];
+	pid_t pid;
+	int device;
+
+	if (system("modprobe -q fuse"))
+		return -1;
+	device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (device < 0)
+		return -1;
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
+	if (mount("test", directory, "fuse", MS_NOSUID | MS_NODEV, options)) {
+		close(device);
+		return -1;
+	}
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		fuse_serve(server, device);
+	}
+	close(device);
+	return pid;
+}
+
+#endif /* _NOSIGBUS_FUSE_SERVER_H */
