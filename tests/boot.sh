@@ -245,6 +245,7 @@ if [[ -n $interactive ]]; then
 	rc=0
 	"${qemu[@]}" 2>"$work/qemu.log" || rc=$?
 else
+	: >"$work/boot/first"
 	for attempt in 1 2; do
 		rc=0
 		# The cat, because QEMU makes its stdout non-blocking; stdin is one that never
@@ -252,11 +253,18 @@ else
 		setpriv --pdeathsig TERM timeout --foreground -k 5 "${BOOT_TIMEOUT:-1200}" "${qemu[@]}" 0<>"$work/stdin" 2>"$work/qemu.log" | cat ||
 			rc=${PIPESTATUS[0]}
 		# QEMU itself has been seen to abort, once in some thousand boots.
-		if ((attempt == 2 || (rc != 134 && rc != 139))) || [[ -e $work/boot/mounted ]]; then
+		if ((attempt == 2)) || [[ -e $work/boot/mounted ]]; then
+			break
+		elif [[ -s $work/boot/bad-start ]]; then
+			note "the guest has not started well: once more"
+			sed 's/^/    /' "$work/boot/bad-start" >&2
+		elif ((rc == 134 || rc == 139)); then
+			note "QEMU has crashed (exit status $rc) before anything was run: once more"
+			sed 's/^/    /' "$work/qemu.log" >&2
+		else
 			break
 		fi
-		note "QEMU has crashed (exit status $rc) before anything was run: once more"
-		sed 's/^/    /' "$work/qemu.log" >&2
+		rm -f "$work/boot/first" "$work/boot/bad-start"
 		: >"$log"
 	done
 fi

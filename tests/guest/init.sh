@@ -9,7 +9,8 @@
 #   settings  shell assignments: MODULE, KMEMLEAK, CONSOLE, HOSTNAME
 #   command   the bash script to run
 #
-# and there it leaves "mounted" at once, and "status", the command's exit status, or "error".
+# and there it leaves "mounted" at once, and "status", the command's exit status, or "error". If there is
+# "first", it may leave "bad-start" instead: what the kernel has said so far, and that it should not have.
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 
@@ -63,6 +64,11 @@ ln -sf /proc/self/fd/2 /dev/stderr
 ip link set lo up
 
 share boot cache=none /run/boot
+# A host that is busy may not let the machine run for a moment early on, and then the kernel gives up its
+# timer, or is interrupted before it can be. Nothing that follows would say anything.
+if [[ -e /run/boot/first ]] && dmesg | grep -E 'APIC timer disabled|BUG: |WARNING: ' >/run/boot/bad-start; then
+	off
+fi
 : >/run/boot/mounted
 while read -r tag options directory; do
 	share "$tag" "$options" "$directory"

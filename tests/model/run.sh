@@ -6,9 +6,9 @@
 # taken out.
 # Prints TAP, with the number of states of each case. Runs in the toolchain root:
 #
-# usage: tests/toolchain.sh run tests/model/run.sh [--short|--long] [FILE]
+# usage: tests/toolchain.sh run tests/model/run.sh [--short|--long|--case NAME] [FILE]
 #        FILE gets the TAP as well. --short are the cases in which nothing is to be found
-#        in few states, --long all others.
+#        in few states, --long all others. --case: that one.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
@@ -100,6 +100,11 @@ cases=("${growth[@]/#/growth|}" "${keep[@]/#/keep|}")
 case ${1-} in
 --short) mapfile -t cases < <(printf '%s\n' "${cases[@]}" | grep -E '^[^|]*\|(none|no cycle)\|') ;;
 --long) mapfile -t cases < <(printf '%s\n' "${cases[@]}" | grep -vE '^[^|]*\|(none|no cycle)\|') ;;
+--case)
+	mapfile -t cases < <(printf '%s\n' "${cases[@]}" | grep -F "|$2|")
+	((${#cases[@]})) || die "there is no case $2"
+	shift 2
+	;;
 esac
 [[ ${1-} != --* ]] || shift
 
