@@ -117,7 +117,10 @@ GROUPS: dict[str, list[Row]] = {
     ],
     "Learning of a stand-in": [
         Row("event, of one of 10,000 mappings / of the only one", "event", "many", "one", 1.01),
-        Row("eventfd and STATUS of 10,000 / event", "event", "status-of-all", "many"),
+        Row("the same, with the STATUS that asks for the next one (of more VMAs)", "event",
+            "many-asked", "one-asked"),
+        Row("eventfd and STATUS of 10,000 / event and its STATUS", "event", "status-of-all",
+            "many-asked"),
         Row("first access past EOF to disconnection: event / handler that maps a page",
             "disconnect", OURS, "handler-page"),
     ],

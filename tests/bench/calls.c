@@ -176,8 +176,8 @@ static double unmapping(const void *arg)
 /* So many mappings, one of which has a stand-in. */
 struct watched {
 	int mappings;
-	/* An eventfd tells, and the status which of them it was; otherwise an event. */
-	bool by_status;
+	/* What is measured: an event, and that it is asked for again; or an eventfd, and asking all. */
+	enum { EVENT, EVENT_AND_STATUS, STATUS_OF_ALL } by;
 };
 
 static void ask(const char *addr)
@@ -187,7 +187,7 @@ static void ask(const char *addr)
 	MUST(ioctl(device(), NOSIGBUS_STATUS, &status));
 }
 
-/* Learning of that, until it would be told of again. */
+/* Learning of that. */
 static double learning(const void *arg)
 {
 	enum { TIMES = 4 };
@@ -195,6 +195,7 @@ static double learning(const void *arg)
 	int fd = new_file(MEMFD, 0), signalled = MUST(eventfd(0, EFD_CLOEXEC));
 	/* Apart, so that each stays a VMA of its own. */
 	size_t apart = 2 * PAGE;
+	bool by_status = w->by == STATUS_OF_ALL;
 	char *base = (char *)0x100000000000;
 	u64 start, value, total = 0;
 
@@ -202,9 +203,9 @@ static double learning(const void *arg)
 		struct nosigbus_enable request = {
 			.addr = (unsigned long)base + i * apart,
 			.len = PAGE,
-			.flags = w->by_status ? NOSIGBUS_EVENTFD : NOSIGBUS_EVENTS,
-			.eventfd = w->by_status ? signalled : 0,
-			.cookie = w->by_status ? 0 : i,
+			.flags = by_status ? NOSIGBUS_EVENTFD : NOSIGBUS_EVENTS,
+			.eventfd = by_status ? signalled : 0,
+			.cookie = by_status ? 0 : i,
 		};
 
 		MUST(mmap(base + i * apart, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0));
@@ -215,17 +216,21 @@ static double learning(const void *arg)
 
 		read_pages(addr, PAGE, 1);
 		start = now();
-		if (w->by_status) {
+		if (by_status) {
 			MUST(read(signalled, &value, sizeof(value)));
 			for (int j = 0; j < w->mappings; j++)
 				ask(base + j * apart);
+			total += now() - start;
 		} else {
 			struct nosigbus_event event;
 
 			MUST(read(device(), &event, sizeof(event)));
-			ask(base + event.cookie * apart);
+			if (w->by == EVENT_AND_STATUS)
+				ask(base + event.cookie * apart);
+			total += now() - start;
+			if (w->by == EVENT)
+				ask(base + event.cookie * apart);
 		}
-		total += now() - start;
 		MUST(madvise(addr, PAGE, MADV_DONTNEED));
 	}
 	MUST(munmap(base, w->mappings * apart));
@@ -249,8 +254,10 @@ int main(void)
 		const char *name;
 		size_t pages;
 	} growths[] = { { "1", 1 }, { "16", 16 }, { "512", 512 } };
-	static const struct watched one = { 1, false }, many = { 10000, false };
-	static const struct watched all = { 10000, true };
+	static const struct watched one = { 1, EVENT }, many = { 10000, EVENT };
+	static const struct watched one_asked = { 1, EVENT_AND_STATUS };
+	static const struct watched many_asked = { 10000, EVENT_AND_STATUS };
+	static const struct watched all = { 10000, STATUS_OF_ALL };
 	char name[64];
 
 	call("enable-disable-untouched", to_and_fro, ROUNDS, MEMFD, SHARED_READ, 0);
@@ -273,6 +280,8 @@ int main(void)
 	contest("event", 3, (const struct subject []){
 		{ "one", learning, &one },
 		{ "many", learning, &many },
+		{ "one-asked", learning, &one_asked },
+		{ "many-asked", learning, &many_asked },
 		{ "status-of-all", learning, &all },
 		{},
 	});
