@@ -92,7 +92,7 @@ keep=(
 	"P3_dropped|without the first failed page|-DSIZE -DNO_FIRST_FAILED"
 	"P3_dropped|recording the first failed page after the look|-DSIZE -DLATE_FIRST_FAILED"
 	"P1_lost|announcing that something is dropped after the look|-DTHREADS=1 -DACCESSES=2 -DSIZE -DCOLLAPSE -DREPORT -DLATE_DROPPING"
-	"P1_lost|a growth dropping what is kept|-DSIZE -DREPORT -DDROP_KEPT"
+	"P1_lost|a growth dropping what is kept|-DTHREADS=1 -DACCESSES=2 -DSIZE -DREPORT -DDROP_KEPT"
 	"P3_dropped|a clear forgetting what is past EOF|-DTHREADS=1 -DACCESSES=2 -DSIZE -DCOLLAPSE -DCLEARS=1 -DNO_LOWER"
 	"cycle|kept pages never mapped|-DNO_KEPT_ANSWER"
 )
