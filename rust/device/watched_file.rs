@@ -244,7 +244,7 @@ impl WatchedFile {
             .store(next_catch_up(begin, clock::now()), Relaxed);
     }
 
-    /// Drops what the file has grown over, if that is over and has dropped nothing. Sleeps.
+    /// Drops what the file has grown over, if no report has done so. Sleeps.
     pub(super) fn settle_overdue(&self, inode: &Inode<'_>) {
         if self.is_overdue(inode) {
             self.dropping().settle(inode);

@@ -683,7 +683,7 @@ TEST_F_TIMEOUT(wait, for_growths_that_nobody_reports, 300)
 		cuts[i] = seconds() - cuts[i];
 	}
 	cut = median(cuts, CUTS);
-	/* It is for its own sake as well that it looks. */
+	/* Only faults of mappings that have had stand-ins make up for such growths. */
 	EXPECT_EQ(read_byte(addr + len - page), 0);
 
 	alone = fault_inside(&self->file, addr, -1, NULL);

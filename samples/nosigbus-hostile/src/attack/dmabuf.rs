@@ -9,7 +9,7 @@ use crate::{
     session::{Heard, Session, on_event},
 };
 use anyhow::{Context, Result};
-use std::{fs::File, os::fd::AsFd};
+use std::os::fd::AsFd;
 use wayland_client::{delegate_noop, protocol::wl_buffer::WlBuffer};
 use wayland_protocols::wp::linux_dmabuf::zv1::client::{
     zwp_linux_buffer_params_v1::{self, Flags, ZwpLinuxBufferParamsV1},
@@ -23,27 +23,16 @@ const XRGB8888: u32 = u32::from_le_bytes(*b"XR24");
 pub type Made = Option<Option<WlBuffer>>;
 
 pub fn memfd(session: &mut Session, options: &Options) -> Result<()> {
-    let (mut stage, file) = taken(session, options)?;
-    if let Some(file) = file {
-        stage.show(session)?;
-        file.set_len(0).context("ftruncate")?;
-        stage.provoke(session, options)?;
-    }
-    session.roundtrip()
+    cut_off(session, options, true)
 }
 
 /// No byte of the file is ever read, as there is none when the compositor looks for the first time.
 pub fn empty(session: &mut Session, options: &Options) -> Result<()> {
-    let (mut stage, file) = taken(session, options)?;
-    if let Some(file) = file {
-        file.set_len(0).context("ftruncate")?;
-        stage.provoke(session, options)?;
-    }
-    session.roundtrip()
+    cut_off(session, options, false)
 }
 
-/// A window, and the file that its buffer is of; none if the compositor refuses that.
-fn taken(session: &mut Session, options: &Options) -> Result<(Stage, Option<File>)> {
+/// Cuts the file of a buffer to nothing, after it was `shown` or before that.
+fn cut_off(session: &mut Session, options: &Options, shown: bool) -> Result<()> {
     let dmabuf: ZwpLinuxDmabufV1 = session.bind(1..=3)?;
     let mut stage = Stage::new(session, options)?;
     let (width, height) = stage.window.size;
@@ -59,11 +48,15 @@ fn taken(session: &mut Session, options: &Options) -> Result<(Stage, Option<File
     session.wait(|heard| heard.made.is_some())?;
     let Some(buffer) = session.heard.made.take().flatten() else {
         crate::say("refused: the compositor says that it has failed");
-        return Ok((stage, None));
+        return session.roundtrip();
     };
     crate::say("taken for a dma-buf; now its file is cut off");
     stage.buffer = buffer;
-    Ok((stage, Some(file)))
+    if shown {
+        stage.show(session)?;
+    }
+    file.set_len(0).context("ftruncate")?;
+    stage.provoke(session, options)
 }
 
 on_event!(
