@@ -14,9 +14,8 @@
 
 /* Macros that bindgen cannot evaluate. */
 
-/* 7.2's own bindings have the value of VM_MAYEXEC under this name. */
 const vm_flags_t RUST_CONST_HELPER_VM_MAYSHARE = VM_MAYSHARE;
-
+const vm_flags_t RUST_CONST_HELPER_VM_MERGEABLE = VM_MERGEABLE;
 const vm_flags_t RUST_CONST_HELPER_VM_LOCKED_MASK = VM_LOCKED_MASK;
 const vm_flags_t RUST_CONST_HELPER_VM_MAYBE_GUARD = VM_MAYBE_GUARD;
 const unsigned long RUST_CONST_HELPER_SYSFS_MAGIC = SYSFS_MAGIC;

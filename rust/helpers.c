@@ -11,6 +11,7 @@
 #include <linux/module.h>
 #include <linux/oom.h>
 #include <linux/pagemap.h>
+#include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -103,6 +104,12 @@ struct page *nosigbus_alloc_zeroed_user_page(void)
 	return alloc_page(GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_ZERO);
 }
 
+/* Not a kernel thread that has borrowed it (kthread_use_mm()). */
+bool nosigbus_is_task_of(const struct mm_struct *mm)
+{
+	return current->mm == mm && !(current->flags & PF_KTHREAD);
+}
+
 struct mem_cgroup *nosigbus_set_active_memcg(struct mem_cgroup *memcg)
 {
 	return set_active_memcg(memcg);
@@ -137,12 +144,6 @@ bool nosigbus_page_is_reserved(const struct page *page)
 void nosigbus_kfree_rcu(void *head, void *object)
 {
 	kvfree_call_rcu(head, object);
-}
-
-/* To be undone by deactivate_super(). The caller has the file system mounted. */
-void nosigbus_hold_super(struct super_block *sb)
-{
-	atomic_inc(&sb->s_active);
 }
 
 void nosigbus_get_page(struct page *page)
@@ -195,6 +196,11 @@ bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index, bool odd)
 	return xa_get_mark(xa, index, NOSIGBUS_XA_KEPT(odd));
 }
 
+bool nosigbus_xa_has_kept(struct xarray *xa)
+{
+	return xa_marked(xa, NOSIGBUS_XA_KEPT(false)) || xa_marked(xa, NOSIGBUS_XA_KEPT(true));
+}
+
 void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index, bool odd)
 {
 	__xa_set_mark(xa, index, NOSIGBUS_XA_KEPT(odd));
@@ -245,6 +251,30 @@ void nosigbus_module_get(void)
 void nosigbus_module_put(void)
 {
 	module_put(THIS_MODULE);
+}
+
+/* Begun and ended on whatever CPU: the sum counts. */
+static DEFINE_PER_CPU(long, calls);
+
+void nosigbus_call_begins(void)
+{
+	this_cpu_inc(calls);
+}
+
+void nosigbus_call_ends(void)
+{
+	this_cpu_dec(calls);
+}
+
+/* No less than there are, if none begins. */
+long nosigbus_calls(void)
+{
+	long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(&calls, cpu));
+	return sum;
 }
 
 /* Without it, synchronize_rcu_tasks() does not wait for who was preempted. */
@@ -453,6 +483,11 @@ bool nosigbus_pmd_none(pmd_t *pmd)
 	return pmd_none(pmdp_get_lockless(pmd));
 }
 
+bool nosigbus_pmd_has_table(pmd_t *pmd)
+{
+	return !pmd_none(*pmd) && !pmd_is_huge(*pmd);
+}
+
 #ifdef CONFIG_HIGHPTE
 #error "looks into page tables that have no permanent address: turn CONFIG_HIGHPTE off"
 #endif
@@ -535,18 +570,6 @@ int nosigbus_page_count(const struct page *page)
 {
 	return page_count(page);
 }
-
-void nosigbus_kill_current(void)
-{
-	allow_signal(SIGKILL);
-	send_sig(SIGKILL, current, 1);
-}
-
-void nosigbus_unkill_current(void)
-{
-	flush_signals(current);
-	disallow_signal(SIGKILL);
-}
 #endif
 
 struct file *nosigbus_get_file(struct file *file)
@@ -579,10 +602,4 @@ void nosigbus_debugfs_remove(struct dentry *dentry)
 bool nosigbus_seq_has_overflowed(struct seq_file *seq)
 {
 	return seq_has_overflowed(seq);
-}
-
-void nosigbus_smp_mb(void)
-{
-	/* Its users say what it pairs with. */
-	smp_mb();
 }

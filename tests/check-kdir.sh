@@ -7,7 +7,7 @@
 set -eu
 
 kdir=$1
-oldest=7.2
+oldest=7.3
 
 lacks() {
 	echo "nosigbus: KDIR=$kdir $1" >&2

@@ -7,6 +7,13 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
+/// A value, by a plain instruction: [`Atomic::load`] calls a function of C. Relaxed: orders nothing.
+pub(crate) fn read_once(value: &Atomic<bool>) -> bool {
+    // SAFETY: The pointer is valid, and a volatile access does not race with atomic ones
+    // (`READ_ONCE()`).
+    unsafe { value.as_ptr().read_volatile() }
+}
+
 /// Changes a value to what `new` makes of it. Relaxed: orders nothing.
 pub(crate) fn update(value: &Atomic<u64>, new: impl Fn(u64) -> u64) {
     let mut old = value.load(Relaxed);

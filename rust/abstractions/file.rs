@@ -73,45 +73,6 @@ impl Inode<'_> {
     }
 }
 
-/// A reference on an inode and one that keeps its file system mounted.
-///
-/// # Invariants
-///
-/// Owns both.
-pub(super) struct HeldInode(NonNull<kernel::bindings::inode>);
-
-impl HeldInode {
-    /// # Safety
-    ///
-    /// `inode` must be valid, and its file system mounted, until this returns.
-    pub(super) unsafe fn new(inode: NonNull<kernel::bindings::inode>) -> Self {
-        // SAFETY: As the caller promises.
-        unsafe {
-            bindings::nosigbus_hold_super((*inode.as_ptr()).i_sb);
-            kernel::bindings::ihold(inode.as_ptr());
-        }
-        // INVARIANT: Taken just now.
-        Self(inode)
-    }
-
-    pub(super) fn inode(&self) -> Inode<'_> {
-        // SAFETY: By the type invariants.
-        unsafe { Inode::from_raw(self.0.as_ptr()) }
-    }
-}
-
-impl Drop for HeldInode {
-    /// Sleeps: may write the inode back, and unmount the file system.
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants. The inode goes first.
-        unsafe {
-            let sb = (*self.0.as_ptr()).i_sb;
-            kernel::bindings::iput(self.0.as_ptr());
-            bindings::deactivate_super(sb);
-        }
-    }
-}
-
 /// What has come of reading a page while no range of the file can be collapsed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PageRead {
@@ -273,8 +234,8 @@ impl MappedFile<'_> {
 
     /// Has modifications through a file of memfd_create(2) reported, which they are not by default
     /// (`alloc_file_pseudo()`). Files that are opened so on purpose, as those that fanotify hands
-    /// out, stay as they are.
-    pub(crate) fn enable_notification(&self) {
+    /// out, stay as they are. `false` if they were reported before.
+    pub(crate) fn enable_notification(&self) -> bool {
         let file = self.file.as_ptr();
         // SAFETY: The file is valid, by the type invariants, and so is its mount.
         unsafe {
@@ -282,14 +243,16 @@ impl MappedFile<'_> {
             // Other flags may change at any time.
             let flags = core::ptr::read_volatile(&raw const (*mount).mnt_flags);
             if flags as u32 & kernel::bindings::mount_flags_MNT_INTERNAL == 0 {
-                return;
+                return false;
             }
             // `f_mode` is changed under this lock.
             kernel::bindings::spin_lock(&raw mut (*file).f_lock);
-            if bindings::nosigbus_file_has_no_notification(file) {
+            let had_none = bindings::nosigbus_file_has_no_notification(file);
+            if had_none {
                 bindings::nosigbus_file_enable_notification(file);
             }
             kernel::bindings::spin_unlock(&raw mut (*file).f_lock);
+            had_none
         }
     }
 
@@ -309,7 +272,7 @@ impl MappedFile<'_> {
     ///
     /// Sleeps. To be called where the file system's fault handler could be, since that takes the
     /// same locks, and no others:
-    /// [`Fault::reads_as_page_cache_does`](super::vm_operations::Fault::reads_as_page_cache_does).
+    /// [`Fault::reads_as_page_cache_does`](super::fault::Fault::reads_as_page_cache_does).
     pub(crate) fn read_page_uncollapsed(
         &self,
         pgoff: u64,

@@ -11,20 +11,16 @@
 //! mapped. Most changes are reported for the latter as well, but splice(2) only for the former. So
 //! there are marks on both; the one on the user's inode forwards to the real one's.
 //!
-//! The kernel takes all marks off an inode when its last name goes while the dentry of that name is
-//! not in use, even if the file is open under another one that has gone before
-//! (`dentry_unlink_inode()`). Such a mark is replaced from a work item.
+//! The kernel takes no mark off an inode that has a dentry (`inode_notify_dead()`), and a file that is
+//! mapped keeps its own.
 
 use super::{
     bindings,
     file::{
-        HeldInode,
         Inode,
         MappedFile, //
     },
-    memalloc::NoReclaim,
-    module::ModuleRef,
-    task::sleep_killable, //
+    memalloc::NoReclaim, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -51,22 +47,13 @@ use kernel::{
         },
         new_mutex,
         Arc,
-        ArcBorrow,
         Mutex, //
     },
     time::{
         delay::fsleep,
-        msecs_to_jiffies,
         Delta, //
     },
-    types::Opaque,
-    workqueue::{
-        impl_has_delayed_work,
-        new_delayed_work,
-        DelayedWork,
-        Queue,
-        WorkItem, //
-    },
+    types::Opaque, //
 };
 
 /// How a file was modified.
@@ -85,12 +72,6 @@ pub(crate) trait Listener: Send + Sync + 'static {
     /// May sleep. See [`Change`] for the locks that are held. May be called by several tasks at
     /// once.
     fn modified(&self, inode: &Inode<'_>, change: Change);
-
-    /// Modifications may go unnoticed from now on, until `found` is called.
-    fn lost(&self);
-
-    /// No modification goes unnoticed any more. Called as `modified` is, without the inode lock.
-    fn found(&self, inode: &Inode<'_>);
 }
 
 /// What is attached to an inode.
@@ -103,9 +84,6 @@ pub(crate) trait Listener: Send + Sync + 'static {
 struct Mark<L: Listener> {
     mark: Opaque<bindings::fsnotify_mark>,
     group: *const Group<L>,
-    inode: usize,
-    /// Whether it is this module that takes the mark away.
-    detached: Atomic<bool>,
     /// `None`: forwards to the mark of the real inode.
     listener: Option<Arc<L>>,
 }
@@ -113,23 +91,18 @@ struct Mark<L: Listener> {
 /// A watched inode.
 struct Entry<L: Listener> {
     users: usize,
+    /// [`Watch::is_known`].
+    is_known: bool,
     mark: NonNull<Mark<L>>,
-    /// The kernel has taken the mark away.
-    lost: bool,
-    /// The address of the real inode: this one, or one that is forwarded to. Only a key.
-    real: usize,
-    /// The listener of the real inode.
+    /// The listener of the real inode: this one, or one that is forwarded to.
     listener: Arc<L>,
 }
 
 // SAFETY: A mark may be used by any task; `L` is `Send` and `Sync`.
 unsafe impl<L: Listener> Send for Entry<L> {}
 
-struct Marks<L: Listener> {
-    entries: RBTree<usize, Entry<L>>,
-    /// While the work item is scheduled.
-    module: Option<ModuleRef>,
-}
+/// By the address of the inode.
+type Marks<L> = RBTree<usize, Entry<L>>;
 
 /// The marks of one kind of listener.
 ///
@@ -145,12 +118,6 @@ pub(crate) struct Group<L: Listener> {
     #[pin]
     marks: Mutex<Marks<L>>,
     live: Atomic<i32>,
-    #[pin]
-    work: DelayedWork<Self>,
-}
-
-impl_has_delayed_work! {
-    impl{L: Listener} HasDelayedWork<Self> for Group<L> { self.work }
 }
 
 // SAFETY: A group may be used by any task.
@@ -170,7 +137,7 @@ impl<L: Listener> Group<L> {
         handle_event: Some(Self::handle_event),
         handle_inode_event: None,
         free_group_priv: None,
-        freeing_mark: Some(Self::freeing_mark),
+        freeing_mark: None,
         free_event: None,
         free_mark: Some(Self::free_mark),
     };
@@ -184,13 +151,9 @@ impl<L: Listener> Group<L> {
             // INVARIANT: Allocated with them just now.
             group,
             // INVARIANT: No entry.
-            marks <- new_mutex!(Marks {
-                entries: RBTree::new(),
-                module: None,
-            }),
+            marks <- new_mutex!(RBTree::new()),
             // INVARIANT: None yet.
             live: Atomic::new(0),
-            work <- new_delayed_work!("nosigbus::fsnotify"),
         });
         Arc::pin_init(init, GFP_KERNEL).inspect_err(|_| {
             // SAFETY: Gives back the reference that has come with the group.
@@ -208,23 +171,12 @@ impl<L: Listener> Group<L> {
 
     /// Watches a file. `listener` is used if its inode is not watched yet.
     ///
-    /// Sleeps; fails with `ENOMEM`, or with `EINTR` if the task is killed meanwhile.
+    /// Sleeps; fails with `ENOMEM`.
     pub(crate) fn watch(
         self: &Arc<Self>,
         file: &MappedFile<'_>,
-        listener: &Arc<L>,
+        listener: Arc<L>,
     ) -> Result<Watch<L>> {
-        loop {
-            match self.try_watch(file, listener.clone()) {
-                // All marks of the inode are being taken away. That does not take long, but who has
-                // many can make it longer.
-                Err(error) if error == ENOENT => sleep_killable(Delta::from_millis(1))?,
-                other => return other,
-            }
-        }
-    }
-
-    fn try_watch(self: &Arc<Self>, file: &MappedFile<'_>, listener: Arc<L>) -> Result<Watch<L>> {
         let real = file.inode().as_ptr();
         let user = file.user_inode().as_ptr();
         // Outside the lock, because that is everybody's, and the memory this user's.
@@ -239,11 +191,10 @@ impl<L: Listener> Group<L> {
         let marks = &mut *guard.marks;
         // SAFETY: The caller has the file open, and so its inodes; it keeps them for as long as
         // the result (see there).
-        let listener = unsafe { self.attach(marks, for_real, real as usize, listener)? };
+        let listener = unsafe { self.attach(marks, for_real, listener)? };
         if let Some(for_user) = for_user {
             // SAFETY: As above.
-            let attached = unsafe { self.attach(marks, for_user, real as usize, listener.clone()) };
-            if let Err(error) = attached {
+            if let Err(error) = unsafe { self.attach(marks, for_user, listener.clone()) } {
                 self.detach(marks, real as usize);
                 return Err(error);
             }
@@ -267,25 +218,23 @@ impl<L: Listener> Group<L> {
         &self,
         marks: &mut Marks<L>,
         unattached: Unattached<L>,
-        real: usize,
         listener: Arc<L>,
     ) -> Result<Arc<L>> {
-        let inode = unattached.mark.inode;
-        if let Some(entry) = marks.entries.get_mut(&inode) {
+        let inode = unattached.inode as usize;
+        if let Some(entry) = marks.get_mut(&inode) {
             entry.users += 1;
             return Ok(entry.listener.clone());
         }
 
         // SAFETY: The inode is valid, as the caller promises.
-        let mark = unsafe { self.mark(unattached.mark)? };
+        let mark = unsafe { self.mark(unattached.mark, unattached.inode)? };
         // INVARIANT: The reference that the mark came with is the entry's.
-        marks.entries.insert(unattached.node.into_node(
+        marks.insert(unattached.node.into_node(
             inode,
             Entry {
                 users: 1,
+                is_known: false,
                 mark,
-                lost: false,
-                real,
                 listener: listener.clone(),
             },
         ));
@@ -297,8 +246,7 @@ impl<L: Listener> Group<L> {
     /// # Safety
     ///
     /// The inode must be valid.
-    unsafe fn mark(&self, mark: KBox<Mark<L>>) -> Result<NonNull<Mark<L>>> {
-        let inode = mark.inode as *mut inode;
+    unsafe fn mark(&self, mark: KBox<Mark<L>>, inode: *mut inode) -> Result<NonNull<Mark<L>>> {
         // INVARIANT: `free_mark` takes it back; initialised below, and counted.
         let mark = NonNull::from(KBox::leak(mark));
         self.live.fetch_add(1, Relaxed);
@@ -322,7 +270,7 @@ impl<L: Listener> Group<L> {
 
     /// Takes one user off an inode that has been attached, and the mark with the last one.
     fn detach(&self, marks: &mut Marks<L>, inode: usize) {
-        let Some(entry) = marks.entries.get_mut(&inode) else {
+        let Some(entry) = marks.get_mut(&inode) else {
             return;
         };
         entry.users -= 1;
@@ -330,109 +278,13 @@ impl<L: Listener> Group<L> {
             return;
         }
         let mark = entry.mark;
-        marks.entries.remove(&inode);
+        marks.remove(&inode);
         // SAFETY: The entry owned a reference on the mark, by the type invariants, which is given
         // back here. Events that are being delivered keep the mark, by SRCU.
         unsafe {
             let raw = (*mark.as_ptr()).mark.get();
-            (*mark.as_ptr()).detached.store(true, Relaxed);
             bindings::fsnotify_destroy_mark(raw, self.group.as_ptr());
             bindings::fsnotify_put_mark(raw);
-        }
-    }
-
-    /// Replaces a mark that the kernel has taken away. `Ok(false)` if there is none, and an error
-    /// if it cannot be done now.
-    fn replace_one_lost(self: &Arc<Self>) -> Result<bool> {
-        let mut guard = self.lock();
-        let Some((inode, entry)) = guard.marks.entries.iter_mut().find(|(_, entry)| entry.lost)
-        else {
-            return Ok(false);
-        };
-        let inode = *inode as *mut inode;
-        // SAFETY: The users keep the inode, by the type invariants, and cannot go meanwhile. The
-        // entry has a reference on the mark, and the mark one on its connector.
-        let dying = unsafe {
-            let connector = (*(*entry.mark.as_ptr()).mark.get()).connector;
-            core::ptr::read_volatile(&raw const (*inode).i_fsnotify_marks) == connector
-        };
-        if dying {
-            // The kernel is still at it (`fsnotify_destroy_marks()`), and would take a new mark
-            // away without a word, or refuse it (since 7.3).
-            return Err(EAGAIN);
-        }
-
-        // SAFETY: As above.
-        let forwards = unsafe { (*entry.mark.as_ptr()).listener.is_none() };
-        let Unattached { mark, .. } =
-            Unattached::new(self, inode, entry.listener.clone(), forwards)?;
-        // SAFETY: As above.
-        let mark = unsafe { self.mark(mark)? };
-        let old = core::mem::replace(&mut entry.mark, mark);
-        entry.lost = false;
-        let real = entry.real;
-        // SAFETY: The reference that was the entry's.
-        unsafe { bindings::fsnotify_put_mark((*old.as_ptr()).mark.get()) };
-
-        // The real inode that a user's inode was attached with first may be gone, and another one
-        // be behind it by now (a file that overlayfs has copied up).
-        let Some(entry) = guard.marks.entries.get(&real) else {
-            return Ok(true);
-        };
-        let Some(real) = NonNull::new(real as *mut inode) else {
-            return Ok(true);
-        };
-        let listener = entry.listener.clone();
-        // SAFETY: The users keep it, by the type invariants, and cannot go meanwhile. They have the
-        // file system mounted, which does not go while an inode is held.
-        let held = unsafe { HeldInode::new(real) };
-        drop(guard);
-
-        listener.found(&held.inode());
-        Ok(true)
-    }
-
-    /// Has the work item run.
-    fn schedule(this: Arc<Self>) {
-        // SAFETY: A queue that is always there.
-        let queue = unsafe { Queue::from_raw(kernel::bindings::system_dfl_wq) };
-        // Scheduled already, if it fails.
-        let _ = queue.enqueue_delayed(this, msecs_to_jiffies(1));
-    }
-
-    /// # Safety
-    ///
-    /// To be called by fsnotify, as the operation of a group of this type, with a reference on the
-    /// mark, before events cease to arrive.
-    unsafe extern "C" fn freeing_mark(
-        mark: *mut bindings::fsnotify_mark,
-        _group: *mut bindings::fsnotify_group,
-    ) {
-        // SAFETY: The marks of the group are those of `Mark<L>`, and the caller has a reference.
-        let mark = unsafe { &*mark.cast::<Mark<L>>() };
-        // Under the lock of `marks` in this case, which is taken below in the other.
-        if mark.detached.load(Relaxed) {
-            return;
-        }
-        // SAFETY: By the type invariants.
-        let group = unsafe { &*mark.group };
-        let mut guard = group.lock();
-        let Some(entry) = guard.marks.entries.get_mut(&mark.inode) else {
-            return;
-        };
-        if !core::ptr::eq(entry.mark.as_ptr(), mark) {
-            return;
-        }
-        entry.lost = true;
-        entry.listener.lost();
-
-        if guard.marks.module.is_none() {
-            // There is a user, so the module is in use, and cannot go before the work is done.
-            guard.marks.module = Some(ModuleRef::new());
-            // SAFETY: It comes from an `Arc`, by the type invariants, and there is a user, who has
-            // one and cannot go meanwhile.
-            let group = unsafe { ArcBorrow::from_raw(mark.group) };
-            Self::schedule(Arc::from(group));
         }
     }
 
@@ -504,33 +356,10 @@ impl<L: Listener> Group<L> {
     }
 }
 
-impl<L: Listener> WorkItem for Group<L> {
-    type Pointer = Arc<Self>;
-
-    fn run(this: Arc<Self>) {
-        let left = loop {
-            match this.replace_one_lost() {
-                Ok(true) => {}
-                Ok(false) => break false,
-                Err(_) => break true,
-            }
-        };
-        let mut guard = this.lock();
-        if left || guard.marks.entries.values().any(|entry| entry.lost) {
-            drop(guard);
-            return Self::schedule(this);
-        }
-        // Given back last, when nothing of the group is used any more.
-        let module = guard.marks.module.take();
-        drop(guard);
-        drop(this);
-        drop(module);
-    }
-}
-
 /// What it takes to attach a mark, allocated.
 struct Unattached<L: Listener> {
     mark: KBox<Mark<L>>,
+    inode: *mut inode,
     node: RBTreeNodeReservation<usize, Entry<L>>,
 }
 
@@ -546,12 +375,11 @@ impl<L: Listener> Unattached<L> {
                 Mark {
                     mark: Opaque::zeroed(),
                     group: Arc::as_ptr(group),
-                    inode: inode as usize,
-                    detached: Atomic::new(false),
                     listener: (!forwards).then_some(listener),
                 },
                 GFP_KERNEL_ACCOUNT,
             )?,
+            inode,
             node: RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?,
         })
     }
@@ -589,14 +417,36 @@ impl<L: Listener> Watch<L> {
     pub(crate) fn listener(&self) -> &Arc<L> {
         &self.listener
     }
+
+    /// Whether nobody is changing the file any more who has not seen its marks, as far as
+    /// [`Self::set_known`] says. Sleeps.
+    pub(crate) fn is_known(&self) -> bool {
+        let guard = self.group.lock();
+        self.inodes()
+            .all(|inode| guard.marks.get(&inode).is_some_and(|entry| entry.is_known))
+    }
+
+    /// Says so: a grace period has passed since the file began to be watched. Sleeps.
+    pub(crate) fn set_known(&self) {
+        let mut guard = self.group.lock();
+        for inode in self.inodes() {
+            if let Some(entry) = guard.marks.get_mut(&inode) {
+                entry.is_known = true;
+            }
+        }
+    }
+
+    /// The addresses of the inodes that have marks.
+    fn inodes(&self) -> impl Iterator<Item = usize> {
+        [Some(self.real), self.user].into_iter().flatten()
+    }
 }
 
 impl<L: Listener> Drop for Watch<L> {
     fn drop(&mut self) {
         let mut guard = self.group.lock();
-        self.group.detach(&mut guard.marks, self.real);
-        if let Some(user) = self.user {
-            self.group.detach(&mut guard.marks, user);
+        for inode in self.inodes() {
+            self.group.detach(&mut guard.marks, inode);
         }
     }
 }
@@ -627,10 +477,6 @@ mod tests {
             self.events.add(1, Relaxed);
             self.size.store(inode.i_size(), Relaxed);
         }
-
-        fn lost(&self) {}
-
-        fn found(&self, _inode: &Inode<'_>) {}
     }
 
     fn watch(group: &Arc<Group<Probe>>, addr: usize) -> Result<Watch<Probe>> {
@@ -642,7 +488,7 @@ mod tests {
             size: Atomic::new(0),
         };
         let probe = Arc::new(probe, GFP_KERNEL)?;
-        group.watch(&vma.file().ok_or(EINVAL)?, &probe)
+        group.watch(&vma.file().ok_or(EINVAL)?, probe)
     }
 
     fn live(group: &Group<Probe>) -> i32 {

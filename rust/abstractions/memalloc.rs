@@ -55,21 +55,27 @@ pub(crate) struct ChargedTo {
 }
 
 impl ChargedTo {
+    /// `None` if this task is a process of that address space, and so charged by itself.
+    ///
     /// # Safety
     ///
     /// `mm` must be valid.
-    pub(super) unsafe fn new(mm: *mut mm_struct) -> Self {
+    pub(super) unsafe fn new(mm: *mut mm_struct) -> Option<Self> {
+        // SAFETY: Has no precondition.
+        if unsafe { bindings::nosigbus_is_task_of(mm) } {
+            return None;
+        }
         // SAFETY: As the caller promises; the reference that has come with it is this one's.
         let (memcg, before) = unsafe {
             let memcg = bindings::nosigbus_get_mem_cgroup_from_mm(mm);
             (memcg, bindings::nosigbus_set_active_memcg(memcg))
         };
         // INVARIANT: As above.
-        Self {
+        Some(Self {
             memcg,
             before,
             _not_send: NotThreadSafe,
-        }
+        })
     }
 }
 

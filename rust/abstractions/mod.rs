@@ -15,11 +15,13 @@
 //!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same. Of these only
 //!    the lock of a page in the page cache ([`file::CachedPage`]) is held while what follows is
 //!    taken, and nobody waits for one with 6 held, nor for memory with a page locked.
-//! 5. The lock of the marks of a [`fsnotify::Group`], with fsnotify's own locks inside. Reclaim may
-//!    take it (a dentry that goes takes the marks of its inode along): so nobody enters reclaim
-//!    with it held ([`memalloc::NoReclaim`]).
+//! 5. In a fault, before the first stand-in of a mapping: a mutex of the mapping; inside that, one after the
+//!    other, 6, and a mutex of the file, with which a grace period of RCU is waited for, and `f_lock` is
+//!    taken, with nothing inside. Inside each, and when the last VMA goes, the lock of the marks of a
+//!    [`fsnotify::Group`], with fsnotify's own locks inside. That is everybody's: so nobody waits for
+//!    memory with it held ([`memalloc::NoReclaim`]).
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
-//!    stand-ins are dropped and while mappings come and go. Not taken with 5 held. Whoever unmaps
+//!    stand-ins are dropped and while mappings come and go. Not taken with the lock of the marks held. Whoever unmaps
 //!    pages because of errors takes a mutex before it, and waits for neither with a page locked. Who
 //!    does so to clear an error has waited before that for all others who clear the mapping's.
 //!    With it held, nothing is allocated that could wait for memory ([`memalloc::NoReclaim`]), and
@@ -37,13 +39,13 @@
 //! events is only the lock of its wait queue: a reader takes that one before he sleeps.
 
 pub(crate) mod atomic;
-pub(crate) mod barrier;
 pub(crate) mod bindings;
 pub(crate) mod clock;
 pub(crate) mod debugfs;
 pub(crate) mod device_node;
 pub(crate) mod errno;
 pub(crate) mod eventfd;
+pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod fsnotify;
 pub(crate) mod holders;
@@ -52,6 +54,7 @@ pub(crate) mod memalloc;
 pub(crate) mod mm;
 pub(crate) mod module;
 pub(crate) mod page_insertion;
+pub(crate) mod page_mkwrite;
 mod page_table;
 pub(crate) mod rcu;
 pub(crate) mod rw_semaphore;

@@ -6,11 +6,15 @@
 //!
 //! Core mm calls a VMA's `vm_ops` without holding a reference on the module that they point into,
 //! because it relies on `vma->vm_file` for that, and that is the file system's. So each opted-in
-//! mapping holds a [`ModuleRef`], and so does each call of a file system's fault handler, which may
-//! outlive the mapping. Both are given back by code of this module that has not returned yet;
-//! [`TextDrain`] waits for it.
+//! mapping holds a [`ModuleRef`]. A call of a file system's fault handler may outlive the mapping: it is
+//! counted, as a [`Call`], on each CPU, so that faults share nothing. Both end in code of this module
+//! that has not returned yet. [`TextDrain`] waits for calls and for such code.
 
 use super::bindings;
+use kernel::time::{
+    delay::fsleep,
+    Delta, //
+};
 
 /// A reference on this module: while it exists, rmmod fails with `EWOULDBLOCK`.
 ///
@@ -41,10 +45,34 @@ impl Drop for ModuleRef {
     }
 }
 
+/// A call out of this module's code, which it returns to: while it exists, rmmod waits.
+///
+/// # Invariants
+///
+/// Is counted.
+pub(crate) struct Call(());
+
+impl Call {
+    /// To be called only while something keeps the module loaded, as [`ModuleRef::new`].
+    pub(crate) fn begin() -> Self {
+        // SAFETY: Has no precondition.
+        unsafe { bindings::nosigbus_call_begins() };
+        // INVARIANT: Just now.
+        Self(())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::nosigbus_call_ends() };
+    }
+}
+
 /// Waits, when it is dropped, until no task is in this module's code any more.
 ///
-/// A task that has given back the last [`ModuleRef`] may have been preempted before it returned
-/// to core mm. From there on it does not block, and an RCU-tasks grace period is one in which
+/// A task that has given back the last [`ModuleRef`], or has ended the last [`Call`], may have been
+/// preempted before it returned to core mm. From there on it does not block, and an RCU-tasks grace period is one in which
 /// every task has blocked or has been in user space (`kernel/rcu/tasks.h`; made for freeing
 /// ftrace trampolines, the same situation).
 ///
@@ -53,6 +81,11 @@ pub(crate) struct TextDrain;
 
 impl Drop for TextDrain {
     fn drop(&mut self) {
+        // There is no mapping, and so no call begins any more: there are no more than this counts.
+        // SAFETY: Has no precondition.
+        while unsafe { bindings::nosigbus_calls() } > 0 {
+            fsleep(Delta::from_millis(1));
+        }
         // SAFETY: May be called wherever sleeping is allowed, as in a module's exit function.
         unsafe { bindings::nosigbus_synchronize_rcu_tasks() };
     }

@@ -72,9 +72,8 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 ///
 /// # Safety
 ///
-/// `vmf` must be the argument of a `->fault`, or of a `->map_pages` outside of its RCU read-side
-/// critical section, that has not returned and has not dropped its lock, of a VMA with
-/// `VM_MIXEDMAP`.
+/// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock, of a VMA
+/// with `VM_MIXEDMAP`.
 pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Result<usize> {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };

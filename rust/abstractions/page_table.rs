@@ -72,23 +72,45 @@ pub(super) unsafe fn for_each_zero_page(
 ///
 /// `pmd` must be the entry of a page middle directory for `range`, which stays.
 unsafe fn next_zero_pages(pmd: *const pmd_t, range: Range<usize>) -> Option<Range<usize>> {
-    // khugepaged may be about to free the page table, if it has found before ENABLE that it may
-    // (`retract_page_tables()`). It does so after a grace period.
-    let _rcu = rcu::read_lock();
-    // SAFETY: As the caller promises. If this value is neither empty nor a huge page it refers to a
-    // page table, which RCU keeps.
+    // SAFETY: As the caller promises.
     unsafe {
-        let mut table = core::ptr::read_volatile(pmd);
-        let table = &raw mut table;
-        if bindings::nosigbus_pmd_none(table) || bindings::nosigbus_pmd_is_huge(table) {
-            return None;
-        }
-        let is_zero = |&addr: &usize| bindings::nosigbus_is_zero_page(table, addr);
-        let mut pages = range.clone().step_by(PAGE_SIZE);
-        let start = pages.find(is_zero)?;
-        let end = pages.find(|addr| !is_zero(addr)).unwrap_or(range.end);
-        Some(start..end)
+        with_page_table(pmd, |table| {
+            let is_zero = |&addr: &usize| bindings::nosigbus_is_zero_page(table, addr);
+            let mut pages = range.clone().step_by(PAGE_SIZE);
+            let start = pages.find(is_zero)?;
+            let end = pages.find(|addr| !is_zero(addr)).unwrap_or(range.end);
+            Some(start..end)
+        })?
     }
+}
+
+/// Whether an address has the zero page mapped.
+///
+/// # Safety
+///
+/// `pmd` must be the entry of a page middle directory for it, which stays.
+pub(super) unsafe fn has_zero_page(pmd: *const pmd_t, addr: usize) -> bool {
+    // SAFETY: As the caller promises.
+    let is_zero =
+        unsafe { with_page_table(pmd, |table| bindings::nosigbus_is_zero_page(table, addr)) };
+    is_zero == Some(true)
+}
+
+/// Calls `look` with an entry of a page middle directory that refers to a page table, which stays while
+/// `look` runs, if there is one.
+///
+/// # Safety
+///
+/// `pmd` must be such an entry, which stays.
+unsafe fn with_page_table<R>(pmd: *const pmd_t, look: impl FnOnce(*mut pmd_t) -> R) -> Option<R> {
+    // Another thread may have the page table freed, by madvise(2), and so may khugepaged, if it has found
+    // before ENABLE that it may (`retract_page_tables()`). Both do so after a grace period.
+    let _rcu = rcu::read_lock();
+    // SAFETY: As the caller promises.
+    let mut table = unsafe { pmd.read_volatile() };
+    let table = &raw mut table;
+    // SAFETY: It is a value of an entry.
+    unsafe { bindings::nosigbus_pmd_has_table(table) }.then(|| look(table))
 }
 
 /// Calls `each` for every entry of a page middle directory for `range` (addresses), where there are

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! RCU read-side critical sections: waiting for them, and leaving one.
+//! Waiting for RCU read-side critical sections.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
@@ -52,17 +52,14 @@ pub(crate) fn synchronize() {
     unsafe { kernel::bindings::synchronize_rcu() };
 }
 
-/// Calls `f`, which may sleep, outside of the RCU read-side critical section that the caller is in.
+/// As [`synchronize`], and soon, by an interrupt of each CPU that is not idle. (With `CONFIG_PREEMPT_RT`,
+/// or `rcu_normal`, it is the same.)
 ///
-/// # Safety
-///
-/// The caller must be in exactly one, and neither it nor who has begun it may rely on anything that
-/// is protected by it alone, found before this and used after.
-pub(super) unsafe fn outside<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: In one, as the caller promises.
-    unsafe { kernel::bindings::rcu_read_unlock() };
-    let result = f();
-    // SAFETY: May be called anywhere.
-    unsafe { kernel::bindings::rcu_read_lock() };
-    result
+/// All of them pass a full memory barrier meanwhile, whatever they are doing (a CPU that is idle, or in user
+/// space, by what tells RCU so, any other by the interrupt or the lock of an `rcu_node`): of a
+/// store before this and a load after it, against a store and a load of another task in the other
+/// order, one load sees the other's store.
+pub(crate) fn synchronize_expedited() {
+    // SAFETY: As above.
+    unsafe { kernel::bindings::synchronize_rcu_expedited() };
 }

@@ -354,7 +354,11 @@ impl ShadowPages {
     }
 
     /// Calls `each` for the indexes of `pages` that have a page. Sleeps.
-    fn for_each(&self, pages: RangeInclusive<u64>, which: Which, mut each: impl FnMut(usize)) {
+    fn for_each(&self, pages: RangeInclusive<u64>, mut which: Which, mut each: impl FnMut(usize)) {
+        // SAFETY: `pages` is initialised, by the type invariants.
+        if which == Which::Unkept && !unsafe { bindings::nosigbus_xa_has_kept(self.pages.get()) } {
+            which = Which::All;
+        }
         let mut next = Some(*pages.start());
         while let Some(start) = next.filter(|next| next <= pages.end()) {
             // There may be millions, or millions of calls.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The calling task: who it is, and its sleep.
+//! The calling task: who it is, and whether it is to end.
 //!
 //! C headers: [`include/linux/pid.h`](srctree/include/linux/pid.h),
 //! [`include/linux/sched.h`](srctree/include/linux/sched.h)
@@ -11,11 +11,7 @@ use kernel::{
         pid,
         TASK_COMM_LEN, //
     },
-    prelude::*,
-    time::{
-        delay::fsleep,
-        Delta, //
-    }, //
+    prelude::*, //
 };
 
 /// Whether a signal waits for the task that asks.
@@ -27,15 +23,6 @@ pub(crate) fn has_signal() -> bool {
 pub(crate) fn is_being_killed() -> bool {
     // SAFETY: Has no precondition.
     unsafe { bindings::nosigbus_is_being_killed() }
-}
-
-/// Sleeps for a short time, a millisecond or so. Fails with `EINTR` if the task is being killed.
-pub(super) fn sleep_killable(time: Delta) -> Result {
-    fsleep(time);
-    if is_being_killed() {
-        return Err(EINTR);
-    }
-    Ok(())
 }
 
 /// What a process is called, whether it exists still or not.
@@ -85,22 +72,5 @@ impl Drop for Identity {
     fn drop(&mut self) {
         // SAFETY: By the type invariants there is a reference to give back.
         unsafe { kernel::bindings::put_pid(self.pid) };
-    }
-}
-
-#[kunit_tests(nosigbus_task)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_killed_sleeps_no_more() {
-        assert_eq!(sleep_killable(Delta::from_millis(1)), Ok(()));
-        // SAFETY: The test has a task of its own, a kernel thread, which ignores signals before this
-        // and after it.
-        unsafe { bindings::nosigbus_kill_current() };
-        assert_eq!(sleep_killable(Delta::from_millis(1)), Err(EINTR));
-        // SAFETY: As above.
-        unsafe { bindings::nosigbus_unkill_current() };
-        assert_eq!(sleep_killable(Delta::from_millis(1)), Ok(()));
     }
 }

@@ -15,53 +15,40 @@ use super::{
     atomic::update,
     bindings,
     errno::eopnotsupp,
+    fault::{
+        has_failed,
+        may_be_huge,
+        Fault,
+        FaultFn,
+        FaultResult, //
+    },
     file::MappedFile,
     holders::{
         Holders,
         Mm, //
     },
     image,
-    memalloc::ChargedTo,
-    module::ModuleRef,
-    page_insertion::{
-        allocate_page_table,
-        insert_page,
-        insert_small,
-        insert_zero_pages,
-        inserted_result,
-        ZeroPages, //
+    module::{
+        Call,
+        ModuleRef, //
     },
+    page_mkwrite::Mkwrite,
     rcu,
-    shadow_pages::{
-        PageRef,
-        ShadowPages, //
-    },
     vma::LockedVma, //
 };
 use core::{
     cell::UnsafeCell,
-    marker::PhantomData,
-    ops::RangeInclusive,
-    ptr::NonNull, //
+    marker::PhantomData, //
 };
 use kernel::{
     bindings::{
-        fault_flag_FAULT_FLAG_WRITE,
         vm_area_struct,
         vm_fault,
-        vm_fault_reason_VM_FAULT_HWPOISON,
-        vm_fault_reason_VM_FAULT_HWPOISON_LARGE,
-        vm_fault_reason_VM_FAULT_LOCKED,
-        vm_fault_reason_VM_FAULT_MAJOR,
-        vm_fault_reason_VM_FAULT_NOPAGE,
-        vm_fault_reason_VM_FAULT_OOM,
-        vm_fault_reason_VM_FAULT_RETRY,
         vm_fault_reason_VM_FAULT_SIGBUS,
         vm_fault_t,
         vm_operations_struct, //
     },
     mm::virt::{
-        flags,
         vm_flags_t,
         VmaRef, //
     },
@@ -80,6 +67,22 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Where the address spaces are remembered that have the mapping, if that is anywhere.
     fn holders(&self) -> Option<&Holders>;
 
+    /// Whether nothing has been mapped in place of a page of the file, nor is about to be. Then core mm
+    /// and the file system are left alone, and of what follows only `failed` and `write_failed` are called.
+    /// (Not so in a VMA that may have huge pages.)
+    fn is_plain(&self) -> bool;
+
+    /// Called where the file system has answered a fault with SIGBUS: the answer, which may be that.
+    ///
+    /// Runs as `fault` does.
+    fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
+
+    /// Called where the file system has answered a write to a read-only page with SIGBUS: the answer,
+    /// which may be that.
+    ///
+    /// Runs as `fault` does.
+    fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
+
     /// Called at each fault that core mm would take to the file system's `->fault`.
     ///
     /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
@@ -91,462 +94,11 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Runs as `fault` does.
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
 
-    /// Says what may be mapped without asking the file system, where a page is read. If nothing is
-    /// mapped there by that, `fault` is called next.
+    /// Whether core mm may map pages of the file, around the one at `pgoff` (index) that is read, as far as
+    /// the page cache has them. Otherwise, or if that does not map this one, `fault` is called next.
     ///
-    /// Must not sleep: called in an RCU read-side critical section that lasts until pages of the
-    /// file are mapped.
-    fn may_map_around(read: &ReadFault<'_, Self>) -> MayMap;
-
-    /// Answers a read without asking the file system, as `may_map_around` has announced; `None` if
-    /// that is not possible any more. Core mm would have mapped `around` (indexes), among them the
-    /// page that is read, as far as it is in the page cache.
-    ///
-    /// Runs as `fault` does.
-    fn map_around(fault: &Fault<'_, Self>, around: RangeInclusive<u64>) -> Option<FaultResult>;
-}
-
-/// What may be mapped without asking the file system.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum MayMap {
-    Nothing,
-    /// What is in the page cache.
-    File,
-    /// What [`FaultHandler::map_around`] maps.
-    StandIns,
-}
-
-/// What `->fault` and its like return: bits `VM_FAULT_*`.
-pub(crate) struct FaultResult(vm_fault_t);
-
-impl FaultResult {
-    /// Nothing is mapped, or something else is by now: the access is to be tried again.
-    pub(crate) fn again() -> Self {
-        Self(vm_fault_reason_VM_FAULT_NOPAGE)
-    }
-
-    /// The task is being killed, and cannot wait any longer: `SIGBUS`, which it does not live to see.
-    pub(crate) fn given_up() -> Self {
-        Self(vm_fault_reason_VM_FAULT_SIGBUS)
-    }
-
-    /// There is no memory.
-    pub(crate) fn oom() -> Self {
-        Self(vm_fault_reason_VM_FAULT_OOM)
-    }
-}
-
-/// A fault that has not been answered yet.
-///
-/// # Invariants
-///
-/// `vmf` is the argument of a `->fault`, or of a `->map_pages` that answers in its place, that has not
-/// returned. The lock that core mm called it under is held, so `vmf->vma` is valid; that VMA's `vm_ops`
-/// is the table of a `Wrapped<T>`. The RCU read-side critical section that core mm calls `->map_pages`
-/// in has been left, but for the one in a [`ReadFault`].
-pub(crate) struct Fault<'a, T: FaultHandler> {
-    vmf: NonNull<vm_fault>,
-    _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
-}
-
-/// As [`Fault`], of a read, where nothing can be done that sleeps.
-pub(crate) struct ReadFault<'a, T: FaultHandler>(Fault<'a, T>);
-
-impl<T: FaultHandler> ReadFault<'_, T> {
-    /// The mapping's handler.
-    pub(crate) fn handler(&self) -> &T {
-        self.0.handler()
-    }
-
-    /// The mapped file.
-    pub(crate) fn file(&self) -> MappedFile<'_> {
-        self.0.file()
-    }
-
-    /// The page index in the file.
-    pub(crate) fn pgoff(&self) -> u64 {
-        self.0.pgoff()
-    }
-}
-
-/// What has come of mapping a page as the answer to a fault.
-pub(crate) struct Insertion(Result<usize>);
-
-impl Insertion {
-    /// At how many addresses it has been mapped. If none, something else is, or there was no memory.
-    pub(crate) fn mapped(&self) -> usize {
-        self.0.unwrap_or(0)
-    }
-
-    /// The answer. Sleeps: may allocate memory, charged to the task.
-    pub(crate) fn result(self) -> FaultResult {
-        FaultResult(inserted_result(self.0.map(|_| ())))
-    }
-}
-
-/// How the file system has answered a `F`, a [`Fault`] or a [`Mkwrite`].
-pub(crate) enum Native<F> {
-    /// In a way that is passed on.
-    Answered(FaultResult),
-    /// With a page of the file: to be mapped, or written to.
-    Page(FilePage<F>),
-    /// With SIGBUS, which may be passed on, or answered in another way.
-    Sigbus(F, FaultResult),
-}
-
-impl<F> Native<F> {
-    /// Calls an operation of the file system.
-    ///
-    /// # Safety
-    ///
-    /// `operation` must be such a one, of the VMA of `vmf`, which must be the argument of the
-    /// operation that `question` is about, not answered yet.
-    unsafe fn ask(question: F, operation: Option<FaultFn>, vmf: *mut vm_fault) -> Self {
-        // The file system may drop the lock and sleep, and the mapping, with its reference, may go
-        // meanwhile: this function still has to be there to return to.
-        let _code = ModuleRef::new();
-
-        let result = match operation {
-            // SAFETY: Core mm would call it just so, as the caller promises.
-            Some(operation) => unsafe { operation(vmf) },
-            None => vm_fault_reason_VM_FAULT_SIGBUS,
-        };
-
-        if result & vm_fault_reason_VM_FAULT_SIGBUS != 0
-            && result & (vm_fault_reason_VM_FAULT_RETRY | POISON) == 0
-        {
-            // Only VM_FAULT_RETRY says that the lock has been dropped.
-            Self::Sigbus(question, FaultResult(result))
-        } else if result & !vm_fault_reason_VM_FAULT_LOCKED & !MAJOR == 0
-            // SAFETY: Not VM_FAULT_RETRY, so `vmf` is as valid as before.
-            && !unsafe { (*vmf).page.is_null() }
-        {
-            // INVARIANT: Neither an error nor VM_FAULT_NOPAGE, and there is a page.
-            Self::Page(FilePage { question, result })
-        } else {
-            // With VM_FAULT_RETRY, not even the VMA may be looked at any more.
-            Self::Answered(FaultResult(result))
-        }
-    }
-}
-
-const MAJOR: vm_fault_t = vm_fault_reason_VM_FAULT_MAJOR;
-const POISON: vm_fault_t =
-    vm_fault_reason_VM_FAULT_HWPOISON | vm_fault_reason_VM_FAULT_HWPOISON_LARGE;
-
-/// What is to become of a page of the file that the file system has answered with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Passage {
-    /// It is mapped as core mm does it: with its neighbours, if it is part of a large page.
-    Whole,
-    /// It is mapped, and nothing else.
-    Alone,
-    /// It is not mapped: the access is to be tried again.
-    Withdrawn,
-}
-
-/// A page of the file that the file system has answered a `F` with, a [`Fault`] or a [`Mkwrite`].
-///
-/// # Invariants
-///
-/// `result` is what the file system's operation has returned: nothing but `VM_FAULT_LOCKED` and
-/// `VM_FAULT_MAJOR`. The page is `vmf->page`, with a reference, which has come with it if `F` is a
-/// [`Fault`].
-pub(crate) struct FilePage<F> {
-    question: F,
-    result: vm_fault_t,
-}
-
-impl<F> FilePage<F> {
-    /// What the file system has answered.
-    pub(crate) fn question(&self) -> &F {
-        &self.question
-    }
-}
-
-impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
-    /// Passes the page on.
-    pub(crate) fn pass(mut self) -> FaultResult {
-        // SAFETY: By the type invariants of `Fault` and of this.
-        let is_huge = unsafe {
-            may_be_huge(self.question.vma())
-                && bindings::nosigbus_page_is_pmd_mappable((*self.question.vmf.as_ptr()).page)
-        };
-        if is_huge {
-            self.lock();
-            return self.pass_alone();
-        }
-        FaultResult(self.result)
-    }
-
-    /// Passes the page on as `passage` says. It is locked from before that until it is mapped.
-    pub(crate) fn pass_as(mut self, passage: impl FnOnce(&Fault<'a, T>) -> Passage) -> FaultResult {
-        self.lock();
-        match passage(&self.question) {
-            Passage::Whole => self.pass(),
-            Passage::Alone => self.pass_alone(),
-            Passage::Withdrawn => self.withdraw(),
-        }
-    }
-
-    /// Maps this one page, which is locked, though it may be part of a large one.
-    fn pass_alone(self) -> FaultResult {
-        let vmf = self.question.vmf.as_ptr();
-        // SAFETY: By the type invariants of `Fault` and of this; locked.
-        unsafe {
-            // Core mm makes a copy of one page only.
-            if (*vmf).cow_page.is_null() && bindings::nosigbus_page_is_large((*vmf).page) {
-                return FaultResult(insert_small(vmf) | self.result & MAJOR);
-            }
-        }
-        FaultResult(self.result)
-    }
-
-    fn withdraw(self) -> FaultResult {
-        let vmf = self.question.vmf.as_ptr();
-        // SAFETY: By the type invariants; locked, and nobody else gives back the reference.
-        unsafe {
-            bindings::nosigbus_unlock_page((*vmf).page);
-            bindings::nosigbus_put_page((*vmf).page);
-            (*vmf).page = core::ptr::null_mut();
-        }
-        FaultResult::again()
-    }
-
-    /// Locks the page, as core mm would.
-    fn lock(&mut self) {
-        if self.result & vm_fault_reason_VM_FAULT_LOCKED == 0 {
-            // SAFETY: By the type invariants there is a reference on the page.
-            unsafe { bindings::nosigbus_lock_page((*self.question.vmf.as_ptr()).page) };
-            self.result |= vm_fault_reason_VM_FAULT_LOCKED;
-        }
-    }
-}
-
-impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
-    /// Lets the write happen.
-    pub(crate) fn pass(self) -> FaultResult {
-        FaultResult(self.result)
-    }
-
-    /// Lets the write happen unless `withdraw` says otherwise, in which case it is to be tried
-    /// again. The page is locked from before that until it is mapped writable.
-    pub(crate) fn pass_unless(self, withdraw: impl FnOnce(&Mkwrite<'a, T>) -> bool) -> FaultResult {
-        let page = self.question.page();
-        let locked = self.result & vm_fault_reason_VM_FAULT_LOCKED != 0;
-        // SAFETY: By the type invariants there is a reference on the page.
-        let truncated = unsafe {
-            if !locked {
-                bindings::nosigbus_lock_page(page);
-            }
-            bindings::nosigbus_page_mapping(page).is_null()
-        };
-        if truncated || withdraw(&self.question) {
-            // SAFETY: Locked by now.
-            unsafe { bindings::nosigbus_unlock_page(page) };
-            return FaultResult::again();
-        }
-        FaultResult(self.result | vm_fault_reason_VM_FAULT_LOCKED)
-    }
-}
-
-impl<'a, T: FaultHandler> Fault<'a, T> {
-    fn vma(&self) -> *mut vm_area_struct {
-        // SAFETY: By the type invariants.
-        unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.vma }
-    }
-
-    /// The mapping's handler.
-    pub(crate) fn handler(&self) -> &T {
-        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive, and cannot go while
-        // it is locked.
-        unsafe { &(*Wrapped::<T>::of(self.vma())).handler }
-    }
-
-    /// The mapped file.
-    pub(crate) fn file(&self) -> MappedFile<'_> {
-        // SAFETY: The VMA is valid, and has a file, without which it would not be wrapped.
-        let file = unsafe { NonNull::new_unchecked((*self.vma()).vm_file) };
-        // SAFETY: The VMA holds a reference on its file, and cannot go while it is locked.
-        unsafe { MappedFile::from_raw(file) }
-    }
-
-    /// The address space that is accessed.
-    pub(crate) fn mm(&self) -> Mm {
-        // SAFETY: By the type invariants.
-        Mm::new(unsafe { (*self.vma()).vm_mm })
-    }
-
-    /// Has memory charged to the memory cgroup of that address space.
-    pub(crate) fn charge(&self) -> ChargedTo {
-        // SAFETY: By the type invariants: the VMA keeps its address space.
-        unsafe { ChargedTo::new((*self.vma()).vm_mm) }
-    }
-
-    /// The page of the file that is accessed, in pages from its start.
-    pub(crate) fn pgoff(&self) -> u64 {
-        // SAFETY: By the type invariants.
-        unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.pgoff as u64 }
-    }
-
-    /// Whether the access is a write.
-    pub(crate) fn is_write(&self) -> bool {
-        // SAFETY: By the type invariants.
-        unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
-    }
-
-    /// Allocates the page table that is to have the page, if there is none. Sleeps; fails with the
-    /// answer to the fault.
-    pub(crate) fn allocate_page_table(&self) -> Result<(), FaultResult> {
-        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        let allocated = unsafe { allocate_page_table(self.vmf.as_ptr()) };
-        allocated.map_err(|error| FaultResult(inserted_result(Err(error))))
-    }
-
-    /// Whether there is a page table. Another thread may have it freed (madvise(2)).
-    pub(crate) fn has_page_table(&self) -> bool {
-        // SAFETY: By the type invariants; core mm has found the directory.
-        !unsafe { bindings::nosigbus_pmd_none((*self.vmf.as_ptr()).pmd) }
-    }
-
-    /// Maps the shared zero page, read-only, here and behind, at `pages` pages in all if there is
-    /// nothing else: the answer.
-    pub(crate) fn insert_zero_pages(&self, pages: usize) -> Insertion {
-        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive.
-        unsafe { &*Wrapped::<T>::of(self.vma()) }.map_zero_pages_from(self.pgoff());
-        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        Insertion(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
-    }
-
-    /// Has core mm make a private page of zeros, if this is a write to a private mapping: the
-    /// answer.
-    pub(crate) fn private_copy_of_zeros(&self, zeros: &ZeroPages) -> Option<FaultResult> {
-        // SAFETY: By the type invariants.
-        if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
-            return None;
-        }
-        // SAFETY: By the type invariants, and it is a write to a private mapping.
-        Some(FaultResult(unsafe { zeros.give(self.vmf.as_ptr()) }))
-    }
-
-    /// Maps a shadow page: the answer.
-    pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> Insertion {
-        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
-        Insertion(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
-    }
-
-    /// Whether the file system takes no locks but those of the page cache when it reads a page at a
-    /// fault: it answers by `filemap_fault()` itself, or is known to add none.
-    pub(crate) fn reads_as_page_cache_does(&self) -> bool {
-        // SAFETY: By the type invariants; `native` is the file system's table.
-        let operation = unsafe { (*(*Wrapped::<T>::of(self.vma())).native).fault };
-        let filemap_fault: FaultFn = kernel::bindings::filemap_fault;
-        operation.is_some_and(|operation| core::ptr::fn_addr_eq(operation, filemap_fault))
-            || self.file().adds_no_locks_to_page_cache()
-    }
-
-    /// Whether [`FaultHandler::mkwrite`] is called before a page that is mapped now is first written to.
-    pub(crate) fn is_asked_before_writes(&self) -> bool {
-        // SAFETY: By the type invariants; `native` is the file system's table.
-        unsafe { (*(*Wrapped::<T>::of(self.vma())).native).page_mkwrite }.is_some()
-    }
-
-    /// Lets the file system answer.
-    pub(crate) fn native(self) -> Native<Self> {
-        let vmf = self.vmf.as_ptr();
-        // SAFETY: By the type invariants; `native` is the file system's table.
-        unsafe {
-            let operation = (*(*Wrapped::<T>::of(self.vma())).native).fault;
-            Native::ask(self, operation, vmf)
-        }
-    }
-}
-
-/// Whether core mm would map huge pages in a wrapped VMA: madvise(2) with `MADV_HUGEPAGE` has taken
-/// away the flag that keeps it from that.
-///
-/// # Safety
-///
-/// `vma` must be valid and locked.
-unsafe fn may_be_huge(vma: *mut vm_area_struct) -> bool {
-    // SAFETY: As the caller promises.
-    unsafe { (*vma).__bindgen_anon_2.vm_flags & flags::NOHUGEPAGE == 0 }
-}
-
-/// A write to a page that is mapped read-only in a shared mapping, not answered yet.
-///
-/// # Invariants
-///
-/// What holds for [`Fault`] holds for `fault`, but that it is the argument of a `->page_mkwrite` or
-/// `->pfn_mkwrite`. `native` is the file system's operation of the same name. Core mm holds a
-/// reference on the page, if `vmf->page` is not null.
-pub(crate) struct Mkwrite<'a, T: FaultHandler> {
-    fault: Fault<'a, T>,
-    native: Option<FaultFn>,
-}
-
-impl<'a, T: FaultHandler> Mkwrite<'a, T> {
-    /// The mapping's handler.
-    pub(crate) fn handler(&self) -> &T {
-        self.fault.handler()
-    }
-
-    /// The mapped file.
-    pub(crate) fn file(&self) -> MappedFile<'_> {
-        self.fault.file()
-    }
-
-    /// The address space that is accessed.
-    pub(crate) fn mm(&self) -> Mm {
-        self.fault.mm()
-    }
-
-    /// Has memory charged to the memory cgroup of that address space.
-    pub(crate) fn charge(&self) -> ChargedTo {
-        self.fault.charge()
-    }
-
-    /// The page of the file that is accessed, in pages from its start.
-    pub(crate) fn pgoff(&self) -> u64 {
-        self.fault.pgoff()
-    }
-
-    fn page(&self) -> *mut kernel::bindings::page {
-        // SAFETY: By the type invariants.
-        unsafe { (*self.fault.vmf.as_ptr()).page }
-    }
-
-    /// Whether the page is one of `shadows`.
-    pub(crate) fn is_shadow(&self, shadows: &ShadowPages) -> bool {
-        let page = self.page();
-        // Pages of a file, unless they have been truncated, say whose they are: that is sooner seen.
-        // SAFETY: Core mm has a reference on the page, if there is one.
-        if page.is_null() || !unsafe { bindings::nosigbus_page_mapping(page) }.is_null() {
-            return false;
-        }
-        shadows
-            .get(self.pgoff())
-            .is_some_and(|shadow| shadow.as_ptr() == page)
-    }
-
-    /// Lets the write happen, to a page that is the mapping's own; gives it back if there is no
-    /// page.
-    pub(crate) fn allow(self) -> Result<FaultResult, Self> {
-        if self.page().is_null() {
-            return Err(self);
-        }
-        // Without the lock in hand core mm takes it, and a page without a file for a truncated one.
-        // SAFETY: Core mm has a reference on the page, and unlocks it.
-        unsafe { bindings::nosigbus_lock_page(self.page()) };
-        Ok(FaultResult(vm_fault_reason_VM_FAULT_LOCKED))
-    }
-
-    /// Lets the file system answer.
-    pub(crate) fn native(self) -> Native<Self> {
-        let (operation, vmf) = (self.native, self.fault.vmf.as_ptr());
-        // SAFETY: By the type invariants.
-        unsafe { Native::ask(self, operation, vmf) }
-    }
+    /// Must not sleep: called in an RCU read-side critical section that lasts until they are mapped.
+    fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool;
 }
 
 /// A table of operations and what its functions need.
@@ -555,32 +107,35 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
 ///
 /// - `native` is the table that the file system gave the VMA. It is part of the image of the kernel or
 ///   of a module, which the VMA's file keeps loaded.
-/// - `ops` equals `*native` but for `open`, `close` and `fault`, and for `map_pages`,
-///   `page_mkwrite` and `pfn_mkwrite` where `*native` has them. It does not change.
+/// - `ops` equals `*native` but for `open`, `close` and `fault` (which `*native` has), and for
+///   `map_pages`, `page_mkwrite` and `pfn_mkwrite` where `*native` has them. It does not change.
 /// - `added` is written before the first VMA has the table, and not after that.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 /// - When `vmas` is 0, an RCU grace period passes before the memory that `ops` is in is freed.
 /// - In these VMAs, the zero page is mapped at no page index below `lowest_zero_page`.
 #[repr(C)]
-struct Wrapped<T: FaultHandler> {
+pub(super) struct Wrapped<T: FaultHandler> {
     ops: UnsafeCell<vm_operations_struct>,
     /// Near the start, see [`rcu::free`].
     rcu: rcu::Head,
-    native: *const vm_operations_struct,
-    /// Flags of the VMAs that `install` has set, and those that it has taken away.
+    pub(super) native: *const vm_operations_struct,
+    /// That of `*native`, which most faults go on to.
+    native_map_pages: Option<MapPagesFn>,
+    /// Flags of the VMAs that `install` has set.
     added: vm_flags_t,
-    merging: vm_flags_t,
     vmas: Refcount,
+    /// Whether KSM merged pages of the VMAs before.
+    merging: bool,
     /// Never raised. A VMA that comes from another one has its page indexes.
     lowest_zero_page: Atomic<u64>,
-    handler: T,
+    pub(super) handler: T,
     // Core mm calls into this module for as long as there is such a table.
     _module: ModuleRef,
 }
 
 impl<T: FaultHandler> Wrapped<T> {
     /// To be called before the zero page is mapped at a page index, and behind it.
-    fn map_zero_pages_from(&self, pgoff: u64) {
+    pub(super) fn map_zero_pages_from(&self, pgoff: u64) {
         // Relaxed: who relies on it, `WrappedVma::restore`, has waited for this fault by the VMA
         // lock, as has who copies the VMA.
         update(&self.lowest_zero_page, |lowest| lowest.min(pgoff));
@@ -591,7 +146,7 @@ impl<T: FaultHandler> Wrapped<T> {
     /// # Safety
     ///
     /// `vma` must be valid and locked, and its `vm_ops` be the table of a `Wrapped<T>`.
-    unsafe fn of(vma: *mut vm_area_struct) -> *const Self {
+    pub(super) unsafe fn of(vma: *mut vm_area_struct) -> *const Self {
         // SAFETY: The caller promises that the table is in a `Wrapped<T>`.
         unsafe {
             let ops = (*vma).vm_ops.cast::<UnsafeCell<vm_operations_struct>>();
@@ -603,53 +158,77 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->fault` of a VMA with this table, under its lock.
     unsafe extern "C" fn fault(vmf: *mut vm_fault) -> vm_fault_t {
-        // INVARIANT: Core mm calls this as the `->fault` of a VMA with this table, locked.
-        let fault = Fault {
-            // SAFETY: Core mm passes a valid pointer.
-            vmf: unsafe { NonNull::new_unchecked(vmf) },
-            _lifetime: PhantomData,
-        };
-        T::fault(fault).0
+        // All faults inside a file come by here, and most of them no further.
+        // SAFETY: As the caller promises; by the type invariants, the file system has a `->fault`.
+        unsafe {
+            let vma = (*vmf).__bindgen_anon_1.vma;
+            let this = Self::of(vma);
+            if may_be_huge(vma) || !(*this).handler.is_plain() {
+                return T::fault(Fault::new(vmf)).0;
+            }
+            let call = Call::begin();
+            let result = (*(*this).native).fault.unwrap_unchecked()(vmf);
+            drop(call);
+            if result & vm_fault_reason_VM_FAULT_SIGBUS == 0 {
+                return result;
+            }
+            Self::failed(vmf, result)
+        }
+    }
+
+    /// Answers a fault that the file system has answered with `result`, an error.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::fault`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn failed(vmf: *mut vm_fault, result: vm_fault_t) -> vm_fault_t {
+        if !has_failed(result) {
+            return result;
+        }
+        // SAFETY: As the caller promises, and the lock has not been dropped.
+        T::failed(unsafe { Fault::new(vmf) }, FaultResult(result)).0
     }
 
     /// # Safety
     ///
     /// To be called by core mm, as the `->map_pages` of a VMA with this table, under its lock.
     unsafe extern "C" fn map_pages(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
-        // INVARIANT: Core mm calls this under the lock that it calls `->fault` under, and with the
-        // same argument. It is in a `ReadFault` until `map_stand_ins`.
-        let read = ReadFault(Fault {
-            // SAFETY: Core mm passes a valid pointer.
-            vmf: unsafe { NonNull::new_unchecked(vmf) },
-            _lifetime: PhantomData,
-        });
-        // SAFETY: As the caller promises; the VMA keeps the table alive, and so the one of the file
-        // system. This does not sleep.
+        // SAFETY: As the caller promises.
         unsafe {
-            match T::may_map_around(&read) {
-                MayMap::File if !may_be_huge(read.0.vma()) => {
-                    match (*(*Self::of(read.0.vma())).native).map_pages {
-                        Some(map_pages) => map_pages(vmf, first, last),
-                        None => 0,
-                    }
-                }
-                MayMap::StandIns => Self::map_stand_ins(read.0, first, last),
-                // Nothing is mapped: core mm goes on with `->fault`.
-                MayMap::File | MayMap::Nothing => 0,
+            let vma = (*vmf).__bindgen_anon_1.vma;
+            let this = Self::of(vma);
+            if may_be_huge(vma) || !(*this).handler.is_plain() {
+                return Self::map_pages_beside(vmf, first, last);
             }
+            // By the invariants, there is one; core mm would call it just so.
+            (*this).native_map_pages.unwrap_unchecked()(vmf, first, last)
         }
     }
 
+    /// As [`Self::map_pages`], where something may have been mapped in place of the file's pages.
+    ///
     /// # Safety
     ///
-    /// To be called once as part of a `->map_pages` that core mm has called for `fault`.
-    // What is inside the file is not to save the registers that this takes.
+    /// The same.
     #[inline(never)]
-    unsafe fn map_stand_ins(fault: Fault<'_, T>, first: usize, last: usize) -> vm_fault_t {
-        // SAFETY: Core mm has begun one (`do_fault_around()`), for the sake of what `->map_pages`
-        // finds in the page cache, and ends it when this has returned.
-        let result = unsafe { rcu::outside(|| T::map_around(&fault, first as u64..=last as u64)) };
-        result.map_or(0, |result| result.0)
+    unsafe fn map_pages_beside(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
+        // SAFETY: Core mm calls this under the lock that it calls `->fault` under, and with the same
+        // argument.
+        let fault = unsafe { Fault::<T>::new(vmf) };
+        // SAFETY: As the caller promises.
+        let may = unsafe { !may_be_huge(fault.vma()) };
+        if !may || !fault.handler().may_map_around(&fault.file(), fault.pgoff()) {
+            // Nothing is mapped: core mm goes on with `->fault`.
+            return 0;
+        }
+        // SAFETY: The VMA keeps the table alive.
+        match unsafe { (*Self::of(fault.vma())).native_map_pages } {
+            // SAFETY: Core mm would call it just so.
+            Some(map_pages) => unsafe { map_pages(vmf, first, last) },
+            None => 0,
+        }
     }
 
     /// # Safety
@@ -676,16 +255,38 @@ impl<T: FaultHandler> Wrapped<T> {
         vmf: *mut vm_fault,
         native: impl FnOnce(&vm_operations_struct) -> Option<FaultFn>,
     ) -> vm_fault_t {
-        let fault = Fault {
-            // SAFETY: Core mm passes a valid pointer.
-            vmf: unsafe { NonNull::new_unchecked(vmf) },
-            _lifetime: PhantomData,
-        };
-        // SAFETY: The VMA has this table, as the caller promises, and keeps it alive; `native` is
-        // valid, by the type invariants.
-        let native = native(unsafe { &*(*Self::of(fault.vma())).native });
-        // INVARIANT: As the caller promises.
-        T::mkwrite(Mkwrite { fault, native }).0
+        // SAFETY: As the caller promises; by the type invariants, the file system has the operation.
+        unsafe {
+            let this = Self::of((*vmf).__bindgen_anon_1.vma);
+            let native = native(&*(*this).native).unwrap_unchecked();
+            if !(*this).handler.is_plain() {
+                return T::mkwrite(Mkwrite::new(vmf, native)).0;
+            }
+            let call = Call::begin();
+            let result = native(vmf);
+            drop(call);
+            if result & vm_fault_reason_VM_FAULT_SIGBUS == 0 {
+                return result;
+            }
+            Self::write_failed(vmf, native, result)
+        }
+    }
+
+    /// As [`Self::failed`], of a `->page_mkwrite` or `->pfn_mkwrite`, which `native` is the file system's
+    /// of.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::mkwrite`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn write_failed(vmf: *mut vm_fault, native: FaultFn, result: vm_fault_t) -> vm_fault_t {
+        if !has_failed(result) {
+            return result;
+        }
+        // SAFETY: As the caller promises, and the lock has not been dropped.
+        let mkwrite = unsafe { Mkwrite::new(vmf, native) };
+        T::write_failed(mkwrite, FaultResult(result)).0
     }
 
     /// # Safety
@@ -788,7 +389,8 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         ops.fault = Some(Wrapped::<T>::fault);
         ops.open = Some(Wrapped::<T>::open);
         ops.close = Some(Wrapped::<T>::close);
-        ops.map_pages = ops.map_pages.and(Some(Wrapped::<T>::map_pages));
+        let native_map_pages = ops.map_pages;
+        ops.map_pages = native_map_pages.and(Some(Wrapped::<T>::map_pages));
         // Only where there is one: core mm takes a mapping that has them for one whose pages are
         // written back, with consequences from the first write fault to what can be pinned.
         ops.page_mkwrite = ops.page_mkwrite.and(Some(Wrapped::<T>::page_mkwrite));
@@ -797,6 +399,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         // INVARIANT: `ops` is as `native` but for these; `vmas` is for the first VMA.
         let wrapped = KBox::new(
             Wrapped {
+                native_map_pages,
                 ops: UnsafeCell::new(ops),
                 native,
                 added: 0,
@@ -936,12 +539,13 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
     }
 }
 
-type FaultFn = unsafe extern "C" fn(*mut vm_fault) -> vm_fault_t;
+type MapPagesFn = unsafe extern "C" fn(*mut vm_fault, usize, usize) -> vm_fault_t;
 
 #[kunit_tests(nosigbus_vm_operations)]
 mod tests {
     use super::*;
     use crate::abstractions::{
+        fault::Native,
         mm::MmapWriteGuard,
         module::module_refcount,
         user_memory::{
@@ -984,12 +588,20 @@ mod tests {
             }
         }
 
-        fn may_map_around(_: &ReadFault<'_, Self>) -> MayMap {
-            MayMap::File
+        fn is_plain(&self) -> bool {
+            false
         }
 
-        fn map_around(_: &Fault<'_, Self>, _: RangeInclusive<u64>) -> Option<FaultResult> {
-            None
+        fn failed(_: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
+            sigbus
+        }
+
+        fn write_failed(_: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult {
+            sigbus
+        }
+
+        fn may_map_around(&self, _: &MappedFile<'_>, _: u64) -> bool {
+            true
         }
     }
 

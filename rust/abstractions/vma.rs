@@ -120,18 +120,17 @@ impl LockedVma<'_> {
 
     /// Breaks the pages that KSM has merged, so that copies of this mapping's own take the place of
     /// those, and of the zero page, which a page of zeros has been merged with
-    /// (/sys/kernel/mm/ksm/use_zero_pages). Returns the flags that have it merge pages; nothing does
-    /// while the mmap lock is held for write.
+    /// (/sys/kernel/mm/ksm/use_zero_pages). Returns whether it merges pages here; it does not while the
+    /// mmap lock is held for write.
     ///
     /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` if there is a signal; what was broken stays so.
-    pub(super) fn break_ksm(&self) -> Result<vm_flags_t> {
-        Ok(self.flags() & !self.advise_ksm(bindings::MADV_UNMERGEABLE)?)
+    pub(super) fn break_ksm(&self) -> Result<bool> {
+        Ok(self.flags() & !self.advise_ksm(bindings::MADV_UNMERGEABLE)? != 0)
     }
 
-    /// Has KSM merge pages again, if `merging`, what [`Self::break_ksm`] has returned, says so. If there
-    /// is no memory for that it does not.
-    pub(super) fn merge_again(&self, merging: vm_flags_t) {
-        if merging == 0 {
+    /// Has KSM merge pages again, if `merging`. If there is no memory for that it does not.
+    pub(super) fn merge_again(&self, merging: bool) {
+        if !merging {
             return;
         }
         if let Ok(flags) = self.advise_ksm(bindings::MADV_MERGEABLE) {
@@ -180,9 +179,10 @@ impl LockedVma<'_> {
     ///   taking it off its counts (`__split_huge_pmd_locked()`). There must be none, so those that
     ///   there are go before the flags are set.
     ///
-    /// `merging`, what [`Self::break_ksm`] has returned, is taken away: KSM goes by that flag alone, and
-    /// a page of zeros that it merges looks like a stand-in.
-    pub(super) fn mark_mixed(&self, merging: vm_flags_t) -> vm_flags_t {
+    /// If `merging`, what [`Self::break_ksm`] has returned, the flag is taken away that KSM goes by: a page
+    /// of zeros that it merges looks like a stand-in.
+    pub(super) fn mark_mixed(&self, merging: bool) -> vm_flags_t {
+        let taken = if merging { bindings::VM_MERGEABLE } else { 0 };
         self.start_write();
         // SAFETY: By the type invariants the mmap lock is held for write, and the VMA is valid. What
         // is mapped by a huge page of a file has no private copies.
@@ -199,7 +199,7 @@ impl LockedVma<'_> {
         // VMA lock. VM_MIXEDMAP may be set on any VMA without VM_PFNMAP, and `Prepared`, whose
         // installation is the only user, is made of VMAs without VM_SPECIAL. VM_MAYBE_GUARD may be
         // set on any VMA: it says what may be, not what is; and VM_NOHUGEPAGE, by madvise(2).
-        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), added, merging) };
+        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), added, taken) };
         added
     }
 

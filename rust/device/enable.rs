@@ -5,13 +5,13 @@
 use super::{
     events::Source,
     mapping::Mapping,
+    registry::Listed,
     stand_ins::{
         Options,
         Origin,
         StandIns, //
     },
     vmas::for_each_vma,
-    watched_file::WatchedFile,
     Opened,
     Shared, //
 };
@@ -83,7 +83,7 @@ pub(super) fn enable(
     mm: &MmWithUser,
     request: &Request,
     opened: &Opened,
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) -> Result {
     let range = PageRange::new(request.addr, request.len)?;
     let guard = MmapWriteGuard::lock_killable(mm)?;
@@ -103,13 +103,9 @@ pub(super) fn enable(
         let origin = Origin::new(&vma, &file);
         let stand_ins = StandIns::new(class, options, origin)?;
         let mapping = Mapping::new(
-            shared.registry.list(&opened.mappings, stand_ins)?,
-            shared.zeros.clone(),
-            shared
-                .watches
-                .watch(&file, &WatchedFile::new(file.i_size())?)?,
+            Listed::new(shared, &opened.mappings, stand_ins)?,
             class == Class::SharedRead && vma.may_become_writable(),
-        )?;
+        );
         prepared.push(Prepared::new(vma, mapping)?, GFP_KERNEL_ACCOUNT)?;
         Ok(())
     })?;
@@ -117,9 +113,6 @@ pub(super) fn enable(
     for prepared in prepared {
         if prepared.handler().may_become_writable() {
             prepared.vma().clear_maywrite();
-        }
-        if let Some(file) = prepared.vma().file() {
-            file.enable_notification();
         }
         prepared.install();
     }

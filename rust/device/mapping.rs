@@ -3,6 +3,7 @@
 //! An opted-in mapping and the answers to its faults.
 
 use super::{
+    errors::Errors,
     registry::Listed,
     stand_ins::{
         Kind,
@@ -16,7 +17,12 @@ use super::{
 };
 use crate::{
     abstractions::{
-        barrier::smp_mb,
+        atomic::read_once,
+        fault::{
+            Fault,
+            FaultResult,
+            Native, //
+        },
         file::{
             MappedFile,
             PageRead, //
@@ -26,19 +32,11 @@ use crate::{
             Holders,
             Mm, //
         },
-        page_insertion::ZeroPages,
+        memalloc::ChargedTo,
+        page_mkwrite::Mkwrite,
         shadow_pages::PageRef,
         task::is_being_killed,
-        vm_operations::{
-            Fault,
-            FaultHandler,
-            FaultResult,
-            Insertion,
-            MayMap,
-            Mkwrite,
-            Native,
-            ReadFault, //
-        },
+        vm_operations::FaultHandler,
     },
     policy::{
         errors::{
@@ -55,10 +53,6 @@ use crate::{
             Answer,
             MkwriteAnswer, //
         },
-        fault_around::{
-            pages_to_map,
-            READERS, //
-        },
         growth::{
             is_real_error,
             Reading, //
@@ -66,48 +60,40 @@ use crate::{
         Class,
     },
 };
-use core::ops::RangeInclusive;
 use kernel::{
     prelude::*,
     sync::{
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
-        Arc, //
+        barrier::smp_mb,
+        Arc,
+        SetOnce, //
     }, //
 };
 
 /// An opted-in mapping: one value for all VMAs that came from the one that opted in.
 pub(super) struct Mapping {
     stand_ins: Listed,
-    zeros: Arc<ZeroPages>,
-    watch: Watch<WatchedFile>,
+    /// Of the file, from just before the first stand-in on.
+    watch: SetOnce<KBox<Watch<WatchedFile>>>,
+    /// Whether nothing stands in for a page of the file, nor is about to. `false` where pages may be kept.
+    is_plain: Atomic<bool>,
     /// Whether mprotect(2) could make it writable before it opted in, and cannot now.
     may_become_writable: bool,
-    /// Of each reader, the page index behind the last one that the zero page was mapped at; at
-    /// first, none that there is.
-    nexts: [Atomic<u64>; READERS],
 }
 
 impl Mapping {
-    /// A mapping of the file that `watch` is for. Sleeps; fails with `ENOMEM`.
-    pub(super) fn new(
-        stand_ins: Listed,
-        zeros: Arc<ZeroPages>,
-        watch: Watch<WatchedFile>,
-        may_become_writable: bool,
-    ) -> Result<Self> {
-        if stand_ins.class == Class::SharedWrite {
-            watch.listener().add(&stand_ins)?;
-        }
-        Ok(Self {
+    /// A mapping, without a stand-in yet.
+    pub(super) fn new(stand_ins: Listed, may_become_writable: bool) -> Self {
+        Self {
+            is_plain: Atomic::new(!stand_ins.may_keep()),
             stand_ins,
-            zeros,
-            watch,
+            watch: SetOnce::new(),
             may_become_writable,
-            nexts: core::array::from_fn(|_| Atomic::new(u64::MAX)),
-        })
+        }
     }
 
     pub(super) fn may_become_writable(&self) -> bool {
@@ -120,22 +106,64 @@ impl Mapping {
 
     /// The page index that no stand-in is below. Sleeps.
     pub(super) fn lowest_stand_in(&self) -> u64 {
+        let Some(watched) = self.watched() else {
+            return u64::MAX;
+        };
         // Not while an error is being cleared, since that takes what is past EOF by now from one of
         // these to the other.
-        let _inserting = self.file().inserting();
+        let _inserting = watched.inserting();
         // Those for errors are inside the file.
-        self.file()
-            .lowest_stand_in()
-            .min(self.stand_ins.first_failed())
+        watched.lowest_stand_in().min(self.stand_ins.first_failed())
     }
 
-    pub(super) fn file(&self) -> &Arc<WatchedFile> {
-        self.watch.listener()
+    /// The file, if something has stood in for its pages here, or is about to.
+    pub(super) fn watched(&self) -> Option<&Arc<WatchedFile>> {
+        self.watch.as_ref().map(|watch| watch.listener())
     }
 
-    /// Whether the file's page at `pgoff` (in pages) was past EOF since `generation`, or is.
-    fn is_cut_off(&self, file: &MappedFile<'_>, pgoff: u64, generation: u64) -> bool {
-        past_eof(pgoff, file.i_size()) || self.file().may_have_shrunk_since(generation)
+    /// Has each change of the file told of that is seen by nobody who looks at its size after this, so
+    /// that something may stand in for its pages. Fails with the answer to a fault, whose owner is
+    /// charged. Sleeps.
+    fn watch(
+        &self,
+        file: &MappedFile<'_>,
+        _charged: Option<ChargedTo>,
+    ) -> Result<&Arc<WatchedFile>, FaultResult> {
+        // One thread at a time, of which the first does it.
+        let _watching = self.stand_ins.watching.lock();
+        if self.watched().is_none() {
+            self.begin_to_watch(file).map_err(|_| FaultResult::oom())?;
+        }
+        self.watched().ok_or_else(FaultResult::again)
+    }
+
+    /// The answer to a fault that the file system has failed at, inside the file, before that was watched.
+    fn look_again(&self, file: &MappedFile<'_>, charged: Option<ChargedTo>) -> FaultResult {
+        if self.watched().is_some() {
+            return FaultResult::again();
+        }
+        self.watch(file, charged)
+            .map_or_else(|result| result, |_| FaultResult::again())
+    }
+
+    fn begin_to_watch(&self, file: &MappedFile<'_>) -> Result {
+        let watches = &self.stand_ins.shared().watches;
+        let watch = watches.watch(file, WatchedFile::new(file.i_size())?)?;
+        let watch = KBox::new(watch, GFP_KERNEL_ACCOUNT)?;
+        let watched = watch.listener();
+        if self.stand_ins.class == Class::SharedWrite {
+            watched.add(&self.stand_ins)?;
+        }
+        if let Some(errors) = &self.stand_ins.errors {
+            errors.set_file(watched);
+        }
+        // Relaxed: whoever finds a stand-in in a page table has locked that after who has mapped it. And
+        // core mm, which may be mapping pages because of what this was, does so in an RCU read-side critical
+        // section: where copies could see another page than this one's stand-in, that is waited for.
+        self.is_plain.store(false, Relaxed);
+        watched.start_reports(file, &watch, self.stand_ins.class == Class::SharedWrite);
+        self.watch.populate(watch);
+        Ok(())
     }
 
     /// Has a shadow page stand in for a page that the file system cannot give, or let be written
@@ -155,29 +183,29 @@ impl Mapping {
     /// the page is first written to.
     fn keep(
         &self,
-        file: &MappedFile<'_>,
+        (file, watched): (&MappedFile<'_>, &WatchedFile),
         (mm, pgoff): (Mm, u64),
-        error: FileError,
+        (errors, error): (&Errors, FileError),
         generation: u64,
         (writing, asked_before_writes): (bool, bool),
     ) -> Option<FaultResult> {
         let Ok(page) = PageRef::zeroed() else {
             return Some(FaultResult::oom());
         };
-        self.stand_ins.start_keeping();
+        errors.start_keeping();
 
         // Nobody waits for the semaphore with a page locked, nor for a page with the semaphore held.
         let Ok(locked) = file.lock_cached_page(pgoff) else {
             return Some(FaultResult::again());
         };
         let (cached, keeping) = match locked {
-            Some(cached) => match self.file().try_keeping() {
+            Some(cached) => match watched.try_keeping() {
                 Some(keeping) => (Some(cached), keeping),
                 None => {
                     drop(cached);
                     // The other way round. Giving this back and trying again would give others their
                     // turn as often as they like.
-                    let keeping = self.file().keeping();
+                    let keeping = watched.keeping();
                     match file.try_lock_cached_page(pgoff) {
                         Some(cached) => (Some(cached), keeping),
                         None => return Some(FaultResult::again()),
@@ -188,10 +216,10 @@ impl Mapping {
                 unmap(file, pgoff);
                 return Some(FaultResult::again());
             }
-            None => (None, self.file().keeping()),
+            None => (None, watched.keeping()),
         };
         keeping.page(pgoff);
-        if self.is_cut_off(file, pgoff, generation) {
+        if is_cut_off((file, watched), pgoff, generation) {
             return Some(FaultResult::again());
         }
         if let Some(cached) = &cached {
@@ -206,7 +234,7 @@ impl Mapping {
         }
         if cached.is_none() {
             // Pairs with that in `StandIns::passage`.
-            smp_mb();
+            smp_mb(Full);
             // The file system has given the page to another thread, which may have written to it.
             // Nobody has mapped the one that is kept.
             let has_come = file.has_cached_page(pgoff);
@@ -220,14 +248,23 @@ impl Mapping {
                 return Some(FaultResult::again());
             }
         }
-        self.stand_ins.record(pgoff, error);
-        self.stand_ins.count_error();
+        errors.record(pgoff, error);
+        errors.count_one();
         if !asked_before_writes {
             // It may be written to from here on.
             file.report_to_fsync(error.errno);
         }
         Some(FaultResult::again())
     }
+}
+
+/// Whether the file's page at `pgoff` (in pages) was past EOF since `generation`, or is.
+fn is_cut_off(
+    (file, watched): (&MappedFile<'_>, &WatchedFile),
+    pgoff: u64,
+    generation: u64,
+) -> bool {
+    past_eof(pgoff, file.i_size()) || watched.may_have_shrunk_since(generation)
 }
 
 /// Unmaps the page of a file (index) from all processes.
@@ -241,7 +278,9 @@ impl Drop for Mapping {
             // At once, and not when a report of a growth is over or whoever asks for the status is
             // done: the OOM killer takes them for gone.
             self.stand_ins.shadows.remove(0..=u64::MAX);
-            self.file().remove(&self.stand_ins);
+            if let Some(watched) = self.watched() {
+                watched.remove(&self.stand_ins);
+            }
         }
     }
 }
@@ -252,20 +291,44 @@ impl FaultHandler for Mapping {
         (stand_ins.class == Class::SharedWrite).then(|| stand_ins.shadows.holders())
     }
 
-    fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
-        // Before the size is looked at, by `stand_in` and by the file system.
-        let generation = fault.handler().file().generation();
+    fn is_plain(&self) -> bool {
+        read_once(&self.is_plain)
+    }
+
+    fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
         if let Some(result) = stand_in(&fault) {
             return result;
         }
+        // The file system has not failed, it has given up.
+        if is_being_killed() {
+            return sigbus;
+        }
+        fault.handler().look_again(&fault.file(), fault.charge())
+    }
+
+    fn write_failed(mkwrite: Mkwrite<'_, Self>, _: FaultResult) -> FaultResult {
+        mkwrite
+            .handler()
+            .look_again(&mkwrite.file(), mkwrite.charge())
+    }
+
+    fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
         let mapping = fault.handler();
-        mapping
-            .file()
-            .catch_up(&fault.file().inode(), &mapping.stand_ins, fault.pgoff());
-        // Whoever needs the page of the file is not to wait for the memory of this task: nobody
-        // allocates a page table with it locked.
-        if let Err(no_memory) = fault.allocate_page_table() {
-            return no_memory;
+        let mut generation = None;
+        if let Some(watched) = mapping.watched() {
+            // Before the size is looked at, by `decide` and by the file system.
+            generation = Some(watched.generation());
+            if let Some(result) = stand_in_of_watched(&fault, watched) {
+                return result;
+            }
+            watched.catch_up(&fault.file().inode(), &mapping.stand_ins, fault.pgoff());
+        }
+        // Whoever needs the page of the file is not to wait for the memory of this task: where this
+        // module maps it, it does not allocate a page table with it locked.
+        if mapping.stand_ins.may_keep() || fault.may_be_huge() {
+            if let Err(no_memory) = fault.allocate_page_table() {
+                return no_memory;
+            }
         }
 
         let mut attempt = 1;
@@ -291,12 +354,17 @@ impl FaultHandler for Mapping {
             if is_being_killed() {
                 return sigbus;
             }
-            if fault.handler().file().may_have_shrunk_since(generation) {
+            let (watched, generation) = match (fault.handler().watched(), generation) {
+                (Some(watched), Some(generation)) => (watched, generation),
+                // Perhaps it was cut off, and has grown since.
+                _ => return fault.handler().look_again(&fault.file(), fault.charge()),
+            };
+            if watched.may_have_shrunk_since(generation) {
                 return FaultResult::again();
             }
             let reading = read(&fault);
             if is_real_error(reading, attempt) {
-                return stand_in_for_error(&fault, errors::failed(reading), generation)
+                return stand_in_for_error(&fault, errors::failed(reading), watched, generation)
                     .unwrap_or(sigbus);
             }
             attempt += 1;
@@ -305,7 +373,7 @@ impl FaultHandler for Mapping {
 
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
         let (mapping, pgoff) = (mkwrite.handler(), mkwrite.pgoff());
-        let generation = mapping.file().generation();
+        let generation = mapping.watched().map(|watched| watched.generation());
         let shadow = mkwrite.is_shadow(&mapping.stand_ins.shadows);
         let kept = mapping.stand_ins.is_kept(pgoff);
         let mkwrite = match answer_mkwrite(shadow, kept) {
@@ -315,11 +383,9 @@ impl FaultHandler for Mapping {
                 return FaultResult::again();
             }
             MkwriteAnswer::Allow => {
-                if kept {
+                if let Some(errors) = mapping.stand_ins.errors.as_deref().filter(|_| kept) {
                     // What is written does not reach the file.
-                    mkwrite
-                        .file()
-                        .report_to_fsync(mapping.stand_ins.first_errno());
+                    mkwrite.file().report_to_fsync(errors.first_errno());
                 }
                 match mkwrite.allow() {
                     Ok(result) => return result,
@@ -338,69 +404,85 @@ impl FaultHandler for Mapping {
             Native::Sigbus(mkwrite, sigbus) => (mkwrite, sigbus),
         };
         let (mapping, file) = (mkwrite.handler(), mkwrite.file());
+        let (Some(watched), Some(generation)) = (mapping.watched(), generation) else {
+            return mapping.look_again(&file, mkwrite.charge());
+        };
         // Then the file system has not failed, it has given up.
         if is_being_killed() {
             return sigbus;
         }
         // A page that has been truncated is unmapped, or about to be; not so by every file system.
-        if mapping.is_cut_off(&file, pgoff, generation) {
+        if is_cut_off((&file, watched), pgoff, generation) {
             unmap(&file, pgoff);
             return FaultResult::again();
         }
-        if !mapping.stand_ins.may_keep() {
+        let Some(errors) = mapping.stand_ins.errors.as_deref() else {
             return sigbus;
-        }
+        };
         let error = errors::refused(file.free_space().ok());
         let _charged = mkwrite.charge();
         mapping
             .keep(
-                &file,
+                (&file, watched),
                 (mkwrite.mm(), pgoff),
-                error,
+                (errors, error),
                 generation,
                 (true, true),
             )
             .unwrap_or(sigbus)
     }
 
-    fn may_map_around(read: &ReadFault<'_, Self>) -> MayMap {
-        let i_size = read.file().i_size();
-        if past_eof(read.pgoff(), i_size) {
-            MayMap::StandIns
-        } else if read.handler().stand_ins.is_keeping() {
-            MayMap::Nothing
-        } else {
-            MayMap::File
-        }
-    }
-
-    fn map_around(fault: &Fault<'_, Self>, around: RangeInclusive<u64>) -> Option<FaultResult> {
-        // What `stand_in` would decide: `may_map_around` has found this past EOF.
-        let expected = fault::stand_in(fault.handler().stand_ins.class, access(fault));
-        map_stand_in(fault, &around, expected)
+    fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool {
+        // What core mm maps is inside the file, but on shmem, where it maps a large page as a whole: what
+        // stands in for the rest of that is not to be hidden.
+        !past_eof(pgoff, file.i_size()) && !self.stand_ins.is_keeping()
     }
 }
 
 /// Answers a fault past EOF, or where a page is kept; `None` if it is the file system's to answer.
-// Those inside the file come by here as well, and are to go on soon.
-#[inline(always)]
 fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
+    let mapping = fault.handler();
+    if let Some(watched) = mapping.watched() {
+        return stand_in_of_watched(fault, watched);
+    }
     match decide(fault) {
         Answer::Native => None,
-        // Core mm has asked for what is around it, if it wants that, by `map_around`.
-        expected => map_stand_in(fault, &(fault.pgoff()..=fault.pgoff()), expected),
+        Answer::PrivateZeros => private_zeros(fault, false),
+        _ => match mapping.watch(&fault.file(), fault.charge()) {
+            Ok(watched) => stand_in_of_watched(fault, watched),
+            Err(result) => Some(result),
+        },
     }
 }
 
-/// As [`stand_in`], which has decided on `expected`. The zero page may be mapped at all of `around`
-/// (indexes).
+/// As [`stand_in`], where the file is watched.
+// Faults inside the file come by here as well, and are to go on soon.
+#[inline(always)]
+fn stand_in_of_watched(fault: &Fault<'_, Mapping>, watched: &WatchedFile) -> Option<FaultResult> {
+    match decide(fault) {
+        Answer::Native => None,
+        // Private, and so of no concern to a growth.
+        Answer::PrivateZeros => private_zeros(fault, false),
+        expected => map_stand_in(fault, watched, expected),
+    }
+}
+
+/// As [`stand_in_of_watched`], which has decided on `expected`.
 fn map_stand_in(
     fault: &Fault<'_, Mapping>,
-    around: &RangeInclusive<u64>,
+    watched: &WatchedFile,
     mut expected: Answer,
 ) -> Option<FaultResult> {
     let mapping = fault.handler();
     let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
+    // Those who read one page after the other get as many as core mm maps of the file's; others have no
+    // use for more than one.
+    let pages = if expected == Answer::ZeroPage && fault.follows_zero_page() {
+        fault.pages_around()
+    } else {
+        1
+    };
+    let last = pgoff.saturating_add(pages as u64 - 1);
     loop {
         if expected == Answer::ShadowPage {
             let _charged = fault.charge();
@@ -409,12 +491,12 @@ fn map_stand_in(
             }
         }
 
-        let inserting = match inserting(fault) {
+        let inserting = match inserting(fault, watched) {
             Ok(inserting) => inserting,
             Err(result) => return Some(result),
         };
         if matches!(expected, Answer::ZeroPage | Answer::ShadowPage) {
-            inserting.stand_ins(&(pgoff..=*around.end()));
+            inserting.stand_ins(&(pgoff..=last));
         }
         // It may have grown, up to here.
         let now = decide(fault);
@@ -422,7 +504,7 @@ fn map_stand_in(
             Answer::Native => {
                 drop(inserting);
                 // What was announced in vain is found by the report of the growth, unless that is over.
-                mapping.file().settle_overdue(&fault.file().inode());
+                watched.settle_overdue(&fault.file().inode());
                 return None;
             }
             _ if now != expected => {
@@ -430,11 +512,10 @@ fn map_stand_in(
                 None
             }
             Answer::PrivateZeros => {
-                // Private, and so of no concern to a growth.
                 drop(inserting);
                 return private_zeros(fault, false);
             }
-            Answer::ZeroPage => Some((Kind::Zero, zero_pages(fault, around))),
+            Answer::ZeroPage => Some((Kind::Zero, fault.insert_zero_pages(pages))),
             // Gone, if the file has grown over it and shrunk again.
             Answer::ShadowPage => stand_ins
                 .shadows
@@ -463,18 +544,21 @@ fn map_stand_in(
 
 /// From here on the file does not grow unseen. Whoever makes it grow waits for what follows, and is not
 /// to wait for memory: there is a page table. Sleeps; fails with the answer to the fault.
-fn inserting<'a>(fault: &'a Fault<'_, Mapping>) -> Result<Inserting<'a>, FaultResult> {
+fn inserting<'a>(
+    fault: &Fault<'_, Mapping>,
+    watched: &'a WatchedFile,
+) -> Result<Inserting<'a>, FaultResult> {
     loop {
-        fault.allocate_page_table()?;
-        let inserting = fault.handler().file().inserting();
-        // Another thread may have had it freed while this one waited.
+        let inserting = watched.inserting();
         if fault.has_page_table() {
             return Ok(inserting);
         }
         drop(inserting);
+        // Another thread may have had it freed since it was allocated.
         if is_being_killed() {
             return Err(FaultResult::given_up());
         }
+        fault.allocate_page_table()?;
     }
 }
 
@@ -482,18 +566,18 @@ fn inserting<'a>(fault: &'a Fault<'_, Mapping>) -> Result<Inserting<'a>, FaultRe
 fn stand_in_for_error(
     fault: &Fault<'_, Mapping>,
     error: FileError,
+    watched: &WatchedFile,
     generation: u64,
 ) -> Option<FaultResult> {
     let mapping = fault.handler();
     let (stand_ins, file, pgoff) = (&mapping.stand_ins, fault.file(), fault.pgoff());
-    if !stand_ins.records_errors() {
-        return None;
-    }
+    let errors = stand_ins.errors.as_deref()?;
     let answer = fault::stand_in(stand_ins.class, access(fault));
     if answer == Answer::ShadowPage {
         let _charged = fault.charge();
         let how = (false, fault.is_asked_before_writes());
-        return mapping.keep(&file, (fault.mm(), pgoff), error, generation, how);
+        let place = (fault.mm(), pgoff);
+        return mapping.keep((&file, watched), place, (errors, error), generation, how);
     }
 
     let room = {
@@ -504,27 +588,27 @@ fn stand_in_for_error(
         }
     };
     // Nor is the error cleared from here on.
-    let inserting = match inserting(fault) {
+    let inserting = match inserting(fault, watched) {
         Ok(inserting) => inserting,
         Err(no_memory) => return Some(no_memory),
     };
     inserting.stand_in_for_error(pgoff);
-    if mapping.is_cut_off(&file, pgoff, generation) {
+    if is_cut_off((&file, watched), pgoff, generation) {
         return Some(FaultResult::again());
     }
     match answer {
         Answer::PrivateZeros => {
-            stand_ins.record(pgoff, error);
-            stand_ins.count_error();
+            errors.record(pgoff, error);
+            errors.count_one();
             drop(inserting);
             private_zeros(fault, true)
         }
         Answer::ZeroPage => {
-            stand_ins.record(pgoff, error);
-            stand_ins.zero_page_for_error(pgoff, room);
+            errors.record(pgoff, error);
+            errors.zero_page(pgoff, room);
             let insertion = fault.insert_zero_pages(1);
             if insertion.mapped() > 0 {
-                stand_ins.count_error();
+                errors.count_one();
             }
             drop(inserting);
             let stand_in = StandIn {
@@ -538,24 +622,9 @@ fn stand_in_for_error(
     }
 }
 
-/// Maps the zero page, where there is no page of the file from there on.
-fn zero_pages(fault: &Fault<'_, Mapping>, around: &RangeInclusive<u64>) -> Insertion {
-    let (mapping, pgoff) = (fault.handler(), fault.pgoff());
-    // Relaxed: what other threads do meanwhile costs nothing but a fault more or less.
-    let nexts = mapping.nexts.iter().map(|next| next.load(Relaxed));
-    let (pages, reader) = pages_to_map(pgoff, around, nexts);
-    let insertion = fault.insert_zero_pages(pages);
-    if insertion.mapped() > 0 {
-        if let Some(next) = mapping.nexts.get(reader) {
-            next.store(pgoff + insertion.mapped() as u64, Relaxed);
-        }
-    }
-    insertion
-}
-
 fn private_zeros(fault: &Fault<'_, Mapping>, for_error: bool) -> Option<FaultResult> {
     let mapping = fault.handler();
-    let result = fault.private_copy_of_zeros(&mapping.zeros)?;
+    let result = fault.private_copy_of_zeros(&mapping.stand_ins.shared().zeros)?;
     let stand_in = StandIn {
         kind: Kind::Private,
         pgoff: fault.pgoff(),
@@ -591,7 +660,7 @@ fn read(fault: &Fault<'_, Mapping>) -> Reading {
     } else {
         PageRead::Unknown
     };
-    if read == PageRead::Unknown && fault.handler().stand_ins.records_errors() {
+    if read == PageRead::Unknown && fault.handler().stand_ins.errors.is_some() {
         read = file.ask_shmem(pgoff);
     }
     match read {

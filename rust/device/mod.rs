@@ -6,6 +6,7 @@
 
 mod disable;
 mod enable;
+mod errors;
 mod events;
 mod mapping;
 mod registry;
@@ -75,19 +76,20 @@ const ENABLE_FLAGS: u32 = if cfg!(CONFIG_EVENTFD) {
 
 /// What all mappings share.
 struct Shared {
-    zeros: Arc<ZeroPages>,
+    zeros: ZeroPages,
     watches: Arc<Group<WatchedFile>>,
     registry: Registry,
 }
 
 impl Shared {
     /// Sleeps; fails with `ENOMEM`.
-    fn new() -> Result<Self> {
-        Ok(Self {
-            zeros: Arc::new(ZeroPages::new()?, GFP_KERNEL)?,
+    fn new() -> Result<Arc<Self>> {
+        let shared = Self {
+            zeros: ZeroPages::new()?,
             watches: Group::new()?,
             registry: Registry::new()?,
-        })
+        };
+        Ok(Arc::new(shared, GFP_KERNEL)?)
     }
 }
 
@@ -113,7 +115,7 @@ impl Opened {
 pub(crate) type MappingsFile = DebugFile<Arc<List>>;
 
 /// The device.
-pub(crate) struct NosigbusDevice(Shared);
+pub(crate) struct NosigbusDevice(Arc<Shared>);
 
 impl NosigbusDevice {
     /// Allocates what all mappings share. Sleeps; fails with `ENOMEM`.

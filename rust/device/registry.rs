@@ -2,7 +2,10 @@
 
 //! Lists of opted-in mappings, for those who look for one.
 
-use super::stand_ins::StandIns;
+use super::{
+    stand_ins::StandIns,
+    Shared, //
+};
 use crate::abstractions::debugfs::{
     has_overflowed,
     Show, //
@@ -123,7 +126,7 @@ pub(super) struct Registry {
 /// A mapping that is listed, for as long as this exists.
 pub(super) struct Listed {
     number: u64,
-    all: Arc<List>,
+    shared: Arc<Shared>,
     /// Those that were opted in by the same open file of the device.
     opened: Arc<List>,
     stand_ins: Arc<StandIns>,
@@ -142,24 +145,36 @@ impl Registry {
     pub(super) fn all(&self) -> &Arc<List> {
         &self.all
     }
+}
 
+impl Listed {
     /// Lists a mapping. Sleeps; fails with `ENOMEM`.
-    pub(super) fn list(&self, opened: &Arc<List>, stand_ins: Arc<StandIns>) -> Result<Listed> {
-        let number = self.next.fetch_add(1, Relaxed);
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        opened: &Arc<List>,
+        stand_ins: Arc<StandIns>,
+    ) -> Result<Self> {
+        let registry = &shared.registry;
+        let number = registry.next.fetch_add(1, Relaxed);
         let node = |stand_ins| {
             Ok::<_, Error>(
                 RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?.into_node(number, stand_ins),
             )
         };
         let (in_all, in_opened) = (node(stand_ins.clone())?, node(stand_ins.clone())?);
-        self.all.insert(in_all);
+        registry.all.insert(in_all);
         opened.insert(in_opened);
-        Ok(Listed {
+        Ok(Self {
             number,
-            all: self.all.clone(),
+            shared: shared.clone(),
             opened: opened.clone(),
             stand_ins,
         })
+    }
+
+    /// What it shares with all others.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 }
 
@@ -173,7 +188,7 @@ impl core::ops::Deref for Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.all.remove(self.number);
+        self.shared.registry.all.remove(self.number);
         self.opened.remove(self.number);
     }
 }

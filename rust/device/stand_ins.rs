@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! The stand-ins of a mapping: its shadow pages, what has been counted, and who is told.
-//!
-//! Counts are atomic, and so is the first error as a whole.
 
-use super::events::Source;
+use super::{
+    errors::Errors,
+    events::Source, //
+};
 use crate::{
     abstractions::{
-        barrier::smp_mb,
         bindings::{
             nosigbus_status,
             NOSIGBUS_ERROR_DEDUCED,
@@ -16,26 +16,17 @@ use crate::{
             NOSIGBUS_RECORD_ERRORS, //
         },
         eventfd::EventFd,
-        file::MappedFile,
-        rcu,
-        shadow_pages::ShadowPages,
-        task::Identity,
-        vm_operations::{
+        fault::{
             FaultResult,
             Insertion,
             Passage, //
         },
+        file::MappedFile,
+        shadow_pages::ShadowPages,
+        task::Identity,
         vma::LockedVma,
     },
-    policy::{
-        errors::{
-            FileError,
-            FirstError,
-            PageSet,
-            Room, //
-        },
-        Class, //
-    },
+    policy::Class,
 };
 use core::ops::Range;
 use kernel::{
@@ -45,16 +36,13 @@ use kernel::{
     str::BStr,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
-        new_condvar,
+        barrier::smp_mb,
         new_mutex,
         Arc,
-        CondVar,
         Mutex, //
     },
 };
@@ -118,9 +106,6 @@ pub(super) struct StandIn {
     pub(super) for_error: bool,
 }
 
-/// How many pages are dropped in one go when an error is cleared, which others wait for.
-const PART: u64 = 512;
-
 /// The stand-ins of a mapping.
 #[pin_data]
 pub(super) struct StandIns {
@@ -134,30 +119,23 @@ pub(super) struct StandIns {
     private_pages: Atomic<u64>,
     shadow_pages: Atomic<u64>,
     given_back: Atomic<u64>,
-    errors: Atomic<u64>,
-    /// [`FirstError::encode`], or 0.
-    first_error: Atomic<u64>,
-    /// The same, since an error has begun to be cleared.
-    first_since: Atomic<u64>,
-    /// Whether somebody clears the error.
+    /// Those that are recorded, if they are to be.
+    pub(super) errors: Option<Pin<KBox<Errors>>>,
+    /// Held by who has the mapping's file watched.
     #[pin]
-    clearing: Mutex<bool>,
-    #[pin]
-    cleared: CondVar,
+    pub(super) watching: Mutex<()>,
     /// Whether the next stand-in is to be told of.
     armed: Atomic<bool>,
-    /// Whether there may be shadow pages that are kept; for good, once there are.
-    keeping: Atomic<bool>,
-    /// Whether everybody knows.
-    keeping_is_known: Atomic<bool>,
-    /// What has the zero page because of errors. (Shadow pages are kept for them, which says it.)
-    #[pin]
-    failed: Mutex<PageSet>,
 }
 
 impl StandIns {
     /// None yet. Sleeps; fails with `ENOMEM`.
     pub(super) fn new(class: Class, options: Options, origin: Origin) -> Result<Arc<Self>> {
+        let errors = if options.record_errors {
+            Some(Errors::new()?)
+        } else {
+            None
+        };
         Arc::pin_init(
             pin_init!(Self {
                 class,
@@ -168,15 +146,9 @@ impl StandIns {
                 private_pages: Atomic::new(0),
                 shadow_pages: Atomic::new(0),
                 given_back: Atomic::new(0),
-                errors: Atomic::new(0),
-                first_error: Atomic::new(0),
-                first_since: Atomic::new(0),
-                clearing <- new_mutex!(false),
-                cleared <- new_condvar!(),
+                errors,
+                watching <- new_mutex!(()),
                 armed: Atomic::new(true),
-                keeping: Atomic::new(false),
-                keeping_is_known: Atomic::new(false),
-                failed <- new_mutex!(PageSet::new()),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -228,69 +200,26 @@ impl StandIns {
         self.zero_pages.load(Relaxed) > 0 || self.shadow_pages.load(Relaxed) > 0
     }
 
-    /// Whether errors of the file system are answered and recorded.
-    pub(super) fn records_errors(&self) -> bool {
-        self.options.record_errors
-    }
-
-    /// Records an error, before anything stands in for the page (index).
-    pub(super) fn record(&self, pgoff: u64, error: FileError) {
-        let first = FirstError { pgoff, error }.encode();
-        // These fail if there is one already. Full: whoever sees what stands in sees this.
-        let _ = self.first_since.cmpxchg(0, first, Full);
-        let _ = self.first_error.cmpxchg(0, first, Full);
-    }
-
-    /// The errno of the first error; `EIO` if it was cleared just now.
-    pub(super) fn first_errno(&self) -> u32 {
-        FirstError::decode(self.first_error.load(Relaxed))
-            .map_or(EIO.to_errno().unsigned_abs(), |first| first.error.errno)
-    }
-
-    /// Counts an error, when something stands in for the page.
-    ///
-    /// The file's semaphore has to be held, as against [`Clearing`].
-    pub(super) fn count_error(&self) {
-        self.errors.add(1, Relaxed);
-    }
-
-    /// The zero page is going to stand in for a page (index) because of an error. Sleeps.
-    ///
-    /// The file's semaphore has to be held from here on until it is mapped.
-    pub(super) fn zero_page_for_error(&self, pgoff: u64, room: Room) {
-        let unused = self.failed.lock().add(pgoff, room);
-        // Not with the lock held.
-        drop(unused);
-    }
-
     /// The page index that nothing stands in for an error below. Sleeps.
     pub(super) fn first_failed(&self) -> u64 {
-        let zero_page = self.failed.lock().first();
+        let Some(errors) = &self.errors else {
+            return u64::MAX;
+        };
         let kept = self.shadows.first_kept(0..=u64::MAX);
-        zero_page.unwrap_or(u64::MAX).min(kept.unwrap_or(u64::MAX))
+        errors.first_zero_page().min(kept.unwrap_or(u64::MAX))
     }
 
     /// Whether shadow pages may be kept inside the file.
     pub(super) fn may_keep(&self) -> bool {
-        self.records_errors() && self.class == Class::SharedWrite
+        self.errors.is_some() && self.class == Class::SharedWrite
     }
 
     /// Whether there may be kept pages, so that core mm is not to map pages of the file unasked.
     pub(super) fn is_keeping(&self) -> bool {
-        // The former first: every fault asks, and few mappings may.
-        self.may_keep() && self.keeping.load(Relaxed)
-    }
-
-    /// Has core mm map no page of the file unasked from now on. Sleeps.
-    pub(super) fn start_keeping(&self) {
-        // Pairs with the release below: what follows comes after that grace period as well.
-        if self.keeping_is_known.load(Acquire) {
-            return;
-        }
-        self.keeping.store(true, Relaxed);
-        // Who has asked before has mapped what there was.
-        rcu::synchronize();
-        self.keeping_is_known.store(true, Release);
+        // Only shadow pages are kept.
+        self.errors
+            .as_ref()
+            .is_some_and(|errors| errors.are_keeping())
     }
 
     /// Whether a page is kept at `pgoff` (in pages).
@@ -304,7 +233,7 @@ impl StandIns {
     pub(super) fn passage(&self, pgoff: u64, writing: bool) -> Passage {
         // Pairs with that in `Mapping::keep`: this sees that a page is kept, or that one sees the
         // file's.
-        smp_mb();
+        smp_mb(Full);
         if self.is_kept(pgoff) {
             Passage::Withdrawn
         } else if writing || self.is_keeping() {
@@ -312,18 +241,6 @@ impl StandIns {
         } else {
             Passage::Whole
         }
-    }
-
-    /// Waits until nobody else clears the error. Sleeps; fails with `EINTR`.
-    pub(super) fn clearing(&self) -> Result<Clearing<'_>> {
-        let mut clearing = self.clearing.lock();
-        while *clearing {
-            if self.cleared.wait_interruptible(&mut clearing) {
-                return Err(EINTR);
-            }
-        }
-        *clearing = true;
-        Ok(Clearing(self))
     }
 
     /// Has the next stand-in told of.
@@ -334,7 +251,8 @@ impl StandIns {
 
     /// All of a `nosigbus_status` but what user space fills in.
     pub(super) fn status(&self) -> nosigbus_status {
-        let first = FirstError::decode(self.first_error.load(Relaxed));
+        let errors = self.errors.as_deref();
+        let first = errors.and_then(Errors::first);
         let deduced = first.is_some_and(|first| first.error.deduced);
         nosigbus_status {
             flags: self.options.flags(),
@@ -343,7 +261,7 @@ impl StandIns {
             shadow_pages: self.shadow_pages.load(Relaxed),
             shadow_pages_held: self.shadows.held(),
             given_back: self.given_back.load(Relaxed),
-            errors: self.errors.load(Relaxed),
+            errors: errors.map_or(0, Errors::count),
             error_offset: first.map_or(0, |first| first.offset()),
             error: first.map_or(0, |first| first.error.errno),
             error_flags: if deduced { NOSIGBUS_ERROR_DEDUCED } else { 0 },
@@ -365,73 +283,6 @@ impl StandIns {
             stand_ins: self,
             to_root: true,
         }
-    }
-}
-
-/// While it exists, nobody else clears the error.
-pub(super) struct Clearing<'a>(&'a StandIns);
-
-impl Clearing<'_> {
-    /// The next pages (indexes), from `pgoff` on, that are kept still although they were told of: a signal
-    /// has ended an earlier clear. As many as are to be dropped in one go. Sleeps.
-    ///
-    /// The file's semaphore has to be held for write, until [`Self::unmapped`].
-    pub(super) fn left(&self, pgoff: u64) -> Option<Range<u64>> {
-        self.0.shadows.next_doomed(pgoff, PART)
-    }
-
-    /// Has [`Self::next`] find what stands in for pages because of errors, if there was none since `told`
-    /// has told of them; `false` if there was. To be called when nothing is [`Self::left`]. Sleeps.
-    ///
-    /// The file's semaphore has to be held for write.
-    pub(super) fn start(&self, told: &nosigbus_status) -> bool {
-        let errors = |status: &nosigbus_status| {
-            let first = (status.error, status.error_offset, status.error_flags);
-            (status.errors, first)
-        };
-        let may = errors(&self.0.status()) == errors(told);
-        if may {
-            self.0.first_since.store(0, Relaxed);
-            self.0.shadows.doom_kept();
-        }
-        may
-    }
-
-    /// The next pages (indexes), from `pgoff` on, that have stand-ins for errors which are to be cleared, as
-    /// many as are to be dropped in one go. Sleeps.
-    ///
-    /// The file's semaphore has to be held for write, until [`Self::unmapped`].
-    pub(super) fn next(&self, pgoff: u64) -> Option<Range<u64>> {
-        let stand_ins = self.0;
-        let pages = match stand_ins.class {
-            Class::SharedWrite => stand_ins.shadows.next_doomed(pgoff, PART),
-            Class::Private | Class::SharedRead => stand_ins.failed.lock().next(pgoff),
-        }?;
-        let end = pages.end.min(pages.start.saturating_add(PART));
-        (pages.start < end).then_some(pages.start..end)
-    }
-
-    /// Nobody has these pages (indexes) mapped any more, or they are past EOF. Sleeps.
-    pub(super) fn unmapped(&self, pages: &Range<u64>) {
-        self.0.shadows.remove_doomed(pages.start..=pages.end - 1);
-    }
-
-    /// Forgets the error: nothing stands in any more for what was told of. What there was since then is
-    /// told of next. Returns what is not needed any more.
-    ///
-    /// The file's semaphore has to be held for write.
-    pub(super) fn finish(&self) -> Option<PageSet> {
-        let since = self.0.first_since.load(Relaxed);
-        self.0.first_error.store(since, Relaxed);
-        // Otherwise it has pages that are still mapped.
-        (since == 0).then(|| core::mem::replace(&mut *self.0.failed.lock(), PageSet::new()))
-    }
-}
-
-impl Drop for Clearing<'_> {
-    fn drop(&mut self) {
-        *self.0.clearing.lock() = false;
-        self.0.cleared.notify_all();
     }
 }
 

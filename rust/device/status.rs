@@ -4,8 +4,7 @@
 
 use super::{
     mapping::Mapping,
-    stand_ins::StandIns,
-    watched_file::WatchedFile, //
+    stand_ins::StandIns, //
 };
 use crate::abstractions::{
     bindings::nosigbus_status,
@@ -24,7 +23,6 @@ use kernel::{
 /// A mapping that is asked about, whatever becomes of its VMAs meanwhile.
 pub(super) struct Found {
     stand_ins: Arc<StandIns>,
-    watched: Arc<WatchedFile>,
     file: PinnedFile,
 }
 
@@ -40,7 +38,6 @@ impl Found {
         let mapping = handler_of::<Mapping>(vma).ok_or(ENOENT)?;
         Ok(Self {
             stand_ins: mapping.stand_ins().clone(),
-            watched: mapping.file().clone(),
             file: MappedFile::of(vma).ok_or(ENOENT)?.pin(),
         })
     }
@@ -53,8 +50,9 @@ impl Found {
     /// Drops what stands in for pages because of errors, and forgets the error. Does nothing and
     /// returns `false` if there was an error that `told` does not tell of. Sleeps; fails with `EINTR`.
     pub(super) fn clear_error(&self, told: &nosigbus_status) -> Result<bool> {
-        let file = self.file.file();
-        self.watched
-            .clear_error(&file.inode(), &self.stand_ins, told)
+        match &self.stand_ins.errors {
+            Some(errors) => errors.clear(&self.file.file().inode(), &self.stand_ins, told),
+            None => Ok(true),
+        }
     }
 }

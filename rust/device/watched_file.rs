@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A file that has opted-in mappings: keeps its stand-ins where it has no pages.
+//! A file that is watched: keeps the stand-ins of its opted-in mappings where it has no pages.
 //!
 //! Documentation/growth.rst argues why this is right; tests/model checks it.
 
-use super::stand_ins::StandIns;
+use super::{
+    errors::Errors,
+    stand_ins::StandIns, //
+};
 use crate::{
     abstractions::{
         atomic::update,
-        barrier::smp_mb,
         bindings::nosigbus_status,
         clock,
-        file::Inode,
+        file::{
+            Inode,
+            MappedFile, //
+        },
         fsnotify::{
             Change,
-            Listener, //
+            Listener,
+            Watch, //
         },
+        rcu,
         rw_semaphore::{
             ReadGuard,
             RwSemaphore,
@@ -48,9 +55,11 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
+        barrier::smp_mb,
         lock::{
             mutex::MutexBackend,
             Guard, //
@@ -61,7 +70,7 @@ use kernel::{
     },
 };
 
-/// A file that has opted-in mappings.
+/// A file that something has stood in for, or is about to, in opted-in mappings.
 #[pin_data]
 pub(super) struct WatchedFile {
     /// For read while a stand-in is mapped; for write while those are dropped that the file has grown
@@ -72,12 +81,13 @@ pub(super) struct WatchedFile {
     /// mappings, and as often as he likes: whoever changes the file waits for one of these at most.
     #[pin]
     turn: Mutex<()>,
+    /// Held by whoever has changes reported from now on.
+    #[pin]
+    starting: Mutex<()>,
     /// Goes up with each modification that may have shrunk the file.
     generation: Atomic<u64>,
     /// The size in bytes as of the last modification.
     last_size: Atomic<u64>,
-    /// Whether modifications may go unnoticed.
-    blind: Atomic<bool>,
     /// [`Bounds`], of all mappings. A fault makes them wider, with the semaphore held for read;
     /// [`Dropping`] makes them narrower, with it held for write.
     lowest: Atomic<u64>,
@@ -130,9 +140,9 @@ impl WatchedFile {
                     ahead: Bounds::NONE.ahead,
                 }),
                 turn <- new_mutex!(()),
+                starting <- new_mutex!(()),
                 generation: Atomic::new(0),
                 last_size: Atomic::new(i_size),
-                blind: Atomic::new(false),
                 lowest: Atomic::new(Bounds::NONE.lowest),
                 touched: Atomic::new(Bounds::NONE.touched),
                 reach: Atomic::new(Bounds::NONE.reach),
@@ -143,6 +153,21 @@ impl WatchedFile {
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Has each change of the size reported that is not seen by who looks at it after this. `watch` is of
+    /// `file`, through which it may be changed. `waits`: for a grace period in any case. Sleeps.
+    ///
+    /// Who changes the size stores it, and then looks whether somebody is to be told: what was there to
+    /// be told before the grace period is seen, or the size is, after it.
+    pub(super) fn start_reports(&self, file: &MappedFile<'_>, watch: &Watch<Self>, waits: bool) {
+        // Nobody finds the file reporting before the grace period for that is over.
+        let _starting = self.starting.lock();
+        let was_silent = file.enable_notification();
+        if waits || was_silent || !watch.is_known() {
+            rcu::synchronize_expedited();
+            watch.set_known();
+        }
     }
 
     /// Has the shadow pages of a mapping dropped when the file grows over them. Sleeps; fails with
@@ -168,14 +193,10 @@ impl WatchedFile {
     pub(super) fn clear_error(
         &self,
         inode: &Inode<'_>,
-        stand_ins: &StandIns,
+        (stand_ins, errors): (&StandIns, &Errors),
         told: &nosigbus_status,
     ) -> Result<bool> {
-        if told.error == 0 {
-            // Nobody is to wait for who has nothing to clear.
-            return Ok(true);
-        }
-        let clearing = stand_ins.clearing()?;
+        let clearing = errors.clearing(stand_ins)?;
         let mut dropping = self.dropping_in_turn();
         // From here on only who cuts the file off has to wait for what follows, by `end_failed`.
         let mut end = dropping.settle(inode);
@@ -269,8 +290,7 @@ impl WatchedFile {
     /// Whether the file may have shrunk since `generation`. To be asked after i_size has been
     /// looked at.
     pub(super) fn may_have_shrunk_since(&self, generation: u64) -> bool {
-        // Pairs with the releases in `lost` and `modified`.
-        self.blind.load(Acquire) || self.generation() != generation
+        self.generation() != generation
     }
 
     /// The page index that no stand-in is below.
@@ -311,7 +331,7 @@ impl WatchedFile {
         update(&self.first_failed, |first| first.min(pgoff));
         update(&self.end_failed, |end| end.max(pgoff + 1));
         // Pairs with that in `modified`.
-        smp_mb();
+        smp_mb(Full);
     }
 
     /// Whether there is nothing to do about the stand-ins of a file of `i_size` bytes, nor to wait for.
@@ -346,7 +366,7 @@ impl WatchedFile {
         self.end_dropping.store(u64::MAX, Relaxed);
         // Pairs with that in `modified`: i_size is looked at after this, and that one sees
         // `end_dropping`, or this sees its size.
-        smp_mb();
+        smp_mb(Full);
         Dropping {
             file: self,
             state,
@@ -402,7 +422,7 @@ impl Dropping<'_> {
     fn grown_over(&mut self, inode: &Inode<'_>) {
         // Pairs with that in `modified`: this sees the size that was set before, or that one sees that
         // `lowest` has been lowered, and so does whoever sees `end_dropping`.
-        smp_mb();
+        smp_mb(Full);
         let i_size = inode.i_size();
         self.file
             .end_dropping
@@ -446,7 +466,7 @@ impl Inserting<'_> {
             reach.max(pages.end().saturating_add(1))
         });
         // Pairs with that in `modified`.
-        smp_mb();
+        smp_mb(Full);
     }
 
     /// There is going to be a stand-in for an error at the page index `pgoff`, if that is inside the
@@ -468,7 +488,7 @@ impl Listener for WatchedFile {
     fn modified(&self, inode: &Inode<'_>, change: Change) {
         // Pairs with those in `Inserting::stand_ins`, `fails`, `dropping` and `grown_over`: who looks
         // at the size there sees that of now, or a later one, or this sees what was announced before.
-        smp_mb();
+        smp_mb(Full);
         let i_size = inode.i_size();
         let last_size = self.last_size.xchg(i_size, Relaxed);
         if may_have_shrunk(change == Change::Attributes, last_size, i_size) {
@@ -478,18 +498,6 @@ impl Listener for WatchedFile {
         if !self.is_settled(i_size) {
             self.dropping().settle(inode);
         }
-    }
-
-    fn lost(&self) {
-        // Before events cease to arrive, and so before what they would tell.
-        self.blind.store(true, Release);
-    }
-
-    fn found(&self, inode: &Inode<'_>) {
-        // Whatever has happened meanwhile, a truncation or a growth.
-        self.modified(inode, Change::Attributes);
-        // After the generation: whoever is not told that this was blind is told that it is another.
-        self.blind.store(false, Release);
     }
 }
 

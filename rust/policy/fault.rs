@@ -56,8 +56,8 @@ pub(crate) fn first_past_eof(i_size: u64) -> u64 {
 /// Decides how to answer a fault at the page `pgoff` (in pages) of a file of `i_size` bytes. `kept`
 /// says whether a shadow page is kept there; it is asked inside the file only.
 ///
-/// Asked before the file system is, and once more with the size of then if the file system has
-/// answered with SIGBUS: what was inside the file may be past EOF by now.
+/// Asked when the file system has answered with SIGBUS: what was inside the file may be past EOF by now.
+/// Once something has stood in for a page of the mapping, asked before the file system is as well.
 pub(crate) fn answer(
     class: Class,
     access: Access,

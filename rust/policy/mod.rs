@@ -7,7 +7,6 @@
 pub(crate) mod eligibility;
 pub(crate) mod errors;
 pub(crate) mod fault;
-pub(crate) mod fault_around;
 pub(crate) mod growth;
 pub(crate) mod range;
 

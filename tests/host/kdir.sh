@@ -42,7 +42,7 @@ tree() {
 	rm -rf "$work/tree"
 	mkdir -p "$work/tree/include/config" "$work/tree/rust"
 	touch "$work/tree/Makefile" "$work/tree/rust/libkernel.rmeta"
-	echo 7.2.0 >"$work/tree/include/config/kernel.release"
+	echo 7.3.0 >"$work/tree/include/config/kernel.release"
 	printf 'CONFIG_RUST=y\nCONFIG_MMU=y\n' >"$work/tree/include/config/auto.conf"
 }
 
@@ -68,7 +68,7 @@ rm "$work/tree/include/config/kernel.release"
 expect_refusal "not prepared" "make modules_prepare" "$work/tree"
 tree
 echo 6.12.9-amd64 >"$work/tree/include/config/kernel.release"
-expect_refusal "too old" "needs 7.2" "$work/tree"
+expect_refusal "too old" "needs 7.3" "$work/tree"
 tree
 echo CONFIG_MMU=y >"$work/tree/include/config/auto.conf"
 expect_refusal "no CONFIG_RUST" "has no CONFIG_RUST=y" "$work/tree"

@@ -33,8 +33,8 @@
  *
  * What can be set: SHMEM (a file system without ->read_folio, that takes no
  * invalidate lock and cannot collapse), ONE_VMA, FORK (the second process comes
- * to be by a fork meanwhile), LOST (the mark of the inode is replaced meanwhile),
- * ACCESSES, OPS1, OPS2, and what to take out.
+ * to be by a fork meanwhile), ATTACH (the file is watched from the first stand-in on, and who
+ * changes the size may look whether it is before the size is seen by others), ACCESSES, OPS1, OPS2, and what to take out.
  */
 
 #ifndef N
@@ -102,9 +102,13 @@ byte pte[VMAS * N];
 #define PTE(v, p)	pte[(v) * N + (p)]
 #define IS_SHADOW(e)	((e) != NONE && (e) != FILE)
 
-#ifdef LOST
-bit marked = 1;			/* the inode has the mark that makes fsnotify report */
-bit blind;			/* WatchedFile::blind */
+#ifdef ATTACH
+bit marked;			/* the inode has the mark that makes fsnotify report */
+bit watched;			/* Mapping::watch */
+byte reordered;			/* tasks that have looked at the mark, and whose size is not seen yet */
+#define WATCHED			watched
+#else
+#define WATCHED			true
 #endif
 
 #ifdef FORK
@@ -218,12 +222,31 @@ inline insert_page(v, p)
 #define INSIDE_NOW(p)	(p < i_size)
 #endif
 
+/* Mapping::watch() */
+inline watch()
+{
+#ifdef ATTACH
+	if
+	:: watched
+	:: else ->
+		marked = 1;
+#ifndef NO_GRACE
+		reordered == 0;				/* rcu::synchronize_expedited() */
+#endif
+		watched = 1
+	fi
+#else
+	skip
+#endif
+}
+
 /* stand_in(), which answers the fault or leaves `answered` as it is. */
 inline stand_in(v, p)
 {
 	do
 	:: p < i_size -> break				/* decide() */
 	:: else ->
+		watch();
 		get_or_alloc(p);
 #ifdef LATE_LOWEST
 		atomic { READ_STATE; looking[p]-- };
@@ -283,7 +306,7 @@ proctype thread(byte t)
 {
 	byte left = ACCESSES;
 	byte p;
-	bit w, answered;
+	bit w, answered, seen;
 
 #ifdef FORK
 	t == 0 || forked;
@@ -315,10 +338,14 @@ again:
 		/* Mapping::fault() */
 		VMA_LOCK(t);
 #ifndef LATE_GENERATION
-		changed[t] = 0
+		changed[t] = 0;
 #endif
+		seen = WATCHED
 	}
-	stand_in(VMA(t), p);
+	if
+	:: seen -> stand_in(VMA(t), p)
+	:: else
+	fi;
 	if
 	:: answered -> goto retry
 	:: else
@@ -383,13 +410,14 @@ sigbus:
 #ifdef NO_DELIVERY
 	goto retry;
 #endif
-	/* is_real_error(), WatchedFile::may_have_shrunk_since() */
-#if defined(LOST) && !defined(NO_BLIND)
+#ifndef NO_SECOND_TRY
+	/* Mapping::look_again() */
 	if
-	:: blind -> goto retry
+	:: !seen -> watch(); goto retry
 	:: else
 	fi;
 #endif
+	/* is_real_error(), WatchedFile::may_have_shrunk_since() */
 #ifndef NO_GENERATION
 	if
 	:: changed[t] -> goto retry
@@ -533,18 +561,34 @@ inline modified(attributes)
 	d_step { s = 0; lo = 0 }
 }
 
-#ifdef LOST
-inline report(attributes)
+#ifdef ATTACH
+/* A load that comes before the store of the size. */
+inline look_early()
 {
 	if
-	:: marked -> modified(attributes)
-	:: else -> unseen = 1
+	:: atomic { early = 1; seen = marked; reordered++ }
+	:: true
 	fi
 }
-#define IF_SEEN(x)	if :: unseen -> unseen = 0 :: else -> x fi
+
+inline report(attributes)
+{
+	atomic {
+		if
+		:: early -> early = 0
+		:: else -> seen = marked
+		fi
+	}
+	if
+	:: seen -> modified(attributes)
+	:: else
+	fi
+}
+#define SIZE_IS_SEEN	reordered = reordered - early
 #else
+#define look_early()	skip
 #define report(attributes)	modified(attributes)
-#define IF_SEEN(x)	x
+#define SIZE_IS_SEEN	skip
 #endif
 
 /* i_size_write(), from which on nothing is past EOF that was, or the other way round. */
@@ -561,7 +605,8 @@ inline set_size()
 		mine[1] = MIN(mine[1], to);
 		mine[me] = (to > i_size -> to : mine[me]);
 		shown = MIN(shown, to);
-		i_size = to
+		i_size = to;
+		SIZE_IS_SEEN
 	}
 }
 
@@ -626,8 +671,8 @@ inline truncate_pagecache()
 proctype task(byte me; byte left)
 {
 	byte to, s, lo, q, p;
-#ifdef LOST
-	bit unseen;
+#ifdef ATTACH
+	bit early, seen;
 #endif
 
 another:
@@ -656,56 +701,43 @@ truncate_up:
 	report(1);
 	atomic { set_size(); inode_lock = 0 }
 #else
+	look_early();
 	set_size();
 	report(1);
 	inode_lock = 0;
 #endif
-	IF_SEEN(grown());
+	grown();
 	goto another;
 
 write:
+	look_early();
 	d_step { set_size(); inode_lock = 0 }
 	report(0);
-	IF_SEEN(grown());
+	grown();
 	goto another;
 
 truncate_down:
+	look_early();
 	atomic { INVALIDATE_LOCK; set_size() }
 	truncate_pagecache();
 	INVALIDATE_UNLOCK;
 	report(1);
-	d_step { inode_lock = 0; IF_SEEN(shrunk()) }
+	d_step { inode_lock = 0; shrunk() }
 	goto another;
 
 #ifndef SHMEM
 collapse:
+	look_early();
 	INVALIDATE_LOCK;
 	truncate_pagecache();
 	d_step { set_size(); INVALIDATE_UNLOCK; inode_lock = 0 }
 	report(0);
-	IF_SEEN(shrunk());
+	shrunk();
 	goto another;
 #endif
 end:
 	skip
 }
-
-#ifdef LOST
-/*
- * The kernel takes the mark away, Listener::lost() having been called; a work item puts another
- * one there, and calls found(). Growth in between is not seen before that, and P3 not asked for.
- */
-proctype marks()
-{
-	byte s, lo, q;
-
-	blind = 1;
-	marked = 0;
-	marked = 1;
-	modified(1);
-	blind = 0
-}
-#endif
 
 #ifdef FORK
 /*
@@ -764,9 +796,6 @@ init {
 #endif
 #ifdef FORK
 		run fork()
-#endif
-#ifdef LOST
-		run marks()
 #endif
 	}
 }

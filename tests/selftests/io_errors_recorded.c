@@ -1353,6 +1353,58 @@ TEST_F_TIMEOUT(kept, cleared_while_others_meet_it, HARNESS_SECONDS)
 	EXPECT_EQ(file_differs(s), 0);
 }
 
+#define FIRST_ERRORS	100
+
+struct newcomer {
+	pthread_barrier_t barrier;
+	char *addr;
+	bool stop;
+};
+
+static void *meet_first(void *arg)
+{
+	struct newcomer *n = arg;
+
+	for (;;) {
+		pthread_barrier_wait(&n->barrier);
+		if (n->stop)
+			return NULL;
+		write_byte(n->addr, MARK);
+		pthread_barrier_wait(&n->barrier);
+	}
+}
+
+/* A clear that begins before there is an error, and tells of it, clears it. */
+TEST_F_TIMEOUT(kept, first_one_is_met_while_clearing, HARNESS_SECONDS)
+{
+	struct subject *s = &self->s;
+	struct newcomer n = {};
+	pthread_t thread;
+
+	ASSERT_EQ(pthread_barrier_init(&n.barrier, NULL, 2), 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, meet_first, &n), 0);
+	for (int i = 0; i < FIRST_ERRORS; i++) {
+		char *addr = map_file(SHARED_WRITE, s->fd, s->len);
+		struct nosigbus_status told = {}, status;
+
+		ASSERT_NE(addr, MAP_FAILED);
+		ASSERT_EQ(enable_with(s->device, addr, s->len, NOSIGBUS_RECORD_ERRORS, 0), 0);
+		n.addr = addr + 3 * s->page + MARK_AT;
+		pthread_barrier_wait(&n.barrier);
+		while (!told.error)
+			ASSERT_EQ(status_of(s->device, addr, NOSIGBUS_CLEAR_ERROR, &told), 0);
+		pthread_barrier_wait(&n.barrier);
+		/* The access may have met another one since, when it was tried again. */
+		ASSERT_EQ(status_of(s->device, addr, 0, &status), 0);
+		EXPECT_TRUE(!status.error || status.errors > told.errors);
+		ASSERT_EQ(munmap(addr, s->len), 0);
+	}
+	n.stop = true;
+	pthread_barrier_wait(&n.barrier);
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&n.barrier);
+}
+
 /* Broken memory is no error of the file system. */
 FIXTURE(broken_memory) {
 	struct subject s;

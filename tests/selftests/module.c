@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Unloading: refused while a mapping is opted in, fine afterwards. Needs root. */
+/* Unloading: refused while a mapping is opted in, fine afterwards, when faults have returned. Needs root. */
 
 #include "broken_file_systems.h"
 #include "loading.h"
@@ -161,8 +161,8 @@ static void *access_it(void *arg)
 	return NULL;
 }
 
-/* Whether a thread is in a sleep that only what it waits for ends: there, of the disk. */
-static bool waits_for_disk(int tid)
+/* Whether a thread is in a sleep that only what it waits for ends. */
+static bool is_waiting(int tid)
 {
 	char path[64], state = 0;
 	FILE *file;
@@ -177,14 +177,33 @@ static bool waits_for_disk(int tid)
 	return state == 'D';
 }
 
+struct unload {
+	atomic_int tid, result;
+	atomic_bool done;
+};
+
+static void *unload_it(void *arg)
+{
+	struct unload *u = arg;
+
+	atomic_store(&u->tid, gettid());
+	atomic_store(&u->result, unload());
+	atomic_store(&u->done, true);
+	return NULL;
+}
+
 /*
  * A fault that the file system has put to sleep holds no lock by which the mapping could
- * be kept from opting out, and is to return through the module.
+ * be kept from opting out, and is to return through the module: unloading waits for it.
+ * Both before something has stood in for a page of the mapping and after.
  */
-TEST_F_TIMEOUT(module, refused_while_a_fault_waits_for_the_disk, 300)
+static void wait_for_fault(struct __test_metadata *_metadata, struct mapped_file *self,
+			   bool has_stand_in)
 {
+	size_t len = 2 * self->page;
 	struct access a = {};
-	pthread_t thread;
+	struct unload u = {};
+	pthread_t thread, unloader;
 	int fd, waited = 0;
 	char *addr;
 
@@ -193,9 +212,11 @@ TEST_F_TIMEOUT(module, refused_while_a_fault_waits_for_the_disk, 300)
 	ASSERT_GE(fd, 0) TH_LOG("new file: %s", strerror(errno));
 	ASSERT_EQ(fill(fd, 'x', 0, self->page), 0);
 	ASSERT_TRUE(make_all_cold(fd));
-	addr = map_file(SHARED_READ, fd, self->page);
+	addr = map_file(SHARED_READ, fd, len);
 	ASSERT_NE(addr, MAP_FAILED);
-	ASSERT_EQ(enable(self->device, addr, self->page), 0);
+	ASSERT_EQ(enable(self->device, addr, len), 0);
+	if (has_stand_in)
+		EXPECT_EQ(read_byte(addr + self->page), 0);
 	a.addr = addr;
 
 	ASSERT_EQ(disk_waits(true), 0) TH_LOG("%s", strerror(errno));
@@ -203,25 +224,41 @@ TEST_F_TIMEOUT(module, refused_while_a_fault_waits_for_the_disk, 300)
 	for (int i = 0; i < 10000 && waited < 20; i++) {
 		int tid = atomic_load(&a.tid);
 
-		waited = tid && waits_for_disk(tid) ? waited + 1 : 0;
+		waited = tid && is_waiting(tid) ? waited + 1 : 0;
 		usleep(10000);
 	}
 	EXPECT_EQ(waited, 20);
-	EXPECT_EQ(disable(self->device, addr, self->page), 0);
+	EXPECT_EQ(disable(self->device, addr, len), 0);
 	EXPECT_EQ(close(self->device), 0);
-	for (int i = 0; i < 10; i++) {
-		EXPECT_EQ(unload(), -EWOULDBLOCK);
+	ASSERT_EQ(pthread_create(&unloader, NULL, unload_it, &u), 0);
+	waited = 0;
+	for (int i = 0; i < 10000 && waited < 20 && !atomic_load(&u.done); i++) {
+		int tid = atomic_load(&u.tid);
+
+		waited = tid && is_waiting(tid) ? waited + 1 : 0;
 		usleep(10000);
 	}
+	EXPECT_EQ(waited, 20);
+	EXPECT_FALSE(atomic_load(&u.done));
+	/* Nobody comes in any more. */
+	EXPECT_EQ(access("/dev/nosigbus", F_OK), -1);
 	EXPECT_EQ(disk_waits(false), 0);
 	EXPECT_EQ(pthread_join(thread, NULL), 0);
 	EXPECT_EQ(a.byte, 'x');
-
-	ASSERT_EQ(unload(), 0);
+	EXPECT_EQ(pthread_join(unloader, NULL), 0);
+	ASSERT_EQ(atomic_load(&u.result), 0);
 	EXPECT_EQ(read_byte(addr), 'x');
 	ASSERT_EQ(load(), 0);
-	ASSERT_EQ(munmap(addr, self->page), 0);
+	ASSERT_EQ(munmap(addr, len), 0);
 	close(fd);
+}
+
+TEST_F_TIMEOUT(module, waits_for_faults_that_wait_for_the_disk, 300)
+{
+	wait_for_fault(_metadata, &self->file, false);
+	self->device = open_device();
+	ASSERT_GE(self->device, 0);
+	wait_for_fault(_metadata, &self->file, true);
 }
 
 #define UNLOADS		10

@@ -439,6 +439,53 @@ TEST_F_TIMEOUT(race, no_access_raises_a_signal, HARNESS_SECONDS)
 	log_race(_metadata, self->workers, WORKERS, longest_pause);
 }
 
+/* Accesses mappings that have just opted in, once. */
+static int newcomer(struct worker *w)
+{
+	while (!stopped(w)) {
+		if (!opt_in(w))
+			return complain(w, "cannot opt in: %s", strerror(errno));
+		for (int class = 0; class < CLASSES; class++) {
+			volatile char *last = w->addr[class] + (PAGES - 1) * page;
+
+			if (class == SHARED_READ || any(w, 2))
+				(void)*last;
+			else
+				last[MARK_AT] = MARK;
+		}
+		for (int class = 0; class < CLASSES; class++) {
+			munmap(w->addr[class], PAGES * page);
+			w->addr[class] = NULL;
+		}
+		count(&w->progress->accesses, CLASSES);
+	}
+	return 0;
+}
+
+/* All or nothing: what a newcomer accesses is cut off and back again. */
+static int extreme_resizer(struct worker *w)
+{
+	while (!stopped(w)) {
+		if (ftruncate(w->fd, 0) || ftruncate(w->fd, PAGES * page))
+			return complain(w, "ftruncate: %s", strerror(errno));
+		count(&w->progress->changes, 2);
+	}
+	return 0;
+}
+
+/* The file is not watched yet, or was so by others who have gone. */
+TEST_F_TIMEOUT(race, first_accesses_raise_no_signal, HARNESS_SECONDS)
+{
+	long longest_pause;
+
+	set_workers(self->workers, extreme_resizer, newcomer, newcomer, false);
+	for (int i = 2; i < WORKERS; i++)
+		self->workers[i].minimum.accesses = 100;
+	EXPECT_TRUE(race(self->workers, WORKERS, &longest_pause))
+		TH_LOG("%s", self->shared->complaint);
+	log_race(_metadata, self->workers, WORKERS, longest_pause);
+}
+
 /* Waits for what may be said by another worker; false if the race has ended. */
 #define WAIT_UNTIL(w, condition) ({		\
 	while (!(condition) && !stopped(w))	\

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A page fault in a wrapped VMA, and how the file system answers it.
+//!
+//! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
+
+use super::{
+    bindings,
+    bindings::PMD_SIZE,
+    file::MappedFile,
+    holders::Mm,
+    memalloc::ChargedTo,
+    module::Call,
+    page_insertion::{
+        allocate_page_table,
+        insert_page,
+        insert_small,
+        insert_zero_pages,
+        inserted_result,
+        ZeroPages, //
+    },
+    page_table::has_zero_page,
+    shadow_pages::PageRef,
+    vm_operations::{
+        FaultHandler,
+        Wrapped, //
+    }, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings::{
+        fault_flag_FAULT_FLAG_WRITE,
+        vm_area_struct,
+        vm_fault,
+        vm_fault_reason_VM_FAULT_HWPOISON,
+        vm_fault_reason_VM_FAULT_HWPOISON_LARGE,
+        vm_fault_reason_VM_FAULT_LOCKED,
+        vm_fault_reason_VM_FAULT_MAJOR,
+        vm_fault_reason_VM_FAULT_NOPAGE,
+        vm_fault_reason_VM_FAULT_OOM,
+        vm_fault_reason_VM_FAULT_RETRY,
+        vm_fault_reason_VM_FAULT_SIGBUS,
+        vm_fault_t, //
+    },
+    mm::virt::flags,
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// A file system's `->fault`, `->page_mkwrite` or `->pfn_mkwrite`.
+pub(super) type FaultFn = unsafe extern "C" fn(*mut vm_fault) -> vm_fault_t;
+
+/// What `->fault` and its like return: bits `VM_FAULT_*`.
+pub(crate) struct FaultResult(pub(super) vm_fault_t);
+
+impl FaultResult {
+    /// Nothing is mapped, or something else is by now: the access is to be tried again.
+    pub(crate) fn again() -> Self {
+        Self(vm_fault_reason_VM_FAULT_NOPAGE)
+    }
+
+    /// The task is being killed, and cannot wait any longer: `SIGBUS`, which it does not live to see.
+    pub(crate) fn given_up() -> Self {
+        Self(vm_fault_reason_VM_FAULT_SIGBUS)
+    }
+
+    /// There is no memory.
+    pub(crate) fn oom() -> Self {
+        Self(vm_fault_reason_VM_FAULT_OOM)
+    }
+}
+
+/// A fault that has not been answered yet.
+///
+/// # Invariants
+///
+/// `vmf` is the argument of a `->fault` that has not returned. The lock that core mm called it under is
+/// held, so `vmf->vma` is valid; that VMA's `vm_ops` is the table of a `Wrapped<T>`.
+pub(crate) struct Fault<'a, T: FaultHandler> {
+    vmf: NonNull<vm_fault>,
+    _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
+}
+
+/// What has come of mapping a page as the answer to a fault.
+pub(crate) struct Insertion(Result<usize>);
+
+impl Insertion {
+    /// At how many addresses it has been mapped. If none, something else is, or there was no memory.
+    pub(crate) fn mapped(&self) -> usize {
+        self.0.unwrap_or(0)
+    }
+
+    /// The answer. Sleeps: may allocate memory, charged to the task.
+    pub(crate) fn result(self) -> FaultResult {
+        FaultResult(inserted_result(self.0.map(|_| ())))
+    }
+}
+
+/// How the file system has answered a `F`, a [`Fault`] or a [`Mkwrite`](super::page_mkwrite::Mkwrite).
+pub(crate) enum Native<F> {
+    /// In a way that is passed on.
+    Answered(FaultResult),
+    /// With a page of the file: to be mapped, or written to.
+    Page(FilePage<F>),
+    /// With SIGBUS, which may be passed on, or answered in another way.
+    Sigbus(F, FaultResult),
+}
+
+impl<F> Native<F> {
+    /// Calls an operation of the file system.
+    ///
+    /// # Safety
+    ///
+    /// `operation` must be such a one, of the VMA of `vmf`, which must be the argument of the
+    /// operation that `question` is about, not answered yet.
+    pub(super) unsafe fn ask(question: F, operation: FaultFn, vmf: *mut vm_fault) -> Self {
+        // The file system may drop the lock and sleep, and the mapping, with its reference, may go
+        // meanwhile: this function still has to be there to return to.
+        let call = Call::begin();
+        // SAFETY: Core mm would call it just so, as the caller promises.
+        let result = unsafe { operation(vmf) };
+        drop(call);
+        if has_failed(result) {
+            Self::Sigbus(question, FaultResult(result))
+        } else if result & !vm_fault_reason_VM_FAULT_LOCKED & !MAJOR == 0
+            // SAFETY: Not VM_FAULT_RETRY, so `vmf` is as valid as before.
+            && !unsafe { (*vmf).page.is_null() }
+        {
+            // INVARIANT: Neither an error nor VM_FAULT_NOPAGE, and there is a page.
+            Self::Page(FilePage { question, result })
+        } else {
+            // With VM_FAULT_RETRY, not even the VMA may be looked at any more.
+            Self::Answered(FaultResult(result))
+        }
+    }
+}
+
+/// Whether an operation of the file system has answered with SIGBUS, which may be answered in another
+/// way: only VM_FAULT_RETRY says that the lock has been dropped.
+pub(super) fn has_failed(result: vm_fault_t) -> bool {
+    const OTHERS: vm_fault_t = vm_fault_reason_VM_FAULT_RETRY | POISON;
+    result & (vm_fault_reason_VM_FAULT_SIGBUS | OTHERS) == vm_fault_reason_VM_FAULT_SIGBUS
+}
+
+const MAJOR: vm_fault_t = vm_fault_reason_VM_FAULT_MAJOR;
+const POISON: vm_fault_t =
+    vm_fault_reason_VM_FAULT_HWPOISON | vm_fault_reason_VM_FAULT_HWPOISON_LARGE;
+
+/// What is to become of a page of the file that the file system has answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Passage {
+    /// It is mapped as core mm does it: with its neighbours, if it is part of a large page.
+    Whole,
+    /// It is mapped, and nothing else.
+    Alone,
+    /// It is not mapped: the access is to be tried again.
+    Withdrawn,
+}
+
+/// A page of the file that the file system has answered a `F` with, a [`Fault`] or a [`Mkwrite`](super::page_mkwrite::Mkwrite).
+///
+/// # Invariants
+///
+/// `result` is what the file system's operation has returned: nothing but `VM_FAULT_LOCKED` and
+/// `VM_FAULT_MAJOR`. The page is `vmf->page`, with a reference, which has come with it if `F` is a
+/// [`Fault`].
+pub(crate) struct FilePage<F> {
+    pub(super) question: F,
+    pub(super) result: vm_fault_t,
+}
+
+impl<F> FilePage<F> {
+    /// What the file system has answered.
+    pub(crate) fn question(&self) -> &F {
+        &self.question
+    }
+}
+
+impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
+    /// Passes the page on, to be mapped as what it is a part of, unless that is a huge page.
+    pub(crate) fn pass(mut self) -> FaultResult {
+        // SAFETY: By the type invariants of `Fault` and of this.
+        let is_huge = unsafe {
+            may_be_huge(self.question.vma())
+                && bindings::nosigbus_page_is_pmd_mappable((*self.question.vmf.as_ptr()).page)
+        };
+        if is_huge {
+            self.lock();
+            return self.pass_alone();
+        }
+        FaultResult(self.result)
+    }
+
+    /// Passes the page on as `passage` says. It is locked from before that until it is mapped.
+    pub(crate) fn pass_as(mut self, passage: impl FnOnce(&Fault<'a, T>) -> Passage) -> FaultResult {
+        self.lock();
+        match passage(&self.question) {
+            Passage::Whole => self.pass(),
+            Passage::Alone => self.pass_alone(),
+            Passage::Withdrawn => self.withdraw(),
+        }
+    }
+
+    /// Maps this one page, which is locked, though it may be part of a large one.
+    fn pass_alone(self) -> FaultResult {
+        let vmf = self.question.vmf.as_ptr();
+        // SAFETY: By the type invariants of `Fault` and of this; locked.
+        unsafe {
+            // Core mm makes a copy of one page only.
+            if (*vmf).cow_page.is_null() && bindings::nosigbus_page_is_large((*vmf).page) {
+                return FaultResult(insert_small(vmf) | self.result & MAJOR);
+            }
+        }
+        FaultResult(self.result)
+    }
+
+    fn withdraw(self) -> FaultResult {
+        let vmf = self.question.vmf.as_ptr();
+        // SAFETY: By the type invariants; locked, and nobody else gives back the reference.
+        unsafe {
+            bindings::nosigbus_unlock_page((*vmf).page);
+            bindings::nosigbus_put_page((*vmf).page);
+            (*vmf).page = core::ptr::null_mut();
+        }
+        FaultResult::again()
+    }
+
+    /// Locks the page, as core mm would.
+    fn lock(&mut self) {
+        if self.result & vm_fault_reason_VM_FAULT_LOCKED == 0 {
+            // SAFETY: By the type invariants there is a reference on the page.
+            unsafe { bindings::nosigbus_lock_page((*self.question.vmf.as_ptr()).page) };
+            self.result |= vm_fault_reason_VM_FAULT_LOCKED;
+        }
+    }
+}
+impl<'a, T: FaultHandler> Fault<'a, T> {
+    /// # Safety
+    ///
+    /// `vmf` must be as the invariants say, for `'a`.
+    pub(super) unsafe fn new(vmf: *mut vm_fault) -> Self {
+        // INVARIANT: As the caller promises.
+        Self {
+            // SAFETY: Valid, as the caller promises.
+            vmf: unsafe { NonNull::new_unchecked(vmf) },
+            _lifetime: PhantomData,
+        }
+    }
+
+    pub(super) fn vmf(&self) -> *mut vm_fault {
+        self.vmf.as_ptr()
+    }
+
+    pub(super) fn vma(&self) -> *mut vm_area_struct {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.vma }
+    }
+
+    /// The mapping's handler.
+    pub(crate) fn handler(&self) -> &T {
+        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive, and cannot go while
+        // it is locked.
+        unsafe { &(*Wrapped::<T>::of(self.vma())).handler }
+    }
+
+    /// The mapped file.
+    pub(crate) fn file(&self) -> MappedFile<'_> {
+        // SAFETY: The VMA is valid, and has a file, without which it would not be wrapped.
+        let file = unsafe { NonNull::new_unchecked((*self.vma()).vm_file) };
+        // SAFETY: The VMA holds a reference on its file, and cannot go while it is locked.
+        unsafe { MappedFile::from_raw(file) }
+    }
+
+    /// The address space that is accessed.
+    pub(crate) fn mm(&self) -> Mm {
+        // SAFETY: By the type invariants.
+        Mm::new(unsafe { (*self.vma()).vm_mm })
+    }
+
+    /// Has memory charged to the memory cgroup of that address space.
+    pub(crate) fn charge(&self) -> Option<ChargedTo> {
+        // SAFETY: By the type invariants: the VMA keeps its address space.
+        unsafe { ChargedTo::new((*self.vma()).vm_mm) }
+    }
+
+    /// The page of the file that is accessed, in pages from its start.
+    pub(crate) fn pgoff(&self) -> u64 {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.pgoff as u64 }
+    }
+
+    /// Whether the access is a write.
+    pub(crate) fn is_write(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
+    }
+
+    /// Whether the file system may answer with a huge page that core mm would map as such.
+    pub(crate) fn may_be_huge(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { may_be_huge(self.vma()) }
+    }
+
+    /// Allocates the page table that is to have the page, if there is none. Sleeps; fails with the
+    /// answer to the fault.
+    pub(crate) fn allocate_page_table(&self) -> Result<(), FaultResult> {
+        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+        let allocated = unsafe { allocate_page_table(self.vmf.as_ptr()) };
+        allocated.map_err(|error| FaultResult(inserted_result(Err(error))))
+    }
+
+    /// Whether there is a page table. Another thread may have it freed (madvise(2)).
+    pub(crate) fn has_page_table(&self) -> bool {
+        // SAFETY: By the type invariants; core mm has found the directory.
+        !unsafe { bindings::nosigbus_pmd_none((*self.vmf.as_ptr()).pmd) }
+    }
+
+    /// How many pages there are from here on in the part of the address space that core mm would map at
+    /// this fault, if they were in the page cache, and if `fault_around_bytes` has not been changed.
+    pub(crate) fn pages_around(&self) -> usize {
+        const AROUND: usize = 1 << 16;
+        ((self.address() | (AROUND - 1)) + 1 - self.address()).div_ceil(PAGE_SIZE)
+    }
+
+    /// The address that is accessed, of its page.
+    fn address(&self) -> usize {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.address }
+    }
+
+    /// Whether the zero page is mapped at the page before, as far as that is seen in the same page table.
+    pub(crate) fn follows_zero_page(&self) -> bool {
+        let addr = self.address();
+        if addr % PMD_SIZE < PAGE_SIZE {
+            return false;
+        }
+        // SAFETY: By the type invariants; core mm has found the directory.
+        unsafe { has_zero_page((*self.vmf.as_ptr()).pmd, addr - PAGE_SIZE) }
+    }
+
+    /// Maps the shared zero page, read-only, here and behind, at `pages` pages in all if there is
+    /// nothing else: the answer.
+    pub(crate) fn insert_zero_pages(&self, pages: usize) -> Insertion {
+        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive.
+        unsafe { &*Wrapped::<T>::of(self.vma()) }.map_zero_pages_from(self.pgoff());
+        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+        Insertion(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
+    }
+
+    /// Has core mm make a private page of zeros, if this is a write to a private mapping: the
+    /// answer.
+    pub(crate) fn private_copy_of_zeros(&self, zeros: &ZeroPages) -> Option<FaultResult> {
+        // SAFETY: By the type invariants.
+        if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
+            return None;
+        }
+        // SAFETY: By the type invariants, and it is a write to a private mapping.
+        Some(FaultResult(unsafe { zeros.give(self.vmf.as_ptr()) }))
+    }
+
+    /// Maps a shadow page: the answer.
+    pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> Insertion {
+        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+        Insertion(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
+    }
+
+    /// Whether the file system takes no locks but those of the page cache when it reads a page at a
+    /// fault: it answers by `filemap_fault()` itself, or is known to add none.
+    pub(crate) fn reads_as_page_cache_does(&self) -> bool {
+        let filemap_fault: FaultFn = kernel::bindings::filemap_fault;
+        core::ptr::fn_addr_eq(self.operation(), filemap_fault)
+            || self.file().adds_no_locks_to_page_cache()
+    }
+
+    /// Whether [`FaultHandler::mkwrite`] is called before a page that is mapped now is first written to.
+    pub(crate) fn is_asked_before_writes(&self) -> bool {
+        // SAFETY: By the type invariants; `native` is the file system's table.
+        unsafe { (*(*Wrapped::<T>::of(self.vma())).native).page_mkwrite }.is_some()
+    }
+
+    /// Lets the file system answer.
+    pub(crate) fn native(self) -> Native<Self> {
+        let (operation, vmf) = (self.operation(), self.vmf.as_ptr());
+        // SAFETY: By the type invariants.
+        unsafe { Native::ask(self, operation, vmf) }
+    }
+
+    /// The file system's `->fault`.
+    fn operation(&self) -> FaultFn {
+        // SAFETY: By the type invariants; `native` is the file system's table, which has one.
+        unsafe {
+            (*(*Wrapped::<T>::of(self.vma())).native)
+                .fault
+                .unwrap_unchecked()
+        }
+    }
+}
+
+/// Whether core mm would map huge pages in a wrapped VMA: madvise(2) with `MADV_HUGEPAGE` has taken
+/// away the flag that keeps it from that.
+///
+/// # Safety
+///
+/// `vma` must be valid and locked.
+pub(super) unsafe fn may_be_huge(vma: *mut vm_area_struct) -> bool {
+    // SAFETY: As the caller promises.
+    unsafe { (*vma).__bindgen_anon_2.vm_flags & flags::NOHUGEPAGE == 0 }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A write to a page that is mapped read-only, in a wrapped VMA, and how the file system answers it.
+//!
+//! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
+
+use super::{
+    bindings,
+    fault::{
+        Fault,
+        FaultFn,
+        FaultResult,
+        FilePage,
+        Native, //
+    },
+    file::MappedFile,
+    holders::Mm,
+    memalloc::ChargedTo,
+    shadow_pages::ShadowPages,
+    vm_operations::FaultHandler, //
+};
+use kernel::bindings::{
+    vm_fault,
+    vm_fault_reason_VM_FAULT_LOCKED, //
+};
+
+/// A write to a page that is mapped read-only in a shared mapping, not answered yet.
+///
+/// # Invariants
+///
+/// What holds for [`Fault`] holds for `fault`, but that it is the argument of a `->page_mkwrite` or
+/// `->pfn_mkwrite`. `native` is the file system's operation of the same name. Core mm holds a
+/// reference on the page, if `vmf->page` is not null.
+pub(crate) struct Mkwrite<'a, T: FaultHandler> {
+    fault: Fault<'a, T>,
+    native: FaultFn,
+}
+
+impl<'a, T: FaultHandler> Mkwrite<'a, T> {
+    /// # Safety
+    ///
+    /// `vmf` and `native` must be as the invariants say, for `'a`.
+    pub(super) unsafe fn new(vmf: *mut vm_fault, native: FaultFn) -> Self {
+        // INVARIANT: As the caller promises.
+        Self {
+            // SAFETY: As the caller promises.
+            fault: unsafe { Fault::new(vmf) },
+            native,
+        }
+    }
+
+    /// The mapping's handler.
+    pub(crate) fn handler(&self) -> &T {
+        self.fault.handler()
+    }
+
+    /// The mapped file.
+    pub(crate) fn file(&self) -> MappedFile<'_> {
+        self.fault.file()
+    }
+
+    /// The address space that is accessed.
+    pub(crate) fn mm(&self) -> Mm {
+        self.fault.mm()
+    }
+
+    /// Has memory charged to the memory cgroup of that address space.
+    pub(crate) fn charge(&self) -> Option<ChargedTo> {
+        self.fault.charge()
+    }
+
+    /// The page of the file that is accessed, in pages from its start.
+    pub(crate) fn pgoff(&self) -> u64 {
+        self.fault.pgoff()
+    }
+
+    fn page(&self) -> *mut kernel::bindings::page {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.fault.vmf()).page }
+    }
+
+    /// Whether the page is one of `shadows`.
+    pub(crate) fn is_shadow(&self, shadows: &ShadowPages) -> bool {
+        let page = self.page();
+        // Pages of a file, unless they have been truncated, say whose they are: that is sooner seen.
+        // SAFETY: Core mm has a reference on the page, if there is one.
+        if page.is_null() || !unsafe { bindings::nosigbus_page_mapping(page) }.is_null() {
+            return false;
+        }
+        shadows
+            .get(self.pgoff())
+            .is_some_and(|shadow| shadow.as_ptr() == page)
+    }
+
+    /// Lets the write happen, to a page that is the mapping's own; gives it back if there is no
+    /// page.
+    pub(crate) fn allow(self) -> Result<FaultResult, Self> {
+        if self.page().is_null() {
+            return Err(self);
+        }
+        // Without the lock in hand core mm takes it, and a page without a file for a truncated one.
+        // SAFETY: Core mm has a reference on the page, and unlocks it.
+        unsafe { bindings::nosigbus_lock_page(self.page()) };
+        Ok(FaultResult(vm_fault_reason_VM_FAULT_LOCKED))
+    }
+
+    /// Lets the file system answer.
+    pub(crate) fn native(self) -> Native<Self> {
+        let (operation, vmf) = (self.native, self.fault.vmf());
+        // SAFETY: By the type invariants.
+        unsafe { Native::ask(self, operation, vmf) }
+    }
+}
+impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
+    /// Lets the write happen.
+    pub(crate) fn pass(self) -> FaultResult {
+        FaultResult(self.result)
+    }
+
+    /// Lets the write happen unless `withdraw` says otherwise, in which case it is to be tried
+    /// again. The page is locked from before that until it is mapped writable.
+    pub(crate) fn pass_unless(self, withdraw: impl FnOnce(&Mkwrite<'a, T>) -> bool) -> FaultResult {
+        let page = self.question.page();
+        let locked = self.result & vm_fault_reason_VM_FAULT_LOCKED != 0;
+        // SAFETY: By the type invariants there is a reference on the page.
+        let truncated = unsafe {
+            if !locked {
+                bindings::nosigbus_lock_page(page);
+            }
+            bindings::nosigbus_page_mapping(page).is_null()
+        };
+        if truncated || withdraw(&self.question) {
+            // SAFETY: Locked by now.
+            unsafe { bindings::nosigbus_unlock_page(page) };
+            return FaultResult::again();
+        }
+        FaultResult(self.result | vm_fault_reason_VM_FAULT_LOCKED)
+    }
+}
