@@ -86,6 +86,24 @@ static double growth(const void *arg)
 	return (double)total / TIMES;
 }
 
+/* The first access past EOF of a file that nothing has stood in for, or to anonymous memory. */
+static double first_access(const void *arg)
+{
+	enum { TIMES = 32 };
+	const struct call *c = arg;
+	u64 start, total = 0;
+
+	for (int i = 0; i < TIMES; i++) {
+		struct opened o = open_mapped(c, 0, LEN);
+
+		start = now();
+		read_pages(o.addr, PAGE, 1);
+		total += now() - start;
+		close_mapped(&o, LEN);
+	}
+	return (double)total / TIMES;
+}
+
 /* pwrite(2) of that many bytes, inside the file. */
 static double write_to(int fd, size_t size)
 {
@@ -105,6 +123,20 @@ static double writing(const void *arg)
 	double cost = write_to(o.fd, c->size);
 
 	close_mapped(&o, LEN);
+	return cost;
+}
+
+/* With a stand-in past EOF, if it is opted in, which no call grows the file over. */
+static double writing_below(const void *arg)
+{
+	const struct call *c = arg;
+	struct opened o = open_mapped(c, LEN, LEN + PAGE);
+	double cost;
+
+	if (c->opted_in)
+		read_pages(o.addr + LEN, PAGE, 1);
+	cost = write_to(o.fd, c->size);
+	close_mapped(&o, LEN + PAGE);
 	return cost;
 }
 
@@ -269,9 +301,17 @@ int main(void)
 		snprintf(name, sizeof(name), "growth-shadow-%s", growths[i].name);
 		call(name, growth, ROUNDS, MEMFD, SHARED_WRITE, growths[i].pages * PAGE);
 	}
+	contest("first-access", ROUNDS, (const struct subject []){
+		{ "anonymous", first_access, &(const struct call){ ANONYMOUS, SHARED_READ } },
+		{ "shared-read", first_access, &(const struct call){ MEMFD, SHARED_READ, true } },
+		{ "shared-write", first_access, &(const struct call){ MEMFD, SHARED_WRITE, true } },
+		{},
+	});
 	call("write-memfd", writing, ROUNDS, MEMFD, SHARED_READ, PAGE);
 	call("write-ext4", writing, ROUNDS, EXT4, SHARED_READ, PAGE);
 	call("write-64k-memfd", writing, ROUNDS, MEMFD, SHARED_READ, 1 << 16);
+	call("write-below-memfd", writing_below, ROUNDS, MEMFD, SHARED_READ, PAGE);
+	call("write-below-ext4", writing_below, ROUNDS, EXT4, SHARED_READ, PAGE);
 	call("write-another-ext4", writing_another, ROUNDS, EXT4, SHARED_READ, PAGE);
 	call("ftruncate-memfd", truncating, ROUNDS, MEMFD, SHARED_READ, PAGE);
 	call("ftruncate-ext4", truncating, ROUNDS, EXT4, SHARED_READ, PAGE);

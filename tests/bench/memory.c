@@ -69,21 +69,26 @@ static double per_mapping(const void *arg)
 	return before / (MAPPINGS - 1);
 }
 
-/* Opting in a mapping of each file: with what it takes per mapping. */
+/*
+ * Opting in a mapping of each file, and reading past EOF if arg is not null: with what
+ * it takes per mapping.
+ */
 static double per_file(const void *arg)
 {
 	static char *addr[FILES];
 	int fds[FILES];
 	double before;
 
-	(void)arg;
 	for (int i = 0; i < FILES; i++) {
-		fds[i] = new_file(MEMFD, PAGE);
+		fds[i] = new_file(MEMFD, arg ? 0 : PAGE);
 		addr[i] = map_page(fds[i]);
 	}
 	before = settled();
-	for (int i = 0; i < FILES; i++)
+	for (int i = 0; i < FILES; i++) {
 		enable(addr[i], PAGE);
+		if (arg)
+			read_pages(addr[i], PAGE, 1);
+	}
 	before = settled() - before;
 	for (int i = 0; i < FILES; i++) {
 		MUST(munmap(addr[i], PAGE));
@@ -123,6 +128,7 @@ int main(void)
 	contest("memory", ROUNDS, (const struct subject []){
 		{ "mapping", per_mapping, NULL },
 		{ "file-and-mapping", per_file, NULL },
+		{ "file-and-stand-in", per_file, "" },
 		PER_PAGE("read-private", PRIVATE, false),
 		PER_PAGE("read-shared-read", SHARED_READ, false),
 		PER_PAGE("read-shared-write", SHARED_WRITE, false),

@@ -2,6 +2,7 @@
 /*
  * Reading past EOF from several threads or processes at once, each its own part: of
  * one mapping, or each a mapping of its own of one file. Per page, of all together.
+ * And writing inside the file, with a mapping for each.
  */
 
 #include "bench.h"
@@ -17,6 +18,8 @@
 struct work {
 	enum backing backing;
 	bool processes, own_mappings;
+	/* To pages of the file. */
+	bool writes, opted_in;
 	int workers;
 };
 
@@ -24,6 +27,7 @@ struct work {
 struct worker {
 	char *addr;
 	size_t len;
+	bool writes;
 	pthread_barrier_t *barrier;
 	/* Its own clock readings: nobody else need have the CPU when it does. */
 	u64 start, end;
@@ -40,7 +44,10 @@ static void *work(void *arg)
 
 	pthread_barrier_wait(w->barrier);
 	w->start = now();
-	read_pages(w->addr, w->len, 1);
+	if (w->writes)
+		write_pages(w->addr, w->len, 1);
+	else
+		read_pages(w->addr, w->len, 1);
 	w->end = now();
 	return NULL;
 }
@@ -59,15 +66,18 @@ static void begin(struct worker *w, bool process, pthread_t *thread)
 static double per_page(const void *arg)
 {
 	const struct work *job = arg;
-	int fd = new_file(MEMFD, 0);
+	int fd = new_file(MEMFD, job->writes ? LEN : 0);
 	size_t len = LEN / job->workers;
 	pthread_barrierattr_t attr;
 	pthread_t threads[MOST];
 	u64 start = -1, end = 0;
+	enum class class = job->writes ? SHARED_WRITE : SHARED_READ;
 	struct worker *workers;
 	struct shared *shared;
 	char *addr;
 
+	if (job->writes)
+		MUST(fallocate(fd, 0, 0, LEN));
 	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	MUST(shared);
 	workers = shared->workers;
@@ -75,18 +85,20 @@ static double per_page(const void *arg)
 	pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
 	pthread_barrier_init(&shared->barrier, &attr, job->workers);
 
-	addr = map(job->backing, SHARED_READ, fd, LEN);
+	addr = map(job->backing, class, fd, LEN);
 	if (job->own_mappings)
 		MUST(munmap(addr, LEN));
 	else if (job->backing != ANONYMOUS)
 		enable(addr, LEN);
 	for (int i = 0; i < job->workers; i++) {
-		workers[i] = (struct worker){ addr + i * len, len, &shared->barrier };
+		workers[i] = (struct worker){ addr + i * len, len, job->writes, &shared->barrier };
 		if (job->own_mappings) {
 			/* A page between each two. */
 			workers[i].addr += i * PAGE;
-			MUST(mmap(workers[i].addr, len, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0));
-			enable(workers[i].addr, len);
+			MUST(mmap(workers[i].addr, len, class_prot(class), MAP_SHARED | MAP_FIXED, fd,
+				  job->writes ? i * len : 0));
+			if (job->opted_in)
+				enable(workers[i].addr, len);
 		}
 		begin(&workers[i], job->processes, &threads[i]);
 	}
@@ -108,10 +120,15 @@ static double per_page(const void *arg)
 }
 
 #define SUBJECTS(...)								\
-	{ "1", per_page, &(const struct work){ __VA_ARGS__, 1 } },		\
-	{ "2", per_page, &(const struct work){ __VA_ARGS__, 2 } },		\
-	{ "4", per_page, &(const struct work){ __VA_ARGS__, 4 } },		\
+	{ "1", per_page, &(const struct work){ __VA_ARGS__, false, true, 1 } },	\
+	{ "2", per_page, &(const struct work){ __VA_ARGS__, false, true, 2 } },	\
+	{ "4", per_page, &(const struct work){ __VA_ARGS__, false, true, 4 } },	\
 	{}
+
+/* So many threads, plain and opted in. */
+#define INSIDE(n)								\
+	{ "plain-" #n, per_page, &(const struct work){ MEMFD, false, true, true, false, n } }, \
+	{ "opted-in-" #n, per_page, &(const struct work){ MEMFD, false, true, true, true, n } }
 
 int main(void)
 {
@@ -129,6 +146,9 @@ int main(void)
 	});
 	contest("scaling-processes-own", ROUNDS, (const struct subject []){
 		SUBJECTS(MEMFD, true, true)
+	});
+	contest("scaling-inside", ROUNDS, (const struct subject []){
+		INSIDE(1), INSIDE(2), INSIDE(4), {}
 	});
 	return 0;
 }
