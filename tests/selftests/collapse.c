@@ -71,7 +71,13 @@ static int collapse_file(void *arg)
 		return 1;
 	for (int i = 0; i < FILE_PAGES; i++)
 		addr[i * page_size()] = 'f';
-	return madvise(addr, HUGE_PAGE, MADV_COLLAPSE) ? 2 : 0;
+	/* It gives up where somebody else has a page for a moment, or there is no huge page free. */
+	for (int i = 0; madvise(addr, HUGE_PAGE, MADV_COLLAPSE); i++) {
+		if (i == 1000 || (errno != EAGAIN && errno != EBUSY && errno != ENOMEM))
+			return 2;
+		usleep(1000);
+	}
+	return 0;
 }
 
 /* A lost page table is also reported by the kernel, at exit: "Bad rss-counter state". */
