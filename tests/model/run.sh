@@ -31,7 +31,7 @@ growth=(
 	"none, long|shmem: a fork, two size changes|-DN=1 -DSHMEM -DFORK -DOPS1=1 -DOPS2=1"
 	"none|shmem: one thread, watched from the first stand-in on, three size changes|-DN=1 -DSHMEM -DTHREADS=1 -DATTACH -DOPS1=2 -DOPS2=1"
 	"none|two threads, watched from the first stand-in on, a size change|-DN=1 -DATTACH -DOPS1=1 -DOPS2=0"
-	"none, long|shmem: two threads in two processes, watched from the first stand-in on, two size changes|-DN=1 -DSHMEM -DATTACH -DOPS1=1 -DOPS2=1"
+	"none, long|shmem: two threads in two processes, watched from the first stand-in on, two size changes by one task|-DN=1 -DSHMEM -DATTACH -DOPS1=2 -DOPS2=0"
 	"none, long|one thread, two accesses, watched from the first stand-in on, two size changes|-DN=1 -DTHREADS=1 -DACCESSES=2 -DATTACH -DOPS1=1 -DOPS2=1"
 	"no cycle|shmem: two threads get on|-DN=1 -DSHMEM -DOPS1=2 -DOPS2=0"
 	"no cycle|one thread gets on|-DN=1 -DTHREADS=1 -DOPS1=2 -DOPS2=1"
