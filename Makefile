@@ -16,6 +16,8 @@
 # make mutants    faults put into the module, and which test catches each
 #                 (MUTANTS= the names of some)
 # make model      the model of faults and size changes, all interleavings (spin)
+# make rfc        the series for linux-mm (Documentation/rfc): applied to the newest linux-source,
+#                 checked, compiled, as mails in build/rfc
 # make bench      what it costs, against what else there is: a table
 # make bench_record  the same, into Documentation, and for the next to be compared with
 # make bench_profile  in which functions of the kernel and the module the instructions are
@@ -94,6 +96,9 @@ kcsan:
 fuzz:
 	@tests/fuzz.sh
 
+rfc:
+	@tests/rfc.sh
+
 mutants:
 	@tests/mutants.sh $(MUTANTS)
 
@@ -163,4 +168,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_wayland demo stress kcsan fuzz mutants model bench bench_record bench_profile lint clean distclean FORCE
+.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_wayland demo stress kcsan fuzz mutants rfc model bench bench_record bench_profile lint clean distclean FORCE

@@ -19,6 +19,7 @@
 #       linux-source of trixie-backports, or DEBUG_KERNEL_VERSION= 7.3 or 7.3.4
 #   tests/kernel.sh full    the same with tests/kernel/full.config on top
 #   tests/kernel.sh kcsan   the same with tests/kernel/kcsan.config on top
+#   tests/kernel.sh whole   not a kernel: all of that linux-source, unpacked
 #
 # Everything comes through apt, which checks the archive's signatures. Nothing is
 # compiled that modules or tests do not need.
@@ -150,13 +151,15 @@ source_of() {
 	printf '%s\n' "$dir"
 }
 
-make_source() { # PACKAGE VERSION DIR
-	local package=$1 version=$2 dir=$3 pattern exclude=()
+make_source() { # PACKAGE VERSION [all] DIR
+	local package=$1 version=$2 dir=${*: -1} pattern exclude=()
 	step "Kernel source $version: downloading and unpacking it (160 MB)"
 	download "$dir/debs" "$package=$version"
-	for pattern in "${NOT_NEEDED[@]}"; do
-		exclude+=(--exclude="$pattern")
-	done
+	if [[ $3 != all ]]; then
+		for pattern in "${NOT_NEEDED[@]}"; do
+			exclude+=(--exclude="$pattern")
+		done
+	fi
 	dpkg-deb --fsys-tarfile "$dir/debs/$package"_*.deb | tar -xO --wildcards '*/linux-source-*.tar.xz' |
 		xz -dc -T0 | tar -x -C "$dir" --strip-components=1 --wildcards "${exclude[@]}"
 	rm -r "$dir/debs"
@@ -341,29 +344,44 @@ fetch_ahead() {
 	fi
 }
 
+# find_source WANT: sets package and version, of the newest linux-source that WANT stands for.
+find_source() {
+	local want=$1 candidate
+	package='' version=''
+	update_lists
+	package=$(archive apt-cache pkgnames linux-source- | sort -V |
+		grep -E '^linux-source-[0-9]+\.[0-9]+$' |
+		{ if [[ -n $want ]]; then grep -xF "linux-source-$(cut -d. -f1,2 <<<"$want")"; else tail -n 1; fi; }) || true
+	if [[ -n $package ]]; then
+		for candidate in $(versions "$package"); do
+			case $candidate in
+			"$want"[-.]* | "${want:-$candidate}") version=$candidate && break ;;
+			esac
+		done
+	fi
+	if [[ -z $version ]]; then
+		die "the archive has no source of kernel ${want:-7.x}" \
+			"DEBUG_KERNEL_VERSION= one of: $(releases | tr '\n' ' ' | sed 's/+[^ ]*//g')"
+	fi
+	at_least "$OLDEST" "$version" || die "kernel $version is too old" "the module needs $OLDEST"
+}
+
+whole() {
+	local package version dir
+	find_source "${DEBUG_KERNEL_VERSION-}"
+	dir=$KERNELS/whole-${version%%-*}-$(key "$version")
+	cache_entry "$dir" make_source "$package" "$version" all
+	printf '%s\n' "$dir"
+}
+
 # debug KIND CONFIG...
 debug() {
-	local kind=$1 want=${DEBUG_KERNEL_VERSION-} config link dir package='' version='' candidate
+	local kind=$1 want=${DEBUG_KERNEL_VERSION-} config link dir package version
 	config=$(key "$(cat "${@:2}")" "$DEBUG_ARGS" "recipe 2")
 	link=$KERNELS/$kind.${want:-newest}.$config.$TOOLS
 	dir=$(current "$link")
 	if [[ -z $dir ]]; then
-		update_lists
-		package=$(archive apt-cache pkgnames linux-source- | sort -V |
-			grep -E '^linux-source-[0-9]+\.[0-9]+$' |
-			{ if [[ -n $want ]]; then grep -xF "linux-source-$(cut -d. -f1,2 <<<"$want")"; else tail -n 1; fi; }) || true
-		if [[ -n $package ]]; then
-			for candidate in $(versions "$package"); do
-				case $candidate in
-				"$want"[-.]* | "${want:-$candidate}") version=$candidate && break ;;
-				esac
-			done
-		fi
-		if [[ -z $version ]]; then
-			die "the archive has no source of kernel ${want:-7.x}" \
-				"DEBUG_KERNEL_VERSION= one of: $(releases | tr '\n' ' ' | sed 's/+[^ ]*//g')"
-		fi
-		at_least "$OLDEST" "$version" || die "kernel $version is too old" "the module needs $OLDEST"
+		find_source "$want"
 		dir=$KERNELS/$kind-${version%%-*}-$(key "$version" "$TOOLS" "$config")
 		cache_entry "$dir" make_debug "$package" "$version" "$@"
 		ln -sfnT "$dir" "$link"
@@ -372,9 +390,9 @@ debug() {
 }
 
 case ${1-} in
-stock | debug | full | kcsan) ;;
+stock | debug | full | kcsan | whole) ;;
 *)
-	printf 'usage: tests/kernel.sh stock|debug|full|kcsan\n' >&2
+	printf 'usage: tests/kernel.sh stock|debug|full|kcsan|whole\n' >&2
 	exit 2
 	;;
 esac
@@ -405,4 +423,5 @@ case $1 in
 stock) stock ;;
 debug) debug debug "$CONFIGS/debug.config" ;;
 full | kcsan) debug "$1" "$CONFIGS"/{debug,"$1"}.config ;;
+whole) whole ;;
 esac

@@ -52,6 +52,8 @@ TEST_PACKAGES=(
 	libwayland-dev pkgconf
 	# to check them
 	rustfmt rust-clippy shellcheck spin mandoc
+	# to make the series for linux-mm
+	coccinelle
 	# to be a guest
 	strace xfsprogs btrfs-progs erofs-utils gfs2-utils dmsetup
 	# to be protected there: programs that map files

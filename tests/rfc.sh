@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# make rfc: the series for linux-mm (Documentation/rfc), on the newest linux-source that the
+# archive has (DEBUG_KERNEL_VERSION= another): makes a git tree of it in build/rfc/linux,
+# applies the series to it, patch by patch (tests/rfc/apply.py), has checkpatch look at each
+# and the compiler at what each touches, and leaves the mails in build/rfc.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# The kernel's make is not to see what ours was given.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+series=$REPO/Documentation/rfc/series
+out=$REPO/build/rfc
+tree=$out/linux
+obj=$out/obj
+cd "$REPO"
+tests/toolchain.sh all >/dev/null
+source=$(tests/kernel.sh whole)
+version=$(make -s -C "$source" kernelversion)
+
+# As whoever calls it: whoever sends the series signs it.
+git_in_tree() {
+	git -C "$tree" -c user.name="${GIT_AUTHOR_NAME-nosigbus}" -c user.email="${GIT_AUTHOR_EMAIL-nosigbus}" \
+		-c core.autocrlf=false -c gc.auto=0 "$@"
+}
+
+make_tree() {
+	rm -rf "$tree"
+	mkdir -p "$tree"
+	cp -a --reflink=auto "$source/." "$tree"
+	git_in_tree init -q -b base
+	git_in_tree add -A -f
+	git_in_tree commit -q -m "Linux $version"
+}
+
+compile() { # WHAT...
+	inside make -C "$tree" "O=$obj" CC=gcc-14 "-j$(nproc)" "$@"
+}
+
+if [[ $(git_in_tree log -1 --format=%s base 2>/dev/null) == "Linux $version" ]]; then
+	git_in_tree checkout -q -f base
+	git_in_tree clean -qfdx
+else
+	step "RFC: making a git tree of Linux $version (a minute or two)"
+	logged rfc-tree make_tree || die "no git tree"
+fi
+git_in_tree checkout -q -B series
+
+step "RFC: configuring it"
+mkdir -p "$obj"
+logged rfc-config compile tinyconfig || die "make tinyconfig failed"
+sed '/RUST/d' tests/kernel/debug.config >>"$obj/.config"
+logged rfc-config compile olddefconfig prepare || die "it could not be configured"
+
+failed=()
+for patch in "$series"/*/; do
+	name=$(basename "$patch")
+	step "RFC: $name"
+	touched=$(inside python3 tests/rfc/apply.py "$tree" "$patch") || die "$name does not apply to Linux $version"
+	# shellcheck disable=SC2086 # names of files without spaces
+	git_in_tree add -f $touched
+	git_in_tree commit -q -F "$patch/message"
+	# What is to be ignored is what the file that is changed has all over.
+	ignored=FILE_PATH_CHANGES$([[ ! -e $patch/ignore ]] || sed 's/^/,/' "$patch/ignore")
+	logged rfc-checkpatch inside sh -c "cd '$tree' && git -c safe.directory='*' show --format=email |
+		perl scripts/checkpatch.pl --strict --no-signoff --ignore=$ignored -" ||
+		{ failed+=("checkpatch, $name") && cat "$CURRENT_LOG" >&2; }
+	# Not hostfs, which is for ARCH=um alone.
+	# shellcheck disable=SC2046
+	logged rfc-compile compile W=1 mm/ $(sed -nE '/hostfs/d; s,^(fs/.*)\.c$,\1.o,p' <<<"$touched") ||
+		{ failed+=("the compiler, $name") && tail -n 30 "$CURRENT_LOG" >&2; }
+done
+
+step "RFC: the mails"
+rm -f "$out"/*.patch
+git_in_tree format-patch -q --cover-letter --cover-from-description=subject \
+	--description-file="$REPO/Documentation/rfc/cover-letter.txt" \
+	-o "$out" --subject-prefix="PATCH RFC mm-unstable" base..series
+if ((${#failed[@]})); then
+	die "the series has faults: $(printf '%s; ' "${failed[@]}")" "see above"
+fi
+ls "$out"/*.patch
