@@ -160,7 +160,8 @@ pub(crate) enum Passage {
     Withdrawn,
 }
 
-/// A page of the file that the file system has answered a `F` with, a [`Fault`] or a [`Mkwrite`](super::page_mkwrite::Mkwrite).
+/// A page of the file that the file system has answered a `F` with, a [`Fault`] or a
+/// [`Mkwrite`](super::page_mkwrite::Mkwrite).
 ///
 /// # Invariants
 ///
@@ -237,6 +238,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         }
     }
 }
+
 impl<'a, T: FaultHandler> Fault<'a, T> {
     /// # Safety
     ///

@@ -21,8 +21,8 @@
 //!    [`fsnotify::Group`], with fsnotify's own locks inside. That is everybody's: so nobody waits for
 //!    memory with it held ([`memalloc::NoReclaim`]).
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
-//!    stand-ins are dropped and while mappings come and go. Not taken with the lock of the marks held. Whoever unmaps
-//!    pages because of errors takes a mutex before it, and waits for neither with a page locked. Who
+//!    stand-ins are dropped and while mappings come and go. Not taken with the lock of the marks held.
+//!    Whoever unmaps pages because of errors takes a mutex before it, and waits for neither with a page locked. Who
 //!    does so to clear an error has waited before that for all others who clear the mapping's.
 //!    With it held, nothing is allocated that could wait for memory ([`memalloc::NoReclaim`]), and
 //!    nobody is woken: others wait for it. Inside it is the lock of a mapping's failed pages, which has

@@ -111,6 +111,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         unsafe { Native::ask(self, operation, vmf) }
     }
 }
+
 impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
     /// Lets the write happen.
     pub(crate) fn pass(self) -> FaultResult {

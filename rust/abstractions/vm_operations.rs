@@ -158,7 +158,8 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->fault` of a VMA with this table, under its lock.
     unsafe extern "C" fn fault(vmf: *mut vm_fault) -> vm_fault_t {
-        // All faults inside a file come by here, and most of them no further.
+        // All faults inside a file come by here, and most of them no further. The call is counted because
+        // the file system may drop the lock and sleep, and the mapping may go meanwhile.
         // SAFETY: As the caller promises; by the type invariants, the file system has a `->fault`.
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;

@@ -77,8 +77,7 @@ pub(super) struct Request {
 
 /// Opts in the VMAs of a range of `mm`: all of them, or on any error none.
 ///
-/// Takes the mmap lock for write;
-/// sleeps. Errors: as `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
+/// Takes the mmap lock for write; sleeps. Errors: as `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
 pub(super) fn enable(
     mm: &MmWithUser,
     request: &Request,

@@ -90,8 +90,8 @@ impl Errors {
         )
     }
 
-    /// The file of the mapping is watched from now on. It is given back by
-    /// [`WatchedFile::remove`], if it has these.
+    /// The mapping's file is watched from now on, as `file`. If that holds the mapping's stand-ins, and so
+    /// these errors, [`WatchedFile::remove`] has to end the circle.
     pub(super) fn set_file(&self, file: &Arc<WatchedFile>) {
         self.file.populate(file.clone());
     }

@@ -137,11 +137,9 @@ impl Mapping {
         self.watched().ok_or_else(FaultResult::again)
     }
 
-    /// The answer to a fault that the file system has failed at, inside the file, before that was watched.
+    /// The answer to a fault inside the file that the file system has failed at before the file was watched:
+    /// the access is tried again, with the file watched.
     fn look_again(&self, file: &MappedFile<'_>, charged: Option<ChargedTo>) -> FaultResult {
-        if self.watched().is_some() {
-            return FaultResult::again();
-        }
         self.watch(file, charged)
             .map_or_else(|result| result, |_| FaultResult::again())
     }
@@ -157,9 +155,10 @@ impl Mapping {
         if let Some(errors) = &self.stand_ins.errors {
             errors.set_file(watched);
         }
-        // Relaxed: whoever finds a stand-in in a page table has locked that after who has mapped it. And
-        // core mm, which may be mapping pages because of what this was, does so in an RCU read-side critical
-        // section: where copies could see another page than this one's stand-in, that is waited for.
+        // Relaxed: a fault that finds a stand-in has taken the page table's lock after the fault that has
+        // mapped it. Core mm may have found the mapping plain, and be mapping pages of the file: it does so
+        // in an RCU read-side critical section. Where other processes have the mapping as well, and could get
+        // the file's page where this one gets a stand-in, the grace period waits for that.
         self.is_plain.store(false, Relaxed);
         watched.start_reports(file, &watch, self.stand_ins.class == Class::SharedWrite);
         self.watch.populate(watch);

@@ -5,6 +5,7 @@
 PATCH is a directory of Documentation/rfc/series:
 
 files/      new files, as they are, in their places
+*.patch     what changes in files that an earlier patch of the series has brought
 *.cocci     semantic patches, each for the file that its first line names
 edit.py     edit(tree), for what Coccinelle does not parse: lists of flags, Makefiles, labels
 
@@ -83,6 +84,12 @@ class Tree:
                 shutil.copyfile(file, self.root / path)
                 self.changed.add(str(path))
 
+    def patch(self, patch: pathlib.Path) -> None:
+        subprocess.run(["git", "-c", "safe.directory=*", "apply", str(patch)], cwd=self.root,
+                       check=True)
+        self.changed.update(re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(encoding="utf-8"),
+                                       re.MULTILINE))
+
     def apply(self, cocci: pathlib.Path) -> None:
         first = cocci.read_text(encoding="utf-8").splitlines()[0]
         path = first.removeprefix("// file: ")
@@ -107,6 +114,8 @@ def main() -> None:
     tree = Tree(root)
     if (patch / "files").is_dir():
         tree.copy(patch / "files")
+    for changes in sorted(patch.glob("*.patch")):
+        tree.patch(changes.resolve())
     for cocci in sorted(patch.glob("*.cocci")):
         tree.apply(cocci.resolve())
     edits = patch / "edit.py"
