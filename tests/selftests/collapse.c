@@ -5,6 +5,7 @@
  */
 
 #include "mapped_file.h"
+#include "sys_files.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -50,6 +51,8 @@ static char *map_huge_aligned(int fd, int prot, int sharing)
 
 FIXTURE_SETUP(collapse)
 {
+	if (variant->sharing == MAP_SHARED && variant->prot & PROT_WRITE)
+		need_class(_metadata, SHARED_WRITE);
 	need(_metadata, "thp");
 	set_up_file(_metadata, &self->file, MEMFD, 0, HUGE_PAGE / page_size());
 	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
@@ -138,6 +141,16 @@ TEST_F(collapse, huge_page_made_before)
 	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
 	ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
 	use_huge_page(_metadata, self, variant->prot & PROT_WRITE);
+}
+
+/* In page tables it is in small pages, or as a whole where VM_MIXEDMAP does not forbid that. */
+TEST_F(collapse, huge_page_is_mapped)
+{
+	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
+	ASSERT_EQ(enable(self->device, self->addr, HUGE_PAGE), 0);
+	EXPECT_EQ(read_byte(self->addr), 'f');
+	EXPECT_EQ(number_in("/proc/self/smaps_rollup", "ShmemPmdMapped:"),
+		  IS_ORDINARY_VMA ? (long)HUGE_PAGE / 1024 : 0);
 }
 
 TEST_F(collapse, huge_page_advised)

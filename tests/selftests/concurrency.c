@@ -39,6 +39,7 @@ FIXTURE_VARIANT_ADD(at_once, shared_write) { .class = SHARED_WRITE, };
 
 FIXTURE_SETUP(at_once)
 {
+	need_class(_metadata, variant->class);
 	set_up_file(_metadata, &self->file, MEMFD, 0, PAGES);
 	page = self->page;
 	self->opted = map_file(variant->class, self->fd, self->len);

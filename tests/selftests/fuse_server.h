@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A FUSE server of one file: reads by one thread fail, and those of all others are never answered. */
+/*
+ * A FUSE server of one file, which has the size and the content that it is given meanwhile. Without
+ * content, reads by one thread fail, and those of all others are never answered.
+ */
 #ifndef _NOSIGBUS_FUSE_SERVER_H
 #define _NOSIGBUS_FUSE_SERVER_H
+
+#include "nosigbus_test.h"
 
 #include <linux/fuse.h>
 #include <sys/mount.h>
@@ -12,6 +17,9 @@
 #define FUSE_FILE	"file"
 
 struct fuse_server {
+	/* In bytes; and what all of them are, or 0. */
+	volatile long size;
+	volatile char content;
 	/* Whose reads fail, a while after they have come. */
 	volatile pid_t refused;
 	/* How many of those have come, and how many that stay unanswered. */
@@ -33,25 +41,27 @@ static inline void fuse_reply(int device, const struct fuse_in_header *to, int e
 
 static inline void fuse_serve(struct fuse_server *server, int device)
 {
-	const struct fuse_attr attr = {
-		.ino = 2, .size = 1 << 20, .mode = S_IFREG | 0666, .nlink = 1, .blksize = 4096,
-	};
 	const struct fuse_init_out init = {
 		.major = 7, .minor = 31, .max_background = 16, .congestion_threshold = 12,
 		.max_write = 1 << 16, .time_gran = 1,
 	};
-	const struct fuse_entry_out entry = {
-		.nodeid = 2, .entry_valid = ~0U, .attr_valid = ~0U, .attr = attr,
+	struct fuse_attr_out attributes = {
+		.attr = { .ino = 2, .mode = S_IFREG | 0666, .nlink = 1, .blksize = 4096 },
 	};
-	const struct fuse_attr_out attributes = { .attr_valid = ~0U, .attr = attr };
+	struct fuse_entry_out entry = { .nodeid = 2, .entry_valid = ~0U };
 	const struct fuse_open_out opened = { .fh = 1 };
 	static union {
 		struct fuse_in_header header;
 		char bytes[1 << 18];
 	} request;
+	static char bytes[1 << 17];
 	const struct fuse_in_header *in = &request.header;
 
 	while (read(device, &request, sizeof(request)) >= (ssize_t)sizeof(*in)) {
+		attributes.attr.size = server->size;
+		/* Asked for each time, if there is something to be seen. */
+		attributes.attr_valid = entry.attr_valid = server->content ? 0 : ~0U;
+		entry.attr = attributes.attr;
 		switch (in->opcode) {
 		case FUSE_INIT:
 			fuse_reply(device, in, 0, &init, sizeof(init));
@@ -66,6 +76,14 @@ static inline void fuse_serve(struct fuse_server *server, int device)
 			fuse_reply(device, in, 0, &opened, sizeof(opened));
 			break;
 		case FUSE_READ:
+			if (server->content) {
+				const struct fuse_read_in *wanted = (const void *)(in + 1);
+				size_t len = wanted->size < sizeof(bytes) ? wanted->size : sizeof(bytes);
+
+				memset(bytes, server->content, len);
+				fuse_reply(device, in, 0, bytes, len);
+				break;
+			}
 			if ((pid_t)in->pid != server->refused) {
 				server->unanswered++;
 				break;

@@ -4,6 +4,7 @@
  * every process shows the file, whatever stood in for its pages before.
  */
 
+#include "fuse_server.h"
 #include "mapped_file.h"
 #include "sys_files.h"
 
@@ -627,6 +628,7 @@ FIXTURE_SETUP(growth)
 {
 	struct observer o = { .class = variant->class };
 
+	need_class(_metadata, variant->class);
 	set_up_named_file(_metadata, &self->s.file, variant->backing, 0, PAGES);
 	page = self->s.page;
 	content = aligned_alloc(page, PAGES * page);
@@ -1010,7 +1012,7 @@ TEST_F(growth, inotify_sees_no_difference)
 	ASSERT_NE(without, NULL);
 	ASSERT_NE(with, NULL);
 	EXPECT_NE(strstr(without, "ftruncate: 2 touch: pwrite:"), NULL) TH_LOG("%s", without);
-	if (variant->backing == MEMFD) {
+	if (variant->backing == MEMFD && !SEES_ALL_GROWTH) {
 		EXPECT_NE(strstr(without, "pwrite: ftruncate"), NULL) TH_LOG("%s", without);
 		EXPECT_NE(strstr(with, "ftruncate: 2 touch: pwrite: 2 ftruncate"), NULL)
 			TH_LOG("%s", with);
@@ -1023,7 +1025,10 @@ TEST_F(growth, inotify_sees_no_difference)
 	free(with);
 }
 
-/* A memfd that is opted in is as before until it has no page for somebody. */
+/*
+ * A memfd that is opted in is as before until it has no page for somebody. Then fsnotify is told of
+ * it, if that is how growth is seen.
+ */
 TEST(reports_from_the_first_stand_in_on)
 {
 	int device = open_device();
@@ -1031,7 +1036,7 @@ TEST(reports_from_the_first_stand_in_on)
 	page = page_size();
 	catch_signals();
 	ASSERT_GE(device, 0);
-	for (enum class class = PRIVATE; class <= SHARED_WRITE; class++) {
+	for (enum class class = PRIVATE; class <= LAST_CLASS; class++) {
 		int fd = new_file(MEMFD), inotify = inotify_init1(IN_CLOEXEC);
 		char text[64] = "", *addr;
 
@@ -1046,7 +1051,7 @@ TEST(reports_from_the_first_stand_in_on)
 		EXPECT_EQ(read_byte(addr + page), 0);
 		ASSERT_EQ(pwrite(fd, "c", 1, 0), 1);
 		note_events(inotify, "past EOF", text, sizeof(text));
-		EXPECT_STREQ(text, " inside: past EOF: 2");
+		EXPECT_STREQ(text, SEES_ALL_GROWTH ? " inside: past EOF:" : " inside: past EOF: 2");
 		munmap(addr, PAGES * page);
 		close(inotify);
 		close(fd);
@@ -1057,6 +1062,8 @@ TEST(reports_from_the_first_stand_in_on)
 /* The kernel does not report writes by Linux AIO (io_submit(2)) to anyone. */
 TEST_F(growth, known_limit_linux_aio)
 {
+	/* Only overlayfs hands the write on to its layer in a way that is reported. */
+	int at_once = SEES_ALL_GROWTH || variant->backing == OVERLAY ? CONTENT : 0;
 	char *addr = self->s.observers[0].addr;
 	struct iocb iocb = {
 		.aio_fildes = self->s.fd, .aio_lio_opcode = IOCB_CMD_PWRITE,
@@ -1077,12 +1084,9 @@ TEST_F(growth, known_limit_linux_aio)
 	ASSERT_EQ(event.res, (long)(3 * page));
 	ASSERT_EQ(syscall(SYS_io_destroy, context), 0);
 
-	/*
-	 * Stand-ins that are there stay, and what has none shows the file. Only
-	 * overlayfs hands the write on to its layer in a way that is reported.
-	 */
-	EXPECT_EQ(read_byte(addr), variant->backing == OVERLAY ? CONTENT : 0);
-	EXPECT_EQ(read_byte(addr + page), variant->backing == OVERLAY ? CONTENT : 0);
+	/* Stand-ins that are there stay, and what has none shows the file. */
+	EXPECT_EQ(read_byte(addr), at_once);
+	EXPECT_EQ(read_byte(addr + page), at_once);
 	EXPECT_EQ(read_byte(addr + 2 * page), CONTENT);
 	/* Until something else modifies the file. */
 	ASSERT_EQ(ftruncate(self->s.fd, 3 * page), 0);
@@ -1109,7 +1113,7 @@ TEST(known_limit_memfd_mapped_through_another_open)
 
 	EXPECT_EQ(read_byte(addr), 0);
 	ASSERT_EQ(pwrite(fd, bytes, 4, 0), 4);
-	EXPECT_EQ(read_byte(addr), 0);
+	EXPECT_EQ(read_byte(addr), SEES_ALL_GROWTH);
 	/* Truncation is reported, whatever it goes through. */
 	ASSERT_EQ(ftruncate(fd, 4), 0);
 	EXPECT_EQ(read_byte(addr), 1);
@@ -1188,13 +1192,62 @@ TEST(known_limit_growth_that_fails)
 	ASSERT_EQ(fstat(fd, &st), 0);
 	ASSERT_GE(st.st_size, (off_t)(pages * page));
 	ASSERT_EQ(write_byte(plain, 1), 0);
-	EXPECT_EQ(read_byte(addr), 0);
+	EXPECT_EQ(read_byte(addr), SEES_ALL_GROWTH);
 	/* One that the kernel has not read ahead: that would be mapped without asking. */
 	EXPECT_EQ(read_byte(addr + (pages - 1) * page), 0);
 	EXPECT_EQ(read_byte(addr), 1);
 	munmap(addr, pages * page);
 	munmap(plain, pages * page);
 	close(fd);
+	close(device);
+}
+
+/*
+ * What a server has done to a file the kernel learns when it asks: fsnotify is not told of that, but
+ * i_size_write() is called.
+ */
+TEST(known_limit_growth_by_a_server)
+{
+	int device = open_device(), fd;
+	char directory[] = "/tmp/growth.XXXXXX", path[PATH_MAX], *addr;
+	struct fuse_server *server;
+	struct stat st;
+	pid_t pid;
+
+	if (geteuid())
+		SKIP(return, "mounting takes root");
+	page = page_size();
+	catch_signals();
+	ASSERT_GE(device, 0);
+	server = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(server, MAP_FAILED);
+	*server = (struct fuse_server){ .size = page, .content = CONTENT };
+	ASSERT_NE(mkdtemp(directory), NULL);
+	snprintf(path, sizeof(path), "%s/" FUSE_FILE, directory);
+	pid = start_fuse_server(server, directory);
+	if (pid < 0) {
+		rmdir(directory);
+		SKIP(return, "takes FUSE");
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	EXPECT_GE(fd, 0) TH_LOG("%s", strerror(errno));
+	addr = map_file(SHARED_READ, fd, PAGES * page);
+	EXPECT_NE(addr, MAP_FAILED);
+	EXPECT_EQ(enable(device, addr, PAGES * page), 0);
+	EXPECT_EQ(read_byte(addr), CONTENT);
+	EXPECT_EQ(read_byte(addr + 2 * page), 0);
+
+	server->size = 3 * page;
+	EXPECT_EQ(fstat(fd, &st), 0);
+	EXPECT_EQ(st.st_size, (off_t)(3 * page));
+	EXPECT_EQ(read_byte(addr + 2 * page), SEES_ALL_GROWTH ? CONTENT : 0);
+	EXPECT_EQ(read_byte(addr + 3 * page), 0);
+	munmap(addr, PAGES * page);
+	close(fd);
+	EXPECT_EQ(umount2(directory, MNT_DETACH), 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	rmdir(directory);
 	close(device);
 }
 
@@ -1219,6 +1272,7 @@ TEST(shadow_pages_are_freed_by_growth)
 	if (geteuid())
 		SKIP(return, "takes root, for a cgroup");
 	need(_metadata, "memcg");
+	need_class(_metadata, SHARED_WRITE);
 	page = page_size();
 	catch_signals();
 	write_to("/sys/fs/cgroup/cgroup.subtree_control", "+memory");

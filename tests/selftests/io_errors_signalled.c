@@ -46,6 +46,7 @@ FIXTURE_SETUP(real_error)
 {
 	if (geteuid())
 		SKIP(return, "it takes root to break things");
+	need_class(_metadata, variant->class);
 	set_up_device(_metadata, &self->file);
 	self->len = PAGES * self->page;
 	self->plain = MAP_FAILED;

@@ -78,6 +78,7 @@ static inline void set_up_mapping(struct __test_metadata *_metadata, struct mapp
 static inline void set_up_opted_in(struct __test_metadata *_metadata, struct mapped_file *m,
 				   enum class class)
 {
+	need_class(_metadata, class);
 	set_up_mapping(_metadata, m, class);
 	ASSERT_EQ(enable(m->device, m->addr, m->len), 0);
 }

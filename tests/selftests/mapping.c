@@ -68,6 +68,7 @@ VARIANT(ext4_o_rdonly_shared, EXT4, SHARED_READ, true);
 
 FIXTURE_SETUP(mapping)
 {
+	need_class(_metadata, variant->class);
 	set_up_file(_metadata, &self->file, variant->backing,
 		    (FILE_PAGES - 1) * page_size() + TAIL, PAGES);
 	self->map_fd = self->fd;
@@ -349,6 +350,7 @@ FIXTURE_SETUP(huge)
 {
 	char *area = mmap(NULL, 3 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	need_class(_metadata, variant->class);
 	ASSERT_NE(area, MAP_FAILED);
 	set_up_file(_metadata, &self->file, TMPFS_HUGE, 2 * page_size(), 2 * HUGE / page_size());
 	self->addr = (char *)(((unsigned long)area + HUGE - 1) & -HUGE);

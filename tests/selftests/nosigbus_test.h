@@ -19,8 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/nosigbus.h>
-
+#include "implementation.h"
 #include "kselftest_harness.h"
 
 static inline size_t page_size(void)
@@ -117,35 +116,11 @@ static inline int pages_of(int byte, const char *addr, int first, int end)
 	return pages;
 }
 
-static inline int open_device(void)
-{
-	return open("/dev/nosigbus", O_RDWR | O_CLOEXEC);
-}
-
-/* NOSIGBUS_ENABLE: 0, or minus errno. */
-static inline int enable(int device, const void *addr, size_t len)
-{
-	struct nosigbus_enable request = {
-		.addr = (unsigned long)addr,
-		.len = len,
-	};
-
-	return ioctl(device, NOSIGBUS_ENABLE, &request) ? -errno : 0;
-}
-
-/* NOSIGBUS_DISABLE: 0, or minus errno. */
-static inline int disable(int device, const void *addr, size_t len)
-{
-	struct nosigbus_disable request = {
-		.addr = (unsigned long)addr,
-		.len = len,
-	};
-
-	return ioctl(device, NOSIGBUS_DISABLE, &request) ? -errno : 0;
-}
-
 /* The three classes of mappings that design.rst tells apart. */
 enum class { PRIVATE, SHARED_READ, SHARED_WRITE };
+
+/* The last of those that can opt in. */
+#define LAST_CLASS	(OPTS_IN_SHARED_WRITE ? SHARED_WRITE : SHARED_READ)
 
 static inline int class_prot(enum class class)
 {
@@ -225,11 +200,9 @@ static inline const char *why_no(const char *name)
 	return reason;
 }
 
-/* Skips the test, or what sets one up, if there is no such thing. Does not return then. */
-static inline void need(struct __test_metadata *_metadata, const char *name)
+/* Skips the test, or what sets one up, if there is a reason. Does not return then. */
+static inline void skip_if(struct __test_metadata *_metadata, const char *reason)
 {
-	const char *reason = why_no(name);
-
 	if (!reason)
 		return;
 	SKIP(, "%s", reason);
@@ -237,6 +210,18 @@ static inline void need(struct __test_metadata *_metadata, const char *name)
 	if (_metadata->teardown_fn)
 		_metadata->teardown_fn(false, _metadata, _metadata->self, _metadata->variant);
 	_exit(KSFT_SKIP);
+}
+
+/* Or if there is no such thing. */
+static inline void need(struct __test_metadata *_metadata, const char *name)
+{
+	skip_if(_metadata, why_no(name));
+}
+
+/* Or if no mapping of that class can opt in. */
+static inline void need_class(struct __test_metadata *_metadata, enum class class)
+{
+	skip_if(_metadata, class > LAST_CLASS ? "writable shared mappings do not opt in" : NULL);
 }
 
 static inline void need_backing(struct __test_metadata *_metadata, enum backing backing)

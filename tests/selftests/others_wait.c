@@ -893,7 +893,7 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 	ASSERT_NE(mkdtemp(directory), NULL);
 	snprintf(path, sizeof(path), "%s/" FUSE_FILE, directory);
 	for (int i = 0; i < TRIES; i++) {
-		memset(server, 0, sizeof(*server));
+		*server = (struct fuse_server){ .size = 1 << 20 };
 		pid = start_fuse_server(server, directory);
 		if (pid < 0) {
 			rmdir(directory);

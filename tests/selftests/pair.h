@@ -57,6 +57,7 @@ FIXTURE_VARIANT_ADD(pair, ext4_shared_write) {
 FIXTURE_SETUP(pair)
 {
 	need_backing(_metadata, variant->backing);
+	need_class(_metadata, variant->class);
 	page = page_size();
 	catch_signals();
 	self->device = open_device();

@@ -20,7 +20,7 @@
 #define HARNESS_SECONDS	(24 * 3600)
 
 #define PAGES		32
-#define CLASSES		3
+#define CLASSES		(LAST_CLASS + 1)
 #define WORKERS		4
 
 /* What a page has, and where: what writes and stores make it; 0 in stand-ins and in holes. */
@@ -66,8 +66,8 @@ struct worker {
 	enum backing backing;
 	int device, fd;
 	unsigned int seed;
-	/* One of each class. */
-	char *addr[CLASSES];
+	/* One of each class that can opt in. */
+	char *addr[SHARED_WRITE + 1];
 	/* A plain mapping. */
 	char *pen;
 	/* The last meeting it was at. */
@@ -304,11 +304,13 @@ static int read_all(struct worker *w)
 /* Writes to every page of every mapping that can be written to. */
 static void write_all(struct worker *w)
 {
-	for (int i = 0; i < PAGES; i++) {
-		*(volatile char *)(w->addr[PRIVATE] + i * page + MARK_AT) = MARK;
-		*(volatile char *)(w->addr[SHARED_WRITE] + i * page + MARK_AT) = MARK;
+	for (int class = 0; class < CLASSES; class++) {
+		if (class == SHARED_READ)
+			continue;
+		for (int i = 0; i < PAGES; i++)
+			*(volatile char *)(w->addr[class] + i * page + MARK_AT) = MARK;
+		count(&w->progress->accesses, PAGES);
 	}
-	count(&w->progress->accesses, 2 * PAGES);
 }
 
 /* Has the pages fault again that no size change has taken away; private copies go. */
@@ -552,7 +554,7 @@ static int shake_hands(struct worker *w, long number)
 			   atomic_load(&shared->seen[3]) == number))
 		return 0;
 
-	for (int i = 0; i < pages; i++) {
+	for (int i = 0; OPTS_IN_SHARED_WRITE && i < pages; i++) {
 		long answer;
 
 		if (pread(w->fd, &answer, sizeof(answer), i * page + ANSWER_AT) !=
@@ -689,6 +691,7 @@ FIXTURE_SETUP(full)
 	struct worker *w = self->workers;
 
 	need_backing(_metadata, variant->backing);
+	need_class(_metadata, SHARED_WRITE);
 	page = page_size();
 	catch_signals();
 	self->shared = new_shared();

@@ -786,9 +786,10 @@ TEST_F(pair, smaps)
 	DIFFER(smaps_of(m->addr, "Anonymous", NULL), BY_CLASS(3, 0, 0) * kb,
 	       BY_CLASS(6, 0, 0) * kb);
 	/* How to tell an opted-in mapping in smaps. */
-	DIFFER(HAS_FLAG(m->addr, "mm"), 0, 1);
-	DIFFER(HAS_FLAG(m->addr, "gu"), 0, 1);
-	DIFFER(HAS_FLAG(m->addr, "nh"), 0, 1);
+	DIFFER(HAS_FLAG(m->addr, "mm"), 0, !IS_ORDINARY_VMA);
+	DIFFER(HAS_FLAG(m->addr, "gu"), 0, !IS_ORDINARY_VMA);
+	DIFFER(HAS_FLAG(m->addr, "nh"), 0, !IS_ORDINARY_VMA);
+	DIFFER(HAS_FLAG(m->addr, "ns"), 0, IS_ORDINARY_VMA);
 	/* May be made writable. */
 	DIFFER(HAS_FLAG(m->addr, "mw"), 1, BY_CLASS(1, 0, 1));
 }

@@ -196,7 +196,7 @@ TEST(seals)
 
 	catch_signals();
 	for (size_t i = 0; i < ARRAY_SIZE(seals); i++)
-		for (enum class class = PRIVATE; class <= SHARED_WRITE; class++) {
+		for (enum class class = PRIVATE; class <= LAST_CLASS; class++) {
 			int plain = seal_mapped(_metadata, class, seals[i], false);
 			int opted = seal_mapped(_metadata, class, seals[i], true);
 
@@ -275,7 +275,7 @@ static void run_mapped(struct __test_metadata *_metadata, enum class class, bool
 TEST(programs_are_not_busy)
 {
 	catch_signals();
-	for (enum class class = PRIVATE; class <= SHARED_WRITE; class++) {
+	for (enum class class = PRIVATE; class <= LAST_CLASS; class++) {
 		int plain[3], opted[3];
 
 		run_mapped(_metadata, class, false, plain);
@@ -312,6 +312,7 @@ FIXTURE_VARIANT_ADD(inside, p9) { P9 };
 FIXTURE_SETUP(inside)
 {
 	need_backing(_metadata, variant->backing);
+	need_class(_metadata, SHARED_WRITE);
 	set_up_device(_metadata, &self->file);
 }
 

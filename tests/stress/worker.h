@@ -239,14 +239,17 @@ static bool is_signalled(struct object *o, bool expected)
  */
 static bool ask(struct worker *w, struct piece *p)
 {
-	int device = open_device();
 	struct object *o = p->object;
 	struct nosigbus_status s;
-	bool fine;
-	int ret = device < 0 ? -errno :
-		status_of(device, address_of(w, p) + any(w, p->pages * page), 0, &s);
 	unsigned int shadows = 0;
+	int device, ret;
+	bool fine;
 
+	if (!IS_MODULE)
+		return o;
+	device = open_device();
+	ret = device < 0 ? -errno :
+		status_of(device, address_of(w, p) + any(w, p->pages * page), 0, &s);
 	close(device);
 	if (out_of_memory(w, ret))
 		return false;
@@ -739,16 +742,27 @@ static bool may_be_merged(const struct worker *w, const struct piece *p)
 	return false;
 }
 
+/* What ENABLE answers, if it answers at all. */
+static int enable_answers(const struct worker *w, const struct piece *p)
+{
+	if (p->object)
+		return OPTED_IN_TWICE;
+	if (!OPTS_IN_SHARED_WRITE && p->class == SHARED_WRITE && p->prot & PROT_WRITE)
+		return REFUSED;
+	return !IS_ORDINARY_VMA && may_be_merged(w, p) ? -EINVAL : 0;
+}
+
 static bool opt_in(struct worker *w, struct piece *p)
 {
-	unsigned int flags = chance(w, 60) ? 0 : any(w, 4);
+	unsigned int flags = !IS_MODULE || chance(w, 60) ? 0 : any(w, 4);
 	bool events = flags & NOSIGBUS_EVENTFD;
 	int device = open_device(), event = events ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : 0;
 	int ret = device < 0 || event < 0 ? -errno :
-		enable_with(device, address_of(w, p), p->pages * page, flags, event);
+		flags ? enable_with(device, address_of(w, p), p->pages * page, flags, event) :
+			enable(device, address_of(w, p), p->pages * page);
 
 	close(device);
-	if (!ret && !p->object) {
+	if (!ret && !p->object && enable_answers(w, p) != REFUSED) {
 		p->object = new_object(w, p->file, flags, event);
 		/* Made read-only before it opted in, it is for good. */
 		if (p->class == SHARED_WRITE && !(p->prot & PROT_WRITE))
@@ -757,8 +771,7 @@ static bool opt_in(struct worker *w, struct piece *p)
 	}
 	if (events)
 		close(event);
-	if (!out_of_memory(w, ret) &&
-	    (p->object ? ret != -EBUSY : ret != -EINVAL || !may_be_merged(w, p)))
+	if (!out_of_memory(w, ret) && ret != enable_answers(w, p))
 		complain(w, ANSWER, "ENABLE: %s: %s", strerror(-ret), describe(p));
 	return false;
 }
@@ -777,7 +790,7 @@ static bool opt_out(struct worker *w, struct piece *p)
 		p->object = NULL;
 		return true;
 	}
-	if (!out_of_memory(w, ret) && (p->object || ret != -ENOENT) &&
+	if (!out_of_memory(w, ret) && (p->object || ret != OPTED_OUT_TWICE) &&
 	    (p->object || ret != -EINVAL || !may_be_merged(w, p)))
 		complain(w, ANSWER, "DISABLE: %s: %s", strerror(-ret), describe(p));
 	return false;
@@ -882,8 +895,8 @@ static bool move_some(struct worker *w)
 	old = new = p->pages;
 	dont_unmap = kind == 1;
 	duplicate = kind == 2 && p->class != PRIVATE;
-	/* Merged with its neighbours, a plain one cannot be resized. */
-	if (kind == 3 && p->object)
+	/* Merged with its neighbours, one that is an ordinary VMA cannot be resized. */
+	if (kind == 3 && p->object && !IS_ORDINARY_VMA)
 		new = 1 + any(w, p->pages + 4);
 	if (new > 2 * MAP_PAGES || p->pgoff + new > INDEXES)
 		return false;
@@ -1054,6 +1067,8 @@ static bool try_to_unload(struct worker *w)
 {
 	bool refused;
 
+	if (!IS_MODULE)
+		return true;
 	errno = 0;
 	refused = syscall(SYS_delete_module, "nosigbus", O_NONBLOCK) && errno == EWOULDBLOCK;
 	if (refused)
