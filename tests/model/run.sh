@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Checks growth.pml and keep.pml with spin: that nothing is violated, over all
+# Checks growth.pml, keep.pml and series.pml with spin: that nothing is violated, over all
 # interleavings, and that something is, and what, when a part of the protocol is
 # taken out.
 # Prints TAP, with the number of states of each case. Runs in the toolchain root:
@@ -99,7 +99,21 @@ keep=(
 	"P3_dropped|a clear forgetting what is past EOF|-DTHREADS=1 -DACCESSES=2 -DSIZE -DCOLLAPSE -DCLEARS=1 -DNO_LOWER"
 	"cycle|kept pages never mapped|-DNO_KEPT_ANSWER"
 )
-cases=("${growth[@]/#/growth|}" "${keep[@]/#/keep|}")
+series=(
+	"none|the series: a file of one page, three size changes|-DN=1"
+	"none, long|the series: a file of two pages, two size changes|-DN=2 -DACCESSES=1 -DOPS1=1 -DOPS2=1"
+
+	"P1_sigbus|the series: without VM_FAULT_EOF|-DN=1 -DNO_EOF_FLAG"
+	"P3_grown|the series: without the second look at i_size|-DN=1 -DNO_RECHECK"
+	"P3_grown|the series: recording the lowest page after it|-DN=1 -DLATE_LOWEST"
+	"P3_grown|the series: recording it before the page table is locked|-DN=1 -DLOWEST_UNLOCKED"
+	"P3_grown|the series: marking the inode after it|-DN=1 -DLATE_MARK"
+	"P3_grown|the series: raising the lowest page after unmapping|-DN=1 -DRAISED_LATE"
+	"P3_grown|the series: without unmapping|-DN=1 -DNO_UNMAPPING"
+	"P3_grown|the series: without waiting for another growth that is unmapping|-DN=1 -DNO_LOOK_AT_LOCK"
+	"P3_grown|the series: looking at the mark before the size is written|-DN=1 -DMARK_BEFORE_SIZE"
+)
+cases=("${growth[@]/#/growth|}" "${keep[@]/#/keep|}" "${series[@]/#/series|}")
 case ${1-} in
 --short) mapfile -t cases < <(printf '%s\n' "${cases[@]}" | grep -E '^[^|]*\|(none|no cycle)\|') ;;
 --long) mapfile -t cases < <(printf '%s\n' "${cases[@]}" | grep -vE '^[^|]*\|(none|no cycle)\|') ;;

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A model of the series for linux-mm (Documentation/rfc): a file that has zeros mapped past
+ * EOF changes its size while it is accessed. tests/model/run.sh runs this, with and without
+ * what is named below taken out.
+ *
+ * A file of at most N pages, which two mappings have, and a thread in each that reads; tasks
+ * that change the size, one at a time, as the inode lock has it, and unmap zeros, with that lock
+ * or after it. A page of the file may be one that the file system cannot read.
+ *
+ * One step is one access to what others change meanwhile. The memory is sequentially
+ * consistent: the barriers in mm/nosigbus.c make it so for the size, the mark and `lowest`.
+ *
+ * What is to hold, by the names that a violation is reported under:
+ *
+ * P1 a SIGBUS is delivered only for a page that cannot be read.
+ * P3 from when a growing system call has returned until the file is shrunk again, no page
+ *    that it has added is mapped as zeros.
+ * P5 no deadlock (spin's invalid end state).
+ *
+ * What can be taken out: NO_EOF_FLAG (VM_FAULT_EOF), NO_RECHECK (the second look at the size),
+ * LATE_LOWEST (recorded after that), LOWEST_UNLOCKED (recorded before the page table is locked),
+ * LATE_MARK (the inode is marked after that look), RAISED_LATE (`lowest`, after unmapping),
+ * NO_UNMAPPING, MARK_BEFORE_SIZE (looked at by the writer), NO_LOOK_AT_LOCK (by which a writer
+ * learns that another one is still unmapping what `lowest` says nothing of any more).
+ */
+
+#ifndef N
+#define N		2	/* pages; sizes are in pages, 0 to N */
+#endif
+#ifndef ACCESSES
+#define ACCESSES	2	/* of each thread */
+#endif
+#ifndef OPS1
+#define OPS1		2	/* changes of size, by the first and the second task */
+#endif
+#ifndef OPS2
+#define OPS2		1
+#endif
+#define VMAS		2
+
+/* Never set. An assertion reads "P1 || condition", and so spin says which one failed. */
+bit P1_sigbus, P3_grown;
+
+/* ---- The file ---- */
+
+byte i_size;
+bit inode_lock;			/* inode->i_rwsem, for write */
+bit bad[N];			/* the file system cannot read the page; constant */
+bit grown[N];			/* added by a call that has returned, and not cut off since */
+bit cut[2 * N];			/* cut off since a task has added it: cut[task * N + p] */
+#define CUT(t, p)	cut[(t) * N + (p)]
+
+/* ---- The page tables, each with its lock ---- */
+
+#define NONE		0
+#define FILE		1
+#define ZEROS		2
+byte pte[VMAS * N];
+#define PTE(v, p)	pte[(v) * N + (p)]
+bit ptl[VMAS];
+#define LOCK(l)		atomic { !l; l = 1 }
+
+/* ---- struct zeros ---- */
+
+bit marked;			/* IOP_ZEROS_MAPPED */
+byte lowest = N;
+bit unmapping;			/* its lock, which who unmaps holds */
+
+inline record(p)
+{
+	atomic { lowest = (p < lowest -> p : lowest) }
+}
+
+/* do_read_fault(), __nosigbus_read_fault() */
+proctype thread(byte v)
+{
+	byte p, accesses;
+
+	do
+	:: accesses == ACCESSES -> break
+	:: else ->
+		accesses++;
+		select (p : 0 .. N - 1);
+again:
+		/* ->fault() looks at the size. What it finds it maps under the folio's lock. */
+		if
+		:: PTE(v, p) != NONE -> goto next
+		:: d_step { PTE(v, p) == NONE && p < i_size && !bad[p] -> PTE(v, p) = FILE } -> goto next
+		:: d_step { PTE(v, p) == NONE && p < i_size && bad[p] -> skip } ->
+			/* No VM_FAULT_EOF. */
+			goto next
+		:: d_step { PTE(v, p) == NONE && p >= i_size -> skip }
+		fi;
+		/* Past EOF then. */
+		if
+		:: p < i_size ->
+#ifdef NO_EOF_FLAG
+			assert(P1_sigbus || bad[p]);
+#endif
+			goto again
+		:: else
+		fi;
+#ifndef LATE_MARK
+		marked = 1;
+#endif
+#ifdef LOWEST_UNLOCKED
+		record(p);
+#endif
+		LOCK(ptl[v]);
+		if
+		:: PTE(v, p) != NONE -> ptl[v] = 0; goto next
+		:: else
+		fi;
+#if !defined(LATE_LOWEST) && !defined(LOWEST_UNLOCKED)
+		record(p);
+#endif
+#ifndef NO_RECHECK
+		if
+		:: p < i_size -> ptl[v] = 0; goto again
+		:: else
+		fi;
+#endif
+#ifdef LATE_MARK
+		marked = 1;
+#endif
+#ifdef LATE_LOWEST
+		record(p);
+#endif
+		d_step {
+			assert(P3_grown || !grown[p]);
+			PTE(v, p) = ZEROS;
+			ptl[v] = 0
+		}
+next:
+	od
+}
+
+/* i_size_write(), with what its callers do before and after it */
+proctype task(bit me; byte ops)
+{
+	byte new, old, start, upto, p, v;
+	bit was_marked, has_zeros, unlocked;
+
+	do
+	:: ops == 0 -> break
+	:: else ->
+		ops--;
+		select (new : 0 .. N);
+		LOCK(inode_lock);
+		old = i_size;
+#ifdef MARK_BEFORE_SIZE
+		was_marked = marked;
+#endif
+		d_step {
+			i_size = new;
+			p = new;
+			do
+			:: p < N -> grown[p] = 0; CUT(0, p) = 1; CUT(1, p) = 1; p++
+			:: else -> break
+			od;
+			p = old;
+			do
+			:: p < new -> CUT(me, p) = 0; p++
+			:: else -> break
+			od;
+			p = 0
+		};
+		if
+		:: new < old ->
+			/* truncate_pagecache() */
+			for (p : new .. N - 1) {
+				for (v : 0 .. VMAS - 1) {
+					LOCK(ptl[v]);
+					d_step { PTE(v, p) = NONE; ptl[v] = 0 }
+				}
+			}
+		:: new > old ->
+#ifndef MARK_BEFORE_SIZE
+			was_marked = marked;
+#endif
+			/* has_zeros_below() */
+			has_zeros = was_marked && lowest < new;
+#ifndef NO_LOOK_AT_LOCK
+			has_zeros = has_zeros || was_marked && unmapping;
+#endif
+			if
+			:: has_zeros ->
+				/* fsnotify_modify() and task work are after the lock, notify_change() is not. */
+				if
+				:: d_step { inode_lock = 0; unlocked = 1 }
+				:: skip
+				fi;
+#ifndef NO_UNMAPPING
+				/* unmap_zeros() */
+				LOCK(unmapping);
+				upto = i_size;
+				start = lowest;
+again:
+				if
+				:: start >= upto
+				:: else ->
+#ifndef RAISED_LATE
+					if
+					:: d_step { lowest == start -> lowest = upto }
+					:: d_step { lowest != start -> start = lowest } -> goto again
+					fi;
+#endif
+					for (p : start .. upto - 1) {
+						for (v : 0 .. VMAS - 1) {
+							LOCK(ptl[v]);
+							d_step { PTE(v, p) = NONE; ptl[v] = 0 }
+						}
+					}
+#ifdef RAISED_LATE
+					lowest = upto;
+#endif
+				fi;
+				skip;
+				d_step { unmapping = 0; start = 0; upto = 0 }
+#endif
+			:: else
+			fi;
+			skip;
+			/* The call returns. */
+			d_step {
+				p = old;
+				do
+				:: p < new -> grown[p] = grown[p] || !CUT(me, p); p++
+				:: else -> break
+				od;
+				p = 0;
+				v = 0;
+				do
+				:: v < VMAS * N ->
+					assert(P3_grown || pte[v] != ZEROS || !grown[v % N]);
+					v++
+				:: else -> break
+				od;
+				v = 0
+			}
+		:: else
+		fi;
+		skip;
+		d_step {
+			inode_lock = (unlocked -> inode_lock : 0);
+			unlocked = 0;
+			new = 0; old = 0; was_marked = 0; has_zeros = 0; p = 0; v = 0
+		}
+	od
+}
+
+init {
+	byte p;
+
+	atomic {
+		for (p : 0 .. N - 1) {
+			if
+			:: bad[p] = 0
+			:: bad[p] = 1
+			fi
+		}
+		p = 0;
+		select (i_size : 0 .. N);
+		run thread(0);
+		run thread(1);
+		run task(0, OPS1);
+#if OPS2 > 0
+		run task(1, OPS2);
+#endif
+	}
+}
