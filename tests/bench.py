@@ -7,11 +7,13 @@ instructions are counted, its figure is the ratio of the least that each has tak
 what else the CPU does meanwhile only adds to that, and its spread is how far the ratio of
 the medians is from it. Where time is measured, these are the median of the rounds'
 ratios, and how far they are apart: too far to say that one got worse. Beside it stand the
-target and the previous figure.
+target and the previous figure, and the same of the series for linux-mm with a target of its
+own, if that has been measured.
 """
 
 import argparse
 import collections
+import dataclasses
 import json
 import math
 import pathlib
@@ -154,6 +156,28 @@ GROUPS: dict[str, list[Row]] = {
         for n, text in {"1": "1 thread", "2": "2 threads", "4": "4 threads"}.items()
     ],
 }
+# What is asked of the series, at most or, of what is set against it, at least.
+UNTOUCHED = 1.0005
+INSIDE, WHOLE, ISOLATED, IN_SEQUENCE, COPIES, NOTHING = 1.001, 1.001, 1.05, 0.20, 1.02, 0
+SERIES: dict[str, float] = {
+    **{f"{contest}/{OURS}/plain": INSIDE for contest in (
+        "inside-memfd-read", "inside-ext4-read", "inside-ext4-read-64k", "inside-memfd-private-read",
+        "inside-memfd-private-write", "inside-ext4-private-write", "frame-first", "frame")},
+    **{f"read/{subject}/anonymous": IN_SEQUENCE
+       for subject in ("shared-read", "private", "shared-read-ext4")},
+    **{f"isolated-read/{subject}/anonymous": ISOLATED
+       for subject in ("shared-read", "private", "shared-read-ext4")},
+    "write/private/anonymous": COPIES,
+    f"sigbus/handler-page/{OURS}": 60,
+    f"enable-disable-untouched/{OURS}/plain": 1,
+    f"enable-disable-touched/{OURS}/plain": 1,
+    **{f"{contest}/{OURS}/plain": WHOLE for contest in (
+        "write-memfd", "write-ext4", "write-64k-memfd", "write-another-ext4", "fork-1g", "munmap-1g")},
+    "memory/mapping/bytes": NOTHING,
+    "memory/file-and-mapping/bytes": NOTHING,
+    "memory/read-private/bytes": NOTHING,
+    "memory/read-shared-read/bytes": NOTHING,
+}
 # What the chart shows: all that is a ratio to what the kernel itself does.
 CHART = list(GROUPS)[:2] + list(GROUPS)[3:4]
 # Of a page, what a counter that is brought up to date in large steps may be off by.
@@ -227,6 +251,19 @@ def is_worse(row: Row, value: float, previous: float) -> bool:
 
 
 HEADER = ("what", "figure", "spread", "target", "", "previous", "")
+SERIES_HEADER = ("in core mm", "target", "")
+
+
+def of_series(row: Row, fig: Figure | None) -> tuple[str, ...]:
+    """The cells about the series."""
+    if fig is None:
+        return ("", "", "")
+    asked = SERIES.get(row.key)
+    if asked is None:
+        return (number(fig.value, row), "", "")
+    own = dataclasses.replace(row, most=None if row.large_is_good else asked,
+                              least=asked if row.large_is_good else None)
+    return (number(fig.value, row), target(own), "met" if is_met(own, fig.value) else "MISSED")
 
 
 def lines(row: Row, fig: Figure | None, previous: float | None) -> tuple[str, ...]:
@@ -241,12 +278,15 @@ def lines(row: Row, fig: Figure | None, previous: float | None) -> tuple[str, ..
             change)
 
 
-def tables(figures: dict[str, Figure | None], previous: dict[str, float]) -> list[str]:
+def tables(figures: dict[str, Figure | None], previous: dict[str, float],
+           series: dict[str, Figure | None] | None) -> list[str]:
     """As reStructuredText, which can be read as it is."""
-    groups = {name: [lines(row, figures[row.key], previous.get(row.key)) for row in rows]
+    header = HEADER if series is None else HEADER + SERIES_HEADER
+    groups = {name: [lines(row, figures[row.key], previous.get(row.key)) +
+                     (() if series is None else of_series(row, series[row.key])) for row in rows]
               for name, rows in GROUPS.items()}
-    widths = [max(len(cell[i]) for rows in (*groups.values(), [HEADER]) for cell in rows)
-              for i in range(len(HEADER))]
+    widths = [max(len(cell[i]) for rows in (*groups.values(), [header]) for cell in rows)
+              for i in range(len(header))]
     widths = [max(width, 5) for width in widths]
 
     def line(cells: tuple[str, ...]) -> str:
@@ -255,8 +295,25 @@ def tables(figures: dict[str, Figure | None], previous: dict[str, float]) -> lis
     rule = "  ".join("=" * width for width in widths)
     out = []
     for name, rows in groups.items():
-        out += [name, "-" * len(name), "", rule, line(HEADER), rule, *map(line, rows), rule, ""]
+        out += [name, "-" * len(name), "", rule, line(header), rule, *map(line, rows), rule, ""]
     return out
+
+
+def untouched(with_series: pathlib.Path, without: pathlib.Path) -> list[str]:
+    """What plain mappings cost in a kernel that has the series, against one that has not."""
+    ours, theirs = read([with_series]), read([without])
+    rows = [(row.text, min(ours[key]) / min(theirs[key]), row.contest.startswith("inside-"))
+            for group in GROUPS.values() for row in group
+            if (key := (row.contest, "plain")) in theirs and row.against == "plain"]
+    name = "Nobody has opted in: kernel with the series / without it"
+    out = [name, "-" * len(name), ""]
+    width = max(len(text) for text, _, _ in rows)
+    rule = f"{'=' * width}  ======  =========  ======"
+    out += [rule, f"{'what'.ljust(width)}  figure  target", rule]
+    for text, value, is_fault in rows:
+        asked = f"<= {UNTOUCHED:g}  {'met' if value <= UNTOUCHED else 'MISSED'}" if is_fault else ""
+        out.append(f"{text.ljust(width)}  {value:.4f}  {asked}".rstrip())
+    return [*out, rule, ""]
 
 
 def chart(figures: dict[str, Figure | None]) -> str:
@@ -328,6 +385,10 @@ def main() -> int:
     parser.add_argument("--json", type=pathlib.Path, required=True)
     parser.add_argument("--chart", type=pathlib.Path, required=True)
     parser.add_argument("--document", type=pathlib.Path, help="put the tables in there")
+    parser.add_argument("--series", type=pathlib.Path, action="append",
+                        help="what the benchmarks have printed of the series")
+    parser.add_argument("--untouched", type=pathlib.Path, nargs=2,
+                        help="the same of plain mappings alone, with the series and without")
     parser.add_argument("files", type=pathlib.Path, nargs="+")
     args = parser.parse_args()
 
@@ -338,7 +399,13 @@ def main() -> int:
     figures = {row.key: figure(row, values) for row in rows}
 
     since = f"Previous figures: commit {old['commit']}." if old else "No previous figures."
-    block = [f"Measured: commit {args.commit}. {since}", "", *tables(figures, previous)]
+    series = None
+    if args.series:
+        of_core = read(args.series)
+        series = {row.key: figure(row, of_core) for row in rows}
+    block = [f"Measured: commit {args.commit}. {since}", "", *tables(figures, previous, series)]
+    if args.untouched:
+        block += untouched(*args.untouched)
     print("\n".join(block))
     missing = [row.key for row in rows if not figures[row.key]]
 
@@ -348,7 +415,9 @@ def main() -> int:
         "figures": {key: {"what": row.text, "value": round(fig.value, 4),
                           "spread": round(fig.spread, 4), "costs": round(fig.costs, 1),
                           "against": fig.against and round(fig.against, 1),
-                          "target": target(row), "met": is_met(row, fig.value)}
+                          "target": target(row), "met": is_met(row, fig.value),
+                          **({"series": round(series[key].value, 4)}
+                             if series and series[key] else {})}
                     for key, (row, fig) in measured.items()},
     }, indent=1) + "\n")
     args.chart.write_text(chart(figures))
@@ -358,6 +427,8 @@ def main() -> int:
     for row, fig in measured.values():
         if is_met(row, fig.value) is False:
             print(f"missed: {row.key}: {number(fig.value, row)} {target(row)}")
+        if series and "MISSED" in of_series(row, series[row.key]):
+            print(f"missed in core mm: {row.key}: {of_series(row, series[row.key])}")
         before = previous.get(row.key)
         if before is not None and is_worse(row, fig.value, before):
             print(f"WORSE: {row.key}: {number(fig.value, row)}, was {number(before, row)}")

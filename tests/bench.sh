@@ -47,10 +47,34 @@ BOOT_ICOUNT=yes tests/boot.sh -- tests/guest/bench.sh "$out" faults sigbus frame
 step "Benchmarks: in a guest with two CPUs"
 tests/boot.sh -- tests/guest/bench.sh "$out" scaling >"$out/time.txt" || failed "$out/time.txt"
 
+# The kernel with the series is built by make rfc_kernel, which takes its time.
+series=()
+if [[ -e build/rfc/measured/release ]]; then
+	step "Benchmarks: of the series for linux-mm, in a guest whose clock counts instructions"
+	mkdir -p "$out/core"
+	logged bench inside make -C tests/bench CC=gcc-14 CORE_MM=1 "OUT=$REPO/$out/core" ||
+		die "the benchmarks did not build for the series" "mend what the compiler complains of"
+	BOOT_ICOUNT=yes BOOT_KERNEL_DIR=$REPO/build/rfc/measured tests/boot.sh --no-module -- \
+		tests/guest/bench.sh "$out/core" faults sigbus frame calls memory >"$out/series.txt" ||
+		failed "$out/series.txt"
+	series=(--series "$out/series.txt")
+	if [[ -e build/rfc/plain/release ]]; then
+		for kernel in measured plain; do
+			step "Benchmarks: plain mappings in the $kernel kernel"
+			BENCH_PLAIN=yes BOOT_ENV=BENCH_PLAIN BOOT_ICOUNT=yes BOOT_KERNEL_DIR=$REPO/build/rfc/$kernel \
+				tests/boot.sh --no-module -- tests/guest/bench.sh "$out/core" faults frame calls \
+				>"$out/$kernel.txt" || failed "$out/$kernel.txt"
+		done
+		series+=(--untouched "$out"/{measured,plain}.txt)
+	fi
+else
+	note "the column for the series is left out: make rfc && make rfc_kernel"
+fi
+
 step "Benchmarks: what came out"
 inside python3 tests/bench.py --commit "$commit" --previous tests/bench/previous.json \
 	--json "$out/bench.json" --chart "$out/performance.svg" \
-	${record:+--document Documentation/performance.rst} \
+	${record:+--document Documentation/performance.rst} "${series[@]}" \
 	"$out/instructions.txt" "$out/time.txt"
 if [[ -n $record ]]; then
 	cp "$out/performance.svg" Documentation/performance.svg

@@ -20,8 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/nosigbus.h>
-
+#include "../selftests/implementation.h"
 #include "profile.h"
 
 #define PAGE	4096UL
@@ -75,7 +74,8 @@ static inline void prepare_profile(void)
 	memset(page, 0xc3, PAGE);
 }
 
-/* What is measured of it, given arg: a number, the smaller the better. */
+/* What is measured of it, given arg: a number, the smaller the better, or NONE. */
+#define NONE	(-1.0)
 struct subject {
 	const char *name;
 	double (*measure)(const void *arg);
@@ -90,16 +90,19 @@ static inline void print_value(const char *contest, const char *subject, double 
 
 /*
  * Measures subjects side by side, the last of which has no name: each in its turn. With
- * BENCH_PROFILE, names of contests, only if this is one of them, and profiled.
+ * BENCH_PROFILE, names of contests, only if this is one of them, and profiled. With BENCH_PLAIN,
+ * plain mappings alone: nobody opts in, and nobody has.
  */
 static inline void contest(const char *name, int rounds, const struct subject *subjects)
 {
 	const char *names = getenv("BENCH_PROFILE");
 	const struct subject *s;
-	char word[64];
+	char word[80];
 
 	snprintf(word, sizeof(word), " %s ", name);
 	if (names && !strstr(names, word))
+		return;
+	if (getenv("BENCH_PLAIN") && strcmp(subjects->name, "plain"))
 		return;
 	if (names)
 		prepare_profile();
@@ -108,10 +111,12 @@ static inline void contest(const char *name, int rounds, const struct subject *s
 		for (s = subjects; s->name; s++) {
 			double value;
 
+			if (getenv("BENCH_PLAIN") && s != subjects)
+				break;
 			profiled = names && round >= 0;
 			value = s->measure(s->arg);
 			profile(PROFILE_END);
-			if (round >= 0)
+			if (round >= 0 && value != NONE)
 				print_value(name, s->name, value);
 		}
 }
@@ -132,26 +137,29 @@ static inline int device(void)
 	static int fd = -1;
 
 	if (fd < 0)
-		fd = MUST(open("/dev/nosigbus", O_RDWR | O_CLOEXEC));
+		fd = MUST(open_device());
 	return fd;
 }
 
-static inline void enable(void *addr, size_t len)
+static inline void opt_in(void *addr, size_t len)
 {
-	struct nosigbus_enable request = { .addr = (unsigned long)addr, .len = len };
-
-	MUST(ioctl(device(), NOSIGBUS_ENABLE, &request));
+	errno = -enable(device(), addr, len);
+	MUST(errno ? -1 : 0);
 }
 
-static inline void disable(void *addr, size_t len)
+static inline void opt_out(void *addr, size_t len)
 {
-	struct nosigbus_disable request = { .addr = (unsigned long)addr, .len = len };
-
-	MUST(ioctl(device(), NOSIGBUS_DISABLE, &request));
+	errno = -disable(device(), addr, len);
+	MUST(errno ? -1 : 0);
 }
 
 enum backing { MEMFD, EXT4, ANONYMOUS };
 enum class { PRIVATE, SHARED_READ, SHARED_WRITE };
+
+static inline bool can_opt_in(enum class class)
+{
+	return class != SHARED_WRITE || OPTS_IN_SHARED_WRITE;
+}
 
 static inline int class_prot(enum class class)
 {

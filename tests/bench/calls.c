@@ -30,7 +30,7 @@ static struct opened open_mapped(const struct call *c, size_t file_size, size_t 
 	o.fd = new_file(c->backing, file_size);
 	o.addr = map(c->backing, c->class, o.fd, len);
 	if (c->opted_in)
-		enable(o.addr, len);
+		opt_in(o.addr, len);
 	return o;
 }
 
@@ -53,8 +53,8 @@ static double to_and_fro(const void *arg)
 		read_pages(addr, c->size, 1);
 		start = now();
 		if (c->opted_in) {
-			enable(addr, LEN);
-			disable(addr, LEN);
+			opt_in(addr, LEN);
+			opt_out(addr, LEN);
 		} else {
 			MUST(mprotect(addr, LEN, PROT_NONE));
 			MUST(mprotect(addr, LEN, class_prot(c->class)));
@@ -93,6 +93,8 @@ static double first_access(const void *arg)
 	const struct call *c = arg;
 	u64 start, total = 0;
 
+	if (!can_opt_in(c->class))
+		return NONE;
 	for (int i = 0; i < TIMES; i++) {
 		struct opened o = open_mapped(c, 0, LEN);
 
@@ -276,6 +278,8 @@ static void call(const char *name, double (*measure)(const void *arg), int round
 {
 	struct call plain = { backing, class, false, size }, opted_in = plain;
 
+	if (!can_opt_in(class))
+		return;
 	opted_in.opted_in = true;
 	against_plain(name, rounds, measure, &plain, &opted_in);
 }
@@ -317,6 +321,8 @@ int main(void)
 	call("ftruncate-ext4", truncating, ROUNDS, EXT4, SHARED_READ, PAGE);
 	call("fork-1g", forking, 3, MEMFD, SHARED_READ, HUGE);
 	call("munmap-1g", unmapping, 3, MEMFD, SHARED_READ, HUGE);
+	if (!IS_MODULE)
+		return 0;
 	contest("event", 3, (const struct subject []){
 		{ "one", learning, &one },
 		{ "many", learning, &many },

@@ -36,11 +36,14 @@ static double per_page(const void *arg)
 {
 	const struct access *a = arg;
 	int fd = files[a->backing][a->large_folios ? 2 : a->past_eof];
-	char *addr = map(a->backing, a->class, fd, LEN);
+	char *addr;
 	u64 start;
 
+	if (a->opted_in && !can_opt_in(a->class))
+		return NONE;
+	addr = map(a->backing, a->class, fd, LEN);
 	if (a->opted_in)
-		enable(addr, LEN);
+		opt_in(addr, LEN);
 	if (a->again)
 		go(a, addr);
 	start = now();

@@ -50,7 +50,7 @@ static double per_frame(const void *arg)
 	pool = b->approach == PREAD ? map(ANONYMOUS, PRIVATE, -1, BUFFER)
 		: map(MEMFD, SHARED_READ, fd, BUFFER);
 	if (b->approach == OPTED_IN)
-		enable(pool, BUFFER);
+		opt_in(pool, BUFFER);
 	handler_maps = b->approach == HANDLER_POOL ? BUFFER : PAGE;
 	if (b->truncated)
 		MUST(ftruncate(fd, 0));

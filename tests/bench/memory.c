@@ -58,10 +58,10 @@ static double per_mapping(const void *arg)
 	(void)arg;
 	for (int i = 0; i < MAPPINGS; i++)
 		addr[i] = map_page(fd);
-	enable(addr[0], PAGE);
+	opt_in(addr[0], PAGE);
 	before = settled();
 	for (int i = 1; i < MAPPINGS; i++)
-		enable(addr[i], PAGE);
+		opt_in(addr[i], PAGE);
 	before = settled() - before;
 	for (int i = 0; i < MAPPINGS; i++)
 		MUST(munmap(addr[i], PAGE));
@@ -85,7 +85,7 @@ static double per_file(const void *arg)
 	}
 	before = settled();
 	for (int i = 0; i < FILES; i++) {
-		enable(addr[i], PAGE);
+		opt_in(addr[i], PAGE);
 		if (arg)
 			read_pages(addr[i], PAGE, 1);
 	}
@@ -106,10 +106,13 @@ static double per_page(const void *arg)
 {
 	const struct access *a = arg;
 	int fd = new_file(MEMFD, 0);
-	char *addr = map(MEMFD, a->class, fd, PAGES * PAGE);
 	double before;
+	char *addr;
 
-	enable(addr, PAGES * PAGE);
+	if (!can_opt_in(a->class))
+		return NONE;
+	addr = map(MEMFD, a->class, fd, PAGES * PAGE);
+	opt_in(addr, PAGES * PAGE);
 	before = settled();
 	if (a->writes)
 		write_pages(addr, PAGES * PAGE, 1);

@@ -89,7 +89,7 @@ static double per_page(const void *arg)
 	if (job->own_mappings)
 		MUST(munmap(addr, LEN));
 	else if (job->backing != ANONYMOUS)
-		enable(addr, LEN);
+		opt_in(addr, LEN);
 	for (int i = 0; i < job->workers; i++) {
 		workers[i] = (struct worker){ addr + i * len, len, job->writes, &shared->barrier };
 		if (job->own_mappings) {
@@ -98,7 +98,7 @@ static double per_page(const void *arg)
 			MUST(mmap(workers[i].addr, len, class_prot(class), MAP_SHARED | MAP_FIXED, fd,
 				  job->writes ? i * len : 0));
 			if (job->opted_in)
-				enable(workers[i].addr, len);
+				opt_in(workers[i].addr, len);
 		}
 		begin(&workers[i], job->processes, &threads[i]);
 	}

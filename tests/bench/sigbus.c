@@ -21,7 +21,7 @@ static double per_page(const void *arg)
 	pool = map(MEMFD, SHARED_READ, fd, LEN);
 	handler_maps = h->handler_maps;
 	if (h->opted_in)
-		enable(pool, LEN);
+		opt_in(pool, LEN);
 	start = now();
 	read_pages(pool, LEN, 1);
 	start = now() - start;
