@@ -18,6 +18,9 @@
 # make model      the model of faults and size changes, all interleavings (spin)
 # make rfc        the series for linux-mm (Documentation/rfc): applied to the newest linux-source,
 #                 checked, compiled, as mails in build/rfc
+# make rfc_kernel  kernels of that, in build/rfc: one that checks, two that are measured
+# make test_rfc   boots the first of them and runs what of the module's tests applies to it
+#                 (tests/rfc/cases; T= the names of some)
 # make bench      what it costs, against what else there is: a table
 # make bench_record  the same, into Documentation, and for the next to be compared with
 # make bench_profile  in which functions of the kernel and the module the instructions are
@@ -99,6 +102,12 @@ fuzz:
 rfc:
 	@tests/rfc.sh
 
+rfc_kernel:
+	@for kind in debug measured plain; do tests/rfc-kernel.sh $$kind >/dev/null || exit; done
+
+test_rfc:
+	@tests/rfc-test.sh
+
 mutants:
 	@tests/mutants.sh $(MUTANTS)
 
@@ -168,4 +177,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_wayland demo stress kcsan fuzz mutants rfc model bench bench_record bench_profile lint clean distclean FORCE
+.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_wayland demo stress kcsan fuzz mutants rfc rfc_kernel test_rfc model bench bench_record bench_profile lint clean distclean FORCE

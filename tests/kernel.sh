@@ -240,35 +240,6 @@ output_is() {
 	sed -i "s,^export KBUILD_OUTPUT = .*,export KBUILD_OUTPUT = ${1%.part}/build," "$1/build/Makefile"
 }
 
-# fragment CONFIG...: all their lines about symbols, of several about the same one
-# the last: what Kconfig makes of it, without its warnings.
-fragment() {
-	awk '
-		/^CONFIG_[^=]*=/ { symbol = $0; sub(/=.*/, "", symbol) }
-		/^# CONFIG_.* is not set$/ { symbol = $2 }
-		symbol { line[symbol] = $0; symbol = "" }
-		END { for (symbol in line) print line[symbol] }
-	' "$@" | sort
-}
-
-# Every line of the fragment $2 must have made it into the kernel's .config.
-check_config() { # .config FRAGMENT
-	local line lost=()
-	while read -r line; do
-		case $line in
-		CONFIG_*=*)
-			grep -qxF "$line" "$1" || lost+=("$line")
-			;;
-		'# CONFIG_'*' is not set')
-			line=${line#\# }
-			! grep -q "^${line%% *}=" "$1" || lost+=("${line%% *}=n")
-			;;
-		esac
-	done <<<"$2"
-	((${#lost[@]} == 0)) || die "Kconfig did not keep ${lost[*]}" \
-		"give tests/kernel/*.config what these depend on, or take them out"
-}
-
 make_debug() { # PACKAGE VERSION KIND CONFIG... DIR
 	local package=$1 version=$2 kind=$3 dir=${*: -1} lines=2700
 	[[ $kind == full ]] || lines=1800
@@ -277,12 +248,8 @@ make_debug() { # PACKAGE VERSION KIND CONFIG... DIR
 	make=(inside make -C "$source" "O=$build" "$DEBUG_ARGS" "-j$(nproc)")
 	fragment=$(fragment "${@:4:$#-4}")
 	step "${kind^} kernel: configuring it"
-	mkdir "$build"
 	ln -s "$source" "$dir/source"
-	logged "$kind-config" "${make[@]}" tinyconfig || die "make tinyconfig failed"
-	printf '%s\n' "$fragment" >>"$build/.config"
-	logged "$kind-config" "${make[@]}" olddefconfig || die "make olddefconfig failed"
-	check_config "$build/.config" "$fragment"
+	configure "$kind-config" "$build" "$fragment" "${make[@]}"
 	step "${kind^} kernel: building it (minutes; about $lines lines)"
 	logged "$kind-build" "${make[@]}" bzImage modules || die "the $kind kernel did not build"
 	# The rest is not needed to build modules: 2 GB.

@@ -126,3 +126,44 @@ kernel_name() {
 key() {
 	printf '%s\n' "$@" | sha256sum | cut -c1-12
 }
+
+# fragment CONFIG...: all their lines about symbols, of several about the same one
+# the last: what Kconfig makes of it, without its warnings.
+fragment() {
+	awk '
+		/^CONFIG_[^=]*=/ { symbol = $0; sub(/=.*/, "", symbol) }
+		/^# CONFIG_.* is not set$/ { symbol = $2 }
+		symbol { line[symbol] = $0; symbol = "" }
+		END { for (symbol in line) print line[symbol] }
+	' "$@" | sort
+}
+
+# Every line of the fragment $2 must have made it into the kernel's .config.
+check_config() { # .config FRAGMENT
+	local line lost=()
+	while read -r line; do
+		case $line in
+		CONFIG_*=*)
+			grep -qxF "$line" "$1" || lost+=("$line")
+			;;
+		'# CONFIG_'*' is not set')
+			line=${line#\# }
+			! grep -q "^${line%% *}=" "$1" || lost+=("${line%% *}=n")
+			;;
+		esac
+	done <<<"$2"
+	((${#lost[@]} == 0)) || die "Kconfig did not keep ${lost[*]}" \
+		"give tests/kernel/*.config what these depend on, or take them out"
+}
+
+# configure LOG BUILD FRAGMENT MAKE...: the .config of a kernel that MAKE builds in BUILD: tinyconfig,
+# and what the fragment has on top.
+configure() {
+	local log=$1 build=$2 fragment=$3
+	shift 3
+	mkdir -p "$build"
+	logged "$log" "$@" tinyconfig || die "make tinyconfig failed"
+	printf '%s\n' "$fragment" >>"$build/.config"
+	logged "$log" "$@" olddefconfig || die "make olddefconfig failed"
+	check_config "$build/.config" "$fragment"
+}

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # make rfc: the series for linux-mm (Documentation/rfc), on the newest linux-source that the
-# archive has (DEBUG_KERNEL_VERSION= another): makes a git tree of it in build/rfc/linux,
-# applies the series to it, patch by patch (tests/rfc/apply.py), has checkpatch look at each
-# and the compiler at what each touches, and leaves the mails in build/rfc.
+# archive has (DEBUG_KERNEL_VERSION= another; RFC_SOURCE= a directory with any): makes a git tree
+# of it in build/rfc/linux, applies the series to it, patch by patch (tests/rfc/apply.py), has
+# checkpatch look at each and the compiler at what each touches, and leaves the mails in build/rfc.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -18,7 +18,7 @@ tree=$out/linux
 obj=$out/obj
 cd "$REPO"
 tests/toolchain.sh all >/dev/null
-source=$(tests/kernel.sh whole)
+source=${RFC_SOURCE:-$(tests/kernel.sh whole)}
 version=$(make -s -C "$source" kernelversion)
 
 # As whoever calls it: whoever sends the series signs it.
@@ -50,10 +50,14 @@ fi
 git_in_tree checkout -q -B series
 
 step "RFC: configuring it"
-mkdir -p "$obj"
-logged rfc-config compile tinyconfig || die "make tinyconfig failed"
-sed '/RUST/d' tests/kernel/debug.config >>"$obj/.config"
-logged rfc-config compile olddefconfig prepare || die "it could not be configured"
+configure rfc-config "$obj" "$(fragment tests/kernel/{debug,rfc}.config)" compile
+logged rfc-config compile prepare || die "make prepare failed"
+
+# As its Makefile has it, which is not what builds the kernel.
+selftest() {
+	mkdir -p "$out/selftest"
+	inside make -C "$tree/tools/testing/selftests/mm" CC=gcc-14 "OUTPUT=$out/selftest" "$out/selftest/nosigbus"
+}
 
 failed=()
 for patch in "$series"/*/; do
@@ -68,9 +72,11 @@ for patch in "$series"/*/; do
 	logged rfc-checkpatch inside sh -c "cd '$tree' && git -c safe.directory='*' show --format=email |
 		perl scripts/checkpatch.pl --strict --no-signoff --ignore=$ignored -" ||
 		{ failed+=("checkpatch, $name") && cat "$CURRENT_LOG" >&2; }
-	# Not hostfs, which is for ARCH=um alone.
+	# Not hostfs, which is for ARCH=um alone, nor ocfs2, which finds its headers if it is configured.
 	# shellcheck disable=SC2046
-	logged rfc-compile compile W=1 mm/ $(sed -nE '/hostfs/d; s,^(fs/.*)\.c$,\1.o,p' <<<"$touched") ||
+	logged rfc-compile compile W=1 mm/ $(sed -nE '/hostfs|ocfs2/d; s,^((fs|io_uring)/.*)\.c$,\1.o,p' <<<"$touched") ||
+		{ failed+=("the compiler, $name") && tail -n 30 "$CURRENT_LOG" >&2; }
+	[[ $touched != *selftests/mm/nosigbus.c* ]] || logged rfc-selftest selftest ||
 		{ failed+=("the compiler, $name") && tail -n 30 "$CURRENT_LOG" >&2; }
 done
 

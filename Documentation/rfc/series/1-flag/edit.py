@@ -30,6 +30,17 @@ def edit(tree):
                       "#ifdef CONFIG_NOSIGBUS\n"
                       '\t\t[ilog2(VM_NOSIGBUS)] = "ns",\n'
                       "#endif\n")
+    trace = "include/trace/events/mmflags.h"
+    tree.insert_after(trace, r"^# define IF_HAVE_VM_DROPPABLE\(flag, name\)\n#endif\n",
+                      "\n"
+                      "#ifdef CONFIG_NOSIGBUS\n"
+                      "# define IF_HAVE_VM_NOSIGBUS(flag, name) {flag, name},\n"
+                      "#else\n"
+                      "# define IF_HAVE_VM_NOSIGBUS(flag, name)\n"
+                      "#endif\n")
+    tree.insert_after(trace, r"^IF_HAVE_VM_DROPPABLE\(VM_DROPPABLE,.*\n",
+                      'IF_HAVE_VM_NOSIGBUS(VM_NOSIGBUS,\t"nosigbus")\t\t\\\n')
+    tree.insert_after("MAINTAINERS", r"^F:\tmm/madvise\.c\n", "F:\tmm/nosigbus.[ch]\n")
     tree.insert_after("Documentation/filesystems/proc.rst", r"^    sl    sealed\n",
                       "    ns    no SIGBUS past the end of the file\n")
     tree.insert_after("mm/madvise.c",
@@ -50,10 +61,11 @@ def edit(tree):
                        "\tif (vma_flags_to_legacy(vma_flags) & VM_NOSIGBUS)\n"
                        "\t\treturn false;\n")
     tree.insert_before("mm/Kconfig", r"^config SECRETMEM\n",
-                       "# A flag of VMAs that there is room for only where flags have 64 bits.\n"
+                       "# A flag of VMAs that there is room for only where flags have 64 bits. With storage\n"
+                       "# keys, s390 allows the zero page in private mappings alone.\n"
                        "config NOSIGBUS\n"
                        "\tdef_bool y\n"
-                       "\tdepends on MMU && 64BIT\n"
+                       "\tdepends on MMU && 64BIT && !S390\n"
                        "\n")
     tree.insert_after("mm/Makefile", r"^obj-\$\(CONFIG_SECRETMEM\) \+= secretmem\.o\n",
                       "obj-$(CONFIG_NOSIGBUS) += nosigbus.o\n")

@@ -16,12 +16,13 @@
 /* Unmaps what is past EOF in a range of a VMA, but for private copies. */
 static void unmap_past_eof(struct vm_area_struct *vma, unsigned long start, unsigned long end)
 {
-	pgoff_t eof = DIV_ROUND_UP(i_size_read(vma->vm_file->f_mapping->host), PAGE_SIZE);
 	struct zap_details details = { .skip_cows = true };
 	struct mmu_gather tlb;
+	pgoff_t eof;
 
-	/* No fault maps zeros from here on. */
+	/* No fault maps zeros from here on, so what is past EOF after this is all there is. */
 	vma_start_write(vma);
+	eof = DIV_ROUND_UP(i_size_read(vma->vm_file->f_mapping->host), PAGE_SIZE);
 	if (eof > vma->vm_pgoff)
 		start = max(start, vma->vm_start + ((eof - vma->vm_pgoff) << PAGE_SHIFT));
 	if (start >= end)

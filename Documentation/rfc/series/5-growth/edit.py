@@ -11,6 +11,7 @@ def edit(tree):
                        "#ifdef CONFIG_NOSIGBUS\n"
                        "DECLARE_STATIC_KEY_FALSE(nosigbus_key);\n"
                        "void __nosigbus_size_written(struct inode *inode);\n"
+                       "void __nosigbus_grown(struct inode *inode);\n"
                        "void __nosigbus_evict(struct inode *inode);\n"
                        "\n"
                        "/* Somebody may have zeros mapped behind the old EOF (MADV_NOSIGBUS). */\n"
@@ -18,6 +19,13 @@ def edit(tree):
                        "{\n"
                        "\tif (static_branch_unlikely(&nosigbus_key))\n"
                        "\t\t__nosigbus_size_written(inode);\n"
+                       "}\n"
+                       "\n"
+                       "/* Unmaps them: for whoever has made the file grow, where he may sleep. */\n"
+                       "static inline void nosigbus_grown(struct inode *inode)\n"
+                       "{\n"
+                       "\tif (static_branch_unlikely(&nosigbus_key))\n"
+                       "\t\t__nosigbus_grown(inode);\n"
                        "}\n"
                        "\n"
                        "static inline void nosigbus_evict(struct inode *inode)\n"
@@ -30,6 +38,10 @@ def edit(tree):
                        "{\n"
                        "}\n"
                        "\n"
+                       "static inline void nosigbus_grown(struct inode *inode)\n"
+                       "{\n"
+                       "}\n"
+                       "\n"
                        "static inline void nosigbus_evict(struct inode *inode)\n"
                        "{\n"
                        "}\n"
@@ -37,3 +49,7 @@ def edit(tree):
                        "\n", comment=True)
     tree.insert_after(fs, r"^\tsmp_store_release\(&inode->i_size, i_size\);\n",
                       "\tnosigbus_size_written(inode);\n")
+    tree.insert_before("fs/backing-file.c",
+                       r"^\tif \(ctx->end_write\)\n\t\tctx->end_write\(iocb, ret\);\n\n\treturn ret;\n\}\n"
+                       r"EXPORT_SYMBOL_GPL\(backing_file_splice_write\)",
+                       "\tnosigbus_grown(file_inode(out));\n")

@@ -4,16 +4,20 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/posix_types.h>
 #include <linux/aio_abi.h>
+#include <linux/falloc.h>
+#include <linux/userfaultfd.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -316,12 +320,159 @@ TEST_F(nosigbus, is_shown)
 	EXPECT_FALSE(smaps_has(self->addr, " ns"));
 }
 
+/* What the file system fills in, or the range moves: a hole, collapse and insert. */
+TEST_F(nosigbus, ranges_move)
+{
+	int ret;
+
+	ASSERT_EQ(ftruncate(self->fd, 4 * page), 0);
+	ASSERT_EQ(pwrite(self->fd, "d", 1, 3 * page), 1);
+	EXPECT_EQ(read_byte(self->addr + 3 * page), 'd');
+	EXPECT_EQ(read_byte(self->addr + 4 * page), 0);
+	ASSERT_EQ(fallocate(self->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, page), 0);
+	EXPECT_EQ(read_byte(self->addr), 0);
+	EXPECT_EQ(read_byte(self->addr + 3 * page), 'd');
+
+	ret = fallocate(self->fd, FALLOC_FL_INSERT_RANGE, page, 2 * page);
+	if (ret)
+		SKIP(return, "this file system has no FALLOC_FL_INSERT_RANGE");
+	EXPECT_EQ(read_byte(self->addr + 5 * page), 'd');
+	EXPECT_EQ(read_byte(self->addr + 6 * page), 0);
+	ASSERT_EQ(fallocate(self->fd, FALLOC_FL_COLLAPSE_RANGE, page, 3 * page), 0);
+	EXPECT_EQ(read_byte(self->addr + 2 * page), 'd');
+	EXPECT_EQ(read_byte(self->addr + 3 * page), 0);
+	EXPECT_EQ(read_byte(self->addr + 5 * page), 0);
+}
+
+/* What comes by process_vm_readv(2) is answered, and the advice may come by a pidfd. */
+TEST_F(nosigbus, others_are_answered)
+{
+	char byte = 'x';
+	struct iovec local = { &byte, 1 }, remote = { self->addr + 2 * page, 1 };
+	struct iovec range = { self->addr, self->len };
+	int pidfd = syscall(SYS_pidfd_open, getpid(), 0);
+
+	ASSERT_GE(pidfd, 0);
+	EXPECT_EQ(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), 1);
+	EXPECT_EQ(byte, 0);
+	EXPECT_EQ(syscall(SYS_process_madvise, pidfd, &range, 1, MADV_SIGBUS, 0),
+		  (long)self->len);
+	EXPECT_EQ(read_byte(self->addr + page), -SIGBUS);
+	EXPECT_EQ(syscall(SYS_process_madvise, pidfd, &range, 1, MADV_NOSIGBUS, 0),
+		  (long)self->len);
+	EXPECT_EQ(read_byte(self->addr + page), 0);
+	close(pidfd);
+}
+
+/* The flag may not be changed, since it changes what the mapping may become. */
+TEST_F(nosigbus, is_sealed)
+{
+	if (syscall(SYS_mseal, self->addr, self->len, 0))
+		SKIP(return, "this kernel has no mseal(2)");
+	EXPECT_EQ(madvise(self->addr, self->len, MADV_SIGBUS), -1);
+	EXPECT_EQ(errno, EPERM);
+	EXPECT_EQ(madvise(self->addr, self->len, MADV_NOSIGBUS), -1);
+	EXPECT_EQ(errno, EPERM);
+	EXPECT_EQ(read_byte(self->addr + page), 0);
+	/* Nothing of it can be unmapped any more. */
+	self->len = 0;
+}
+
+/* With userfaultfd on this range; -1 if that is not to be had. */
+static int registered(const char *addr, size_t len, int mode)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { { (unsigned long)addr, len }, .mode = mode };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+
+	if (fd < 0)
+		return -1;
+	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Past EOF nobody is asked for a missing page: these are zeros. Write protection stays. */
+TEST_F(nosigbus, userfaultfd)
+{
+	struct uffdio_writeprotect wp = {
+		{ (unsigned long)self->addr, self->len }, UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	char *addr;
+	int fd;
+
+	fd = registered(self->addr, self->len, UFFDIO_REGISTER_MODE_MISSING);
+	/* Shared it has no VM_MAYWRITE. */
+	if (variant->flags == MAP_SHARED) {
+		EXPECT_EQ(fd, -1);
+	} else {
+		if (fd < 0)
+			SKIP(return, "no userfaultfd, or not for this file system");
+		EXPECT_EQ(read_byte(self->addr + 2 * page), 0);
+		close(fd);
+		fd = registered(self->addr, self->len, UFFDIO_REGISTER_MODE_WP);
+		ASSERT_GE(fd, 0);
+		ASSERT_EQ(ioctl(fd, UFFDIO_WRITEPROTECT, &wp), 0);
+		EXPECT_EQ(read_byte(self->addr + 4 * page), 0);
+		EXPECT_EQ(read_byte(self->addr + 2 * page), 0);
+		close(fd);
+	}
+
+	addr = mmap(NULL, self->len, PROT_READ, MAP_SHARED, self->fd, 0);
+	ASSERT_NE(addr, MAP_FAILED);
+	fd = registered(addr, self->len, UFFDIO_REGISTER_MODE_MISSING);
+	if (fd >= 0) {
+		EXPECT_EQ(madvise(addr, self->len, MADV_NOSIGBUS), -1);
+		EXPECT_EQ(errno, EINVAL);
+		close(fd);
+	}
+	munmap(addr, self->len);
+}
+
+/* A private page of zeros is not to be taken for the zero page that growth unmaps. */
+TEST_F(nosigbus, is_not_merged)
+{
+	if (variant->flags == MAP_SHARED)
+		SKIP(return, "has no copies");
+	if (madvise(self->addr, self->len, MADV_MERGEABLE))
+		SKIP(return, "this kernel has no KSM");
+	EXPECT_FALSE(smaps_has(self->addr, " mg"));
+	ASSERT_EQ(madvise(self->addr, self->len, MADV_SIGBUS), 0);
+	ASSERT_EQ(madvise(self->addr, self->len, MADV_MERGEABLE), 0);
+	EXPECT_TRUE(smaps_has(self->addr, " mg"));
+	ASSERT_EQ(madvise(self->addr, self->len, MADV_NOSIGBUS), 0);
+	EXPECT_FALSE(smaps_has(self->addr, " mg"));
+}
+
+static void expect_refused(struct __test_metadata *_metadata, int fd, size_t len, int flags)
+{
+	char *addr = mmap(NULL, len, PROT_READ, flags, fd, 0);
+
+	if (addr == MAP_FAILED)
+		return;
+	EXPECT_EQ(madvise(addr, len, MADV_NOSIGBUS), -1);
+	EXPECT_EQ(errno, EINVAL);
+	munmap(addr, len);
+}
+
 TEST(what_has_no_size_is_refused)
 {
 	char *addr;
 	int fd;
 
 	page = sysconf(_SC_PAGESIZE);
+	/* Where there is such a thing, and memory for it. */
+	fd = memfd_create("nosigbus", MFD_CLOEXEC | MFD_HUGETLB);
+	if (fd >= 0) {
+		expect_refused(_metadata, fd, 2UL << 20, MAP_SHARED | MAP_NORESERVE);
+		close(fd);
+	}
+	fd = open("/dev/zero", O_RDWR | O_CLOEXEC);
+	ASSERT_GE(fd, 0);
+	expect_refused(_metadata, fd, page, MAP_PRIVATE);
+	close(fd);
 	addr = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(addr, MAP_FAILED);
 	EXPECT_EQ(madvise(addr, page, MADV_NOSIGBUS), -1);
