@@ -427,8 +427,8 @@ def main() -> int:
     for row, fig in measured.values():
         if is_met(row, fig.value) is False:
             print(f"missed: {row.key}: {number(fig.value, row)} {target(row)}")
-        if series and "MISSED" in of_series(row, series[row.key]):
-            print(f"missed in core mm: {row.key}: {of_series(row, series[row.key])}")
+        if series and "MISSED" in (cells := of_series(row, series[row.key])):
+            print(f"missed in core mm: {row.key}: {cells[0]} {cells[1]}")
         before = previous.get(row.key)
         if before is not None and is_worse(row, fig.value, before):
             print(f"WORSE: {row.key}: {number(fig.value, row)}, was {number(before, row)}")

@@ -51,7 +51,7 @@ STRESS_SECONDS=${STRESS_SECONDS:-60} BOOT_ENV="STRESS_SECONDS SEED RACE_SECONDS"
 	tests/boot.sh --kernel debug --no-module -- tests/guest/run.sh "$results" || status=$?
 cp build/boot/console-debug.log "$results/kernel.log"
 if ((${#only[@]})); then
-	grep -h '^not ok' "$results"/*.tap
+	! grep -h '^not ok' "$results"/*.tap || status=1
 	exit "$status"
 fi
 {
