@@ -1204,7 +1204,8 @@ TEST(known_limit_growth_that_fails)
 
 /*
  * What a server has done to a file the kernel learns when it asks: fsnotify is not told of that, but
- * i_size_write() is called.
+ * i_size_write() is called. The file starts empty: FUSE drops a file's pages when the size changes,
+ * and where one of them is mapped, it unmaps the whole file, zeros included.
  */
 TEST(known_limit_growth_by_a_server)
 {
@@ -1221,7 +1222,7 @@ TEST(known_limit_growth_by_a_server)
 	ASSERT_GE(device, 0);
 	server = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(server, MAP_FAILED);
-	*server = (struct fuse_server){ .size = page, .content = CONTENT };
+	*server = (struct fuse_server){ .content = CONTENT };
 	ASSERT_NE(mkdtemp(directory), NULL);
 	snprintf(path, sizeof(path), "%s/" FUSE_FILE, directory);
 	pid = start_fuse_server(server, directory);
@@ -1234,7 +1235,6 @@ TEST(known_limit_growth_by_a_server)
 	addr = map_file(SHARED_READ, fd, PAGES * page);
 	EXPECT_NE(addr, MAP_FAILED);
 	EXPECT_EQ(enable(device, addr, PAGES * page), 0);
-	EXPECT_EQ(read_byte(addr), CONTENT);
 	EXPECT_EQ(read_byte(addr + 2 * page), 0);
 
 	server->size = 3 * page;
