@@ -63,7 +63,7 @@ keep=(
 	"none|two threads, page_mkwrite, a stale page, faulting around|-DMKWRITE -DSTALE -DAROUND"
 	"none, long|two threads, page_mkwrite, truncation|-DMKWRITE -DSIZE"
 	"none, long|two threads, truncation|-DSIZE"
-	"none|one thread, two accesses, truncation, two clears|-DTHREADS=1 -DACCESSES=2 -DSIZE -DCLEARS=2"
+	"none, long|one thread, two accesses, truncation, two clears|-DTHREADS=1 -DACCESSES=2 -DSIZE -DCLEARS=2"
 	"none, long|one thread, page_mkwrite, two accesses, faulting around, truncation, a clear|-DTHREADS=1 -DMKWRITE -DACCESSES=2 -DAROUND -DSIZE -DCLEARS=1"
 	"none|one thread, two accesses, collapse, a late report|-DTHREADS=1 -DACCESSES=2 -DSIZE -DCOLLAPSE -DREPORT"
 	"none|one thread, page_mkwrite, two accesses, truncation, a late report|-DTHREADS=1 -DMKWRITE -DACCESSES=2 -DSIZE -DREPORT"

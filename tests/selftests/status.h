@@ -114,18 +114,22 @@ static inline void give_back(struct nosigbus_status *want, enum class class, int
  */
 static inline int mapped_pages(int pagemap, const char *addr, int first, int end)
 {
-	uint64_t entry;
-	int pages = 0;
+	uint64_t entries[64];
+	int pages = 0, many;
 
-	for (int i = first; i < end; i++) {
-		off_t pos = ((unsigned long)addr / page_size() + i) * sizeof(entry);
+	for (int i = first; i < end; i += many) {
+		off_t pos = ((unsigned long)addr / page_size() + i) * sizeof(*entries);
+		ssize_t len;
 
-		if (pread(pagemap, &entry, sizeof(entry), pos) != sizeof(entry)) {
+		many = end - i < 64 ? end - i : 64;
+		len = many * sizeof(*entries);
+		if (pread(pagemap, entries, len, pos) != len) {
 			perror("/proc/self/pagemap");
 			abort();
 		}
 		/* Present, or swapped. */
-		pages += entry >> 62 != 0;
+		for (int j = 0; j < many; j++)
+			pages += entries[j] >> 62 != 0;
 	}
 	return pages;
 }
