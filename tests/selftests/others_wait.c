@@ -927,7 +927,7 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 				;
 			_exit(1);
 		}
-		for (int j = 0; j < 1000 && !server->unanswered; j++)
+		for (int j = 0; j < 3000 && !server->unanswered; j++)
 			usleep(10000);
 		EXPECT_EQ(server->unanswered, 1);
 		/* Time to have gone on to wait for it. */
