@@ -24,7 +24,8 @@
 # make bench      what it costs, against what else there is: a table
 # make bench_record  the same, into Documentation, and for the next to be compared with
 # make bench_profile  in which functions of the kernel and the module the instructions are
-# make lint       rustfmt, clippy, shellcheck, checkpatch
+# make lint       rustfmt, clippy, rustdoc, shellcheck, checkpatch
+# make doc        the module's documentation by rustdoc, in build/doc
 # make tools      the command nosigbus and its library; tools_install installs them
 # make bindings   what the crate has of the uAPI header, of the header as it is now
 # make man        the man pages, in build/man; man_install installs them
@@ -126,6 +127,9 @@ bench_profile:
 
 lint:
 	@tests/lint.sh
+
+doc:
+	@tests/doc.sh
 
 # The module for a kernel of tests/kernel.sh, and user space: Kbuild and cargo
 # know what has to be built again.

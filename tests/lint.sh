@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# rustfmt with the kernel's settings, clippy with warnings as errors, where unsafe
-# code is, shellcheck, the kernel's checkpatch.pl, and the man page's format. Says
-# what is wrong; changes nothing.
+# rustfmt with the kernel's settings, clippy and rustdoc with warnings as errors, where unsafe
+# code is, the kernel's checkpatch.pl, shellcheck, and the man page's format. Says what is
+# wrong; changes nothing.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -45,6 +45,7 @@ check "rustfmt, samples" inside rustfmt --check --edition 2024 "${samples[@]}"
 rm -rf build/clippy
 check "clippy, module" env OUT="$REPO/build/clippy" tests/build-module.sh stock \
 	CLIPPY=1 KRUSTFLAGS=-Dwarnings
+check "rustdoc, module" tests/doc.sh
 check "clippy, samples" tests/build-samples.sh clippy --release --all-targets --all-features -- -Dwarnings
 check "unsafe code" inside python3 tests/unsafe-audit.py --check
 check "shellcheck" inside shellcheck -x "${shell[@]}"
