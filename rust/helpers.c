@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Kernel macros and inline functions as functions: one line each, no logic. */
+/* Wrappers for macros and inline functions, which Rust cannot call, and a few lines of C. */
 
 #include <linux/cpumask.h>
 #include <linux/dcache.h>
@@ -234,7 +234,7 @@ bool nosigbus_is_within_module(const void *object, const struct module *module)
 
 void nosigbus_set_vm_ops(struct vm_area_struct *vma, const struct vm_operations_struct *ops)
 {
-	/* Pairs with the address dependency of whoever calls one. */
+	/* Publishes the initialised table. Pairs with the address dependency of its callers. */
 	smp_store_release(&vma->vm_ops, ops);
 }
 
@@ -253,7 +253,7 @@ void nosigbus_module_put(void)
 	module_put(THIS_MODULE);
 }
 
-/* Begun and ended on whatever CPU: the sum counts. */
+/* A call may begin and end on different CPUs. Only the sum is meaningful. */
 static DEFINE_PER_CPU(long, calls);
 
 void nosigbus_call_begins(void)
@@ -266,7 +266,7 @@ void nosigbus_call_ends(void)
 	this_cpu_dec(calls);
 }
 
-/* No less than there are, if none begins. */
+/* An upper bound of the number of active calls, provided that no call can begin. */
 long nosigbus_calls(void)
 {
 	long sum = 0;
@@ -339,8 +339,9 @@ bool nosigbus_file_has_no_notification(const struct file *file)
 }
 
 /*
- * Not for permission events, nor for a hierarchical storage manager. In one store, unlike
- * file_set_fsnotify_mode(): others look without the lock, and no bit set would mean both.
+ * Enables ordinary fsnotify events, but no permission and no pre-content events. A single store,
+ * unlike file_set_fsnotify_mode(): readers do not take f_lock, and an intermediate value
+ * without a bit set would enable all events.
  */
 void nosigbus_file_enable_notification(struct file *file)
 {

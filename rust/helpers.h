@@ -12,7 +12,7 @@
 #include <linux/shmem_fs.h>
 #include <linux/xarray.h>
 
-/* Of shadow pages: they stand in for pages that the file system could not give. Of two kinds. */
+/* Marks of kept pages (abstractions/shadow_pages.rs): of those to be dropped, and of new ones. */
 #define NOSIGBUS_XA_KEPT(odd)	((odd) ? XA_MARK_1 : XA_MARK_0)
 
 int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);

@@ -38,7 +38,8 @@ module! {
 /// What exists from insmod to rmmod.
 #[pin_data]
 struct Nosigbus {
-    // Fields are dropped in this order: first nobody can come in any more, then all are out.
+    // Fields drop in declaration order: first the user-visible files go, then `TextDrain` waits for
+    // tasks that are still in this module's code.
     #[pin]
     _mappings: MappingsFile,
     #[pin]
@@ -50,7 +51,7 @@ impl kernel::InPlaceModule for Nosigbus {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             node <- DeviceNode::register(NosigbusDevice::new()?),
-            // Last, because somebody may have it open at once, and it cannot fail.
+            // Last: user space can open the debugfs file immediately, and this step cannot fail.
             _mappings <- node.device().mappings_file(),
             _drain: TextDrain,
         })

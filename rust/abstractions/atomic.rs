@@ -7,7 +7,8 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// A value, by a plain instruction: [`Atomic::load`] calls a function of C. Relaxed: orders nothing.
+/// Reads `value` like `READ_ONCE()`. This is a relaxed load. It avoids the call that
+/// [`Atomic::load`] makes when the kernel is built without `CONFIG_RUST_INLINE_HELPERS`.
 pub(crate) fn read_once(value: &Atomic<bool>) -> bool {
     // SAFETY: The pointer is valid, and a volatile access does not race with atomic ones
     // (`READ_ONCE()`).

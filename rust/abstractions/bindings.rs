@@ -51,8 +51,8 @@ unsafe impl AsBytes for nosigbus_query {}
 // initialised.
 unsafe impl AsBytes for nosigbus_event {}
 
-/// Checks that a structure consists of these fields, each at its offset (in bytes), that its size is
-/// the last number, and so that it has no padding: each field ends where the next one begins.
+/// Asserts the layout of a uAPI structure: each field lies at `start..end` (bytes), the fields
+/// cover the structure, and there is no padding. The trailing literal is the size.
 macro_rules! assert_layout {
     ($type:ty { $($field:ident: $start:literal..$end:literal),* $(,)? } $size:literal) => {
         $(

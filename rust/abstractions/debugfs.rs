@@ -28,7 +28,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Whether what was printed has found no room. It is printed once more then, with more room.
+/// Wraps `seq_has_overflowed()`. seq_file then retries with a larger buffer.
 pub(crate) fn has_overflowed(seq: &SeqFile) -> bool {
     // SAFETY: A `SeqFile` is a valid `seq_file`.
     unsafe { bindings::nosigbus_seq_has_overflowed(core::ptr::from_ref(seq).cast_mut().cast()) }
@@ -48,9 +48,8 @@ pub(crate) trait Show: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `directory` is a directory in debugfs, or `None` if there could be none: debugging is not worth
-/// failing for. From the end of its initialisation until it is dropped its file refers to `fops` and
-/// `value`.
+/// `directory` is a debugfs dentry that this value owns, or `None` if its creation failed. From the
+/// end of its initialisation until it is dropped its file refers to `fops` and `value`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct DebugFile<S: Show> {
     value: S,

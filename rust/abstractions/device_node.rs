@@ -42,7 +42,7 @@ pub(crate) trait Device: Send + Sync + 'static {
     /// The name of the node in /dev.
     const NAME: &'static CStr;
 
-    /// What an open file of the device has of its own.
+    /// Per-open state of the device file (C: `file->private_data`).
     type Opened: Send + Sync + 'static;
 
     /// Opens the device. May sleep.
@@ -169,7 +169,8 @@ impl<D: Device> DeviceNode<D> {
             Ok(open_file) => {
                 // SAFETY: The file is being opened, so nobody else uses it.
                 unsafe { (*file).private_data = open_file.into_foreign() };
-                // No position, and so no lock of it that readers hold while they wait.
+                // Make it a stream file: without `FMODE_ATOMIC_POS` a blocking read(2) does not
+                // hold `f_pos_lock`.
                 // SAFETY: As above.
                 unsafe { kernel::bindings::stream_open(inode, file) }
             }

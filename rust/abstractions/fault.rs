@@ -57,12 +57,12 @@ pub(super) type FaultFn = unsafe extern "C" fn(*mut vm_fault) -> vm_fault_t;
 pub(crate) struct FaultResult(pub(super) vm_fault_t);
 
 impl FaultResult {
-    /// Nothing is mapped, or something else is by now: the access is to be tried again.
+    /// `VM_FAULT_NOPAGE`: core mm returns to user space, which retries the access.
     pub(crate) fn again() -> Self {
         Self(vm_fault_reason_VM_FAULT_NOPAGE)
     }
 
-    /// The task is being killed, and cannot wait any longer: `SIGBUS`, which it does not live to see.
+    /// `VM_FAULT_SIGBUS` for a task with a fatal signal pending. SIGKILL is delivered first.
     pub(crate) fn given_up() -> Self {
         Self(vm_fault_reason_VM_FAULT_SIGBUS)
     }
@@ -84,11 +84,12 @@ pub(crate) struct Fault<'a, T: FaultHandler> {
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
 }
 
-/// What has come of mapping a page as the answer to a fault.
+/// The result of inserting a page: how many PTEs were set, or why none was.
 pub(crate) struct Insertion(Result<usize>);
 
 impl Insertion {
-    /// At how many addresses it has been mapped. If none, something else is, or there was no memory.
+    /// Returns the number of PTEs that were set; 0 if the PTE was not empty or an allocation
+    /// failed.
     pub(crate) fn mapped(&self) -> usize {
         self.0.unwrap_or(0)
     }
@@ -99,13 +100,13 @@ impl Insertion {
     }
 }
 
-/// How the file system has answered a `F`, a [`Fault`] or a [`Mkwrite`](super::page_mkwrite::Mkwrite).
+/// Result of calling the file system's ->fault or ->page_mkwrite for a `Fault` or `Mkwrite`.
 pub(crate) enum Native<F> {
     /// In a way that is passed on.
     Answered(FaultResult),
     /// With a page of the file: to be mapped, or written to.
     Page(FilePage<F>),
-    /// With SIGBUS, which may be passed on, or answered in another way.
+    /// `VM_FAULT_SIGBUS`; the lock is still held, so the handler may return another result.
     Sigbus(F, FaultResult),
 }
 
@@ -114,13 +115,16 @@ impl<F> Native<F> {
     ///
     /// # Safety
     ///
-    /// `operation` must be such a one, of the VMA of `vmf`, which must be the argument of the
-    /// operation that `question` is about, not answered yet.
+    /// - `operation` must be a `->fault`, `->page_mkwrite` or `->pfn_mkwrite` of the file system
+    ///   that owns the VMA of `vmf`.
+    /// - `vmf` must be the argument with which core mm called the wrapper of that operation, and
+    ///   the wrapper must not have returned.
+    /// - `question` must wrap the same `vmf`.
     pub(super) unsafe fn ask(question: F, operation: FaultFn, vmf: *mut vm_fault) -> Self {
-        // The file system may drop the lock and sleep, and the mapping, with its reference, may go
-        // meanwhile: this function still has to be there to return to.
+        // The file system may drop the VMA lock; munmap may then drop the last module reference.
+        // Count the call, so that rmmod waits until it has returned.
         let call = Call::begin();
-        // SAFETY: Core mm would call it just so, as the caller promises.
+        // SAFETY: Same arguments and locks as core mm's call.
         let result = unsafe { operation(vmf) };
         drop(call);
         if has_failed(result) {
@@ -132,14 +136,14 @@ impl<F> Native<F> {
             // INVARIANT: Neither an error nor VM_FAULT_NOPAGE, and there is a page.
             Self::Page(FilePage { question, result })
         } else {
-            // With VM_FAULT_RETRY, not even the VMA may be looked at any more.
+            // `VM_FAULT_RETRY`: the lock was dropped; do not touch the VMA.
             Self::Answered(FaultResult(result))
         }
     }
 }
 
-/// Whether an operation of the file system has answered with SIGBUS, which may be answered in another
-/// way: only VM_FAULT_RETRY says that the lock has been dropped.
+/// Returns whether `result` is a plain `VM_FAULT_SIGBUS` that we may replace: without
+/// `VM_FAULT_RETRY` (the lock was dropped, `vmf` is stale) and without hwpoison.
 pub(super) fn has_failed(result: vm_fault_t) -> bool {
     const OTHERS: vm_fault_t = vm_fault_reason_VM_FAULT_RETRY | POISON;
     result & (vm_fault_reason_VM_FAULT_SIGBUS | OTHERS) == vm_fault_reason_VM_FAULT_SIGBUS
@@ -149,10 +153,10 @@ const MAJOR: vm_fault_t = vm_fault_reason_VM_FAULT_MAJOR;
 const POISON: vm_fault_t =
     vm_fault_reason_VM_FAULT_HWPOISON | vm_fault_reason_VM_FAULT_HWPOISON_LARGE;
 
-/// What is to become of a page of the file that the file system has answered with.
+/// How to map the page that the file system's `->fault` returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Passage {
-    /// It is mapped as core mm does it: with its neighbours, if it is part of a large page.
+    /// Returned to core mm, which maps the whole folio (`finish_fault()`).
     Whole,
     /// It is mapped, and nothing else.
     Alone,
@@ -165,9 +169,8 @@ pub(crate) enum Passage {
 ///
 /// # Invariants
 ///
-/// `result` is what the file system's operation has returned: nothing but `VM_FAULT_LOCKED` and
-/// `VM_FAULT_MAJOR`. The page is `vmf->page`, with a reference, which has come with it if `F` is a
-/// [`Fault`].
+/// `result` contains only `VM_FAULT_LOCKED` and `VM_FAULT_MAJOR`. `vmf->page` is referenced: by the
+/// file system for a `Fault`, by core mm for a `Mkwrite`.
 pub(crate) struct FilePage<F> {
     pub(super) question: F,
     pub(super) result: vm_fault_t,
@@ -181,7 +184,8 @@ impl<F> FilePage<F> {
 }
 
 impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
-    /// Passes the page on, to be mapped as what it is a part of, unless that is a huge page.
+    /// Returns the page to core mm, which maps its folio. A PMD-mappable folio is mapped by a
+    /// single PTE instead.
     pub(crate) fn pass(mut self) -> FaultResult {
         // SAFETY: By the type invariants of `Fault` and of this.
         let is_huge = unsafe {
@@ -195,7 +199,8 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         FaultResult(self.result)
     }
 
-    /// Passes the page on as `passage` says. It is locked from before that until it is mapped.
+    /// Locks the page, asks `passage`, and acts on the answer. The page stays locked until core mm
+    /// (or we) have mapped it.
     pub(crate) fn pass_as(mut self, passage: impl FnOnce(&Fault<'a, T>) -> Passage) -> FaultResult {
         self.lock();
         match passage(&self.question) {
@@ -205,12 +210,12 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         }
     }
 
-    /// Maps this one page, which is locked, though it may be part of a large one.
+    /// Maps only this page of a large folio. The page must be locked.
     fn pass_alone(self) -> FaultResult {
         let vmf = self.question.vmf.as_ptr();
         // SAFETY: By the type invariants of `Fault` and of this; locked.
         unsafe {
-            // Core mm makes a copy of one page only.
+            // cow_page set: core mm copies this one page, so the folio is not mapped.
             if (*vmf).cow_page.is_null() && bindings::nosigbus_page_is_large((*vmf).page) {
                 return FaultResult(insert_small(vmf) | self.result & MAJOR);
             }
@@ -276,7 +281,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { MappedFile::from_raw(file) }
     }
 
-    /// The address space that is accessed.
+    /// The faulting mm.
     pub(crate) fn mm(&self) -> Mm {
         // SAFETY: By the type invariants.
         Mm::new(unsafe { (*self.vma()).vm_mm })
@@ -306,8 +311,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { may_be_huge(self.vma()) }
     }
 
-    /// Allocates the page table that is to have the page, if there is none. Sleeps; fails with the
-    /// answer to the fault.
+    /// Allocates the PTE table for the faulting address, if it is missing. Sleeps. On error,
+    /// returns the result of the fault.
     pub(crate) fn allocate_page_table(&self) -> Result<(), FaultResult> {
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
         let allocated = unsafe { allocate_page_table(self.vmf.as_ptr()) };
@@ -320,8 +325,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         !unsafe { bindings::nosigbus_pmd_none((*self.vmf.as_ptr()).pmd) }
     }
 
-    /// How many pages there are from here on in the part of the address space that core mm would map at
-    /// this fault, if they were in the page cache, and if `fault_around_bytes` has not been changed.
+    /// Returns the number of pages from this address to the end of its 64 KiB window, the default
+    /// of `fault_around_bytes`.
     pub(crate) fn pages_around(&self) -> usize {
         const AROUND: usize = 1 << 16;
         ((self.address() | (AROUND - 1)) + 1 - self.address()).div_ceil(PAGE_SIZE)
@@ -333,7 +338,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.address }
     }
 
-    /// Whether the zero page is mapped at the page before, as far as that is seen in the same page table.
+    /// Returns whether the previous PTE in the same page table maps the zero page. Returns `false`
+    /// for the first PTE of a page table.
     pub(crate) fn follows_zero_page(&self) -> bool {
         let addr = self.address();
         if addr % PMD_SIZE < PAGE_SIZE {
@@ -343,8 +349,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { has_zero_page((*self.vmf.as_ptr()).pmd, addr - PAGE_SIZE) }
     }
 
-    /// Maps the shared zero page, read-only, here and behind, at `pages` pages in all if there is
-    /// nothing else: the answer.
+    /// Maps the zero page read-only at up to `pages` consecutive PTEs, starting at the fault
+    /// address. Stops at the first non-empty PTE.
     pub(crate) fn insert_zero_pages(&self, pages: usize) -> Insertion {
         // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive.
         unsafe { &*Wrapped::<T>::of(self.vma()) }.map_zero_pages_from(self.pgoff());
@@ -352,8 +358,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         Insertion(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
     }
 
-    /// Has core mm make a private page of zeros, if this is a write to a private mapping: the
-    /// answer.
+    /// For a write to a private VMA (cow_page set): returns a zero-filled page for core mm to copy.
+    /// `None` otherwise.
     pub(crate) fn private_copy_of_zeros(&self, zeros: &ZeroPages) -> Option<FaultResult> {
         // SAFETY: By the type invariants.
         if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
@@ -369,15 +375,17 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         Insertion(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
     }
 
-    /// Whether the file system takes no locks but those of the page cache when it reads a page at a
-    /// fault: it answers by `filemap_fault()` itself, or is known to add none.
+    /// Returns whether the file system's `->fault` takes only page-cache locks (invalidate lock,
+    /// folio lock). True for `filemap_fault()` and for file systems in
+    /// [`MappedFile::adds_no_locks_to_page_cache`].
     pub(crate) fn reads_as_page_cache_does(&self) -> bool {
         let filemap_fault: FaultFn = kernel::bindings::filemap_fault;
         core::ptr::fn_addr_eq(self.operation(), filemap_fault)
             || self.file().adds_no_locks_to_page_cache()
     }
 
-    /// Whether [`FaultHandler::mkwrite`] is called before a page that is mapped now is first written to.
+    /// Returns whether the VMA has `->page_mkwrite`, so that core mm maps pages read-only first and
+    /// calls [`FaultHandler::mkwrite`] on the first write.
     pub(crate) fn is_asked_before_writes(&self) -> bool {
         // SAFETY: By the type invariants; `native` is the file system's table.
         unsafe { (*(*Wrapped::<T>::of(self.vma())).native).page_mkwrite }.is_some()
@@ -401,8 +409,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     }
 }
 
-/// Whether core mm would map huge pages in a wrapped VMA: madvise(2) with `MADV_HUGEPAGE` has taken
-/// away the flag that keeps it from that.
+/// Returns whether `VM_NOHUGEPAGE` is clear: `madvise(MADV_HUGEPAGE)` clears it, and then core mm
+/// may map file PMDs again.
 ///
 /// # Safety
 ///

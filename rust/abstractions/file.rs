@@ -73,7 +73,7 @@ impl Inode<'_> {
     }
 }
 
-/// What has come of reading a page while no range of the file can be collapsed.
+/// The result of [`MappedFile::read_page_uncollapsed`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PageRead {
     /// It is past EOF.
@@ -223,18 +223,16 @@ impl MappedFile<'_> {
         self.inode().i_size()
     }
 
-    /// Has fsync(2) and msync(2) of each descriptor of the file fail once with `errno`, as after a page
-    /// could not be written back, where the file system looks for that
-    /// (`file_check_and_advance_wb_err()`). syncfs(2) does not: there was nothing that the file system
-    /// was to write.
+    /// Records a writeback error in the file's `errseq_t`, so that the next fsync(2) or msync(2)
+    /// through each open file returns `errno` once. Does not set the superblock's `s_wb_err`.
     pub(crate) fn report_to_fsync(&self, errno: u32) {
         // SAFETY: The address space of an open file is valid. An errno fits in an int.
         unsafe { bindings::__filemap_set_wb_err(self.address_space(), -(errno as i32)) };
     }
 
-    /// Has modifications through a file of memfd_create(2) reported, which they are not by default
-    /// (`alloc_file_pseudo()`). Files that are opened so on purpose, as those that fanotify hands
-    /// out, stay as they are. `false` if they were reported before.
+    /// Clears `FMODE_NONOTIFY` of a file on an internal mount (memfd_create(2)), so that fsnotify
+    /// reports writes through it. Leaves other files alone, e.g. those that fanotify opens. Returns
+    /// whether this changed `f_mode`.
     pub(crate) fn enable_notification(&self) -> bool {
         let file = self.file.as_ptr();
         // SAFETY: The file is valid, by the type invariants, and so is its mount.
@@ -256,19 +254,18 @@ impl MappedFile<'_> {
         }
     }
 
-    /// Whether the file system's fault handler, though a function of its own, takes no locks but those
-    /// of the page cache when it reads a page: XFS and F2FS, of those that can collapse a range of a file
-    /// (`xfs_filemap_fault()`, `f2fs_filemap_fault()`). Others have the locks of a cluster (gfs2, ocfs2,
-    /// ceph, orangefs), which a page cannot be read without.
+    /// Returns whether a file system with its own `->fault` is known to take only page-cache locks
+    /// in it. Of the file systems with `FALLOC_FL_COLLAPSE_RANGE` these are XFS and F2FS
+    /// (`xfs_filemap_fault()`, `f2fs_filemap_fault()`). Others have the locks of a cluster (gfs2,
+    /// ocfs2, ceph, orangefs), which a page cannot be read without.
     pub(super) fn adds_no_locks_to_page_cache(&self) -> bool {
         // SAFETY: The inode is valid, and so is its superblock, whose type never changes.
         let magic = unsafe { (*(*self.inode().as_ptr()).i_sb).s_magic };
         [bindings::XFS_SUPER_MAGIC, bindings::F2FS_SUPER_MAGIC].contains(&magic)
     }
 
-    /// Reads a page into the page cache, if it is not there yet, while no range of the file can be
-    /// collapsed: file systems that can do so hold the invalidate lock for write. `past_eof` says
-    /// whether the page is that, of a file of so many bytes.
+    /// Reads page `pgoff` into the page cache with the invalidate lock held for read, which
+    /// excludes `FALLOC_FL_COLLAPSE_RANGE`. `past_eof(i_size)` tells whether `pgoff` is past EOF.
     ///
     /// Sleeps. To be called where the file system's fault handler could be, since that takes the
     /// same locks, and no others:
@@ -310,8 +307,8 @@ impl MappedFile<'_> {
         read
     }
 
-    /// Asks shmem for a page, which it makes if there is none, as its fault handler does: only to
-    /// be told what the error is. [`PageRead::Unknown`] of any other file system.
+    /// Calls `shmem_read_folio()` to learn the errno behind a `VM_FAULT_SIGBUS`. May allocate the
+    /// page, like shmem's `->fault`. Returns [`PageRead::Unknown`] if the file is not on shmem.
     ///
     /// Sleeps. To be called where the file system's fault handler could be.
     pub(crate) fn ask_shmem(&self, pgoff: u64) -> PageRead {
@@ -344,8 +341,8 @@ impl MappedFile<'_> {
         Ok(())
     }
 
-    /// Locks the page cache's page at `pgoff` (in pages), if there is one that has been read. From
-    /// then on until it is unlocked no fault maps it.
+    /// Locks the up-to-date folio at `pgoff`, if there is one. While it is locked, `->fault` cannot
+    /// map it (`->map_pages` only trylocks, and skips it).
     ///
     /// Sleeps; fails with `EINTR` if the task is being killed.
     pub(crate) fn lock_cached_page(&self, pgoff: u64) -> Result<Option<CachedPage<'_>>> {
@@ -461,8 +458,8 @@ impl MappedFile<'_> {
         unsafe { (*self.user_inode().as_ptr()).i_ino }
     }
 
-    /// Whether an object is part of the module that the file system is, or that has the file's
-    /// operations: the file keeps both loaded.
+    /// Returns whether `object` lies in the module of the file system or of `f_op`. The open file
+    /// pins both.
     pub(super) fn module_contains(&self, object: *const c_void) -> bool {
         let inode = self.inode().as_ptr();
         // SAFETY: The file is valid, by the type invariants, and so are its operations and its

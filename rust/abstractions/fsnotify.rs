@@ -4,15 +4,16 @@
 //!
 //! C header: [`include/linux/fsnotify_backend.h`](srctree/include/linux/fsnotify_backend.h)
 //!
-//! A [`Group`] has one mark on each inode that is watched, however many [`Watch`]es there are of
-//! it. It is a group of its own: inotify and fanotify do not see its marks.
+//! A [`Group`] puts one mark on each watched inode. [`Watch`]es of the same inode share the mark.
+//! inotify and fanotify do not see it.
 //!
-//! A file on overlayfs has two inodes: the one that the user opened, and the real one that is
-//! mapped. Most changes are reported for the latter as well, but splice(2) only for the former. So
-//! there are marks on both; the one on the user's inode forwards to the real one's.
+//! A file on overlayfs has two inodes: overlayfs's own, and the real one, whose pages are mapped.
+//! Most changes are reported for both. splice(2) and asynchronous direct writes are reported for
+//! overlayfs's inode only. So both have marks; the mark of overlayfs's inode calls the listener of
+//! the real one.
 //!
-//! The kernel takes no mark off an inode that has a dentry (`inode_notify_dead()`), and a file that is
-//! mapped keeps its own.
+//! fsnotify removes marks when the last dentry of an unlinked inode goes (`inode_notify_dead()`). A
+//! mapped file pins its dentry, so our marks stay.
 
 use super::{
     bindings,
@@ -59,22 +60,23 @@ use kernel::{
 /// How a file was modified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Change {
-    /// By `notify_change()`, which truncation is a case of. The inode lock is held.
+    /// By `notify_change()`: truncation, or a change of mtime alone. Called with the inode lock
+    /// held.
     Attributes,
-    /// By a write or the like, or by fallocate(2). The inode lock has been released.
+    /// By write(2), splice(2), fallocate(2) etc. The inode lock is not held.
     Contents,
 }
 
-/// Is told of modifications.
+/// Receives `FS_MODIFY` events.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// The file was modified, and the system call that has done so waits for this to return.
+    /// The file was modified. The modifying task runs this function.
     ///
     /// May sleep. See [`Change`] for the locks that are held. May be called by several tasks at
     /// once.
     fn modified(&self, inode: &Inode<'_>, change: Change);
 }
 
-/// What is attached to an inode.
+/// An fsnotify mark with its group and listener.
 ///
 /// # Invariants
 ///
@@ -125,8 +127,9 @@ unsafe impl<L: Listener> Send for Group<L> {}
 // SAFETY: `marks` has a lock, `group` has its own.
 unsafe impl<L: Listener> Sync for Group<L> {}
 
-/// The marks, locked. Nobody waits for memory with this lock, which is everybody's: fsnotify allocates
-/// under it for a mark, far less than the inode of that.
+/// `Group::marks`, locked, with `PF_MEMALLOC` set. All mappings share this lock, so it must not be
+/// held across reclaim. `fsnotify_add_mark()` allocates a connector under it, which is smaller than
+/// the inode.
 struct MarksGuard<'a, L: Listener> {
     marks: Guard<'a, Marks<L>, MutexBackend>,
     _noreclaim: NoReclaim,
@@ -179,7 +182,7 @@ impl<L: Listener> Group<L> {
     ) -> Result<Watch<L>> {
         let real = file.inode().as_ptr();
         let user = file.user_inode().as_ptr();
-        // Outside the lock, because that is everybody's, and the memory this user's.
+        // Allocate before the mutex is taken: a user at its memcg limit must not block others.
         let for_real = Unattached::new(self, real, listener.clone(), false)?;
         let for_user = if user == real {
             None
@@ -189,8 +192,8 @@ impl<L: Listener> Group<L> {
 
         let mut guard = self.lock();
         let marks = &mut *guard.marks;
-        // SAFETY: The caller has the file open, and so its inodes; it keeps them for as long as
-        // the result (see there).
+        // SAFETY: `file` pins both inodes during this call, and from `fsnotify_add_inode_mark()` on
+        // the mark holds an inode reference (`fsnotify_get_inode_ref()`).
         let listener = unsafe { self.attach(marks, for_real, listener)? };
         if let Some(for_user) = for_user {
             // SAFETY: As above.
@@ -316,7 +319,7 @@ impl<L: Listener> Group<L> {
         let mark = unsafe { &*raw.cast::<Mark<L>>() };
         // SAFETY: `data` is what `data_type` says.
         let dentry = unsafe { bindings::nosigbus_fsnotify_dentry(data, data_type) };
-        // All changes of a file's content come with one.
+        // Every content event carries a dentry. Events without one are not about file content.
         let Some(dentry) = NonNull::new(dentry) else {
             return 0;
         };
@@ -390,8 +393,9 @@ impl<L: Listener> PinnedDrop for Group<L> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: Gives back the reference that came with the group. Each mark holds one.
         unsafe { bindings::fsnotify_put_group(self.group.as_ptr()) };
-        // fsnotify frees marks, by `free_mark`, from a work item, and whoever holds a reference on
-        // one at that time has it done later: there must be none left when this module's code goes.
+        // fsnotify calls `free_mark()` from a work item, possibly after the flush below if another
+        // task still holds a mark reference. Wait until all are freed, because `free_mark()` is in
+        // this module.
         loop {
             // SAFETY: May be called wherever sleeping is allowed, as in a module's exit function.
             unsafe { bindings::fsnotify_wait_marks_destroyed() };
@@ -404,7 +408,12 @@ impl<L: Listener> PinnedDrop for Group<L> {
     }
 }
 
-/// A file is being watched. Whoever has it keeps the file open.
+/// Keeps a file watched. Its owner keeps the file open.
+///
+/// # Invariants
+///
+/// `real`, and `user` if set, are keys of entries in `group.marks`, each with one user counted for
+/// this value.
 pub(crate) struct Watch<L: Listener> {
     group: Arc<Group<L>>,
     real: usize,
@@ -413,20 +422,20 @@ pub(crate) struct Watch<L: Listener> {
 }
 
 impl<L: Listener> Watch<L> {
-    /// Who is told: the same for all watches of one file.
+    /// The listener; all watches of one file share it.
     pub(crate) fn listener(&self) -> &Arc<L> {
         &self.listener
     }
 
-    /// Whether nobody is changing the file any more who has not seen its marks, as far as
-    /// [`Self::set_known`] says. Sleeps.
+    /// Returns whether a grace period has passed since the mark was added. Then every task that
+    /// changes `i_size` either sees the mark or has finished. Set by [`Self::set_known`].
     pub(crate) fn is_known(&self) -> bool {
         let guard = self.group.lock();
         self.inodes()
             .all(|inode| guard.marks.get(&inode).is_some_and(|entry| entry.is_known))
     }
 
-    /// Says so: a grace period has passed since the file began to be watched. Sleeps.
+    /// Records that a grace period has passed since the marks were added.
     pub(crate) fn set_known(&self) {
         let mut guard = self.group.lock();
         for inode in self.inodes() {
@@ -465,7 +474,7 @@ mod tests {
     };
     use kernel::page::PAGE_SIZE;
 
-    /// Counts what it is told, and knows the size of then.
+    /// Counts events and stores i_size.
     struct Probe {
         events: Atomic<i32>,
         size: Atomic<u64>,

@@ -4,10 +4,10 @@
 //!
 //! C header: [`include/linux/mm_types.h`](srctree/include/linux/mm_types.h)
 //!
-//! Pages that a mapping keeps stay when nothing maps them any more, as after madvise(2) with
-//! `MADV_DONTNEED`. They are counted in the RSS of an address space that has the mapping (`RssShmem`
-//! in /proc/PID/status), since that is what the OOM killer goes by. Where a page is mapped as well, core
-//! mm counts it once more (`RssFile`).
+//! Shadow pages stay allocated when no PTE maps them, e.g. after `madvise(MADV_DONTNEED)`. They are
+//! counted in the RSS of an address space that has the mapping (`RssShmem` in /proc/PID/status),
+//! since that is what the OOM killer goes by. Where a page is mapped as well, core mm counts it
+//! once more (`RssFile`).
 
 use super::bindings;
 use kernel::{
@@ -23,7 +23,8 @@ use kernel::{
     }, //
 };
 
-/// An address space, by its address. Only a key, but for those that hold a mapping.
+/// The address of a `struct mm_struct`, used as a key. May be dereferenced only while a [`Holder`]
+/// exists for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Mm(usize);
 
@@ -47,8 +48,8 @@ struct Holder {
 ///
 /// # Invariants
 ///
-/// Each address space in here has a VMA of the mapping, which keeps it, and so has each that is on the
-/// count of a [`Holder`]'s `vmas`, which is not 0.
+/// For each key: `vmas` is not 0, and the mm has at least `vmas` VMAs of this mapping. So the
+/// `mm_struct` is valid.
 #[pin_data]
 pub(crate) struct Holders {
     #[pin]
@@ -64,12 +65,13 @@ impl Holders {
         })
     }
 
-    /// There is one more VMA of the mapping. Sleeps. If there is no memory to remember another address
-    /// space, what it holds is counted in that of the others.
+    /// Records one more VMA of `mm`. If the allocation fails, `mm` is not recorded, and its pages
+    /// are accounted to another holder.
     ///
     /// # Safety
     ///
-    /// `mm` must have a VMA more since the last call, and [`Self::closed`] be called before that goes.
+    /// `mm` must have gained a VMA of this mapping that is not recorded yet, and [`Self::closed`]
+    /// must be called before that VMA is freed.
     pub(super) unsafe fn opened(&self, mm: Mm) {
         let reserved = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT);
         let mut holders = self.holders.lock();
@@ -82,8 +84,8 @@ impl Holders {
         }
     }
 
-    /// A VMA of the mapping is about to go: what is held by its address space with the last one is held
-    /// by another from here on. Sleeps.
+    /// Forgets one VMA of `mm`. With the last one, moves the pages that are accounted to `mm` to
+    /// another holder.
     pub(super) fn closed(&self, mm: Mm) {
         let mut holders = self.holders.lock();
         let Some(holder) = holders.get_mut(&mm) else {

@@ -11,11 +11,10 @@ use kernel::prelude::*;
 
 /// Whether `object` is part of the image of the kernel or of a module.
 ///
-/// Nothing but modules' images, and code that the kernel generates, is in the part of the address
-/// space that is for modules. The kernel's image is the part of memory that has been taken off the
-/// page allocator before there was one (`PageReserved()`); that part has what was allocated during
-/// early boot as well, which is of no file system. Of modules elsewhere (arm64 has them near the kernel,
-/// wherever that is) the answer is "no": see
+/// The module address range holds only module images and generated code. The pages of the kernel
+/// image are reserved (`PageReserved()`). So are early-boot allocations; no file system keeps a
+/// `vm_operations_struct` there. Returns `false` for a module that lies outside the module range
+/// (arm64 with KASLR). Callers must also ask
 /// [`MappedFile::module_contains`](super::file::MappedFile::module_contains).
 ///
 /// # Safety

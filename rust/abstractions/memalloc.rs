@@ -13,11 +13,11 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-/// While it exists, this task does not wait for memory, neither for the system's nor for that of its
-/// memory cgroup: the limit of that is exceeded, and reserves are used.
+/// Sets `PF_MEMALLOC` for the current task (`memalloc_noreclaim_save()`): allocations neither
+/// reclaim nor wait. They may exceed the memcg limit and use reserves.
 ///
-/// For allocations that are few and small next to what was allocated for the same purpose before this,
-/// by the ordinary rules. To be dropped in the reverse order of creation.
+/// Use this only for a few small allocations (xarray nodes, page tables) that follow a larger one
+/// made without it. Guards must nest.
 pub(super) struct NoReclaim {
     flags: u32,
     _not_send: NotThreadSafe,
@@ -40,8 +40,9 @@ impl Drop for NoReclaim {
     }
 }
 
-/// While it exists, memory that is charged is charged to the memory cgroup of an address space, whoever
-/// this task is: what a process makes others touch in its memory is its own.
+/// Charges `__GFP_ACCOUNT` allocations of this task to the memcg of `mm` (`set_active_memcg()`).
+/// Without it, a remote access (`process_vm_writev(2)`, io_uring worker) would charge the accessing
+/// task for pages of the target process.
 ///
 /// To be dropped in the reverse order of creation.
 ///

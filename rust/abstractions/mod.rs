@@ -4,39 +4,45 @@
 //!
 //! # Lock order
 //!
-//! The only statement of it; everything in this module keeps to it.
+//! The lock order of the module. Other documents refer to this list.
 //!
-//! 1. The inode lock, held by whoever changes the size of a file; not taken here. With it or not,
-//!    modifications are reported to [`fsnotify`].
-//! 2. `mmap_lock` of an mm: for write while mappings are opted in and out ([`mm`]), for read (or 3
-//!    alone) during a fault.
-//! 3. The VMA lock: for write around a change of a VMA ([`vma`]), for read during a fault.
+//! 1. The inode lock. The task that changes `i_size` holds it; this module never takes it. fsnotify
+//!    calls [`fsnotify::Listener`] with or without it (see [`fsnotify::Change`]).
+//! 2. `mmap_lock` of an mm: for write while mappings are opted in and out ([`mm`]), for read during
+//!    a fault that does not use the VMA lock.
+//! 3. The VMA lock: for write from the first change of a VMA until mmap_lock is released
+//!    ([`vma`]); for read during a fault.
 //! 4. What the file system's fault handler takes (invalidate lock, folio locks).
-//!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same. Of these only
-//!    the lock of a page in the page cache ([`file::CachedPage`]) is held while what follows is
-//!    taken, and nobody waits for one with 6 held, nor for memory with a page locked.
-//! 5. In a fault, before the first stand-in of a mapping: a mutex of the mapping; inside that, one after the
-//!    other, 6, and a mutex of the file, with which a grace period of RCU is waited for, and `f_lock` is
-//!    taken, with nothing inside. Inside each, and when the last VMA goes, the lock of the marks of a
-//!    [`fsnotify::Group`], with fsnotify's own locks inside. That is everybody's: so nobody waits for
-//!    memory with it held ([`memalloc::NoReclaim`]).
+//!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same. Only the folio
+//!    lock ([`file::CachedPage`]) nests outside 5 to 8. Rules: do not wait for a folio lock while
+//!    holding 6. Do not allocate memory while holding a folio lock.
+//! 5. Locks for starting to watch a file (`Mapping::watch()`). `StandIns::watching` (a mutex, one per
+//!    mapping) comes first. Inside it, one after the other: 6, and `WatchedFile::starting` (a mutex),
+//!    whose holder waits for an RCU grace period and takes `f_lock`, a leaf. Inside each of these two
+//!    mutexes, and in `->close` of the last VMA: `Group::marks` (a mutex), with fsnotify's own locks
+//!    inside. All mappings in the system share that one, so allocations under it use
+//!    [`memalloc::NoReclaim`].
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
-//!    stand-ins are dropped and while mappings come and go. Not taken with the lock of the marks held.
-//!    Whoever unmaps pages because of errors takes a mutex before it, and waits for neither with a page locked. Who
-//!    does so to clear an error has waited before that for all others who clear the mapping's.
-//!    With it held, nothing is allocated that could wait for memory ([`memalloc::NoReclaim`]), and
-//!    nobody is woken: others wait for it. Inside it is the lock of a mapping's failed pages, which has
-//!    nothing inside.
-//! 7. `i_mmap_rwsem` of the file's address space, for read, taken by core mm inside
-//!    `Inode::unmap_pages` and `LockedVma::zap_stand_ins`.
-//! 8. The page-table lock, taken by core mm inside the functions of [`page_insertion`].
+//!    stand-ins are dropped and while mappings come and go. Not taken with the lock of the marks
+//!    held. `WatchedFile::turn` is taken before `state` by tasks that zap because of errors. Do not
+//!    wait for `turn` or `state` while holding a folio lock. `NOSIGBUS_CLEAR_ERROR` holds
+//!    `Errors::clearing` outside `turn`. While holding `state`: allocate only under
+//!    [`memalloc::NoReclaim`], and wake nobody. Otherwise a task that changes `i_size` waits for
+//!    memory or for a wait queue. `Errors::zero_pages` is a leaf inside `state`.
+//! 7. `i_mmap_rwsem`, for read, taken by `unmap_mapping_pages()` (`Inode::unmap_pages`).
+//! 8. Page-table locks: taken by core mm in [`page_insertion`] and when it unmaps (7), and by
+//!    [`page_table`] (PMD lock).
 //!
-//! The lock of a shadow page is taken below 3 and released by core mm, with only 8 inside. That of a
-//! page of zeros which core mm copies is never waited for. Inside the lock of an eventfd, and that of
-//! the wait queue of an open device, are those of whoever waits there; they are taken with none of 4 to
-//! 8 held. The locks inside [`shadow_pages`] and [`holders`] have nothing inside, and neither has that
-//! of the list of mappings, which is taken below 2 and never in a fault. Inside the lock of a queue of
-//! events is only the lock of its wait queue: a reader takes that one before he sleeps.
+//! Other locks:
+//!
+//! - Page lock of a shadow page: taken inside 3; core mm releases it. Only 8 nests inside.
+//! - Page lock of a CoW source page ([`page_insertion::ZeroPages`]): trylock only.
+//! - Wait-queue locks of an eventfd and of an open device file: never taken while holding any of 4
+//!   to 8.
+//! - The locks inside [`shadow_pages`] and [`holders`]: leaves.
+//! - The lock of a list of mappings: a leaf, taken below 2 and never in a fault.
+//! - The lock of a queue of events: only the lock of its wait queue nests inside. A reader takes that
+//!   one before it sleeps.
 
 pub(crate) mod atomic;
 pub(crate) mod bindings;

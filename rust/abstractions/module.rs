@@ -5,10 +5,11 @@
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 //!
 //! Core mm calls a VMA's `vm_ops` without holding a reference on the module that they point into,
-//! because it relies on `vma->vm_file` for that, and that is the file system's. So each opted-in
-//! mapping holds a [`ModuleRef`]. A call of a file system's fault handler may outlive the mapping: it is
-//! counted, as a [`Call`], on each CPU, so that faults share nothing. Both end in code of this module
-//! that has not returned yet. [`TextDrain`] waits for calls and for such code.
+//! because it relies on `vma->vm_file` for that, and that is the file system's. So each `Wrapped`
+//! holds a [`ModuleRef`]. A file system's fault handler may drop the VMA lock and sleep. If the VMA
+//! is unmapped meanwhile, its `ModuleRef` is gone when the handler returns into our text. So a
+//! per-CPU counter counts such calls ([`Call`]). [`TextDrain`] waits until the count is zero, and
+//! then until no task is in the last instructions of this module.
 
 use super::bindings;
 use kernel::time::{
@@ -45,7 +46,7 @@ impl Drop for ModuleRef {
     }
 }
 
-/// A call out of this module's code, which it returns to: while it exists, rmmod waits.
+/// An active call from this module into a file system. The module's exit function waits for it.
 ///
 /// # Invariants
 ///
@@ -81,7 +82,8 @@ pub(crate) struct TextDrain;
 
 impl Drop for TextDrain {
     fn drop(&mut self) {
-        // There is no mapping, and so no call begins any more: there are no more than this counts.
+        // All mappings are gone, so no new call can begin, and the sum can only overestimate the
+        // number of active calls.
         // SAFETY: Has no precondition.
         while unsafe { bindings::nosigbus_calls() } > 0 {
             fsleep(Delta::from_millis(1));

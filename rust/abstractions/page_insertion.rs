@@ -32,7 +32,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// How many pages core mm is given at a time.
+/// Batch size of `vm_insert_pages()`.
 const BATCH: usize = 16;
 
 /// Allocates the page table of the address of a fault, if there is none. Sleeps; fails with `ENOMEM`.
@@ -41,8 +41,8 @@ const BATCH: usize = 16;
 ///
 /// As for [`insert_zero_pages`].
 pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
-    // SAFETY: As the caller promises; core mm has found the directory that `vmf->pmd` is in. To insert
-    // no page is to do no more than what comes before that.
+    // SAFETY: As the caller promises; core mm has found the directory that `vmf->pmd` is in.
+    // `vm_insert_pages()` with zero pages only allocates the page table (`insert_pages()`).
     unsafe {
         if !bindings::nosigbus_pmd_none((*vmf).pmd) {
             return Ok(());
@@ -55,20 +55,24 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
     }
 }
 
-/// Maps the shared zero page, read-only, at the address of a fault and behind it: at `pages` pages
-/// in all, unless something else is there, or the VMA or the page table ends. Returns at how many,
-/// which is at least one.
+/// Maps the zero page read-only at up to `pages` consecutive PTEs from the fault address. Stops at
+/// a non-empty PTE and at the end of the VMA or of the page table. Returns the number of PTEs set
+/// (at least 1).
 ///
-/// To be called after [`allocate_page_table`]. If the page table has just gone again, because madvise(2)
-/// has emptied it for another thread, another one is allocated without waiting for memory. The old one is
-/// given back after a grace period. So a fault may exceed limits until then, by a page for each batch of
-/// [`BATCH`] zero pages and one more.
+/// # Context
 ///
-/// Fails with `EBUSY` (something else was at the address first), `ENOMEM` (no memory for a page
-/// table, or it has gone once more: see [`inserted_result`]) or `EINVAL`: core mm
-/// does not want the zero page in this VMA (`vm_mixed_zeropage_allowed()`), as in one that may become
-/// writable and is shared. Fails with `EFAULT` if private copies are gone, because the OOM killer has
-/// taken them from a process that it has killed: who still reads its memory must not find zeros there.
+/// Call [`allocate_page_table`] first. madvise(2) of another thread may free the page table in between;
+/// then this allocates one under `PF_MEMALLOC`. The old table is freed after a grace period, so the
+/// memcg limit may be exceeded by one page for each batch of [`BATCH`] pages, and one more.
+///
+/// # Errors
+///
+/// - `EBUSY`: the PTE is not empty.
+/// - `ENOMEM`: no memory for a page table, or it was freed again ([`inserted_result`] tells the two
+///   apart).
+/// - `EINVAL`: core mm refuses the zero page (`vm_mixed_zeropage_allowed()`).
+/// - `EFAULT`: the VMA is private and the OOM reaper has zapped its anonymous pages
+///   (`MMF_UNSTABLE`). A remote reader must not see zeros there.
 ///
 /// # Safety
 ///
@@ -77,7 +81,7 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Result<usize> {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
-    // SAFETY: Has no precondition. Any zero page does; it is never freed.
+    // SAFETY: Has no precondition. `ZERO_PAGE()` is never freed.
     let zero_page = unsafe { bindings::nosigbus_zero_page(addr) };
     // As core mm's own faults do (`finish_fault()`).
     // SAFETY: The VMA is valid and locked, as the caller promises.
@@ -92,7 +96,8 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     };
     let _noreclaim = NoReclaim::new();
     let mut inserted = 0;
-    // Not where copies may have been taken already that this fault does not miss.
+    // A private VMA with anonymous pages gets one PTE only. The OOM reaper may have zapped a
+    // neighbouring anonymous page, and fault-around would replace it by zeros.
     if pages > 1 && !may_have_copies {
         // SAFETY: As the caller promises.
         inserted = unsafe { insert_several(vma, addr, zero_page, pages) };
@@ -104,15 +109,16 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
         inserted = 1;
     }
 
-    // Another thread may have made a copy there since the VMA was looked at, and it may have been
-    // taken. Then that was made known before (`__oom_reap_task_mm()`), and is seen here: there was
-    // room for a zero page after that, under the same lock. The killed process is not in user mode
-    // any more; but whoever reads its memory from elsewhere (process_vm_readv(2), /proc/PID/mem, a
+    // Recheck `MMF_UNSTABLE` after the insertion. Another thread may have made an anonymous copy at
+    // one of these PTEs since the first check, and the OOM reaper may have zapped it. The reaper
+    // sets `MMF_UNSTABLE` first and clears the PTE under the page-table lock; we found the PTE
+    // empty under the same lock, so we see the flag. The killed process is not in user mode any
+    // more; but whoever reads its memory from elsewhere (process_vm_readv(2), /proc/PID/mem, a
     // kernel thread) can have found zeros until now.
     // SAFETY: The VMA is valid and locked, as the caller promises; the pages are in it.
     unsafe {
         if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
-            // With what has been copied since, which is about to be taken as well.
+            // This also zaps anonymous pages in the range; the OOM reaper would zap them next.
             kernel::bindings::zap_special_vma_range(vma, addr, inserted * PAGE_SIZE);
             return Err(EFAULT);
         }
@@ -120,8 +126,9 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     Ok(inserted)
 }
 
-/// Maps a page at `pages` pages from `addr` on, unless something else is there, or the VMA or the page
-/// table ends. Returns at how many: why it is none, [`kernel::bindings::vm_insert_page`] says better.
+/// Maps a page at `pages` pages from `addr` on, unless something else is there, or the VMA or the
+/// page table ends. Returns the number of PTEs set. If that is 0, call `vm_insert_page()` to get
+/// the reason.
 ///
 /// # Safety
 ///
@@ -165,7 +172,8 @@ unsafe fn insert_several(
 pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
-    // Core mm looks only at pages that it has been answered with.
+    // `finish_fault()` would check `PageHWPoison()`. We insert the page ourselves, so check it
+    // here.
     // SAFETY: `page` is a reference.
     if unsafe { bindings::nosigbus_page_is_broken(page.as_ptr()) } {
         return Err(ehwpoison());
@@ -175,9 +183,9 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) })
 }
 
-/// Maps the one page that a file system's `->fault` has answered with, although it belongs to a
-/// large one, which core mm would map as a whole. Returns what `->fault` is to return. To be called
-/// after [`allocate_page_table`], which was called before the file system was asked.
+/// Inserts only vmf->page, although core mm would map its whole large folio. Returns what `->fault`
+/// is to return. To be called after [`allocate_page_table`], which was called before the file
+/// system was asked.
 ///
 /// # Safety
 ///
@@ -194,20 +202,21 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
             bindings::nosigbus_put_page(page);
             return vm_fault_reason_VM_FAULT_HWPOISON;
         }
-        // So is this: copies are gone that the OOM killer has taken (`finish_fault()`).
+        // `finish_fault()` would also check `MMF_UNSTABLE` for private VMAs.
         if is_private(vma) && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
             bindings::nosigbus_unlock_page(page);
             bindings::nosigbus_put_page(page);
             return vm_fault_reason_VM_FAULT_SIGBUS;
         }
-        // Others wait for the page, which is locked, and are not to wait for memory as well.
+        // We hold the page lock. Do not reclaim under it.
         let noreclaim = NoReclaim::new();
         let inserted = to_result(kernel::bindings::vm_insert_page(vma, addr, page));
         drop(noreclaim);
         bindings::nosigbus_unlock_page(page);
         bindings::nosigbus_put_page(page);
-        // What core mm does for a write to a page without a `->page_mkwrite`; with one it is asked
-        // when the access is tried again, since the page is mapped read-only.
+        // Like `fault_dirty_shared_page()`: without `->page_mkwrite` update the file times here.
+        // With it, the PTE is read-only, and the retried access calls `->page_mkwrite`, which does
+        // so.
         if (*vmf).flags & fault_flag_FAULT_FLAG_WRITE != 0
             && (*(*vma).vm_ops).page_mkwrite.is_none()
         {
@@ -223,9 +232,9 @@ pub(super) fn inserted_result(inserted: Result) -> vm_fault_t {
         Ok(()) => vm_fault_reason_VM_FAULT_NOPAGE,
         // Something else was first.
         Err(error) if error == EBUSY => vm_fault_reason_VM_FAULT_NOPAGE,
-        // Core mm says so as well if the page table that it has just found, or made, is gone
-        // (`pte_alloc_map_lock()`), because madvise(2) has emptied it for another thread. If there
-        // is a page for us, there was one for the page table.
+        // `vm_insert_page()` also returns `ENOMEM` when another thread's madvise() freed the page
+        // table between lookup and lock (`pte_alloc_map_lock()`). Try an allocation to tell the
+        // cases apart: if it succeeds, retry the fault.
         Err(error) if error == ENOMEM && PageRef::zeroed().is_ok() => {
             vm_fault_reason_VM_FAULT_NOPAGE
         }
@@ -263,9 +272,9 @@ unsafe fn place(vmf: *mut vm_fault) -> (*mut vm_area_struct, usize) {
 
 /// Pages of zeros for core mm to copy from, at a write fault in a private mapping.
 ///
-/// Core mm has the page that it copies from locked, and may allocate a page table meanwhile: it may
-/// hold the lock for as long as its memory cgroup keeps it waiting. Nobody else is to wait for that. So
-/// there is one page per CPU, and a fault that finds it locked gets another.
+/// `do_cow_fault()` holds the lock of the source page while it allocates a page table, which can
+/// block in memcg reclaim. To avoid contention on that lock there is one source page per CPU. If it
+/// is locked, the fault uses a newly allocated page.
 pub(crate) struct ZeroPages {
     /// One per possible CPU, never written.
     pages: KVec<Page>,

@@ -28,9 +28,9 @@ use kernel::bindings::{
 ///
 /// # Invariants
 ///
-/// What holds for [`Fault`] holds for `fault`, but that it is the argument of a `->page_mkwrite` or
-/// `->pfn_mkwrite`. `native` is the file system's operation of the same name. Core mm holds a
-/// reference on the page, if `vmf->page` is not null.
+/// `fault` satisfies the invariants of [`Fault`], except that `vmf` is the argument of
+/// `->page_mkwrite` or `->pfn_mkwrite`. `native` is the file system's operation of the same name.
+/// Core mm holds a reference on the page, if `vmf->page` is not null.
 pub(crate) struct Mkwrite<'a, T: FaultHandler> {
     fault: Fault<'a, T>,
     native: FaultFn,
@@ -82,7 +82,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     /// Whether the page is one of `shadows`.
     pub(crate) fn is_shadow(&self, shadows: &ShadowPages) -> bool {
         let page = self.page();
-        // Pages of a file, unless they have been truncated, say whose they are: that is sooner seen.
+        // Fast path: a page with `folio->mapping` is in the page cache and cannot be a shadow page.
         // SAFETY: Core mm has a reference on the page, if there is one.
         if page.is_null() || !unsafe { bindings::nosigbus_page_mapping(page) }.is_null() {
             return false;
@@ -98,7 +98,8 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         if self.page().is_null() {
             return Err(self);
         }
-        // Without the lock in hand core mm takes it, and a page without a file for a truncated one.
+        // Return the page locked. If it is unlocked, core mm locks it, sees `folio->mapping ==
+        // NULL`, and retries because it assumes truncation (`do_page_mkwrite()`).
         // SAFETY: Core mm has a reference on the page, and unlocks it.
         unsafe { bindings::nosigbus_lock_page(self.page()) };
         Ok(FaultResult(vm_fault_reason_VM_FAULT_LOCKED))

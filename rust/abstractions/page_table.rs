@@ -18,16 +18,16 @@ use kernel::{
     sync::rcu, //
 };
 
-/// Calls `each`, which is to unmap them, for those parts of `range` (addresses) that are mapped by a
-/// huge page (PMD), or by one that is being migrated. When this returns, nobody else is in the middle of
-/// unmapping one either: who has come by way of the file or of a page, without the mmap lock, has
-/// cleared the entry, and then looks at the VMA's flags, under the lock of the entry
-/// (`__split_huge_pmd_locked()`). Sleeps.
+/// Calls `each` for every part of `range` (addresses) that a PMD leaf or a PMD migration entry
+/// maps. `each` must zap it.
+///
+/// Also takes and releases each PMD lock once. After that no rmap walker is between clearing a PMD
+/// and reading `vm_flags` (`__split_huge_pmd_locked()` does both under the PMD lock).
 ///
 /// # Safety
 ///
-/// `mm` must be valid, and its mmap lock held for write, so that no directory goes. (What the
-/// entries of the lowest one refer to may, and is not looked at.)
+/// - `mm` must be valid and its mmap lock held for write, so that PGD to PMD tables are not freed.
+///   (PTE tables may be freed; this function does not read them.)
 pub(super) unsafe fn for_each_huge_page(
     mm: *mut mm_struct,
     range: Range<usize>,
@@ -96,15 +96,16 @@ pub(super) unsafe fn has_zero_page(pmd: *const pmd_t, addr: usize) -> bool {
     is_zero == Some(true)
 }
 
-/// Calls `look` with an entry of a page middle directory that refers to a page table, which stays while
-/// `look` runs, if there is one.
+/// If `pmd` points to a PTE table, calls `look` with a copy of the PMD under `rcu_read_lock()`,
+/// which keeps the PTE table from being freed.
 ///
 /// # Safety
 ///
 /// `pmd` must be such an entry, which stays.
 unsafe fn with_page_table<R>(pmd: *const pmd_t, look: impl FnOnce(*mut pmd_t) -> R) -> Option<R> {
-    // Another thread may have the page table freed, by madvise(2), and so may khugepaged, if it has found
-    // before ENABLE that it may (`retract_page_tables()`). Both do so after a grace period.
+    // `madvise()` of another thread, and a khugepaged collapse that checked the VMA before
+    // `VM_MAYBE_GUARD` was set (`retract_page_tables()`), may free the PTE table. Both free it
+    // after an RCU grace period.
     let _rcu = rcu::read_lock();
     // SAFETY: As the caller promises.
     let mut table = unsafe { pmd.read_volatile() };
@@ -126,7 +127,7 @@ unsafe fn for_each_pmd(
 ) {
     let mut addr = range.start;
     while addr < range.end {
-        // There may be millions, without a page.
+        // A sparse range can have millions of PMDs.
         // SAFETY: No lock is held that forbids sleeping.
         unsafe { bindings::nosigbus_cond_resched() };
         // SAFETY: As the caller promises.
@@ -141,8 +142,8 @@ unsafe fn for_each_pmd(
     }
 }
 
-/// The page middle directory's entry for the first address of a range; if there is no such directory,
-/// the next address that there may be one for, or the end.
+/// Returns the PMD for the start of `range`, or, if an upper level is empty, the next address to
+/// look at.
 ///
 /// # Safety
 ///

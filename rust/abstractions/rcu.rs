@@ -11,8 +11,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// What it takes to free the memory of a value after a grace period, without waiting and without
-/// allocating.
+/// A `struct kvfree_rcu_head`, embedded in a value that [`free`] frees after a grace period.
 pub(super) struct Head(Opaque<kvfree_rcu_head>);
 
 impl Head {
@@ -27,11 +26,12 @@ unsafe impl Sync for Head {}
 // SAFETY: It belongs to no thread.
 unsafe impl Send for Head {}
 
-/// A [`Head`] is less than so many bytes behind the start of its value (`kvfree_rcu_arg_2()`).
+/// Exclusive upper bound of the offset of a [`Head`] in its value. `kvfree_rcu()` has the same
+/// limit (`kvfree_rcu_arg_2()`).
 pub(super) const MAX_OFFSET: usize = 4096;
 
-/// Drops what is in a box now, and has its memory freed when every RCU read-side critical section that
-/// has begun is over. `head` returns the field of the value that is its [`Head`].
+/// Drops the value in `object` immediately and frees its memory after an RCU grace period. `head`
+/// must project to the value's [`Head`].
 ///
 /// # Safety
 ///
@@ -52,13 +52,19 @@ pub(crate) fn synchronize() {
     unsafe { kernel::bindings::synchronize_rcu() };
 }
 
-/// As [`synchronize`], and soon, by an interrupt of each CPU that is not idle. (With `CONFIG_PREEMPT_RT`,
-/// or `rcu_normal`, it is the same.)
+/// Waits for an expedited RCU grace period (`synchronize_rcu_expedited()`). This sends an IPI to
+/// each non-idle CPU. With `CONFIG_PREEMPT_RT` or `rcu_normal=1` it behaves like [`synchronize`].
 ///
-/// All of them pass a full memory barrier meanwhile, whatever they are doing (a CPU that is idle, or in user
-/// space, by what tells RCU so, any other by the interrupt or the lock of an `rcu_node`): of a
-/// store before this and a load after it, against a store and a load of another task in the other
-/// order, one load sees the other's store.
+/// Memory ordering: every CPU executes a full barrier during the call. So for this store-buffering
+/// pattern
+///
+/// ```text
+/// task A: store X; synchronize_expedited(); load Y
+/// task B: store Y; load X
+/// ```
+///
+/// at least one load sees the other task's store. RCU documents this only for read-side critical
+/// sections; see Documentation/unsafe.rst for the code that we rely on.
 pub(crate) fn synchronize_expedited() {
     // SAFETY: As above.
     unsafe { kernel::bindings::synchronize_rcu_expedited() };

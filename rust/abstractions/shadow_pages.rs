@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Shadow pages: zero-filled pages of a mapping's own, kept by page index.
+//! Shadow pages: pages of a mapping, stored in an xarray by page index.
 //!
 //! C header: [`include/linux/xarray.h`](srctree/include/linux/xarray.h)
 //!
@@ -85,24 +85,25 @@ impl Drop for PageRef {
 
 /// The shadow pages of a mapping, by page index in its file.
 ///
-/// Pages and what it takes to keep them are charged to the memory cgroup of the task that touches
-/// them first, and pages are in the RSS of its address space, or of another that has the mapping
-/// ([`Holders`]). They go with this value; until then each keeps its content.
+/// Pages and xarray nodes are charged to the memcg of the mm that first touches a page. Pages are
+/// also counted in the RSS of one mm that maps the file (see [`Holders`]). Dropping this value
+/// frees all pages.
 ///
-/// A page can be kept on purpose ([`Self::keep`]): it stands in for a page of the file that the file
-/// system could not give. The others do so where the file has no page. Kept pages are of two kinds, so
-/// that all that there are can be told from those to come at once ([`Self::doom_kept`]).
+/// There are two sorts of entries: pages past EOF, and *kept pages*, which replace a page
+/// inside EOF after an I/O error ([`Self::keep`]). Kept pages carry one of two xarray marks.
+/// Clearing an error flips which mark new pages get, so the old set can be dropped in parts while
+/// new pages are added ([`Self::doom_kept`]).
 ///
 /// # Invariants
 ///
-/// `pages` is initialised. Its entries are order-0 pages, and it owns a reference on each. `held` is
-/// their number, or for a moment more.
+/// `pages` is initialised. Its entries are order-0 pages, and it owns a reference on each. `held`
+/// is not less than the number of entries.
 #[pin_data(PinnedDrop)]
 pub(crate) struct ShadowPages {
     #[pin]
     pages: Opaque<xarray>,
     held: Atomic<u64>,
-    /// The kind that is kept from now on. The other kind is doomed.
+    /// Which mark [`Self::keep`] sets. Pages with the other mark are to be dropped.
     odd: Atomic<bool>,
     #[pin]
     holders: Holders,
@@ -168,11 +169,18 @@ impl ShadowPages {
         is(false) || is(true)
     }
 
-    /// Keeps `page` at `pgoff` (in pages), in place of the page that is there, if one is. `false`
-    /// if one is kept there already, which stays. Nobody may remove pages meanwhile.
+    /// Stores `page` as the kept page at `pgoff`, replacing a shadow page past EOF if there is
+    /// one. Returns `false` if there already is an kept page.
     ///
-    /// Sleeps, but waits neither for file systems nor for memory: what is allocated are nodes of the xarray,
-    /// at most a few KiB, next to `page`, which was by the ordinary rules. Fails with `ENOMEM`.
+    /// # Context
+    ///
+    /// The caller excludes removal: it holds `WatchedFile::state` for write. Sleeps, but does not enter
+    /// reclaim: this allocates only nodes of the xarray, under [`NoReclaim`]. `page` was allocated by
+    /// the ordinary rules before.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(crate) fn keep(&self, pgoff: u64, page: PageRef, mm: Mm) -> Result<bool> {
         let _noreclaim = NoReclaim::new();
         let (pages, index) = (self.pages.get(), pgoff as usize);
@@ -216,8 +224,8 @@ impl ShadowPages {
         }
     }
 
-    /// The page at `pgoff` (in pages), which is made now, of zeros, if there is none, for a fault in
-    /// `mm`.
+    /// Returns the shadow page at `pgoff`; allocates a zero-filled one if there is none. `mm` is
+    /// the faulting mm (for `Holders`).
     ///
     /// Sleeps; fails with `ENOMEM`. Threads that ask at once get the same page.
     pub(crate) fn get_or_alloc(&self, pgoff: u64, mm: Mm) -> Result<PageRef> {
@@ -229,7 +237,7 @@ impl ShadowPages {
             let page = PageRef::zeroed()?;
             // SAFETY: `page` is a reference.
             let entry = unsafe { PageRef::new(page.0) };
-            // Before somebody may take it away.
+            // Count it before it is visible: a concurrent removal decrements the counters.
             self.held.add(1, Relaxed);
             self.holders.add(mm);
             // SAFETY: `pages` is initialised, by the type invariants; a page is aligned as an
@@ -292,7 +300,7 @@ impl ShadowPages {
         self.find_first(Which::Kept, pages)
     }
 
-    /// Keeps the pages at `pages` (indexes) no more: they are as any others. Sleeps.
+    /// Clears the kept marks in `pages`: these are ordinary shadow pages past EOF from now on.
     pub(crate) fn unkeep(&self, pages: RangeInclusive<u64>) {
         self.for_each(pages, Which::Kept, |pgoff| {
             // SAFETY: `pages` is initialised, by the type invariants.
@@ -300,13 +308,14 @@ impl ShadowPages {
         });
     }
 
-    /// Has the pages that are kept now be those that [`Self::remove_doomed`] removes, none of which may be
-    /// left of those that were doomed before. Nobody may keep a page meanwhile.
+    /// Marks all current kept pages for removal by [`Self::remove_doomed`]. No page may still
+    /// be marked from an earlier call. The caller must exclude [`Self::keep`].
     pub(crate) fn doom_kept(&self) {
         self.odd.store(!self.odd.load(Relaxed), Relaxed);
     }
 
-    /// The indexes of the first doomed pages from `pgoff` on, that come one after the other, at most `max`.
+    /// Returns the first run of consecutive pages at or after `pgoff` that are marked for removal,
+    /// at most `max` of them.
     pub(crate) fn next_doomed(&self, pgoff: u64, max: u64) -> Option<Range<u64>> {
         let first = self.find_first(Which::Doomed, pgoff..=u64::MAX)?;
         let is_doomed = |&pgoff: &u64| self.find_first(Which::Doomed, pgoff..=pgoff).is_some();
@@ -314,8 +323,7 @@ impl ShadowPages {
         Some(first..end.unwrap_or(first.saturating_add(max)))
     }
 
-    /// Drops the pages at `pages` (indexes), and returns how many there were. They stay where they
-    /// are mapped until unmapped.
+    /// Removes the pages in `pages` and returns their number. PTEs keep their own references.
     ///
     /// Sleeps.
     pub(crate) fn remove(&self, pages: RangeInclusive<u64>) -> u64 {
@@ -498,7 +506,8 @@ mod tests {
         assert!(shadows.get(1).is_none() && shadows.get(5).is_none());
         assert!(shadows.get(2).is_some() && shadows.kept(u64::MAX).is_some());
 
-        // Of those that are doomed, what is kept no more stays; and so does what is kept since.
+        // Removing doomed pages leaves pages that lost their mark, and pages added after
+        // `doom_kept()`.
         for pgoff in [20, 21, 22, 24] {
             assert_eq!(shadows.keep(pgoff, PageRef::zeroed()?, NOBODY), Ok(true));
         }

@@ -25,7 +25,8 @@ pub(crate) fn is_being_killed() -> bool {
     unsafe { bindings::nosigbus_is_being_killed() }
 }
 
-/// What a process is called, whether it exists still or not.
+/// Identifies the process that opted a mapping in, for debugging output: its `struct pid` and the
+/// `comm` of the calling task. Remains valid after the process exits.
 ///
 /// # Invariants
 ///

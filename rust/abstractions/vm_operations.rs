@@ -4,12 +4,12 @@
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 //!
-//! [`Prepared::install`] points `vma->vm_ops` at a copy of the file system's table that sits
-//! inside a [`Wrapped`]; `container_of(vma->vm_ops)` finds it again, so that `vm_private_data`
-//! stays the file system's. The `Wrapped` lives as long as there are VMAs with that table: core
-//! mm copies `vm_ops` to the VMAs that come from a split, a fork or an mremap and tells so by
-//! `->open`, and calls `->close` before a VMA goes. [`WrappedVma::restore`] gives a VMA the file
-//! system's own table back.
+//! [`Prepared::install`] points `vma->vm_ops` at a copy of the file system's table that sits inside
+//! a [`Wrapped`]; `container_of(vma->vm_ops)` finds it again, so that `vm_private_data` stays the
+//! file system's. The `Wrapped` lives as long as there are VMAs with that table: Core mm copies
+//! vm_ops on split, fork and mremap, calls ->open for the copy, and ->close before a VMA is freed.
+//! `Wrapped` is freed one RCU grace period after the last such VMA is gone. [`WrappedVma::restore`]
+//! gives a VMA the file system's own table back.
 
 use super::{
     atomic::update,
@@ -64,15 +64,18 @@ use kernel::{
 
 /// Answers the faults of wrapped VMAs. The value is shared by all VMAs of one mapping.
 pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
-    /// Where the address spaces are remembered that have the mapping, if that is anywhere.
+    /// Returns the holders that this mapping's shadow pages are accounted to. `None` if the mapping
+    /// cannot have shadow pages.
     fn holders(&self) -> Option<&Holders>;
 
-    /// Whether nothing has been mapped in place of a page of the file, nor is about to be. Then core mm
-    /// and the file system are left alone, and of what follows only `failed` and `write_failed` are called.
-    /// (Not so in a VMA that may have huge pages.)
+    /// Returns `true` until the first stand-in is about to be mapped. While it returns `true`, the
+    /// wrapper calls the file system's operations first and calls this trait only when they return
+    /// `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`, [`Self::write_failed`] for `->page_mkwrite`. A VMA
+    /// without `VM_NOHUGEPAGE` never takes this fast path.
     fn is_plain(&self) -> bool;
 
-    /// Called where the file system has answered a fault with SIGBUS: the answer, which may be that.
+    /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while [`Self::is_plain`] was
+    /// true. Returns the result for core mm, which may be `sigbus`.
     ///
     /// Runs as `fault` does.
     fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
@@ -83,33 +86,35 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Runs as `fault` does.
     fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
-    /// Called at each fault that core mm would take to the file system's `->fault`.
+    /// Handles `->fault` once [`Self::is_plain`] is false. Calls the file system by [`Fault::native`] if
+    /// the page is inside EOF.
     ///
     /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
     fn fault(fault: Fault<'_, Self>) -> FaultResult;
 
-    /// Called at each write to a read-only page that core mm would take to the file system's
-    /// `->page_mkwrite` or `->pfn_mkwrite`; where it has none, this is not called.
+    /// Called for each ->page_mkwrite and ->pfn_mkwrite once `is_plain()` is false. Not called if
+    /// the file system has neither.
     ///
     /// Runs as `fault` does.
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
 
-    /// Whether core mm may map pages of the file, around the one at `pgoff` (index) that is read, as far as
-    /// the page cache has them. Otherwise, or if that does not map this one, `fault` is called next.
+    /// Returns whether core mm may fault-around (`->map_pages`) at page `pgoff`. If it returns
+    /// `false`, or fault-around did not map `pgoff`, core mm calls `->fault`.
     ///
     /// Must not sleep: called in an RCU read-side critical section that lasts until they are mapped.
     fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool;
 }
 
-/// A table of operations and what its functions need.
+/// Copy of the file system's vm_operations_struct, and the data that the replaced functions use.
 ///
 /// # Invariants
 ///
 /// - `native` is the table that the file system gave the VMA. It is part of the image of the kernel or
 ///   of a module, which the VMA's file keeps loaded.
-/// - `ops` equals `*native` but for `open`, `close` and `fault` (which `*native` has), and for
-///   `map_pages`, `page_mkwrite` and `pfn_mkwrite` where `*native` has them. It does not change.
-/// - `added` is written before the first VMA has the table, and not after that.
+/// - `ops` is a copy of `*native` in which `fault`, `open`, `close`, and those of `map_pages`,
+///   `page_mkwrite` and `pfn_mkwrite` that `*native` has, are replaced. `(*native).fault` is not
+///   null. `ops` is immutable once a VMA uses it.
+/// - `added` is constant once a VMA uses the table.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 /// - When `vmas` is 0, an RCU grace period passes before the memory that `ops` is in is freed.
 /// - In these VMAs, the zero page is mapped at no page index below `lowest_zero_page`.
@@ -121,12 +126,13 @@ pub(super) struct Wrapped<T: FaultHandler> {
     pub(super) native: *const vm_operations_struct,
     /// That of `*native`, which most faults go on to.
     native_map_pages: Option<MapPagesFn>,
-    /// Flags of the VMAs that `install` has set.
+    /// VM_* flags that ENABLE set and DISABLE must clear.
     added: vm_flags_t,
     vmas: Refcount,
     /// Whether KSM merged pages of the VMAs before.
     merging: bool,
-    /// Never raised. A VMA that comes from another one has its page indexes.
+    /// Only lowered. Valid for all VMAs of the mapping, since split, fork and mremap keep page
+    /// indexes.
     lowest_zero_page: Atomic<u64>,
     pub(super) handler: T,
     // Core mm calls into this module for as long as there is such a table.
@@ -134,10 +140,11 @@ pub(super) struct Wrapped<T: FaultHandler> {
 }
 
 impl<T: FaultHandler> Wrapped<T> {
-    /// To be called before the zero page is mapped at a page index, and behind it.
+    /// Records that the zero page may be mapped at `pgoff` and above. Must be called before it is
+    /// mapped.
     pub(super) fn map_zero_pages_from(&self, pgoff: u64) {
-        // Relaxed: who relies on it, `WrappedVma::restore`, has waited for this fault by the VMA
-        // lock, as has who copies the VMA.
+        // Relaxed is enough: `WrappedVma::restore()` and fork take the VMA lock for write, which
+        // waits for this fault.
         update(&self.lowest_zero_page, |lowest| lowest.min(pgoff));
     }
 
@@ -158,8 +165,8 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->fault` of a VMA with this table, under its lock.
     unsafe extern "C" fn fault(vmf: *mut vm_fault) -> vm_fault_t {
-        // All faults inside a file come by here, and most of them no further. The call is counted because
-        // the file system may drop the lock and sleep, and the mapping may go meanwhile.
+        // Fast path for faults inside EOF. Count the call: the file system may drop the VMA lock
+        // and sleep, and the VMA, with its module reference, may be unmapped meanwhile.
         // SAFETY: As the caller promises; by the type invariants, the file system has a `->fault`.
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
@@ -208,7 +215,7 @@ impl<T: FaultHandler> Wrapped<T> {
         }
     }
 
-    /// As [`Self::map_pages`], where something may have been mapped in place of the file's pages.
+    /// Slow path of [`Self::map_pages`], for mappings that may have stand-ins.
     ///
     /// # Safety
     ///
@@ -273,8 +280,8 @@ impl<T: FaultHandler> Wrapped<T> {
         }
     }
 
-    /// As [`Self::failed`], of a `->page_mkwrite` or `->pfn_mkwrite`, which `native` is the file system's
-    /// of.
+    /// Like [`Self::failed`], for a failed `native`, the file system's `->page_mkwrite` or
+    /// `->pfn_mkwrite`.
     ///
     /// # Safety
     ///
@@ -345,7 +352,7 @@ impl<T: FaultHandler> Wrapped<T> {
         // SAFETY: The VMA is counted, so `this` is valid; it is not looked at below unless this was
         // the last VMA.
         if unsafe { (*this).vmas.dec_and_test() } {
-            // Dropping the handler may sleep; the last reference is to go after that.
+            // Hold a module reference until the handler is dropped, which may sleep.
             let _code = ModuleRef::new();
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
             let wrapped = unsafe { KBox::from_raw(this.cast_mut()) };
@@ -356,7 +363,7 @@ impl<T: FaultHandler> Wrapped<T> {
     }
 }
 
-/// A VMA and the new operations for it: all that can fail is done.
+/// A VMA whose new `vm_ops` are allocated but not installed. [`Prepared::install`] cannot fail.
 pub(crate) struct Prepared<'g, T: FaultHandler> {
     vma: LockedVma<'g>,
     wrapped: KBox<Wrapped<T>>,
@@ -365,11 +372,9 @@ pub(crate) struct Prepared<'g, T: FaultHandler> {
 impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// Allocates the new operations of `vma`, charged to the caller's memory cgroup.
     ///
-    /// Changes nothing yet, but that pages which KSM has merged are copied. Sleeps; fails with `ENOMEM`,
-    /// with `ERESTARTSYS` if a signal came meanwhile, or with `EOPNOTSUPP` if the VMA has no
-    /// fault handler, no file, or `VM_SPECIAL` flags already, or if its operations are in memory that
-    /// was allocated: who has allocated them may free them at any time, or find his own state by
-    /// `vma->vm_ops` (as Coda does both).
+    /// Unmerges KSM pages; changes nothing else. Sleeps. Errors: ENOMEM; ERESTARTSYS (signal);
+    /// EOPNOTSUPP if the VMA has no ->fault, no file, a `VM_SPECIAL` flag, or a vm_ops table in
+    /// allocated memory (its owner may use `container_of()` on it and free it, as Coda does).
     pub(crate) fn new(vma: LockedVma<'g>, handler: T) -> Result<Self> {
         // SAFETY: The VMA is valid and locked.
         let native = unsafe { (*vma.as_ptr()).vm_ops };
@@ -392,8 +397,9 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         ops.close = Some(Wrapped::<T>::close);
         let native_map_pages = ops.map_pages;
         ops.map_pages = native_map_pages.and(Some(Wrapped::<T>::map_pages));
-        // Only where there is one: core mm takes a mapping that has them for one whose pages are
-        // written back, with consequences from the first write fault to what can be pinned.
+        // Replace these only if the file system has them. Core mm treats a VMA with
+        // `->page_mkwrite` as needing dirty tracking (`vma_needs_dirty_tracking()`): it would
+        // write-protect clean pages and refuse long-term pins.
         ops.page_mkwrite = ops.page_mkwrite.and(Some(Wrapped::<T>::page_mkwrite));
         ops.pfn_mkwrite = ops.pfn_mkwrite.and(Some(Wrapped::<T>::pfn_mkwrite));
 
@@ -436,11 +442,12 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         }
         // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.
         let wrapped = KBox::into_raw(self.wrapped);
-        // SAFETY: The mmap lock and the VMA lock are held for write, so nobody calls any of `vm_ops`
-        // now but `find_normal_page`, which is no other than it was. That one core mm asks for a
-        // special entry, as the zero page's is, when it comes by the file's VMAs under the lock of
-        // a page table, or of `i_mmap`, alone (`__vm_normal_page()`). Both tables are valid then:
-        // the file system's by the invariants, and `wrapped` until a grace period after `close`.
+        // SAFETY: `vma` is valid by the invariants of `LockedVma`. Holding the mmap lock and the
+        // VMA lock for write excludes all callers of `vm_ops` except one: rmap walkers call
+        // `->find_normal_page` for special PTEs under the page-table lock or `i_mmap_rwsem` alone
+        // (`__vm_normal_page()`). Both tables have the same `find_normal_page`, and both are valid:
+        // `*native` by the invariants of `Wrapped`, `ops` until a grace period after the last
+        // `->close`.
         unsafe { bindings::nosigbus_set_vm_ops(self.vma.as_ptr(), (*wrapped).ops.get()) };
     }
 }
@@ -502,9 +509,9 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         unsafe { &(*Wrapped::<T>::of(self.vma.as_ptr())).handler }
     }
 
-    /// Gives the VMA the file system's operations back, and unmaps what the handler has mapped,
-    /// which is nothing below the index (in pages) that `lowest` returns. With `maywrite`, undoes
-    /// [`LockedVma::clear_maywrite`]. Cannot fail.
+    /// Restores the file system's `vm_ops` and zaps all stand-ins. `lowest` returns the first page
+    /// index that may have one. If `maywrite`, also undoes [`LockedVma::clear_maywrite`]. Cannot
+    /// fail.
     pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64, maywrite: bool) {
         // SAFETY: By the type invariants.
         let this = unsafe { Wrapped::<T>::of(self.vma.as_ptr()) };
@@ -512,9 +519,10 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         // No fault maps anything from here on.
         let mut lowest = lowest(self.handler());
         if self.vma.is_shared() {
-            // Were the zero page left where this can be made writable, all of the system could be
-            // written to by it: that is not to depend on the handler. In a private VMA core mm
-            // makes a copy.
+            // Security: if a zero page stayed mapped here and mprotect() then made the VMA
+            // writable, user space could write to the system-wide zero page. Do not trust
+            // `lowest()` of the handler for that; use our own bound. In a private VMA core mm makes
+            // a copy.
             // SAFETY: The VMA is counted, so `this` is valid until `put`.
             lowest = lowest.min(unsafe { (*this).lowest_zero_page.load(Relaxed) });
         }
@@ -522,12 +530,13 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
 
         // SAFETY: The VMA is counted, so `this` is valid until `put`. The mmap lock and the VMA
         // lock are held for write, so nobody calls any of `vm_ops` now but `find_normal_page` (see
-        // `install`). Who is about to call that has the table still, in an RCU read-side critical
-        // section, which a page table is locked in (`pte_offset_map_lock()`); by the invariants the
-        // table stays until that is over. There may be special entries: in a shared VMA none since
-        // `zap_stand_ins`, by the invariant of `lowest_zero_page`; in a private VMA the zero page's,
-        // of others' making (userfaultfd), or left by a wrong `lowest`, which core mm knows in any
-        // VMA.
+        // `install`).
+        // - A concurrent `find_normal_page` caller may still use `ops`. It is in an RCU read-side
+        //   critical section (`pte_offset_map_lock()`), and by the invariants of `Wrapped` `ops` is
+        //   freed only after a grace period.
+        // - Special PTEs: in a shared VMA none is left, since `zap_stand_ins()` zapped everything
+        //   from `lowest_zero_page` on. In a private VMA zero-page PTEs may remain (userfaultfd,
+        //   KSM); core mm handles those in any VMA.
         unsafe {
             (*self.vma.as_ptr()).vm_ops = (*this).native;
             self.vma.unmark_mixed((*this).added);
@@ -614,7 +623,7 @@ mod tests {
 
     const MAGIC: u64 = 0x6e6f_7369_6762_7573;
 
-    /// A table of operations as Coda has it: whose it is says what is beside it.
+    /// Test double for Coda: private data next to the vm_ops table.
     #[repr(C)]
     struct Container {
         ops: vm_operations_struct,
@@ -743,7 +752,7 @@ mod tests {
         Ok(())
     }
 
-    /// Where mremap(2) can bring a mapping: the offset in bytes has more than 64 bits.
+    /// mremap(2) can move a mapping to page indexes whose byte offset does not fit in 64 bits.
     #[test]
     fn far_behind_all_offsets() -> Result {
         const FAR: usize = 1 << (usize::BITS - kernel::page::PAGE_SHIFT as u32);

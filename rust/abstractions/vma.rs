@@ -30,7 +30,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// A VMA that the mmap lock, held for write, keeps from changing.
+/// A VMA whose mmap lock the holder owns for write.
 ///
 /// # Invariants
 ///
@@ -68,8 +68,8 @@ impl LockedVma<'_> {
         unsafe { (*self.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.vm_end }
     }
 
-    /// The page index in the file that it begins at. It may be too large to be an offset in bytes: a
-    /// mapping may grow beyond what a file can have (`check_prep_vma()`).
+    /// Returns `vm_pgoff`. Do not convert it to bytes without a check: mremap() can move a VMA
+    /// beyond `MAX_LFS_FILESIZE`.
     pub(crate) fn pgoff(&self) -> u64 {
         // SAFETY: By the type invariants.
         unsafe { (*self.as_ptr()).vm_pgoff as u64 }
@@ -99,8 +99,8 @@ impl LockedVma<'_> {
         self.flags() & flags::WRITE != 0
     }
 
-    /// Whether the mapping is one that core mm neither merges nor treats as plain file memory
-    /// (`VM_SPECIAL`: device memory, pages inserted by a driver), or hugetlb.
+    /// Whether the VMA has a `VM_SPECIAL` flag (device memory, pages inserted by a driver), or is
+    /// hugetlb.
     pub(crate) fn is_special(&self) -> bool {
         // SAFETY: By the type invariants.
         let special = unsafe { bindings::nosigbus_vma_is_special(self.as_ptr()) };
@@ -118,17 +118,16 @@ impl LockedVma<'_> {
         unsafe { bindings::nosigbus_userfaultfd_armed(self.as_ptr()) }
     }
 
-    /// Breaks the pages that KSM has merged, so that copies of this mapping's own take the place of
-    /// those, and of the zero page, which a page of zeros has been merged with
-    /// (/sys/kernel/mm/ksm/use_zero_pages). Returns whether it merges pages here; it does not while the
-    /// mmap lock is held for write.
+    /// Unmerges all KSM pages of this VMA (`MADV_UNMERGEABLE`), including PTEs that KSM pointed at
+    /// the zero page (`use_zero_pages`). Returns whether the VMA had `VM_MERGEABLE`. KSM does not
+    /// merge again while the mmap lock is held for write.
     ///
     /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` if there is a signal; what was broken stays so.
     pub(super) fn break_ksm(&self) -> Result<bool> {
         Ok(self.flags() & !self.advise_ksm(bindings::MADV_UNMERGEABLE)? != 0)
     }
 
-    /// Has KSM merge pages again, if `merging`. If there is no memory for that it does not.
+    /// Sets `VM_MERGEABLE` again if `merging` (best effort: `ksm_madvise()` may fail with ENOMEM).
     pub(super) fn merge_again(&self, merging: bool) {
         if !merging {
             return;
@@ -159,14 +158,14 @@ impl LockedVma<'_> {
         Ok(flags)
     }
 
-    /// Keeps faults of this mapping out until the mmap lock is released.
+    /// `vma_start_write()`: no fault runs in this VMA until the mmap lock is released.
     pub(super) fn start_write(&self) {
         // SAFETY: By the type invariants the mmap lock is held for write.
         unsafe { bindings::nosigbus_vma_start_write(self.as_ptr()) };
     }
 
-    /// Marks the mapping as one whose page tables can hold what is neither the file's nor a
-    /// private copy. Returns the flags that this takes and that were not set yet.
+    /// Sets the VMA flags that stand-ins need. Returns those that were not already set, for
+    /// [`Self::unmark_mixed`].
     ///
     /// - `VM_MIXEDMAP`: core mm asks for it before it lets a fault handler insert pages, and never
     ///   merges such a VMA.
@@ -174,13 +173,13 @@ impl LockedVma<'_> {
     ///   madvise(2) of some other process) frees the page tables of all mappings of that range as
     ///   they are, holes and pages past EOF included, because it takes them for empty
     ///   (`retract_page_tables()`). It spares those that may hold guard regions.
-    /// - `VM_NOHUGEPAGE`: with `VM_MIXEDMAP`, core mm takes a huge page of a file for one that is
-    ///   not counted (`vma_is_special_huge()`): when it splits the entry, it unmaps the page without
-    ///   taking it off its counts (`__split_huge_pmd_locked()`). There must be none, so those that
-    ///   there are go before the flags are set.
+    /// - `VM_NOHUGEPAGE`: in a `VM_MIXEDMAP` VMA core mm takes a file PMD for a driver's
+    ///   (`vma_is_special_huge()`). `__split_huge_pmd_locked()` then zaps it without dropping rmap
+    ///   and RSS. So existing file PMDs are zapped before the flags are set, and none may be mapped
+    ///   afterwards.
     ///
-    /// If `merging`, what [`Self::break_ksm`] has returned, the flag is taken away that KSM goes by: a page
-    /// of zeros that it merges looks like a stand-in.
+    /// `merging` is the result of [`Self::break_ksm`]. If set, this clears `VM_MERGEABLE`: a
+    /// zero-page PTE made by KSM would look like a stand-in.
     pub(super) fn mark_mixed(&self, merging: bool) -> vm_flags_t {
         let taken = if merging { bindings::VM_MERGEABLE } else { 0 };
         self.start_write();
@@ -205,15 +204,15 @@ impl LockedVma<'_> {
 
     /// Takes back what [`Self::mark_mixed`] has returned.
     pub(super) fn unmark_mixed(&self, added: vm_flags_t) {
-        // SAFETY: As in `mark_mixed`. What needs the flags is not mapped any more: the only user
-        // is `WrappedVma::restore`, which has called `zap_stand_ins`. A page that it missed would
-        // be one with a reference and counted, or the zero page in a private VMA, and core mm
-        // handles both in any VMA.
+        // SAFETY: As in `mark_mixed`. No PTE needs the flags any more: the only user,
+        // `WrappedVma::restore`, has called `zap_stand_ins` under the same VMA lock. A page that
+        // this had missed would be counted and referenced, or be the zero page in a private VMA;
+        // core mm handles both in any VMA.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, added) };
     }
 
-    /// Unmaps what stands in for pages of the file, of which there is nothing below the page index
-    /// `lowest`. Private copies stay, and so does what is below.
+    /// Zaps all stand-ins at page index `lowest` and above. There must be none below. Keeps private
+    /// (anonymous) copies.
     pub(super) fn zap_stand_ins(&self, lowest: u64) {
         let first = self.pgoff();
         let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
@@ -232,11 +231,11 @@ impl LockedVma<'_> {
             // Pages of the file will fault in again.
             zap(start..self.end());
         } else {
-            // Private copies are between them. Other mappings of the file are none of this one's
-            // business: unmapping a part of the file would take the zero page from those, too, and
-            // that may be somebody's private page of zeros (KSM, userfaultfd).
-            // SAFETY: By the type invariants; `mark_mixed` has set VM_MAYBE_GUARD, and `restore`, the
-            // only user, has the VMA locked for write.
+            // Walk the page tables and zap only zero-page PTEs: anonymous copies lie between them.
+            // `unmap_mapping_range()` is no alternative: it would also zap zero-page PTEs of other
+            // VMAs of the file, which may be KSM's or userfaultfd's.
+            // SAFETY: By the type invariants; `mark_mixed` has set VM_MAYBE_GUARD, and `restore`,
+            // the only user, has the VMA locked for write.
             unsafe { for_each_zero_page((*self.as_ptr()).vm_mm, start..self.end(), zap) };
         }
     }
@@ -246,8 +245,8 @@ impl LockedVma<'_> {
         self.flags() & (flags::WRITE | flags::MAYWRITE) == flags::MAYWRITE
     }
 
-    /// Makes a mapping that is not writable stay so: mprotect(2) with `PROT_WRITE` will fail with
-    /// `EACCES`, as it does where the file was opened read-only.
+    /// Clears `VM_MAYWRITE`, so that mprotect(PROT_WRITE) returns EACCES, as for a file opened
+    /// read-only.
     ///
     /// Does nothing unless [`Self::may_become_writable`].
     pub(crate) fn clear_maywrite(&self) {
@@ -255,9 +254,8 @@ impl LockedVma<'_> {
             return;
         }
 
-        // The file counts the VMAs that may write to it (`i_mmap_writable`), and core mm takes
-        // this one off the count when it goes only if it still has both flags
-        // (`vma_is_shared_maywrite()`).
+        // i_mmap_writable counts VMAs with `VM_SHARED` and `VM_MAYWRITE`; at unmap, core mm
+        // decrements it only for VMAs that have both flags then (`vma_is_shared_maywrite()`).
         if let Some(file) = self.file().filter(|_| self.flags() & flags::SHARED != 0) {
             // SAFETY: The VMA has been on the count of its file's address space, by both flags.
             unsafe { bindings::nosigbus_mapping_unmap_writable(file.address_space()) };
@@ -268,8 +266,8 @@ impl LockedVma<'_> {
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, flags::MAYWRITE) };
     }
 
-    /// Undoes [`Self::clear_maywrite`]. Does nothing if the file refuses to be mapped so by now,
-    /// because it has been sealed (`F_SEAL_WRITE`): a new mapping would be unwritable as well.
+    /// Undoes [`Self::clear_maywrite`]. Leaves `VM_MAYWRITE` clear if the file was sealed with
+    /// `F_SEAL_WRITE` meanwhile, like a new mmap().
     ///
     /// No zero page may be mapped: [`WrappedVma::restore`](super::vm_operations::WrappedVma::restore),
     /// the only user, has called `zap_stand_ins`.

@@ -71,11 +71,12 @@ pub(super) struct Request {
     pub(super) len: u64,
     pub(super) record_errors: bool,
     pub(super) event: Option<Arc<EventFd>>,
-    /// By which its events name it, if it is to have any.
+    /// The cookie of its events; `None` without `NOSIGBUS_EVENTS`.
     pub(super) cookie: Option<u64>,
 }
 
-/// Opts in the VMAs of a range of `mm`: all of them, or on any error none.
+/// Opts in all VMAs of a range of `mm`, or none. On error, KSM pages of the range may have been
+/// unmerged.
 ///
 /// Takes the mmap lock for write; sleeps. Errors: as `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
 pub(super) fn enable(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The errors of the file system that a mapping records, and what stands in because of them.
+//! I/O errors of a mapping that opted in with `NOSIGBUS_RECORD_ERRORS`: the first error, a count, and the
+//! pages that have stand-ins because of errors.
 //!
 //! Counts are atomic, and so is the first error as a whole.
 
@@ -44,7 +45,7 @@ use kernel::{
     },
 };
 
-/// How many pages are dropped in one go when an error is cleared, which others wait for.
+/// Number of pages dropped per critical section of `state` when an error is cleared.
 const PART: u64 = 512;
 
 /// The errors of a mapping that records them.
@@ -55,18 +56,20 @@ pub(super) struct Errors {
     file: SetOnce<Arc<WatchedFile>>,
     /// [`FirstError::encode`], or 0.
     first: Atomic<u64>,
-    /// The same, since an error has begun to be cleared.
+    /// The first error recorded since a clear began. Becomes `first` when the clear ends.
     first_since: Atomic<u64>,
     /// Whether somebody clears the error.
     #[pin]
     clearing: Mutex<bool>,
     #[pin]
     cleared: CondVar,
-    /// Whether there may be shadow pages that are kept; for good, once there are.
+    /// Set before the first kept page is installed, and never cleared.
     keeping: Atomic<bool>,
-    /// Whether everybody knows.
+    /// Set once a grace period has passed since `keeping` was set: from then on no `->map_pages`
+    /// runs that saw it clear.
     keeping_is_known: Atomic<bool>,
-    /// What has the zero page because of errors. (Shadow pages are kept for them, which says it.)
+    /// Pages at which the zero page is mapped because of an error. (For shared writable mappings,
+    /// ShadowPages has this information.)
     #[pin]
     zero_pages: Mutex<PageSet>,
 }
@@ -90,14 +93,15 @@ impl Errors {
         )
     }
 
-    /// The mapping's file is watched from now on, as `file`. If that holds the mapping's stand-ins, and so
-    /// these errors, [`WatchedFile::remove`] has to end the circle.
+    /// Sets the watched file. For `SharedWrite` mappings `file` references `StandIns` and so this
+    /// value: a reference cycle. [`WatchedFile::remove`] must break it.
     pub(super) fn set_file(&self, file: &Arc<WatchedFile>) {
         self.file.populate(file.clone());
     }
 
-    /// Drops what stands in for pages of `inode` because of errors that `told` has told of, and forgets
-    /// them. `false`, and nothing has changed, if there was another one since. Sleeps; fails with `EINTR`.
+    /// Drops all error stand-ins inside EOF and resets the error, if it is still the one in `told`.
+    /// Returns `false` if another error was recorded. Sleeps. EINTR: interrupted between batches,
+    /// the error stays.
     pub(super) fn clear(
         &self,
         inode: &Inode<'_>,
@@ -105,7 +109,7 @@ impl Errors {
         told: &nosigbus_status,
     ) -> Result<bool> {
         match self.file.as_ref() {
-            // Nobody is to wait for who has nothing to clear.
+            // Return early if there is no error, without taking any lock.
             Some(file) if told.error != 0 => file.clear_error(inode, (stand_ins, self), told),
             _ => Ok(true),
         }
@@ -114,8 +118,8 @@ impl Errors {
     /// Records an error, before anything stands in for the page (index).
     pub(super) fn record(&self, pgoff: u64, error: FileError) {
         let first = FirstError { pgoff, error }.encode();
-        // These fail if there is one already. Full: whoever sees what stands in sees this, and whoever
-        // sees this sees `file`.
+        // cmpxchg: keep the first error. Full ordering: a task that sees the stand-in sees the
+        // error; a task that sees the error sees `file`.
         let _ = self.first_since.cmpxchg(0, first, Full);
         let _ = self.first.cmpxchg(0, first, Full);
     }
@@ -134,7 +138,7 @@ impl Errors {
 
     /// Counts an error, when something stands in for the page.
     ///
-    /// The file's semaphore has to be held, as against [`Clearing`].
+    /// The caller holds the semaphore (read or write), which excludes a clear.
     pub(super) fn count_one(&self) {
         self.count.add(1, Relaxed);
     }
@@ -153,30 +157,29 @@ impl Errors {
         drop(unused);
     }
 
-    /// The page index that no zero page stands in for an error below. Sleeps.
+    /// The lowest index with a zero page for an error; u64::MAX if none. Sleeps.
     pub(super) fn first_zero_page(&self) -> u64 {
         self.zero_pages.lock().first().unwrap_or(u64::MAX)
     }
 
-    /// Whether there may be kept pages, so that core mm is not to map pages of the file unasked.
+    /// Whether ->map_pages must map nothing because kept pages may exist.
     pub(super) fn are_keeping(&self) -> bool {
         self.keeping.load(Relaxed)
     }
 
-    /// Has core mm map no page of the file unasked from now on. Sleeps.
+    /// Disables ->map_pages for this mapping, and waits until running calls have ended. Sleeps.
     pub(super) fn start_keeping(&self) {
         // Pairs with the release below: what follows comes after that grace period as well.
         if self.keeping_is_known.load(Acquire) {
             return;
         }
         self.keeping.store(true, Relaxed);
-        // Who has asked before has mapped what there was.
+        // Wait for every `->map_pages` that saw `keeping == false`.
         rcu::synchronize();
         self.keeping_is_known.store(true, Release);
     }
 
-    /// Waits until nobody else clears the errors of `stand_ins`, which these are of. Sleeps; fails with
-    /// `EINTR`.
+    /// Waits until no other task clears these errors. `stand_ins` is their owner. Sleeps; EINTR.
     pub(super) fn clearing<'a>(&'a self, stand_ins: &'a StandIns) -> Result<Clearing<'a>> {
         let mut clearing = self.clearing.lock();
         while *clearing {
@@ -199,16 +202,17 @@ pub(super) struct Clearing<'a> {
 }
 
 impl Clearing<'_> {
-    /// The next pages (indexes), from `pgoff` on, that are kept still although they were told of: a signal
-    /// has ended an earlier clear. As many as are to be dropped in one go. Sleeps.
+    /// Returns the next range at or after `pgoff` that an earlier, interrupted clear left behind,
+    /// at most `PART` pages.
     ///
     /// The file's semaphore has to be held for write, until [`Self::unmapped`].
     pub(super) fn left(&self, pgoff: u64) -> Option<Range<u64>> {
         self.stand_ins.shadows.next_doomed(pgoff, PART)
     }
 
-    /// Has [`Self::next`] find what stands in for pages because of errors, if there was none since `told`
-    /// has told of them; `false` if there was. To be called when nothing is [`Self::left`]. Sleeps.
+    /// Starts clearing: selects all current stand-ins for errors for [`Self::next`]. Returns
+    /// `false`, and changes nothing, if an error was recorded that `told` does not report. Call it
+    /// only after [`Self::left`] returned `None`.
     ///
     /// The file's semaphore has to be held for write.
     pub(super) fn start(&self, told: &nosigbus_status) -> bool {
@@ -224,8 +228,7 @@ impl Clearing<'_> {
         may
     }
 
-    /// The next pages (indexes), from `pgoff` on, that have stand-ins for errors which are to be cleared, as
-    /// many as are to be dropped in one go. Sleeps.
+    /// The next batch of error stand-ins to drop, at or after `pgoff`. Sleeps.
     ///
     /// The file's semaphore has to be held for write, until [`Self::unmapped`].
     pub(super) fn next(&self, pgoff: u64) -> Option<Range<u64>> {
@@ -238,21 +241,21 @@ impl Clearing<'_> {
         (pages.start < end).then_some(pages.start..end)
     }
 
-    /// Nobody has these pages (indexes) mapped any more, or they are past EOF. Sleeps.
+    /// Drops the kept pages in `pages`. The caller must have zapped those that are inside EOF.
     pub(super) fn unmapped(&self, pages: &Range<u64>) {
         self.stand_ins
             .shadows
             .remove_doomed(pages.start..=pages.end - 1);
     }
 
-    /// Forgets the error: nothing stands in any more for what was told of. What there was since then is
-    /// told of next. Returns what is not needed any more.
+    /// Ends the clear: the first error recorded since it began (if any) becomes the current one.
+    /// Returns the old page set, to be dropped after `state` is released.
     ///
     /// The file's semaphore has to be held for write.
     pub(super) fn finish(&self) -> Option<PageSet> {
         let since = self.errors.first_since.load(Relaxed);
         self.errors.first.store(since, Relaxed);
-        // Otherwise it has pages that are still mapped.
+        // If there was a new error, the set contains its page too, so keep the set.
         (since == 0)
             .then(|| core::mem::replace(&mut *self.errors.zero_pages.lock(), PageSet::new()))
     }

@@ -2,8 +2,7 @@
 
 //! What is read from the device: a record of the first stand-in of each mapping.
 //!
-//! Each mapping brings the memory for its record along when it opts in. So a fault allocates nothing,
-//! and no mapping that exists can lack a record for want of memory.
+//! ENABLE allocates the record. So sending an event needs no memory and cannot fail.
 
 use super::stand_ins::{
     Kind,
@@ -47,15 +46,15 @@ use kernel::{
     uaccess::UserSliceWriter, //
 };
 
-/// How many records wait to be read at most; more are lost, and counted. Mappings that are gone have
-/// left theirs here, so that there can be more records than mappings.
+/// Limit of unread records. Beyond it events are counted as lost. (Records of unmapped mappings
+/// stay queued, so the number of mappings is no limit.)
 const MOST: usize = 1 << 14;
 
 /// The record of a mapping.
 #[pin_data]
 struct Record {
     cookie: u64,
-    /// These are changed while the queue's lock is held, and the record is not in it.
+    /// Written only with `Queue::pending` locked and while the record is not queued.
     offset: Atomic<u64>,
     kind: Atomic<u32>,
     flags: Atomic<u32>,
@@ -89,7 +88,7 @@ struct Pending {
     records: List<Record>,
     count: usize,
     most: usize,
-    /// How many there was no room for, behind the last of `records`.
+    /// Number of events lost after the last queued record.
     lost: u64,
     /// How many there was no room for, before the first.
     lost_before: u64,
@@ -172,7 +171,7 @@ impl Pending {
     fn put_back(&mut self, taken: &Taken) {
         match taken {
             Taken::Record(record, _) if !self.closed => {
-                // If it waits again, it is read then.
+                // If the record was queued again meanwhile, leave it there.
                 if let Some(item) = ListArc::try_from_arc_or_drop(record.clone()) {
                     self.records.push_front(item);
                     self.count += 1;
@@ -188,7 +187,7 @@ impl Pending {
 /// The records of the mappings that were opted in by one open file of the device.
 #[pin_data]
 pub(super) struct Queue {
-    /// A spinlock: faults take it, whose CPU is not to be taken from them with it held.
+    /// A spinlock, so that a fault is not preempted while holding it.
     #[pin]
     pending: SpinLock<Pending>,
     waiting: PollCondVarBox,
@@ -217,8 +216,8 @@ impl Queue {
         )
     }
 
-    /// Writes as many whole records as there are and fit; how many bytes that is. Waits for the first,
-    /// unless `nonblocking`. Sleeps.
+    /// Copies as many whole records as are queued and fit; returns the number of bytes. Blocks for
+    /// the first record unless `nonblocking`.
     ///
     /// # Errors
     ///
@@ -264,7 +263,7 @@ impl Queue {
         }
     }
 
-    /// Whether there is something to be read. `table` is told of what comes later. Sleeps.
+    /// Returns whether a record is queued. Registers the wait queue with `table`.
     pub(super) fn poll(&self, file: &File, table: &PollTable<'_>) -> bool {
         table.register_wait(file, &self.waiting);
         !self.pending.lock().is_empty()
@@ -307,9 +306,9 @@ impl Source {
         Ok(Self { queue, record })
     }
 
-    /// Has a stand-in told of, unless the mapping has a record that waits to be read.
+    /// Queues the record of the mapping, unless it is queued already.
     ///
-    /// Wakes whoever waits for one, which takes as long as there are such.
+    /// Wakes all waiters; time proportional to their number.
     pub(super) fn tell(&self, stand_in: &StandIn) {
         self.queue.pending.lock().push(&self.record, stand_in);
         self.queue.waiting.notify_all();

@@ -74,14 +74,17 @@ use kernel::{
     }, //
 };
 
-/// An opted-in mapping: one value for all VMAs that came from the one that opted in.
+/// The state of an opted-in mapping. All VMAs that result from splitting, forking or moving the
+/// original VMA share it.
 pub(super) struct Mapping {
     stand_ins: Listed,
-    /// Of the file, from just before the first stand-in on.
+    /// The fsnotify watch of the file; set just before the first stand-in is mapped, or after a
+    /// SIGBUS inside EOF.
     watch: SetOnce<KBox<Watch<WatchedFile>>>,
-    /// Whether nothing stands in for a page of the file, nor is about to. `false` where pages may be kept.
+    /// Set until the first stand-in is about to be mapped. Never set if the mapping may have
+    /// kept pages.
     is_plain: Atomic<bool>,
-    /// Whether mprotect(2) could make it writable before it opted in, and cannot now.
+    /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it.
     may_become_writable: bool,
 }
 
@@ -104,32 +107,32 @@ impl Mapping {
         &self.stand_ins
     }
 
-    /// The page index that no stand-in is below. Sleeps.
+    /// A lower bound of the page indexes of all stand-ins of this mapping. Sleeps.
     pub(super) fn lowest_stand_in(&self) -> u64 {
         let Some(watched) = self.watched() else {
             return u64::MAX;
         };
-        // Not while an error is being cleared, since that takes what is past EOF by now from one of
-        // these to the other.
+        // Hold `state` for read: `clear_error()` may move stand-ins past EOF from the error bounds
+        // to `lowest`.
         let _inserting = watched.inserting();
         // Those for errors are inside the file.
         watched.lowest_stand_in().min(self.stand_ins.first_failed())
     }
 
-    /// The file, if something has stood in for its pages here, or is about to.
+    /// The watched file, if `watch` is set.
     pub(super) fn watched(&self) -> Option<&Arc<WatchedFile>> {
         self.watch.as_ref().map(|watch| watch.listener())
     }
 
-    /// Has each change of the file told of that is seen by nobody who looks at its size after this, so
-    /// that something may stand in for its pages. Fails with the answer to a fault, whose owner is
-    /// charged. Sleeps.
+    /// Starts watching the file, if this mapping does not yet. On return, every later change of
+    /// `i_size` is either reported to `WatchedFile::modified()` or visible to a load of `i_size`
+    /// after this call. On error returns the `FaultResult` for the current fault.
     fn watch(
         &self,
         file: &MappedFile<'_>,
         _charged: Option<ChargedTo>,
     ) -> Result<&Arc<WatchedFile>, FaultResult> {
-        // One thread at a time, of which the first does it.
+        // The first thread does the work; later ones find it done.
         let _watching = self.stand_ins.watching.lock();
         if self.watched().is_none() {
             self.begin_to_watch(file).map_err(|_| FaultResult::oom())?;
@@ -137,8 +140,9 @@ impl Mapping {
         self.watched().ok_or_else(FaultResult::again)
     }
 
-    /// The answer to a fault inside the file that the file system has failed at before the file was watched:
-    /// the access is tried again, with the file watched.
+    /// Handles a SIGBUS of the file system for a page inside EOF while the file was not watched. We
+    /// cannot tell an I/O error from a truncation that was undone. So watch the file and retry the
+    /// access.
     fn look_again(&self, file: &MappedFile<'_>, charged: Option<ChargedTo>) -> FaultResult {
         self.watch(file, charged)
             .map_or_else(|result| result, |_| FaultResult::again())
@@ -155,31 +159,36 @@ impl Mapping {
         if let Some(errors) = &self.stand_ins.errors {
             errors.set_file(watched);
         }
-        // Relaxed: a fault that finds a stand-in has taken the page table's lock after the fault that has
-        // mapped it. Core mm may have found the mapping plain, and be mapping pages of the file: it does so
-        // in an RCU read-side critical section. Where other processes have the mapping as well, and could get
-        // the file's page where this one gets a stand-in, the grace period waits for that.
+        // Relaxed is enough for two reasons. (1) A fault that finds a stand-in PTE took the
+        // page-table lock after the fault that set it, and sees `is_plain == false`. (2) A
+        // concurrent `->map_pages` may still see `true`; it runs in an RCU read-side critical
+        // section, and `start_reports()` waits for a grace period if other mms share the shadow
+        // pages.
         self.is_plain.store(false, Relaxed);
         watched.start_reports(file, &watch, self.stand_ins.class == Class::SharedWrite);
         self.watch.populate(watch);
         Ok(())
     }
 
-    /// Has a shadow page stand in for a page that the file system cannot give, or let be written
-    /// to, from now on until the error is cleared. It has what the page cache has; if that has
-    /// nothing, zeros, or none is kept if it is only `writing` that has failed, since there is
-    /// something to be read. The access is to be tried again.
+    /// Installs an kept page for a page inside EOF that the file system failed to read or
+    /// refused to make writable. The kept page stays until `NOSIGBUS_CLEAR_ERROR`.
     ///
-    /// Nothing that is written is lost: what is mapped of the file's page is unmapped before it is
-    /// copied, and nobody maps it any more (Documentation/errors.rst).
+    /// - It gets the content of the page cache, or zeros if there is no up-to-date folio.
+    /// - If a write failed and there is no folio, nothing is installed: the file has content that
+    ///   we must read first.
+    ///
+    /// Returns `VM_FAULT_NOPAGE`, so that the access is retried.
+    ///
+    /// No store is lost: PTEs of the file's page are zapped before the copy, under the folio lock,
+    /// and no path can map it again (Documentation/errors.rst):
     ///
     /// - Core mm, from the page cache, by `->map_pages`: `start_keeping` has ended that.
-    /// - A fault, or a write to a read-only page, that has been to the file system: it looks for a
-    ///   kept page while the file's is locked, and maps the latter before it is unlocked, and then
-    ///   none beside it.
+    /// - `->fault` and `->page_mkwrite`: after the file system returned its locked page,
+    ///   `passage()` looks for an kept page under that lock. It maps the file's page before it
+    ///   unlocks it, and only that page of the folio.
     ///
-    /// `None`: the page's memory is broken. `asked_before_writes` says that this module is asked before
-    /// the page is first written to.
+    /// Returns `None` if the folio is hwpoisoned. `asked_before_writes`: the VMA has
+    /// `->page_mkwrite`.
     fn keep(
         &self,
         (file, watched): (&MappedFile<'_>, &WatchedFile),
@@ -202,8 +211,8 @@ impl Mapping {
                 Some(keeping) => (Some(cached), keeping),
                 None => {
                     drop(cached);
-                    // The other way round. Giving this back and trying again would give others their
-                    // turn as often as they like.
+                    // Take the locks in the other order: `state` first, then trylock the folio.
+                    // Retrying with the folio lock first could starve under contention for `state`.
                     let keeping = watched.keeping();
                     match file.try_lock_cached_page(pgoff) {
                         Some(cached) => (Some(cached), keeping),
@@ -234,14 +243,14 @@ impl Mapping {
         if cached.is_none() {
             // Pairs with that in `StandIns::passage`.
             smp_mb(Full);
-            // The file system has given the page to another thread, which may have written to it.
-            // Nobody has mapped the one that is kept.
+            // The file system has read the page for another thread meanwhile, which may have stored
+            // to it. Drop our kept page; no one has mapped it, since `state` is held for write.
             let has_come = file.has_cached_page(pgoff);
             if has_come {
                 self.stand_ins.shadows.remove_kept(pgoff..=pgoff);
             }
-            // A page of the file may be there, and mapped, but not up to date any more; and so may a
-            // page that the kept one has replaced, which the file has grown over.
+            // Zap the PTEs: a folio that is no longer up to date may still be mapped, and so may a
+            // shadow page that the kept page replaced.
             unmap(file, pgoff);
             if has_come {
                 return Some(FaultResult::again());
@@ -257,7 +266,7 @@ impl Mapping {
     }
 }
 
-/// Whether the file's page at `pgoff` (in pages) was past EOF since `generation`, or is.
+/// Whether the page `pgoff` is past EOF, or the file may have shrunk since `generation` was read.
 fn is_cut_off(
     (file, watched): (&MappedFile<'_>, &WatchedFile),
     pgoff: u64,
@@ -274,8 +283,8 @@ fn unmap(file: &MappedFile<'_>, pgoff: u64) {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.stand_ins.class == Class::SharedWrite {
-            // At once, and not when a report of a growth is over or whoever asks for the status is
-            // done: the OOM killer takes them for gone.
+            // Free the shadow pages now. A concurrent report or NOSIGBUS_STATUS may hold another
+            // reference to `stand_ins`, but the pages are no longer counted in any mm's RSS.
             self.stand_ins.shadows.remove(0..=u64::MAX);
             if let Some(watched) = self.watched() {
                 watched.remove(&self.stand_ins);
@@ -322,8 +331,8 @@ impl FaultHandler for Mapping {
             }
             watched.catch_up(&fault.file().inode(), &mapping.stand_ins, fault.pgoff());
         }
-        // Whoever needs the page of the file is not to wait for the memory of this task: where this
-        // module maps it, it does not allocate a page table with it locked.
+        // Allocate the page table before the file system locks the folio: we may map that folio
+        // ourselves, and must not reclaim under its lock.
         if mapping.stand_ins.may_keep() || fault.may_be_huge() {
             if let Err(no_memory) = fault.allocate_page_table() {
                 return no_memory;
@@ -344,18 +353,19 @@ impl FaultHandler for Mapping {
                 Native::Sigbus(fault, sigbus) => (fault, sigbus),
             };
             fault = again;
-            // Inside the file when it was asked, perhaps past EOF since.
+            // The page was inside EOF before the call; it may be past EOF now.
             if let Some(result) = stand_in(&fault) {
                 return result;
             }
-            // The file system has not failed, it has given up. Nobody waits for the page. Before anything
-            // that has the access tried again: in the kernel, that ends for no signal.
+            // The file system has not failed, it has given up. This check must come before every
+            // `FaultResult::again()`: a fault in kernel mode (get_user_pages(), copy_from_user())
+            // retries without checking signals.
             if is_being_killed() {
                 return sigbus;
             }
             let (watched, generation) = match (fault.handler().watched(), generation) {
                 (Some(watched), Some(generation)) => (watched, generation),
-                // Perhaps it was cut off, and has grown since.
+                // The file was not watched: it may have been truncated and grown during this fault.
                 _ => return fault.handler().look_again(&fault.file(), fault.charge()),
             };
             if watched.may_have_shrunk_since(generation) {
@@ -383,7 +393,7 @@ impl FaultHandler for Mapping {
             }
             MkwriteAnswer::Allow => {
                 if let Some(errors) = mapping.stand_ins.errors.as_deref().filter(|_| kept) {
-                    // What is written does not reach the file.
+                    // The store will not reach the file: make fsync(2) fail.
                     mkwrite.file().report_to_fsync(errors.first_errno());
                 }
                 match mkwrite.allow() {
@@ -410,7 +420,8 @@ impl FaultHandler for Mapping {
         if is_being_killed() {
             return sigbus;
         }
-        // A page that has been truncated is unmapped, or about to be; not so by every file system.
+        // The file system saw a truncated page. Most file systems have zapped it; zap it here for
+        // those that have not.
         if is_cut_off((&file, watched), pgoff, generation) {
             unmap(&file, pgoff);
             return FaultResult::again();
@@ -432,13 +443,13 @@ impl FaultHandler for Mapping {
     }
 
     fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool {
-        // What core mm maps is inside the file, but on shmem, where it maps a large page as a whole: what
-        // stands in for the rest of that is not to be hidden.
+        // Fault-around maps only pages inside EOF, except on shmem: there it maps a whole large
+        // folio that straddles EOF, over our stand-ins. So refuse it past EOF.
         !past_eof(pgoff, file.i_size()) && !self.stand_ins.is_keeping()
     }
 }
 
-/// Answers a fault past EOF, or where a page is kept; `None` if it is the file system's to answer.
+/// Answers a fault past EOF or at a replaced page. Returns `None` if the file system has to answer.
 fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     let mapping = fault.handler();
     if let Some(watched) = mapping.watched() {
@@ -455,12 +466,12 @@ fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
 }
 
 /// As [`stand_in`], where the file is watched.
-// Faults inside the file come by here as well, and are to go on soon.
+// Inlined: this is on the path of every fault inside EOF.
 #[inline(always)]
 fn stand_in_of_watched(fault: &Fault<'_, Mapping>, watched: &WatchedFile) -> Option<FaultResult> {
     match decide(fault) {
         Answer::Native => None,
-        // Private, and so of no concern to a growth.
+        // A private page is not dropped by growth; no semaphore needed.
         Answer::PrivateZeros => private_zeros(fault, false),
         expected => map_stand_in(fault, watched, expected),
     }
@@ -474,8 +485,7 @@ fn map_stand_in(
 ) -> Option<FaultResult> {
     let mapping = fault.handler();
     let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
-    // Those who read one page after the other get as many as core mm maps of the file's; others have no
-    // use for more than one.
+    // Sequential readers get a fault-around window of zero pages. Random readers get one.
     let pages = if expected == Answer::ZeroPage && fault.follows_zero_page() {
         fault.pages_around()
     } else {
@@ -497,12 +507,13 @@ fn map_stand_in(
         if matches!(expected, Answer::ZeroPage | Answer::ShadowPage) {
             inserting.stand_ins(&(pgoff..=last));
         }
-        // It may have grown, up to here.
+        // The file may have grown before the semaphore was taken.
         let now = decide(fault);
         let mapped = match now {
             Answer::Native => {
                 drop(inserting);
-                // What was announced in vain is found by the report of the growth, unless that is over.
+                // We lowered `lowest` for nothing. The report of this growth raises it again. If
+                // that report already ran, do it here.
                 watched.settle_overdue(&fault.file().inode());
                 return None;
             }
@@ -515,7 +526,7 @@ fn map_stand_in(
                 return private_zeros(fault, false);
             }
             Answer::ZeroPage => Some((Kind::Zero, fault.insert_zero_pages(pages))),
-            // Gone, if the file has grown over it and shrunk again.
+            // None if a growth freed it and the file has shrunk again: allocate a new one.
             Answer::ShadowPage => stand_ins
                 .shadows
                 .get(pgoff)
@@ -541,8 +552,8 @@ fn map_stand_in(
     }
 }
 
-/// From here on the file does not grow unseen. Whoever makes it grow waits for what follows, and is not
-/// to wait for memory: there is a page table. Sleeps; fails with the answer to the fault.
+/// Takes `state` for read with a page table present, so that the caller can insert PTEs without
+/// allocating. While the guard is held, a growth waits for us instead of missing our PTEs.
 fn inserting<'a>(
     fault: &Fault<'_, Mapping>,
     watched: &'a WatchedFile,
@@ -553,7 +564,7 @@ fn inserting<'a>(
             return Ok(inserting);
         }
         drop(inserting);
-        // Another thread may have had it freed since it was allocated.
+        // madvise(2) in another thread may have freed the page table again.
         if is_being_killed() {
             return Err(FaultResult::given_up());
         }
@@ -561,7 +572,7 @@ fn inserting<'a>(
     }
 }
 
-/// Answers a fault that the file system has failed at; `None` if it is to have its way.
+/// Handles an I/O error inside EOF. Returns `None` if the SIGBUS must be delivered.
 fn stand_in_for_error(
     fault: &Fault<'_, Mapping>,
     error: FileError,
@@ -586,7 +597,7 @@ fn stand_in_for_error(
             Err(_) => return Some(FaultResult::oom()),
         }
     };
-    // Nor is the error cleared from here on.
+    // A clear waits for the semaphore, too.
     let inserting = match inserting(fault, watched) {
         Ok(inserting) => inserting,
         Err(no_memory) => return Some(no_memory),

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `/dev/nosigbus`: the ioctls, and the fault handler of opted-in mappings.
+//! `/dev/nosigbus`: dispatch of the ioctls and checks of their arguments. A new ioctl: number and
+//! struct in include/uapi/linux/nosigbus.h, RUST_CONST_HELPER_ line in rust/bindings_helper.h,
+//! assert_layout! in abstractions/bindings.rs, a `NOSIGBUS_FEATURE_` bit in `query()`, an arm in
+//! `ioctl()`, one file of its own beside status.rs. The fault handler is `mapping.rs`.
 
 #![forbid(unsafe_code)]
 
@@ -67,7 +70,7 @@ use registry::{
 use status::Found;
 use watched_file::WatchedFile;
 
-/// The bits of `nosigbus_enable.flags` that are known.
+/// Flags that ENABLE accepts.
 const ENABLE_FLAGS: u32 = if cfg!(CONFIG_EVENTFD) {
     NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTS | NOSIGBUS_EVENTFD
 } else {
@@ -208,14 +211,14 @@ impl NosigbusDevice {
         };
         // Before anything changes, because it may fail.
         tell()?;
-        // What is not told of from here on is an event.
+        // From here on a new stand-in signals an event again, since this status may not include it.
         found.stand_ins().arm();
         loop {
             let told = tell()?;
             if request.request & NOSIGBUS_CLEAR_ERROR == 0 || found.clear_error(&told)? {
                 return Ok(());
             }
-            // Another error meanwhile, which is to be told of as well.
+            // Another error was recorded after the copy to user space. Report it before clearing.
             if has_signal() {
                 return Err(EINTR);
             }

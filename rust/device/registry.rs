@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Lists of opted-in mappings, for those who look for one.
+//! Lists of opted-in mappings, for debugfs and fdinfo.
 
 use super::{
     stand_ins::StandIns,
@@ -30,15 +30,15 @@ use kernel::{
     },
 };
 
-/// How many mappings a read of /proc/PID/fdinfo/FD prints: the memory for all that is printed is
-/// charged to the reader, who may be another user.
+/// Maximum number of mappings printed in fdinfo. seq_file buffers the whole output, charged to the
+/// reader, who may be another user.
 const MOST_IN_FDINFO: usize = 4096;
 
 /// Mappings by their numbers, and so in the order in which they have opted in.
 #[pin_data]
 pub(crate) struct List {
-    /// A spinlock: everybody who opts in takes the one of [`Registry::all`], so its holder is not to be
-    /// preempted (with PREEMPT_RT, it inherits the priority of who waits).
+    /// A spinlock: `Registry::all` is shared by all users, so its holder must not be preempted. (On
+    /// PREEMPT_RT: priority inheritance.)
     #[pin]
     mappings: SpinLock<Numbered>,
 }

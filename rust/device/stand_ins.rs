@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The stand-ins of a mapping: its shadow pages, what has been counted, and who is told.
+//! Per-mapping state that outlives the VMAs (STATUS, reports): shadow pages, counters, recorded
+//! errors, where events go.
 
 use super::{
     errors::Errors,
@@ -47,7 +48,7 @@ use kernel::{
     },
 };
 
-/// What a mapping has opted in with.
+/// Arguments of `NOSIGBUS_ENABLE`.
 pub(super) struct Options {
     pub(super) record_errors: bool,
     pub(super) event: Option<Arc<EventFd>>,
@@ -64,11 +65,12 @@ impl Options {
     }
 }
 
-/// Where a mapping comes from, for those who look for it.
+/// Who opted the mapping in, and its address range and file at that time. For fdinfo and debugfs
+/// only.
 pub(super) struct Origin {
     /// The process that has opted it in.
     who: Identity,
-    /// The addresses of then.
+    /// Address range at ENABLE.
     range: Range<usize>,
     /// Where in the file, in bytes, or `u64::MAX` if it is further.
     offset: u64,
@@ -89,7 +91,7 @@ impl Origin {
     }
 }
 
-/// The kind of page that stands in.
+/// The kind of a stand-in (Documentation/design.rst).
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Zero,
@@ -112,7 +114,7 @@ pub(super) struct StandIns {
     pub(super) class: Class,
     options: Options,
     origin: Origin,
-    /// Of a mapping that can be written to for everybody.
+    /// Used only by `SharedWrite` mappings.
     #[pin]
     pub(super) shadows: ShadowPages,
     zero_pages: Atomic<u64>,
@@ -121,7 +123,7 @@ pub(super) struct StandIns {
     given_back: Atomic<u64>,
     /// Those that are recorded, if they are to be.
     pub(super) errors: Option<Pin<KBox<Errors>>>,
-    /// Held by who has the mapping's file watched.
+    /// Serializes `Mapping::watch()`.
     #[pin]
     pub(super) watching: Mutex<()>,
     /// Whether the next stand-in is to be told of.
@@ -154,10 +156,11 @@ impl StandIns {
         )
     }
 
-    /// Counts what has been mapped.
+    /// Counts inserted PTEs, signals the first one to listeners, and returns the result of the
+    /// fault.
     ///
-    /// Not to be called with the file's semaphore held: allocates memory that is charged to this task,
-    /// and wakes whoever waits for an event, which takes as long as there are such.
+    /// Call it without the semaphore: it may allocate (`inserted_result()`), and it wakes all
+    /// waiters of the event queue.
     pub(super) fn inserted(&self, stand_in: &StandIn, insertion: Insertion) -> FaultResult {
         let mapped = insertion.mapped();
         if mapped > 0 {
@@ -166,14 +169,16 @@ impl StandIns {
         insertion.result()
     }
 
-    /// Counts so many, and tells whoever waits for one. Not to be called with the file's semaphore held.
+    /// Adds `pages` to the counter, and sends the event if the mapping is armed. Call it without
+    /// the semaphore.
     pub(super) fn count(&self, stand_in: &StandIn, pages: usize) {
         let counter = match stand_in.kind {
             Kind::Zero => &self.zero_pages,
             Kind::Private => &self.private_pages,
             Kind::Shadow => &self.shadow_pages,
         };
-        // Full: pairs with that in `arm`, so that either this is told of or that counts it.
+        // Full: pairs with `arm`: either STATUS loads the new count, or we load `armed == true` and
+        // send the event.
         counter.fetch_add(pages as u64, Full);
         if self.armed.load(Relaxed) && self.armed.xchg(false, Full) {
             // First, so that who is woken by the eventfd finds the record.
@@ -186,8 +191,8 @@ impl StandIns {
         }
     }
 
-    /// Drops the shadow pages that the file has grown over (indexes), at least one. What is kept stays:
-    /// nothing of that was past EOF. Sleeps.
+    /// Frees the shadow pages in `grown_over` (not empty), except kept pages, which were inside
+    /// EOF. Sleeps.
     pub(super) fn give_back(&self, grown_over: &Range<u64>) {
         let removed = self
             .shadows
@@ -200,7 +205,7 @@ impl StandIns {
         self.zero_pages.load(Relaxed) > 0 || self.shadow_pages.load(Relaxed) > 0
     }
 
-    /// The page index that nothing stands in for an error below. Sleeps.
+    /// The lowest index of an error stand-in. Sleeps.
     pub(super) fn first_failed(&self) -> u64 {
         let Some(errors) = &self.errors else {
             return u64::MAX;
@@ -227,9 +232,10 @@ impl StandIns {
         self.is_keeping() && self.shadows.kept(pgoff).is_some()
     }
 
-    /// What is to become of the file's page at `pgoff` (in pages), which has just been found in the
-    /// page cache and locked. Pages around it may be kept. If it is for `writing`, core mm may unlock
-    /// it once more before it maps it (`do_shared_fault()`), and they may be by then.
+    /// Decides how to map the locked page that the file system returned: not at all if there is an
+    /// kept page; alone if neighbouring pages may have one. For a write core mm may drop the
+    /// page lock before it maps the folio (`do_shared_fault()`), so map the page alone: an override
+    /// page may appear meanwhile.
     pub(super) fn passage(&self, pgoff: u64, writing: bool) -> Passage {
         // Pairs with that in `Mapping::keep`: this sees that a page is kept, or that one sees the
         // file's.
@@ -243,7 +249,7 @@ impl StandIns {
         }
     }
 
-    /// Has the next stand-in told of.
+    /// Arms the mapping: its next stand-in sends an event.
     pub(super) fn arm(&self) {
         // Full: pairs with that in `count`.
         self.armed.xchg(true, Full);
@@ -299,7 +305,8 @@ impl fmt::Display for Line<'_> {
         write!(f, "pid={}", origin.who.tgid())?;
         if self.to_root {
             write!(f, " comm={:?}", BStr::from_bytes(origin.who.comm()))?;
-            // Not for whoever else has been given a file descriptor of the device.
+            // comm and addresses are for root only: fdinfo can be read by whoever was passed the
+            // descriptor.
             let Range { start, end } = origin.range;
             write!(f, " range={start:x}-{end:x}")?;
         }

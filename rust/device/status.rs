@@ -20,7 +20,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// A mapping that is asked about, whatever becomes of its VMAs meanwhile.
+/// References to the mapping at an address. They stay valid after the VMA is unmapped.
 pub(super) struct Found {
     stand_ins: Arc<StandIns>,
     file: PinnedFile,
@@ -29,8 +29,13 @@ pub(super) struct Found {
 impl Found {
     /// The mapping at `addr`, an address in bytes as user space has passed it.
     ///
-    /// Takes the mmap lock for read, and nothing that a fault waits for; sleeps. `ENOMEM` if nothing
-    /// is there, `ENOENT` if it is not opted in.
+    /// # Context
+    ///
+    /// Sleeps. Takes the mmap lock for read, and nothing that a fault waits for.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if no VMA contains `addr`, `ENOENT` if that VMA is not opted in.
     pub(super) fn at(mm: &MmWithUser, addr: u64) -> Result<Self> {
         let addr = usize::try_from(addr).map_err(|_| ENOMEM)?;
         let guard = mm.mmap_read_lock();
@@ -47,8 +52,7 @@ impl Found {
         &self.stand_ins
     }
 
-    /// Drops what stands in for pages because of errors, and forgets the error. Does nothing and
-    /// returns `false` if there was an error that `told` does not tell of. Sleeps; fails with `EINTR`.
+    /// See `Errors::clear`.
     pub(super) fn clear_error(&self, told: &nosigbus_status) -> Result<bool> {
         match &self.stand_ins.errors {
             Some(errors) => errors.clear(&self.file.file().inode(), &self.stand_ins, told),

@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A file that is watched: keeps the stand-ins of its opted-in mappings where it has no pages.
+//! Keeps stand-ins and `i_size` consistent: drops stand-ins when the file grows over them. This is
+//! where a fault and a growth synchronise:
+//!
+//! ```text
+//! fault                                  report of a change of size
+//! store lowest                           i_size was stored
+//! smp_mb()                               smp_mb()
+//! load i_size; past EOF: map             load lowest; below EOF: take `state` for write, unmap
+//! ```
+//!
+//! At least one of the two sees the other's store. The fault holds `state` for read all the time, so
+//! the report unmaps what the fault has mapped.
 //!
 //! Documentation/growth.rst argues why this is right; tests/model checks it.
 
@@ -70,23 +81,25 @@ use kernel::{
     },
 };
 
-/// A file that something has stood in for, or is about to, in opted-in mappings.
+/// A file with an fsnotify mark: at least one opted-in mapping of it has, or is about to get, a
+/// stand-in, or saw a SIGBUS.
 #[pin_data]
 pub(super) struct WatchedFile {
-    /// For read while a stand-in is mapped; for write while those are dropped that the file has grown
-    /// over.
+    /// Held for read by a fault while it inserts PTEs of stand-ins, for write by the task that
+    /// drops them after a growth.
     #[pin]
     state: RwSemaphore<State>,
-    /// Taken before `state` by whoever unmaps pages because of errors, which takes as long as the file has
-    /// mappings, and as often as he likes: whoever changes the file waits for one of these at most.
+    /// Taken before `state` for zapping because of errors. That walks all mappings of the file, and
+    /// user space can trigger it at will. The mutex makes such tasks queue here, so that a task
+    /// that changes `i_size` waits for at most one of them.
     #[pin]
     turn: Mutex<()>,
-    /// Held by whoever has changes reported from now on.
+    /// Serialises [`Self::start_reports`].
     #[pin]
     starting: Mutex<()>,
     /// Goes up with each modification that may have shrunk the file.
     generation: Atomic<u64>,
-    /// The size in bytes as of the last modification.
+    /// i_size at the last report.
     last_size: Atomic<u64>,
     /// [`Bounds`], of all mappings. A fault makes them wider, with the semaphore held for read;
     /// [`Dropping`] makes them narrower, with it held for write.
@@ -95,7 +108,8 @@ pub(super) struct WatchedFile {
     reach: Atomic<u64>,
     first_failed: Atomic<u64>,
     end_failed: Atomic<u64>,
-    /// The page index that all stand-ins are below that are being dropped; 0 if none are.
+    /// Exclusive upper bound of the pages that a [`Dropping`] is dropping. 0 if there is no
+    /// [`Dropping`].
     end_dropping: Atomic<u64>,
     /// The [`clock`]'s time from which on [`Self::catch_up`] may do something.
     next_catch_up: Atomic<u64>,
@@ -108,14 +122,14 @@ struct State {
     ahead: u64,
 }
 
-/// While it exists, whoever drops stand-ins waits.
+/// Guard: the semaphore is held for read. Stand-ins cannot be dropped.
 pub(super) struct Inserting<'a> {
     file: &'a WatchedFile,
     _state: ReadGuard<'a, State>,
 }
 
-/// While it exists, whoever maps a stand-in waits, and so does whoever has cut off what is being
-/// dropped.
+/// `state` held for write, to drop stand-ins. Excludes faults that map stand-ins, and makes a
+/// concurrent truncation of the dropped range wait.
 struct Dropping<'a> {
     file: &'a WatchedFile,
     state: WriteGuard<'a, State>,
@@ -123,7 +137,7 @@ struct Dropping<'a> {
     _turn: Option<Guard<'a, (), MutexBackend>>,
 }
 
-/// While it exists, whoever drops stand-ins waits, and so does whoever maps one.
+/// Guard: `turn` and the semaphore (for write) are held, to replace a page.
 pub(super) struct Keeping<'a> {
     file: &'a WatchedFile,
     _state: WriteGuard<'a, State>,
@@ -155,13 +169,16 @@ impl WatchedFile {
         )
     }
 
-    /// Has each change of the size reported that is not seen by who looks at it after this. `watch` is of
-    /// `file`, through which it may be changed. `waits`: for a grace period in any case. Sleeps.
+    /// Makes size changes of `file` visible: on return, a change of `i_size` is either reported to
+    /// [`Listener::modified`] or seen by a later load of `i_size`. `waits` forces a grace period
+    /// even if another mapping has already waited for one.
     ///
-    /// Who changes the size stores it, and then looks whether somebody is to be told: what was there to
-    /// be told before the grace period is seen, or the size is, after it.
+    /// A task that changes the size stores `i_size` and then looks for marks. We add the mark, wait
+    /// for a grace period, and then load `i_size`. One of the two sees the other's store (see
+    /// `rcu::synchronize_expedited()`).
     pub(super) fn start_reports(&self, file: &MappedFile<'_>, watch: &Watch<Self>, waits: bool) {
-        // Nobody finds the file reporting before the grace period for that is over.
+        // Held across the grace period, so that another mapping that finds fsnotify enabled waits
+        // for it.
         let _starting = self.starting.lock();
         let was_silent = file.enable_notification();
         if waits || was_silent || !watch.is_known() {
@@ -170,8 +187,7 @@ impl WatchedFile {
         }
     }
 
-    /// Has the shadow pages of a mapping dropped when the file grows over them. Sleeps; fails with
-    /// `ENOMEM`.
+    /// Registers a mapping whose shadow pages a growth must drop. Sleeps; ENOMEM.
     pub(super) fn add(&self, stand_ins: &Arc<StandIns>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?
             .into_node(key(stand_ins), stand_ins.clone());
@@ -185,11 +201,12 @@ impl WatchedFile {
         drop(removed);
     }
 
-    /// Drops what stands in for pages inside the file because of errors that `told` has told of, and then
-    /// forgets them. What is past EOF by now stays, as any other stand-in. Sleeps.
+    /// Implements `NOSIGBUS_CLEAR_ERROR`: drops the stand-ins for errors inside EOF and clears the
+    /// recorded error, if `told` (the status that user space has seen) is still current.
     ///
-    /// `false`, and nothing has changed, if there was another one since. Fails with `EINTR`: the error
-    /// stays.
+    /// Returns `false` if another error was recorded since `told`; then the error and its stand-ins
+    /// are unchanged (leftovers of an interrupted clear are dropped). EINTR: the error stays
+    /// recorded.
     pub(super) fn clear_error(
         &self,
         inode: &Inode<'_>,
@@ -198,7 +215,7 @@ impl WatchedFile {
     ) -> Result<bool> {
         let clearing = errors.clearing(stand_ins)?;
         let mut dropping = self.dropping_in_turn();
-        // From here on only who cuts the file off has to wait for what follows, by `end_failed`.
+        // From here on only a truncation waits for us (it sees `end_failed`).
         let mut end = dropping.settle(inode);
         let (mut next, mut has_started, mut parts) = (0, false, 0);
         loop {
@@ -227,11 +244,11 @@ impl WatchedFile {
             }
             clearing.unmapped(&failed);
             next = failed.end;
-            // Who waits for the file has his turn before the next part of it.
+            // Release the semaphore between batches, so that waiting tasks get it.
             drop(dropping);
             dropping = self.dropping_in_turn();
-            // Perhaps nobody has said yet that the file has shrunk, and then nothing else tells of what
-            // stays.
+            // Settle again: the file may have shrunk without a report so far. Pages past the new
+            // EOF must be in `lowest` when we stop tracking them as errors.
             end = dropping.settle(inode);
         }
         let not_needed = clearing.finish();
@@ -241,13 +258,13 @@ impl WatchedFile {
         Ok(true)
     }
 
-    /// Drops what the file has grown over, if nobody has said so: a system call that fails after
-    /// it has grown the file does not (Documentation/growth.rst). Sleeps.
+    /// Drops stand-ins inside EOF of a growth that was not reported (Documentation/growth.rst,
+    /// 'What cannot be seen'). Sleeps.
     ///
-    /// This takes as long as the file has mappings, and who changes the file can make it necessary as
-    /// often as he likes. So it is for faults in mappings that have had stand-ins, one at a time, and
-    /// they do so for a small part of the time only; but for those at a page (index) that the mapping
-    /// has a shadow page for, which its copies may have mapped.
+    /// Zapping walks all mappings of the file, and another user can make it necessary at will. So
+    /// it is rate-limited to a tenth of the time, one task at a time, and only mappings that have
+    /// had stand-ins do it. Exception: at an index with a shadow page it is always done, because
+    /// other processes may have that page mapped.
     pub(super) fn catch_up(&self, inode: &Inode<'_>, stand_ins: &StandIns, pgoff: u64) {
         if !self.is_overdue(inode) || !stand_ins.has_had_any() {
             return;
@@ -273,13 +290,12 @@ impl WatchedFile {
     }
 
     fn is_overdue(&self, inode: &Inode<'_>) -> bool {
-        // Relaxed: a fault that comes too early for one stand-in is followed by others.
+        // Relaxed: if this fault misses the update, a later fault will see it.
         is_overdue(inode.i_size(), self.lowest.load(Relaxed))
     }
 
-    /// To be asked before the file system is, and before i_size is looked at; then
-    /// [`Self::may_have_shrunk_since`] says afterwards whether the file may have been shorter
-    /// meanwhile.
+    /// Samples the truncation counter. Call it before loading `i_size` and before calling the file
+    /// system; compare with [`Self::may_have_shrunk_since`] afterwards.
     pub(super) fn generation(&self) -> u64 {
         // Pairs with the release in `modified`: whoever sees a size that was set after the
         // modification, under the inode lock, sees its generation as well. And i_size is not read
@@ -293,12 +309,14 @@ impl WatchedFile {
         self.generation() != generation
     }
 
-    /// The page index that no stand-in is below.
+    /// A lower bound of the stand-ins that are past EOF. Error stand-ins inside EOF are not
+    /// included.
     pub(super) fn lowest_stand_in(&self) -> u64 {
         self.lowest.load(Relaxed)
     }
 
-    /// To be held from [`Inserting::stand_ins`] to having mapped them. Sleeps.
+    /// Takes the semaphore for read. Call `Inserting::stand_ins`, read EOF, insert the PTEs, then
+    /// drop the guard. Sleeps.
     pub(super) fn inserting(&self) -> Inserting<'_> {
         Inserting {
             file: self,
@@ -326,7 +344,7 @@ impl WatchedFile {
         })
     }
 
-    /// There is going to be a stand-in for an error at the page index `pgoff`.
+    /// Announces a stand-in for an error at `pgoff`. The caller must load `i_size` afterwards.
     fn fails(&self, pgoff: u64) {
         update(&self.first_failed, |first| first.min(pgoff));
         update(&self.end_failed, |end| end.max(pgoff + 1));
@@ -336,12 +354,14 @@ impl WatchedFile {
 
     /// Whether there is nothing to do about the stand-ins of a file of `i_size` bytes, nor to wait for.
     fn is_settled(&self, i_size: u64) -> bool {
-        // In this order: `settle` sets `end_dropping` before it makes `lowest` of `end_failed`, and to
-        // less after that. These pair with the releases in `set_bounds` and in `Dropping::drop`, and
-        // with the barrier in `Dropping::grown_over`.
+        // The order of these loads matters. `settle()` (1) sets `end_dropping` to the maximum, (2)
+        // lowers `lowest` to the stand-ins that `end_failed` covered, (3) lowers `end_failed`, (4)
+        // lowers `end_dropping`. We load in the opposite order. Pairs with the releases in
+        // `set_bounds()` and `Dropping::drop()` and the barrier in `grown_over()`.
         !ends_past_eof(self.end_failed.load(Acquire), i_size)
-            // What was past EOF when the growth was over that it is dropped for, and is again: what
-            // is written to it from now on is to stay.
+            // The file may have grown and shrunk again: a `Dropping` for that growth may still be
+            // dropping pages that are now past EOF. Wait for it; stores to pages past EOF made
+            // after this must not be lost.
             && !ends_past_eof(self.end_dropping.load(Acquire), i_size)
             && !is_overdue(i_size, self.lowest.load(Acquire))
     }
@@ -362,7 +382,7 @@ impl WatchedFile {
         state: WriteGuard<'a, State>,
         turn: Option<Guard<'a, (), MutexBackend>>,
     ) -> Dropping<'a> {
-        // Whatever the size is.
+        // `U64_MAX`: covers every index, because i_size is read only after the barrier.
         self.end_dropping.store(u64::MAX, Relaxed);
         // Pairs with that in `modified`: i_size is looked at after this, and that one sees
         // `end_dropping`, or this sees its size.
@@ -397,14 +417,14 @@ impl Dropping<'_> {
         file.touched.store(bounds.touched, Relaxed);
         file.reach.store(bounds.reach, Relaxed);
         file.first_failed.store(bounds.failed.start, Relaxed);
-        // These pair with the acquires in `is_settled`: whoever sees that there is nothing to drop
-        // comes after its having been unmapped.
+        // Pairs with the acquires in `is_settled`: a report that finds nothing to do runs after the
+        // unmapping.
         file.lowest.store(bounds.lowest, Release);
         file.end_failed.store(bounds.failed.end, Release);
     }
 
-    /// Drops what the file has grown over, and takes what stands in for errors, and was cut off, for
-    /// stand-ins as any other. Returns the page index that EOF was before. Sleeps.
+    /// Drops stand-ins inside EOF, and turns stand-ins for errors that a truncation left past EOF
+    /// into ordinary ones. Returns the index of the first page past EOF.
     fn settle(&mut self, inode: &Inode<'_>) -> u64 {
         let i_size = inode.i_size();
         let mut bounds = self.bounds();
@@ -420,8 +440,8 @@ impl Dropping<'_> {
 
     /// Drops what the file has grown over. Sleeps.
     fn grown_over(&mut self, inode: &Inode<'_>) {
-        // Pairs with that in `modified`: this sees the size that was set before, or that one sees that
-        // `lowest` has been lowered, and so does whoever sees `end_dropping`.
+        // Pairs with the barrier in `modified`: either we load its i_size below, or it loads the
+        // lowered `lowest` (and so does any report that loads `end_dropping` from below).
         smp_mb(Full);
         let i_size = inode.i_size();
         self.file
@@ -432,7 +452,8 @@ impl Dropping<'_> {
             return;
         };
         inode.unmap_pages(growth.unmapped.clone());
-        // After that, so that a page that is mapped is one of the mapping's shadow pages.
+        // Free the shadow pages after unmapping: page_mkwrite relies on a mapped shadow page being
+        // in the xarray.
         for stand_ins in self.state.mappings.values() {
             stand_ins.give_back(&growth.grown_over);
         }
@@ -453,9 +474,8 @@ impl Drop for Dropping<'_> {
 }
 
 impl Inserting<'_> {
-    /// There are going to be stand-ins at the page indexes `pages`, if the first is past EOF; there
-    /// may be pages for them already. EOF is to be looked at after this: the file does not grow over
-    /// them unseen from here on.
+    /// Announces stand-ins at `pages`. The caller must load `i_size` after this and map them only
+    /// if they are past EOF. From here on a growth over `pages` waits for this guard.
     pub(super) fn stand_ins(&self, pages: &RangeInclusive<u64>) {
         let (file, first) = (self.file, *pages.start());
         if first <= file.lowest.load(Relaxed) {
@@ -469,16 +489,14 @@ impl Inserting<'_> {
         smp_mb(Full);
     }
 
-    /// There is going to be a stand-in for an error at the page index `pgoff`, if that is inside the
-    /// file, which is to be looked at after this.
+    /// Announces an error stand-in at `pgoff` (widens `failed`). Load i_size after this call.
     pub(super) fn stand_in_for_error(&self, pgoff: u64) {
         self.file.fails(pgoff);
     }
 }
 
 impl Keeping<'_> {
-    /// There is going to be a page that is kept at the page index `pgoff`, if that is inside the file,
-    /// which is to be looked at after this.
+    /// Announces a kept page at `pgoff` (widens `failed`). Load i_size after this call.
     pub(super) fn page(&self, pgoff: u64) {
         self.file.fails(pgoff);
     }
@@ -486,8 +504,9 @@ impl Keeping<'_> {
 
 impl Listener for WatchedFile {
     fn modified(&self, inode: &Inode<'_>, change: Change) {
-        // Pairs with those in `Inserting::stand_ins`, `fails`, `dropping` and `grown_over`: who looks
-        // at the size there sees that of now, or a later one, or this sees what was announced before.
+        // Pairs with the barriers in `Inserting::stand_ins()`, `fails()`, `dropping_with()` and
+        // `grown_over()`. Either the other task loads our `i_size` (or a later one), or we load the
+        // bounds that it announced.
         smp_mb(Full);
         let i_size = inode.i_size();
         let last_size = self.last_size.xchg(i_size, Relaxed);

@@ -5,16 +5,17 @@
 use super::Class;
 use kernel::prelude::*;
 
-/// What counts about the file of a mapping.
+/// Properties of the file that decide eligibility.
 #[derive(Clone, Copy)]
 pub(crate) struct FileFacts {
     /// A regular file.
     pub(crate) regular: bool,
-    /// A pseudo file of the kernel's own: secretmem, guest_memfd, shared anonymous memory.
+    /// A file that is internal to the kernel: secretmem, guest_memfd, MAP_SHARED|MAP_ANONYMOUS,
+    /// SysV shm; or a sysfs attribute.
     pub(crate) kernel_internal: bool,
     /// Mapped from persistent memory without a page cache.
     pub(crate) dax: bool,
-    /// Has a page cache that fills itself from the file.
+    /// Has a page cache: a_ops->read_folio, or write_begin (shmem).
     pub(crate) page_cache: bool,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What is recorded of errors that the file system has met.
+//! Recorded errors of the file system, and the set of failed pages.
 //!
 //! Fault handlers return `VM_FAULT_SIGBUS` for all of them (`vmf_error()`), so the errno has to be found
 //! out in another way, or deduced.
@@ -21,7 +21,7 @@ use kernel::{
 pub(crate) struct FileError {
     /// Positive.
     pub(crate) errno: u32,
-    /// Whether the file system has not said so itself.
+    /// `true` if the errno is a guess: the file system returned only `VM_FAULT_SIGBUS`.
     pub(crate) deduced: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn failed(reading: Reading) -> FileError {
     }
 }
 
-/// A file system with less space, in bytes, is full: some is always set aside for metadata.
+/// Below this many free bytes, a failed write is assumed to be ENOSPC.
 const FULL: u64 = 16 * PAGE_SIZE as u64;
 
 /// The error of a write to a page that the file system has refused. `free` is the space that it has
@@ -72,7 +72,7 @@ impl FirstError {
         self.pgoff * PAGE_SIZE as u64
     }
 
-    /// As one number that can be stored at once; not 0, which stands for none.
+    /// Packs the error into a non-zero u64, so that it can be stored atomically; 0 means no error.
     pub(crate) fn encode(&self) -> u64 {
         let errno = u64::from(self.error.errno) & ((1 << ERRNO_BITS) - 1);
         (self.pgoff << ERRNO_BITS | errno) << 1 | u64::from(self.error.deduced)
@@ -93,12 +93,14 @@ impl FirstError {
 /// How many ranges there are at most, which bounds the memory.
 const RANGES: usize = 1 << 16;
 
-/// Pages (indexes), kept as ranges. With more than `max` of them, it has what is between two as well.
+/// A set of page indexes, stored as ranges. When there would be more than `max` ranges, merges
+/// neighbours, so the set may contain extra pages.
 ///
 /// # Invariants
 ///
-/// `ranges` is from the first page of each range to behind its last. There are pages between each two.
-/// `count` is how many there are.
+/// - `ranges` maps the start of each range to its (exclusive) end.
+/// - Ranges neither overlap nor touch.
+/// - `count` is the number of ranges.
 pub(crate) struct PageSet {
     ranges: RBTree<u64, u64>,
     count: usize,
@@ -130,14 +132,15 @@ impl PageSet {
         }
     }
 
-    /// Adds a page. Returns the memory for it if none was needed.
+    /// Adds `pgoff`. Returns `room` if no new range was needed.
     pub(crate) fn add(&mut self, pgoff: u64, room: Room) -> Option<Room> {
         let before = self.at_or_before(pgoff);
         if before.as_ref().is_some_and(|before| pgoff < before.end) {
             return Some(room);
         }
         let mut pages = pgoff..pgoff + 1;
-        // INVARIANT: One range with what it touches, or with the nearest if there are too many.
+        // INVARIANT: Merged with adjacent ranges; if the set is full, with the preceding range
+        // (else the following one).
         let is_full = self.count >= self.max;
         if let Some(before) = before.filter(|before| before.end == pgoff || is_full) {
             pages.start = before.start;

@@ -8,7 +8,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// What a fault is about.
+/// The kind of access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
     Read,
@@ -26,7 +26,7 @@ pub(crate) enum Answer {
     PrivateZeros,
     /// With the mapping's shadow page.
     ShadowPage,
-    /// With the shadow page that is kept because the file system could not give its own.
+    /// With the kept page (inside EOF).
     KeptPage,
 }
 
@@ -37,7 +37,7 @@ pub(crate) enum MkwriteAnswer {
     Native,
     /// The page is the mapping's own, and can be written to.
     Allow,
-    /// By trying the access again: another page takes the place of this one.
+    /// `VM_FAULT_NOPAGE`: retry; a kept page exists.
     Again,
 }
 
@@ -56,8 +56,8 @@ pub(crate) fn first_past_eof(i_size: u64) -> u64 {
 /// Decides how to answer a fault at the page `pgoff` (in pages) of a file of `i_size` bytes. `kept`
 /// says whether a shadow page is kept there; it is asked inside the file only.
 ///
-/// Asked when the file system has answered with SIGBUS: what was inside the file may be past EOF by now.
-/// Once something has stood in for a page of the mapping, asked before the file system is as well.
+/// Called after the file system returned SIGBUS, since the page may be past EOF by now. Once the
+/// mapping has had a stand-in, also called before the file system.
 pub(crate) fn answer(
     class: Class,
     access: Access,
@@ -74,14 +74,14 @@ pub(crate) fn answer(
     }
 }
 
-/// What stands in for a page that there is not, or that the file system cannot give.
+/// The kind of stand-in for a page past EOF, or for a page that the file system failed to provide.
 pub(crate) fn stand_in(class: Class, access: Access) -> Answer {
     match (class, access) {
         (Class::Private | Class::SharedRead, Access::Read) => Answer::ZeroPage,
         (Class::Private, Access::Write) => Answer::PrivateZeros,
-        // Core mm answers it with SIGSEGV and does not ask.
+        // Cannot happen: without `VM_WRITE` core mm raises SIGSEGV before ->fault.
         (Class::SharedRead, Access::Write) => Answer::Native,
-        // A page of the mapping's own also for a read: the zero page could not be written later.
+        // A shadow page for reads, too: core mm refuses the zero page in a shared writable VMA.
         (Class::SharedWrite, _) => Answer::ShadowPage,
     }
 }
@@ -89,8 +89,8 @@ pub(crate) fn stand_in(class: Class, access: Access) -> Answer {
 /// Decides how to answer a write to a page that is mapped read-only, a shadow page or not. `kept`
 /// says whether a shadow page is kept in its place.
 ///
-/// The file system must not be asked about a page that it does not know: ext4 has core mm try again
-/// for ever.
+/// Do not call the file system's `->page_mkwrite` for a shadow page: ext4 takes it for a truncated
+/// page and returns `VM_FAULT_NOPAGE` forever.
 pub(crate) fn answer_mkwrite(shadow: bool, kept: bool) -> MkwriteAnswer {
     match (shadow, kept) {
         (true, _) => MkwriteAnswer::Allow,

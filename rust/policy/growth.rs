@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a change of a file's size means for stand-ins, and what a SIGBUS of the file system means
-//! when the size has changed.
+//! Bounds of the stand-ins of a file, and how to classify a `VM_FAULT_SIGBUS` of the file system.
 
 use super::fault::first_past_eof;
 use core::ops::Range;
 use kernel::prelude::*;
 
-/// No page, to which one can be added.
+/// The empty range in a form to which `min()`/`max()` can be applied.
 pub(crate) const NO_PAGES: Range<u64> = Range {
     start: u64::MAX,
     end: 0,
 };
 
-/// Whether a file may have shrunk since its last modification. `truncated` says that its attributes
-/// were changed, truncation being such a change, and not its content. `last_size` is its size in bytes
-/// after the last modification, `i_size` its size now.
+/// Whether the file may have shrunk since the last report. `truncated`: reported by
+/// `notify_change()` (truncation, or mtime), not by a write. `last_size` is its size in bytes after
+/// the last modification, `i_size` its size now.
 pub(crate) fn may_have_shrunk(truncated: bool, last_size: u64, i_size: u64) -> bool {
-    // A truncation may have undone a growth that has not been reported yet, so that the size is
-    // what it was; of the changes of content only collapsing a range shrinks the file.
+    // Treat every attribute change as a shrink: a truncation may have undone a growth that was not
+    // reported yet, so comparing sizes is not enough. Of content changes, only
+    // `FALLOC_FL_COLLAPSE_RANGE` shrinks a file, and it changes the size.
     truncated || i_size != last_size
 }
 
-/// Where a file has stand-ins, as page indexes: bounds that may be too wide, but never too narrow.
+/// Conservative bounds (page indexes) of the stand-ins of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Bounds {
     /// No stand-in past EOF is below.
     pub(crate) lowest: u64,
-    /// A stand-in was mapped at `lowest` or below, since that was last raised.
+    /// Whether a stand-in may have been mapped at `lowest`, since a growth last raised `lowest`.
     pub(crate) touched: bool,
     /// Each stand-in is below.
     pub(crate) reach: u64,
     /// What stands in for pages inside the file, because of errors, is in here.
     pub(crate) failed: Range<u64>,
-    /// How many pages behind EOF were unmapped the last time that some were.
+    /// Pages past EOF that the last growth unmapped.
     pub(crate) ahead: u64,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Bounds {
 pub(crate) struct Growth {
     /// The file has these now: their stand-ins go.
     pub(crate) grown_over: Range<u64>,
-    /// What is mapped of these, which begin with the former, is to be unmapped.
+    /// Range to unmap: `grown_over`, and possibly pages past EOF.
     pub(crate) unmapped: Range<u64>,
 }
 
@@ -56,8 +56,8 @@ impl Bounds {
         ahead: 0,
     };
 
-    /// Takes what stands in for errors, and is past EOF now, for stand-ins as any other. Returns the
-    /// index from which on it is, if any of that is.
+    /// Moves the part of `failed` that is past EOF into the bounds of ordinary stand-ins. Returns
+    /// the first index of that part.
     pub(crate) fn cut_off(&mut self, i_size: u64) -> Option<u64> {
         let end = first_past_eof(i_size);
         if !ends_past_eof(self.failed.end, i_size) {
@@ -77,10 +77,10 @@ impl Bounds {
     /// What to do, now that the file has `i_size` bytes; `None` if it has no page that could have a
     /// stand-in. [`Self::grown`] is to follow.
     ///
-    /// `lowest` may be a mere bound, with nothing mapped for a long way from there. Then each small
-    /// growth would find it overdue. So more is unmapped than the file has grown over, and twice as
-    /// much each time that nothing was there: what is unmapped ahead is at most twice what the file
-    /// grows over. If a fault has mapped something at the bound, nothing is unmapped ahead.
+    /// `lowest` is only a bound: the first stand-in may be far above it. Without more, each
+    /// appended page would walk all mappings of the file. So a growth that finds no stand-in at
+    /// `lowest` zaps beyond EOF, doubling the distance each time. In total at most three times the
+    /// grown range is zapped. A stand-in at `lowest` resets the distance.
     pub(crate) fn grow(&mut self, i_size: u64) -> Option<Growth> {
         let end = first_past_eof(i_size);
         if !is_overdue(i_size, self.lowest) {
@@ -111,46 +111,45 @@ impl Bounds {
     }
 }
 
-/// Whether the file, of `i_size` bytes, has grown over stand-ins without their having been dropped:
-/// nobody has said so yet, or never will. `lowest` is the index that no stand-in is below.
+/// Returns whether there may be stand-ins inside EOF: the file has grown over `lowest`, and the
+/// report has not run yet or never will.
 pub(crate) fn is_overdue(i_size: u64, lowest: u64) -> bool {
     lowest < first_past_eof(i_size)
 }
 
-/// When the next fault may drop what was grown over without a report, after one has done so from `begin`
-/// to `end`: at most a tenth of the time goes into that.
+/// Returns the earliest time of the next unreported-growth check, given that the last one ran from
+/// `begin` to `end`. Limits such checks to a tenth of the time.
 pub(crate) fn next_catch_up(begin: u64, end: u64) -> u64 {
     end.saturating_add(end.saturating_sub(begin).saturating_mul(9))
 }
 
-/// Whether something that ends before the page index `end` may be past the EOF of a file of `i_size`
-/// bytes.
+/// Whether a range with exclusive end `end` reaches past EOF.
 pub(crate) fn ends_past_eof(end: u64, i_size: u64) -> bool {
     end > first_past_eof(i_size)
 }
 
-/// What reading the page has shown, done when the file system has answered a fault with SIGBUS
-/// although the page is inside EOF, and no truncation has been seen.
+/// Result of reading the page after a `VM_FAULT_SIGBUS` inside EOF with unchanged `generation`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reading {
     /// It could be read, or is past EOF now: a range of the file has been collapsed, and the file
     /// has grown again. Or the file system has failed for another reason than reading.
     Fine,
-    /// It could not, while nothing could collapse a range: an error of the file system, whose
-    /// (positive) errno this is.
+    /// The read failed with this (positive) errno while the invalidate lock was held.
     Failed(u32),
-    /// It was not tried, because this file cannot shrink without being seen.
+    /// Not tried: the file system has no read_folio (shmem; cannot collapse), its ->fault takes
+    /// locks that a read here would miss (gfs2, ocfs2, ceph, orangefs), or the file has pre-content
+    /// watches. In the last case a collapse and growth during the fault is taken for an error.
     NotTried,
 }
 
-/// How often the file system is asked at most, as long as the page can be read.
+/// Upper bound of calls of the file system's ->fault per fault, if the page can be read each time.
 ///
-/// Each time takes a collapse and a growth between two looks at the size within one fault, neither
-/// reported before the last attempt is over.
+/// Each retry needs a `FALLOC_FL_COLLAPSE_RANGE` and a growth between two loads of `i_size`,
+/// unreported until the last attempt.
 const ATTEMPTS: u32 = 32;
 
-/// Whether a SIGBUS of the file system, for a page inside EOF, when no truncation has been seen, is
-/// an error of the file system. If not, it is to be asked again. `attempt` counts from 1.
+/// Whether to accept the `VM_FAULT_SIGBUS` as an error. If `false`, call ->fault again. `attempt`
+/// starts at 1.
 pub(crate) fn is_real_error(reading: Reading, attempt: u32) -> bool {
     reading != Reading::Fine || attempt >= ATTEMPTS
 }

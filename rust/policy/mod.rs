@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What to do, as functions of plain values: no pointers, no locks, no `unsafe`.
+//! Decisions, as pure functions of plain values, without `unsafe`. [`errors::PageSet`] is the
+//! exception: a data structure.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +11,7 @@ pub(crate) mod fault;
 pub(crate) mod growth;
 pub(crate) mod range;
 
-/// What kind of mapping has opted in, which decides how its faults are answered.
+/// Class of a mapping, fixed at ENABLE; decides which stand-ins it gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Class {
     /// `MAP_PRIVATE`.
