@@ -86,8 +86,8 @@ impl<S: Show> DebugFile<S> {
             value,
             fops: Opaque::new(fops),
             directory: {
-                // SAFETY: The names are C strings; `this` is being initialised, pinned, with `value`
-                // and `fops` set, and removes the directory before they go.
+                // SAFETY: The names are C strings; `this` is being initialised, pinned, with
+                // `value` and `fops` set, and removes the directory before they go.
                 unsafe {
                     let parent = core::ptr::null_mut();
                     let made = bindings::nosigbus_debugfs_create_dir(directory.as_char_ptr(), parent);

@@ -77,8 +77,8 @@ impl FaultResult {
 ///
 /// # Invariants
 ///
-/// `vmf` is the argument of a `->fault` that has not returned. The lock that core mm called it under is
-/// held, so `vmf->vma` is valid; that VMA's `vm_ops` is the table of a `Wrapped<T>`.
+/// `vmf` is the argument of a `->fault` that has not returned. The lock that core mm called it
+/// under is held, so `vmf->vma` is valid; that VMA's `vm_ops` is the table of a `Wrapped<T>`.
 pub(crate) struct Fault<'a, T: FaultHandler> {
     vmf: NonNull<vm_fault>,
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,

@@ -289,7 +289,8 @@ impl MappedFile<'_> {
         let read = if past_eof(self.i_size()) {
             PageRead::PastEof
         } else {
-            // `read_cache_folio()` waits for whoever reads the page already, and no signal ends that.
+            // `read_cache_folio()` waits for whoever reads the page already, and no signal ends
+            // that.
             self.wait_for_reader(pgoff)
                 .and_then(|()| {
                     // SAFETY: The address space and the file are valid, and it has a `read_folio`.
@@ -332,8 +333,8 @@ impl MappedFile<'_> {
         }
     }
 
-    /// Waits until nobody reads the page at `pgoff` (in pages) into the page cache. Sleeps; fails with
-    /// `EINTR` if the task is being killed.
+    /// Waits until nobody reads the page at `pgoff` (in pages) into the page cache. Sleeps; fails
+    /// with `EINTR` if the task is being killed.
     fn wait_for_reader(&self, pgoff: u64) -> Result {
         if !self.has_cached_page(pgoff) {
             self.lock_cached_page(pgoff)?;
@@ -356,7 +357,8 @@ impl MappedFile<'_> {
                 return Ok(None);
             };
             // SAFETY: A reference has come with the folio, which is given back if this fails;
-            // `cached_page` takes it over, with the lock. With that held, the folio stays where it is.
+            // `cached_page` takes it over, with the lock. With that held, the folio stays where it
+            // is.
             unsafe {
                 if let Err(killed) = to_result(bindings::nosigbus_folio_lock_killable(folio)) {
                     bindings::nosigbus_folio_put(folio);
@@ -372,7 +374,8 @@ impl MappedFile<'_> {
         }
     }
 
-    /// As [`Self::lock_cached_page`]; `None` as well if somebody else has it locked. Does not sleep.
+    /// As [`Self::lock_cached_page`]; `None` as well if somebody else has it locked. Does not
+    /// sleep.
     pub(crate) fn try_lock_cached_page(&self, pgoff: u64) -> Option<CachedPage<'_>> {
         // SAFETY: The address space is valid. `CachedPage` takes over what this returns.
         unsafe {

@@ -16,12 +16,12 @@
 //!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same. Only the folio
 //!    lock ([`file::CachedPage`]) nests outside 5 to 8. Rules: do not wait for a folio lock while
 //!    holding 6. Do not allocate memory while holding a folio lock.
-//! 5. Locks for starting to watch a file (`Mapping::watch()`). `StandIns::watching` (a mutex, one per
-//!    mapping) comes first. Inside it, one after the other: 6, and `WatchedFile::starting` (a mutex),
-//!    whose holder waits for an RCU grace period and takes `f_lock`, a leaf. Inside each of these two
-//!    mutexes, and in `->close` of the last VMA: `Group::marks` (a mutex), with fsnotify's own locks
-//!    inside. All mappings in the system share that one, so allocations under it use
-//!    [`memalloc::NoReclaim`].
+//! 5. Locks for starting to watch a file (`Mapping::watch()`). `StandIns::watching` (a mutex, one
+//!    per mapping) comes first. Inside it, one after the other: 6, and `WatchedFile::starting` (a
+//!    mutex), whose holder waits for an RCU grace period and takes `f_lock`, a leaf. Inside each of
+//!    these two mutexes, and in `->close` of the last VMA: `Group::marks` (a mutex), with
+//!    fsnotify's own locks inside. All mappings in the system share that one, so allocations under
+//!    it use [`memalloc::NoReclaim`].
 //! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
 //!    stand-ins are dropped and while mappings come and go. Not taken with the lock of the marks
 //!    held. `WatchedFile::turn` is taken before `state` by tasks that zap because of errors. Do not
@@ -41,8 +41,8 @@
 //!   to 8.
 //! - The locks inside [`shadow_pages`] and [`holders`]: leaves.
 //! - The lock of a list of mappings: a leaf, taken below 2 and never in a fault.
-//! - The lock of a queue of events: only the lock of its wait queue nests inside. A reader takes that
-//!   one before it sleeps.
+//! - The lock of a queue of events: only the lock of its wait queue nests inside. A reader takes
+//!   that one before it sleeps.
 
 pub(crate) mod atomic;
 pub(crate) mod bindings;

@@ -74,8 +74,8 @@ impl Drop for Call {
 ///
 /// A task that has given back the last [`ModuleRef`], or has ended the last [`Call`], may have been
 /// preempted before it returned to core mm. From there on it does not block, and an RCU-tasks grace
-/// period is one in which every task has blocked or has been in user space (`kernel/rcu/tasks.h`; made
-/// for freeing ftrace trampolines, the same situation).
+/// period is one in which every task has blocked or has been in user space (`kernel/rcu/tasks.h`;
+/// made for freeing ftrace trampolines, the same situation).
 ///
 /// To be dropped in the module's exit function, which runs after the last reference is gone.
 pub(crate) struct TextDrain;

@@ -35,7 +35,8 @@ use kernel::{
 /// Batch size of `vm_insert_pages()`.
 const BATCH: usize = 16;
 
-/// Allocates the page table of the address of a fault, if there is none. Sleeps; fails with `ENOMEM`.
+/// Allocates the page table of the address of a fault, if there is none. Sleeps; fails with
+/// `ENOMEM`.
 ///
 /// # Safety
 ///
@@ -61,9 +62,10 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 ///
 /// # Context
 ///
-/// Call [`allocate_page_table`] first. madvise(2) of another thread may free the page table in between;
-/// then this allocates one under `PF_MEMALLOC`. The old table is freed after a grace period, so the
-/// memcg limit may be exceeded by one page for each batch of [`BATCH`] pages, and one more.
+/// Call [`allocate_page_table`] first. madvise(2) of another thread may free the page table in
+/// between; then this allocates one under `PF_MEMALLOC`. The old table is freed after a grace
+/// period, so the memcg limit may be exceeded by one page for each batch of [`BATCH`] pages, and
+/// one more.
 ///
 /// # Errors
 ///
@@ -76,8 +78,8 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 ///
 /// # Safety
 ///
-/// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock, of a VMA
-/// with `VM_MIXEDMAP`.
+/// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock, of
+/// a VMA with `VM_MIXEDMAP`.
 pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Result<usize> {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
@@ -321,8 +323,8 @@ impl ZeroPages {
                 page.into_raw()
             }
         };
-        // SAFETY: `vmf` is valid, as the caller promises, and this field is `->fault`'s to set. Core
-        // mm unlocks the page and puts its reference when it is done.
+        // SAFETY: `vmf` is valid, as the caller promises, and this field is `->fault`'s to set.
+        // Core mm unlocks the page and puts its reference when it is done.
         unsafe { (*vmf).page = page };
         vm_fault_reason_VM_FAULT_LOCKED
     }

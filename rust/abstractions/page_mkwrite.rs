@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A write to a page that is mapped read-only, in a wrapped VMA, and how the file system answers it.
+//! A write to a page that is mapped read-only, in a wrapped VMA, and how the file system answers
+//! it.
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 

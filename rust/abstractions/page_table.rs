@@ -150,9 +150,9 @@ unsafe fn for_each_pmd(
 /// As for [`for_each_huge_page`].
 unsafe fn pmd(mm: *mut mm_struct, range: Range<usize>) -> Result<*mut pmd_t, usize> {
     let Range { start: addr, end } = range;
-    // SAFETY: Each entry is one of a directory that is there, since the entry above is not empty, and
-    // stays, as the caller promises; upper levels have no huge pages of files but with DAX, which
-    // is refused.
+    // SAFETY: Each entry is one of a directory that is there, since the entry above is not empty,
+    // and stays, as the caller promises; upper levels have no huge pages of files but with DAX,
+    // which is refused.
     unsafe {
         let pgd = bindings::nosigbus_pgd_offset(mm, addr);
         if bindings::nosigbus_pgd_none(pgd) {

@@ -38,8 +38,8 @@ pub(super) const MAX_OFFSET: usize = 4096;
 /// `head` must do that, and the field be at an offset below [`MAX_OFFSET`].
 pub(super) unsafe fn free<T>(object: KBox<T>, head: impl FnOnce(*mut T) -> *mut Head) {
     let object = KBox::into_raw(object);
-    // SAFETY: The box owned a value, which nobody uses any more, and memory from `kmalloc()`, which is
-    // freed once. `Head` has no drop, so the field is still there, as the caller promises.
+    // SAFETY: The box owned a value, which nobody uses any more, and memory from `kmalloc()`, which
+    // is freed once. `Head` has no drop, so the field is still there, as the caller promises.
     unsafe {
         core::ptr::drop_in_place(object);
         bindings::nosigbus_kfree_rcu((*head(object)).0.get().cast(), object.cast());

@@ -45,8 +45,8 @@ use kernel::{
 pub(crate) struct PageRef(NonNull<page>);
 
 impl PageRef {
-    /// Allocates a page of zeros for user space, charged to the memory cgroup of the task. It cannot be
-    /// moved. Sleeps; fails with `ENOMEM`.
+    /// Allocates a page of zeros for user space, charged to the memory cgroup of the task. It
+    /// cannot be moved. Sleeps; fails with `ENOMEM`.
     pub(crate) fn zeroed() -> Result<Self> {
         // SAFETY: Has no precondition.
         let page = unsafe { bindings::nosigbus_alloc_zeroed_user_page() };
@@ -174,9 +174,9 @@ impl ShadowPages {
     ///
     /// # Context
     ///
-    /// The caller excludes removal: it holds `WatchedFile::state` for write. Sleeps, but does not enter
-    /// reclaim: this allocates only nodes of the xarray, under [`NoReclaim`]. `page` was allocated by
-    /// the ordinary rules before.
+    /// The caller excludes removal: it holds `WatchedFile::state` for write. Sleeps, but does not
+    /// enter reclaim: this allocates only nodes of the xarray, under [`NoReclaim`]. `page` was
+    /// allocated by the ordinary rules before.
     ///
     /// # Errors
     ///
@@ -277,8 +277,8 @@ impl ShadowPages {
         let array = self.pages.get();
         let present = || {
             let mut pgoff = start;
-            // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an entry
-            // counts; it may go at once.
+            // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an
+            // entry counts; it may go at once.
             let entry = unsafe { bindings::nosigbus_xa_find(array, &mut pgoff, last) };
             (!entry.is_null()).then_some(pgoff as u64)
         };

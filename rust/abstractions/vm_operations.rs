@@ -70,24 +70,24 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
 
     /// Returns `true` until the first stand-in is about to be mapped. While it returns `true`, the
     /// wrapper calls the file system's operations first and calls this trait only when they return
-    /// `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`, [`Self::write_failed`] for `->page_mkwrite`. A VMA
-    /// without `VM_NOHUGEPAGE` never takes this fast path.
+    /// `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`, [`Self::write_failed`] for
+    /// `->page_mkwrite`. A VMA without `VM_NOHUGEPAGE` never takes this fast path.
     fn is_plain(&self) -> bool;
 
-    /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while [`Self::is_plain`] was
-    /// true. Returns the result for core mm, which may be `sigbus`.
+    /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while [`Self::is_plain`]
+    /// was true. Returns the result for core mm, which may be `sigbus`.
     ///
     /// Runs as `fault` does.
     fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
-    /// Called where the file system has answered a write to a read-only page with SIGBUS: the answer,
-    /// which may be that.
+    /// Called where the file system has answered a write to a read-only page with SIGBUS: the
+    /// answer, which may be that.
     ///
     /// Runs as `fault` does.
     fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
-    /// Handles `->fault` once [`Self::is_plain`] is false. Calls the file system by [`Fault::native`] if
-    /// the page is inside EOF.
+    /// Handles `->fault` once [`Self::is_plain`] is false. Calls the file system by
+    /// [`Fault::native`] if the page is inside EOF.
     ///
     /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
     fn fault(fault: Fault<'_, Self>) -> FaultResult;
@@ -101,7 +101,8 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Returns whether core mm may fault-around (`->map_pages`) at page `pgoff`. If it returns
     /// `false`, or fault-around did not map `pgoff`, core mm calls `->fault`.
     ///
-    /// Must not sleep: called in an RCU read-side critical section that lasts until they are mapped.
+    /// Must not sleep: called in an RCU read-side critical section that lasts until they are
+    /// mapped.
     fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool;
 }
 
@@ -109,8 +110,8 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// - `native` is the table that the file system gave the VMA. It is part of the image of the kernel or
-///   of a module, which the VMA's file keeps loaded.
+/// - `native` is the table that the file system gave the VMA. It is part of the image of the kernel
+///   or of a module, which the VMA's file keeps loaded.
 /// - `ops` is a copy of `*native` in which `fault`, `open`, `close`, and those of `map_pages`,
 ///   `page_mkwrite` and `pfn_mkwrite` that `*native` has, are replaced. `(*native).fault` is not
 ///   null. `ops` is immutable once a VMA uses it.
@@ -222,8 +223,8 @@ impl<T: FaultHandler> Wrapped<T> {
     /// The same.
     #[inline(never)]
     unsafe fn map_pages_beside(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
-        // SAFETY: Core mm calls this under the lock that it calls `->fault` under, and with the same
-        // argument.
+        // SAFETY: Core mm calls this under the lock that it calls `->fault` under, and with the
+        // same argument.
         let fault = unsafe { Fault::<T>::new(vmf) };
         // SAFETY: As the caller promises.
         let may = unsafe { !may_be_huge(fault.vma()) };
@@ -263,7 +264,8 @@ impl<T: FaultHandler> Wrapped<T> {
         vmf: *mut vm_fault,
         native: impl FnOnce(&vm_operations_struct) -> Option<FaultFn>,
     ) -> vm_fault_t {
-        // SAFETY: As the caller promises; by the type invariants, the file system has the operation.
+        // SAFETY: As the caller promises; by the type invariants, the file system has the
+        // operation.
         unsafe {
             let this = Self::of((*vmf).__bindgen_anon_1.vma);
             let native = native(&*(*this).native).unwrap_unchecked();

@@ -122,7 +122,8 @@ impl LockedVma<'_> {
     /// the zero page (`use_zero_pages`). Returns whether the VMA had `VM_MERGEABLE`. KSM does not
     /// merge again while the mmap lock is held for write.
     ///
-    /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` if there is a signal; what was broken stays so.
+    /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` if there is a signal; what was broken
+    /// stays so.
     pub(super) fn break_ksm(&self) -> Result<bool> {
         Ok(self.flags() & !self.advise_ksm(bindings::MADV_UNMERGEABLE)? != 0)
     }
@@ -133,8 +134,8 @@ impl LockedVma<'_> {
             return;
         }
         if let Ok(flags) = self.advise_ksm(bindings::MADV_MERGEABLE) {
-            // SAFETY: By the type invariants the mmap lock is held for write; the function takes the VMA
-            // lock. The flags are what KSM has said.
+            // SAFETY: By the type invariants the mmap lock is held for write; the function takes
+            // the VMA lock. The flags are what KSM has said.
             unsafe {
                 bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags & !self.flags(), 0);
             }
@@ -183,8 +184,8 @@ impl LockedVma<'_> {
     pub(super) fn mark_mixed(&self, merging: bool) -> vm_flags_t {
         let taken = if merging { bindings::VM_MERGEABLE } else { 0 };
         self.start_write();
-        // SAFETY: By the type invariants the mmap lock is held for write, and the VMA is valid. What
-        // is mapped by a huge page of a file has no private copies.
+        // SAFETY: By the type invariants the mmap lock is held for write, and the VMA is valid.
+        // What is mapped by a huge page of a file has no private copies.
         unsafe {
             let mm = (*self.as_ptr()).vm_mm;
             for_each_huge_page(mm, self.start()..self.end(), |part| {
@@ -269,8 +270,9 @@ impl LockedVma<'_> {
     /// Undoes [`Self::clear_maywrite`]. Leaves `VM_MAYWRITE` clear if the file was sealed with
     /// `F_SEAL_WRITE` meanwhile, like a new mmap().
     ///
-    /// No zero page may be mapped: [`WrappedVma::restore`](super::vm_operations::WrappedVma::restore),
-    /// the only user, has called `zap_stand_ins`.
+    /// No zero page may be mapped:
+    /// [`WrappedVma::restore`](super::vm_operations::WrappedVma::restore), the only user, has
+    /// called `zap_stand_ins`.
     pub(super) fn restore_maywrite(&self) {
         if let Some(file) = self.file().filter(|_| self.flags() & flags::SHARED != 0) {
             // SAFETY: The address space is valid. On success the VMA is on its count.

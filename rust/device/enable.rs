@@ -78,7 +78,8 @@ pub(super) struct Request {
 /// Opts in all VMAs of a range of `mm`, or none. On error, KSM pages of the range may have been
 /// unmerged.
 ///
-/// Takes the mmap lock for write; sleeps. Errors: as `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
+/// Takes the mmap lock for write; sleeps. Errors: as `NOSIGBUS_ENABLE` in
+/// `include/uapi/linux/nosigbus.h` lists them.
 pub(super) fn enable(
     mm: &MmWithUser,
     request: &Request,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! I/O errors of a mapping that opted in with `NOSIGBUS_RECORD_ERRORS`: the first error, a count, and the
-//! pages that have stand-ins because of errors.
+//! I/O errors of a mapping that opted in with `NOSIGBUS_RECORD_ERRORS`: the first error, a count,
+//! and the pages that have stand-ins because of errors.
 //!
 //! Counts are atomic, and so is the first error as a whole.
 

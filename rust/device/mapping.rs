@@ -202,7 +202,8 @@ impl Mapping {
         };
         errors.start_keeping();
 
-        // Nobody waits for the semaphore with a page locked, nor for a page with the semaphore held.
+        // Nobody waits for the semaphore with a page locked, nor for a page with the semaphore
+        // held.
         let Ok(locked) = file.lock_cached_page(pgoff) else {
             return Some(FaultResult::again());
         };

@@ -62,7 +62,8 @@ impl List {
         )
     }
 
-    /// Prints what /proc/PID/fdinfo shows: the first [`MOST_IN_FDINFO`], and how many more there are.
+    /// Prints what /proc/PID/fdinfo shows: the first [`MOST_IN_FDINFO`], and how many more there
+    /// are.
     pub(super) fn show_fdinfo(&self, seq: &SeqFile) {
         let mut next = 0;
         for _ in 0..MOST_IN_FDINFO {

@@ -10,8 +10,8 @@
 //! load i_size; past EOF: map             load lowest; below EOF: take `state` for write, unmap
 //! ```
 //!
-//! At least one of the two sees the other's store. The fault holds `state` for read all the time, so
-//! the report unmaps what the fault has mapped.
+//! At least one of the two sees the other's store. The fault holds `state` for read all the time,
+//! so the report unmaps what the fault has mapped.
 //!
 //! Documentation/growth.rst argues why this is right; tests/model checks it.
 
@@ -352,7 +352,8 @@ impl WatchedFile {
         smp_mb(Full);
     }
 
-    /// Whether there is nothing to do about the stand-ins of a file of `i_size` bytes, nor to wait for.
+    /// Whether there is nothing to do about the stand-ins of a file of `i_size` bytes, nor to wait
+    /// for.
     fn is_settled(&self, i_size: u64) -> bool {
         // The order of these loads matters. `settle()` (1) sets `end_dropping` to the maximum, (2)
         // lowers `lowest` to the stand-ins that `end_failed` covered, (3) lowers `end_failed`, (4)
@@ -468,7 +469,8 @@ impl Dropping<'_> {
 
 impl Drop for Dropping<'_> {
     fn drop(&mut self) {
-        // Pairs with the acquire in `is_settled`: whoever sees this comes after all that was dropped.
+        // Pairs with the acquire in `is_settled`: whoever sees this comes after all that was
+        // dropped.
         self.file.end_dropping.store(0, Release);
     }
 }

@@ -2,8 +2,8 @@
 
 //! Recorded errors of the file system, and the set of failed pages.
 //!
-//! Fault handlers return `VM_FAULT_SIGBUS` for all of them (`vmf_error()`), so the errno has to be found
-//! out in another way, or deduced.
+//! Fault handlers return `VM_FAULT_SIGBUS` for all of them (`vmf_error()`), so the errno has to be
+//! found out in another way, or deduced.
 
 use super::growth::Reading;
 use core::ops::Range;
@@ -62,8 +62,8 @@ pub(crate) struct FirstError {
     pub(crate) error: FileError,
 }
 
-/// An errno is less than 4096 (`MAX_ERRNO`); a page index less than 2^51, because the page was inside
-/// EOF.
+/// An errno is less than 4096 (`MAX_ERRNO`); a page index less than 2^51, because the page was
+/// inside EOF.
 const ERRNO_BITS: u32 = 12;
 
 impl FirstError {

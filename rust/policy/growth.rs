@@ -99,7 +99,8 @@ impl Bounds {
         })
     }
 
-    /// After `growth`. `first_held` is the index of the first shadow page behind it, if there is one.
+    /// After `growth`. `first_held` is the index of the first shadow page behind it, if there is
+    /// one.
     pub(crate) fn grown(&mut self, growth: &Growth, first_held: Option<u64>) {
         let stop = growth.unmapped.end;
         let first_mapped = if stop < self.reach { stop } else { u64::MAX };
@@ -242,9 +243,9 @@ mod tests {
         }
     }
 
-    /// Appends page after page, from page 1 on, up to `pages`. Returns how often something had to be
-    /// unmapped, and how many pages. There is a shadow page at `held(EOF)`, and each time `map` maps
-    /// something past EOF.
+    /// Appends page after page, from page 1 on, up to `pages`. Returns how often something had to
+    /// be unmapped, and how many pages. There is a shadow page at `held(EOF)`, and each time `map`
+    /// maps something past EOF.
     fn append(
         bounds: &mut Bounds,
         pages: u64,
