@@ -170,7 +170,7 @@ impl ShadowPages {
     }
 
     /// Stores `page` as the kept page at `pgoff`, replacing a shadow page past EOF if there is
-    /// one. Returns `false` if there already is an kept page.
+    /// one. Returns `false` if there already is a kept page.
     ///
     /// # Context
     ///

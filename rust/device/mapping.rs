@@ -170,7 +170,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// Installs an kept page for a page inside EOF that the file system failed to read or
+    /// Installs a kept page for a page inside EOF that the file system failed to read or
     /// refused to make writable. The kept page stays until `NOSIGBUS_CLEAR_ERROR`.
     ///
     /// - It gets the content of the page cache, or zeros if there is no up-to-date folio.
@@ -184,7 +184,7 @@ impl Mapping {
     ///
     /// - Core mm, from the page cache, by `->map_pages`: `start_keeping` has ended that.
     /// - `->fault` and `->page_mkwrite`: after the file system returned its locked page,
-    ///   `passage()` looks for an kept page under that lock. It maps the file's page before it
+    ///   `passage()` looks for a kept page under that lock. It maps the file's page before it
     ///   unlocks it, and only that page of the folio.
     ///
     /// Returns `None` if the folio is hwpoisoned. `asked_before_writes`: the VMA has
