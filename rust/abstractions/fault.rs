@@ -9,7 +9,7 @@ use super::{
     bindings::PMD_SIZE,
     file::MappedFile,
     holders::Mm,
-    memalloc::ChargedTo,
+    memalloc,
     module::Call,
     page_insertion::{
         allocate_page_table,
@@ -123,7 +123,8 @@ impl<F> Native<F> {
     pub(super) unsafe fn ask(question: F, operation: FaultFn, vmf: *mut vm_fault) -> Self {
         // The file system may drop the VMA lock; munmap may then drop the last module reference.
         // Count the call, so that rmmod waits until it has returned.
-        let call = Call::begin();
+        // SAFETY: The VMA's reference keeps the module loaded until `operation` drops the lock.
+        let call = unsafe { Call::begin() };
         // SAFETY: Same arguments and locks as core mm's call.
         let result = unsafe { operation(vmf) };
         drop(call);
@@ -287,10 +288,10 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         Mm::new(unsafe { (*self.vma()).vm_mm })
     }
 
-    /// Has memory charged to the memory cgroup of that address space.
-    pub(crate) fn charge(&self) -> Option<ChargedTo> {
-        // SAFETY: By the type invariants: the VMA keeps its address space.
-        unsafe { ChargedTo::new((*self.vma()).vm_mm) }
+    /// Runs `f` with the memory that it allocates charged to the memcg of the faulting mm.
+    pub(crate) fn charged<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: By the type invariants the VMA is valid, and so is its mm.
+        unsafe { memalloc::charged_to((*self.vma()).vm_mm, f) }
     }
 
     /// The page of the file that is accessed, in pages from its start.

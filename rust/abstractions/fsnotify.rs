@@ -490,8 +490,8 @@ mod tests {
 
     fn watch(group: &Arc<Group<Probe>>, addr: usize) -> Result<Watch<Probe>> {
         let task = current!();
-        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
-        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        let mut guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?;
         let probe = Probe {
             events: Atomic::new(0),
             size: Atomic::new(0),

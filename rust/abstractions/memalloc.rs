@@ -6,10 +6,7 @@
 
 use super::bindings;
 use kernel::{
-    bindings::{
-        mem_cgroup,
-        mm_struct, //
-    },
+    bindings::mm_struct,
     types::NotThreadSafe, //
 };
 
@@ -17,7 +14,7 @@ use kernel::{
 /// reclaim nor wait. They may exceed the memcg limit and use reserves.
 ///
 /// Use this only for a few small allocations (xarray nodes, page tables) that follow a larger one
-/// made without it. Guards must nest.
+/// made without it.
 pub(super) struct NoReclaim {
     flags: u32,
     _not_send: NotThreadSafe,
@@ -40,52 +37,27 @@ impl Drop for NoReclaim {
     }
 }
 
-/// Charges `__GFP_ACCOUNT` allocations of this task to the memcg of `mm` (`set_active_memcg()`).
-/// Without it, a remote access (`process_vm_writev(2)`, io_uring worker) would charge the accessing
-/// task for pages of the target process.
+/// Runs `f` with this task's `__GFP_ACCOUNT` allocations charged to the memcg of `mm`
+/// (`set_active_memcg()`). Without it, a remote access (`process_vm_writev(2)`, io_uring worker) would
+/// charge the accessing task for pages of the target process.
 ///
-/// To be dropped in the reverse order of creation.
+/// # Safety
 ///
-/// # Invariants
-///
-/// Owns a reference on `memcg`, if it is not null, which is the task's active one.
-pub(crate) struct ChargedTo {
-    memcg: *mut mem_cgroup,
-    before: *mut mem_cgroup,
-    _not_send: NotThreadSafe,
-}
-
-impl ChargedTo {
-    /// `None` if this task is a process of that address space, and so charged by itself.
-    ///
-    /// # Safety
-    ///
-    /// `mm` must be valid.
-    pub(super) unsafe fn new(mm: *mut mm_struct) -> Option<Self> {
-        // SAFETY: Has no precondition.
-        if unsafe { bindings::nosigbus_is_task_of(mm) } {
-            return None;
-        }
-        // SAFETY: As the caller promises; the reference that has come with it is this one's.
-        let (memcg, before) = unsafe {
-            let memcg = bindings::nosigbus_get_mem_cgroup_from_mm(mm);
-            (memcg, bindings::nosigbus_set_active_memcg(memcg))
-        };
-        // INVARIANT: As above.
-        Some(Self {
-            memcg,
-            before,
-            _not_send: NotThreadSafe,
-        })
+/// `mm` must be valid.
+pub(super) unsafe fn charged_to<R>(mm: *mut mm_struct, f: impl FnOnce() -> R) -> R {
+    // A task of `mm` is charged by itself.
+    // SAFETY: By the safety requirements `mm` is valid.
+    if unsafe { bindings::nosigbus_is_task_of(mm) } {
+        return f();
     }
-}
-
-impl Drop for ChargedTo {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants; in the same task.
-        unsafe {
-            bindings::nosigbus_set_active_memcg(self.before);
-            bindings::nosigbus_mem_cgroup_put(self.memcg);
-        }
-    }
+    // SAFETY: By the safety requirements `mm` is valid.
+    let memcg = unsafe { bindings::nosigbus_get_mem_cgroup_from_mm(mm) };
+    // SAFETY: The reference on `memcg` is given back after it has been replaced, below.
+    let before = unsafe { bindings::nosigbus_set_active_memcg(memcg) };
+    let result = f();
+    // SAFETY: `before` was the active one of this task, and is for as long as who has set it says.
+    unsafe { bindings::nosigbus_set_active_memcg(before) };
+    // SAFETY: The reference that came with it; nobody uses it any more.
+    unsafe { bindings::nosigbus_mem_cgroup_put(memcg) };
+    result
 }

@@ -8,6 +8,7 @@ use super::{
     bindings,
     vma::LockedVma, //
 };
+use core::ptr::NonNull;
 use kernel::{
     error::to_result,
     mm::MmWithUser,
@@ -40,14 +41,44 @@ impl<'mm> MmapWriteGuard<'mm> {
         })
     }
 
-    /// The VMA that contains `addr`, if there is one.
-    pub(crate) fn vma_lookup(&self, addr: usize) -> Option<LockedVma<'_>> {
-        // SAFETY: By the type invariants the mmap lock is held. Any address may be looked up.
-        let vma = unsafe { kernel::bindings::vma_lookup(self.mm.as_raw(), addr) };
+    /// The VMAs from the one that contains `addr` on, up to the first hole.
+    ///
+    /// Each comes once, and this borrows the guard for as long as any of them is in use: so nobody
+    /// has two [`LockedVma`]s of one VMA.
+    pub(crate) fn vmas_from(&mut self, addr: usize) -> Vmas<'_> {
+        // INVARIANT: No VMA has been returned, and `self` returns no others meanwhile.
+        Vmas {
+            guard: self,
+            next: addr,
+        }
+    }
+}
 
-        // SAFETY: A VMA of `mm`, whose mmap lock this guard holds for write for as long as the
-        // result borrows it.
-        core::ptr::NonNull::new(vma).map(|vma| unsafe { LockedVma::from_raw(vma) })
+/// VMAs that follow each other without a hole.
+///
+/// # Invariants
+///
+/// No [`LockedVma`] exists for a VMA of `guard` that is at `next` or above.
+pub(crate) struct Vmas<'g> {
+    guard: &'g MmapWriteGuard<'g>,
+    next: usize,
+}
+
+impl<'g> Iterator for Vmas<'g> {
+    type Item = LockedVma<'g>;
+
+    fn next(&mut self) -> Option<LockedVma<'g>> {
+        // SAFETY: By the invariants of `MmapWriteGuard` the mmap lock is held. Any address may be
+        // looked up.
+        let vma = unsafe { kernel::bindings::vma_lookup(self.guard.mm.as_raw(), self.next) };
+        let vma = NonNull::new(vma)?;
+
+        // SAFETY: A VMA of `mm`, whose mmap lock `guard` holds for write for as long as the result
+        // borrows it. By the type invariants there is no other `LockedVma` of it.
+        let vma = unsafe { LockedVma::from_raw(vma) };
+        // INVARIANT: The VMA ends there.
+        self.next = vma.end();
+        Some(vma)
     }
 }
 

@@ -27,11 +27,13 @@ pub(crate) struct ModuleRef(());
 impl ModuleRef {
     /// Takes a reference.
     ///
-    /// To be called only while something else keeps the module loaded, such as an open file of
-    /// its device; code that runs in an ioctl, a fault or a KUnit test is such a place.
-    pub(crate) fn new() -> Self {
-        // SAFETY: `THIS_MODULE` is valid while code of this module runs. A reference exists
-        // already or the module is live (see above), which `__module_get()` asks for.
+    /// # Safety
+    ///
+    /// Something else must keep the module loaded meanwhile: an open file of its device, a reference
+    /// of an opted-in mapping, or a KUnit test, which runs while the module is loaded.
+    pub(super) unsafe fn new() -> Self {
+        // SAFETY: `THIS_MODULE` is valid while code of this module runs. By the safety requirements
+        // the module is not being unloaded, which `__module_get()` asks for.
         unsafe { bindings::nosigbus_module_get() };
         // INVARIANT: Taken just now.
         Self(())
@@ -54,9 +56,13 @@ impl Drop for ModuleRef {
 pub(crate) struct Call(());
 
 impl Call {
-    /// To be called only while something keeps the module loaded, as [`ModuleRef::new`].
-    pub(crate) fn begin() -> Self {
-        // SAFETY: Has no precondition.
+    /// Counts a call.
+    ///
+    /// # Safety
+    ///
+    /// As for [`ModuleRef::new`].
+    pub(super) unsafe fn begin() -> Self {
+        // SAFETY: It is always safe to call this.
         unsafe { bindings::nosigbus_call_begins() };
         // INVARIANT: Just now.
         Self(())

@@ -16,7 +16,6 @@ use super::{
     },
     file::MappedFile,
     holders::Mm,
-    memalloc::ChargedTo,
     shadow_pages::ShadowPages,
     vm_operations::FaultHandler, //
 };
@@ -65,9 +64,9 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         self.fault.mm()
     }
 
-    /// Has memory charged to the memory cgroup of that address space.
-    pub(crate) fn charge(&self) -> Option<ChargedTo> {
-        self.fault.charge()
+    /// As [`Fault::charged`].
+    pub(crate) fn charged<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.fault.charged(f)
     }
 
     /// The page of the file that is accessed, in pages from its start.

@@ -355,7 +355,8 @@ impl<T: FaultHandler> Wrapped<T> {
         // the last VMA.
         if unsafe { (*this).vmas.dec_and_test() } {
             // Hold a module reference until the handler is dropped, which may sleep.
-            let _code = ModuleRef::new();
+            // SAFETY: `this` has a reference still.
+            let _code = unsafe { ModuleRef::new() };
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
             let wrapped = unsafe { KBox::from_raw(this.cast_mut()) };
             const { assert!(core::mem::offset_of!(Wrapped<T>, rcu) < rcu::MAX_OFFSET) };
@@ -417,7 +418,9 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 lowest_zero_page: Atomic::new(u64::MAX),
                 rcu: rcu::Head::new(),
                 handler,
-                _module: ModuleRef::new(),
+                // SAFETY: ENABLE runs in an ioctl of the open device file; so, or loaded for good as
+                // in a KUnit test, is the module whenever a VMA is prepared.
+                _module: unsafe { ModuleRef::new() },
             },
             GFP_KERNEL_ACCOUNT,
         )?;
@@ -652,8 +655,8 @@ mod tests {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
 
-        let guard = MmapWriteGuard::lock_killable(mm)?;
-        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?.as_ptr();
+        let mut guard = MmapWriteGuard::lock_killable(mm)?;
+        let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?.as_ptr();
         // SAFETY: Valid, and locked.
         let mut ops = unsafe { *(*vma).vm_ops };
         (ops.open, ops.close) = (Some(foreign as _), Some(foreign as _));
@@ -675,8 +678,8 @@ mod tests {
 
     fn wrap(addr: usize, ends: &Arc<Atomic<i32>>, install: bool) -> Result {
         let task = current!();
-        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
-        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        let mut guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?;
         let prepared = Prepared::new(vma, Probe(ends.clone()))?;
         if install {
             prepared.install();
@@ -686,8 +689,8 @@ mod tests {
 
     fn is_wrapped(addr: usize) -> Result<bool> {
         let task = current!();
-        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
-        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        let mut guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?;
         Ok(vma.is_wrapped::<Probe>())
     }
 
@@ -746,8 +749,8 @@ mod tests {
 
     fn restore(addr: usize) -> Result {
         let task = current!();
-        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
-        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        let mut guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?;
         vma.into_wrapped::<Probe>()
             .ok_or(ENOENT)?
             .restore(|_| 0, false);
@@ -764,8 +767,8 @@ mod tests {
         wrap(addr, &ends, true)?;
 
         let task = current!();
-        let guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
-        let vma = guard.vma_lookup(addr).ok_or(EINVAL)?;
+        let mut guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
+        let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?;
         let raw = vma.as_ptr();
         let wrapped = vma.into_wrapped::<Probe>().ok_or(ENOENT)?;
         // SAFETY: Valid, and locked; nobody else looks at it before it is as it was.

@@ -34,7 +34,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `vma` is valid and its mm's mmap lock is held for write for all of `'g`.
+/// `vma` is valid and its mm's mmap lock is held for write for all of `'g`. There is at most one value
+/// of this type for a VMA.
 pub(crate) struct LockedVma<'g> {
     vma: NonNull<vm_area_struct>,
     _guard: PhantomData<&'g vm_area_struct>,
@@ -43,7 +44,8 @@ pub(crate) struct LockedVma<'g> {
 impl LockedVma<'_> {
     /// # Safety
     ///
-    /// `vma` must be valid, and its mm's mmap lock held for write, for all of `'g`.
+    /// `vma` must be valid, and its mm's mmap lock held for write, for all of `'g`. No other value of
+    /// this type may exist for it.
     pub(super) unsafe fn from_raw(vma: NonNull<vm_area_struct>) -> Self {
         // INVARIANT: As the caller promises.
         Self {

@@ -21,10 +21,10 @@ use kernel::{
 /// sleeps. Errors: as `NOSIGBUS_DISABLE` in `include/uapi/linux/nosigbus.h` lists them.
 pub(super) fn disable(mm: &MmWithUser, addr: u64, len: u64) -> Result {
     let range = PageRange::new(addr, len)?;
-    let guard = MmapWriteGuard::lock_killable(mm)?;
+    let mut guard = MmapWriteGuard::lock_killable(mm)?;
 
     let mut opted_in = KVVec::new();
-    for_each_vma(&guard, &range, |vma| {
+    for_each_vma(&mut guard, &range, |vma| {
         let vma = vma.into_wrapped::<Mapping>().ok_or(ENOENT)?;
         opted_in.push(vma, GFP_KERNEL_ACCOUNT)?;
         Ok(())

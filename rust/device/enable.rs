@@ -87,10 +87,10 @@ pub(super) fn enable(
     shared: &Arc<Shared>,
 ) -> Result {
     let range = PageRange::new(request.addr, request.len)?;
-    let guard = MmapWriteGuard::lock_killable(mm)?;
+    let mut guard = MmapWriteGuard::lock_killable(mm)?;
 
     let mut prepared = KVVec::new();
-    for_each_vma(&guard, &range, |vma| {
+    for_each_vma(&mut guard, &range, |vma| {
         let class = class(&facts(&vma)).map_err(errno)?;
         let file = vma.file().ok_or_else(eopnotsupp)?;
         let options = Options {

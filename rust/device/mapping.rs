@@ -32,7 +32,6 @@ use crate::{
             Holders,
             Mm, //
         },
-        memalloc::ChargedTo,
         page_mkwrite::Mkwrite,
         shadow_pages::PageRef,
         task::is_being_killed,
@@ -127,11 +126,7 @@ impl Mapping {
     /// Starts watching the file, if this mapping does not yet. On return, every later change of
     /// `i_size` is either reported to `WatchedFile::modified()` or visible to a load of `i_size`
     /// after this call. On error returns the `FaultResult` for the current fault.
-    fn watch(
-        &self,
-        file: &MappedFile<'_>,
-        _charged: Option<ChargedTo>,
-    ) -> Result<&Arc<WatchedFile>, FaultResult> {
+    fn watch(&self, file: &MappedFile<'_>) -> Result<&Arc<WatchedFile>, FaultResult> {
         // The first thread does the work; later ones find it done.
         let _watching = self.stand_ins.watching.lock();
         if self.watched().is_none() {
@@ -143,8 +138,8 @@ impl Mapping {
     /// Handles a SIGBUS of the file system for a page inside EOF while the file was not watched. We
     /// cannot tell an I/O error from a truncation that was undone. So watch the file and retry the
     /// access.
-    fn look_again(&self, file: &MappedFile<'_>, charged: Option<ChargedTo>) -> FaultResult {
-        self.watch(file, charged)
+    fn look_again(&self, file: &MappedFile<'_>) -> FaultResult {
+        self.watch(file)
             .map_or_else(|result| result, |_| FaultResult::again())
     }
 
@@ -312,13 +307,11 @@ impl FaultHandler for Mapping {
         if is_being_killed() {
             return sigbus;
         }
-        fault.handler().look_again(&fault.file(), fault.charge())
+        fault.charged(|| fault.handler().look_again(&fault.file()))
     }
 
     fn write_failed(mkwrite: Mkwrite<'_, Self>, _: FaultResult) -> FaultResult {
-        mkwrite
-            .handler()
-            .look_again(&mkwrite.file(), mkwrite.charge())
+        mkwrite.charged(|| mkwrite.handler().look_again(&mkwrite.file()))
     }
 
     fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
@@ -367,7 +360,7 @@ impl FaultHandler for Mapping {
             let (watched, generation) = match (fault.handler().watched(), generation) {
                 (Some(watched), Some(generation)) => (watched, generation),
                 // The file was not watched: it may have been truncated and grown during this fault.
-                _ => return fault.handler().look_again(&fault.file(), fault.charge()),
+                _ => return fault.charged(|| fault.handler().look_again(&fault.file())),
             };
             if watched.may_have_shrunk_since(generation) {
                 return FaultResult::again();
@@ -415,7 +408,7 @@ impl FaultHandler for Mapping {
         };
         let (mapping, file) = (mkwrite.handler(), mkwrite.file());
         let (Some(watched), Some(generation)) = (mapping.watched(), generation) else {
-            return mapping.look_again(&file, mkwrite.charge());
+            return mkwrite.charged(|| mapping.look_again(&file));
         };
         // Then the file system has not failed, it has given up.
         if is_being_killed() {
@@ -431,15 +424,17 @@ impl FaultHandler for Mapping {
             return sigbus;
         };
         let error = errors::refused(file.free_space().ok());
-        let _charged = mkwrite.charge();
-        mapping
-            .keep(
-                (&file, watched),
-                (mkwrite.mm(), pgoff),
-                (errors, error),
-                generation,
-                (true, true),
-            )
+        let place = (mkwrite.mm(), pgoff);
+        mkwrite
+            .charged(|| {
+                mapping.keep(
+                    (&file, watched),
+                    place,
+                    (errors, error),
+                    generation,
+                    (true, true),
+                )
+            })
             .unwrap_or(sigbus)
     }
 
@@ -459,7 +454,7 @@ fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     match decide(fault) {
         Answer::Native => None,
         Answer::PrivateZeros => private_zeros(fault, false),
-        _ => match mapping.watch(&fault.file(), fault.charge()) {
+        _ => match fault.charged(|| mapping.watch(&fault.file())) {
             Ok(watched) => stand_in_of_watched(fault, watched),
             Err(result) => Some(result),
         },
@@ -495,8 +490,8 @@ fn map_stand_in(
     let last = pgoff.saturating_add(pages as u64 - 1);
     loop {
         if expected == Answer::ShadowPage {
-            let _charged = fault.charge();
-            if stand_ins.shadows.get_or_alloc(pgoff, fault.mm()).is_err() {
+            let page = fault.charged(|| stand_ins.shadows.get_or_alloc(pgoff, fault.mm()));
+            if page.is_err() {
                 return Some(FaultResult::oom());
             }
         }
@@ -585,18 +580,14 @@ fn stand_in_for_error(
     let errors = stand_ins.errors.as_deref()?;
     let answer = fault::stand_in(stand_ins.class, access(fault));
     if answer == Answer::ShadowPage {
-        let _charged = fault.charge();
         let how = (false, fault.is_asked_before_writes());
         let place = (fault.mm(), pgoff);
-        return mapping.keep((&file, watched), place, (errors, error), generation, how);
+        return fault
+            .charged(|| mapping.keep((&file, watched), place, (errors, error), generation, how));
     }
 
-    let room = {
-        let _charged = fault.charge();
-        match Room::new() {
-            Ok(room) => room,
-            Err(_) => return Some(FaultResult::oom()),
-        }
+    let Ok(room) = fault.charged(Room::new) else {
+        return Some(FaultResult::oom());
     };
     // A clear waits for the semaphore, too.
     let inserting = match inserting(fault, watched) {

@@ -15,13 +15,14 @@ use kernel::prelude::*;
 ///
 /// `ENOMEM` at a hole in the range, `EINVAL` at a VMA that is not in it as a whole.
 pub(super) fn for_each_vma<'g>(
-    guard: &'g MmapWriteGuard<'_>,
+    guard: &'g mut MmapWriteGuard<'_>,
     range: &PageRange,
     mut each: impl FnMut(LockedVma<'g>) -> Result,
 ) -> Result {
     let mut next = range.start();
+    let mut vmas = guard.vmas_from(next);
     while next < range.end() {
-        let vma = guard.vma_lookup(next).ok_or(ENOMEM)?;
+        let vma = vmas.next().ok_or(ENOMEM)?;
         range.check_whole(vma.start(), vma.end())?;
         next = vma.end();
         each(vma)?;
