@@ -93,7 +93,7 @@ bool nosigbus_mm_is_unstable(struct mm_struct *mm)
 	return check_stable_address_space(mm);
 }
 
-/* As add_mm_counter(), but for its tracepoint. */
+/* add_mm_counter() without its tracepoint, which modules cannot call. */
 void nosigbus_mm_add_shmem_pages(struct mm_struct *mm, long pages)
 {
 	percpu_counter_add(&mm->rss_stat[MM_SHMEMPAGES], pages);
@@ -104,7 +104,7 @@ struct page *nosigbus_alloc_zeroed_user_page(void)
 	return alloc_page(GFP_HIGHUSER | __GFP_ACCOUNT | __GFP_ZERO);
 }
 
-/* Not a kernel thread that has borrowed it (kthread_use_mm()). */
+/* False for a kernel thread that has borrowed mm by kthread_use_mm(). */
 bool nosigbus_is_task_of(const struct mm_struct *mm)
 {
 	return current->mm == mm && !(current->flags & PF_KTHREAD);
@@ -277,7 +277,7 @@ long nosigbus_calls(void)
 	return sum;
 }
 
-/* Without it, synchronize_rcu_tasks() does not wait for who was preempted. */
+/* Without CONFIG_TASKS_RCU, synchronize_rcu_tasks() does not wait for preempted tasks. */
 #if defined(CONFIG_PREEMPTION) && !defined(CONFIG_TASKS_RCU)
 #error "needs CONFIG_TASKS_RCU, which CONFIG_KPROBES, CONFIG_BPF_SYSCALL and CONFIG_TRACING select"
 #endif
@@ -463,7 +463,7 @@ unsigned long nosigbus_pgd_addr_end(unsigned long addr, unsigned long end)
 	return pgd_addr_end(addr, end);
 }
 
-/* Where a level is folded, its pXd_addr_end() is the end that it is given. */
+/* Where a level is folded, pXd_addr_end() returns `end`. So apply the levels above it first. */
 unsigned long nosigbus_p4d_addr_end(unsigned long addr, unsigned long end)
 {
 	return p4d_addr_end(addr, pgd_addr_end(addr, end));
@@ -493,7 +493,7 @@ bool nosigbus_pmd_has_table(pmd_t *pmd)
 #error "looks into page tables that have no permanent address: turn CONFIG_HIGHPTE off"
 #endif
 
-/* Whether the page table of a directory's entry has the zero page for an address. */
+/* Whether the PTE for addr, in the PTE table that pmd points to, maps the zero page. */
 bool nosigbus_is_zero_page(pmd_t *pmd, unsigned long addr)
 {
 	pte_t pte = ptep_get_lockless(pte_offset_kernel(pmd, addr));

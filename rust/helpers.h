@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Kernel macros and inline functions as functions, for rust/abstractions. */
+/* Wrappers for macros and inline functions, for rust/abstractions. */
 #ifndef _NOSIGBUS_HELPERS_H
 #define _NOSIGBUS_HELPERS_H
 
@@ -12,7 +12,7 @@
 #include <linux/shmem_fs.h>
 #include <linux/xarray.h>
 
-/* Marks of kept pages (abstractions/shadow_pages.rs): of those to be dropped, and of new ones. */
+/* The two marks of kept pages. ShadowPages::odd says which one new kept pages get. */
 #define NOSIGBUS_XA_KEPT(odd)	((odd) ? XA_MARK_1 : XA_MARK_0)
 
 int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);

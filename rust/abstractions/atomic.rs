@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What `kernel::sync::atomic` lacks.
+//! Operations that `kernel::sync::atomic` lacks.
 
 use kernel::sync::atomic::{
     Atomic,
@@ -15,7 +15,8 @@ pub(crate) fn read_once(value: &Atomic<bool>) -> bool {
     unsafe { value.as_ptr().read_volatile() }
 }
 
-/// Changes a value to what `new` makes of it. Relaxed: orders nothing.
+/// Replaces `value` by `new(value)` atomically. Relaxed: orders nothing. Stores nothing if the
+/// value stays the same.
 pub(crate) fn update(value: &Atomic<u64>, new: impl Fn(u64) -> u64) {
     let mut old = value.load(Relaxed);
     while new(old) != old {

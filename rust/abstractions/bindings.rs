@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What bindgen makes of `rust/bindings_helper.h`: the helpers of `rust/helpers.c`, the uAPI, and
-//! constants that `kernel::bindings` lacks. All other types are those of `kernel::bindings`.
+//! The output of bindgen for `rust/bindings_helper.h`: the helpers of `rust/helpers.c`, the uAPI,
+//! and functions, types and constants that `kernel::bindings` lacks. Types that `kernel::bindings`
+//! has are taken from there.
 
 #![allow(
     clippy::all,

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h)
 
-/// Nanoseconds since the system was started, but for the time that it was suspended.
+/// Nanoseconds since boot, without the time spent suspended (`CLOCK_MONOTONIC`).
 pub(crate) fn now() -> u64 {
     // SAFETY: May be called anywhere.
     let now = unsafe { kernel::bindings::ktime_get() };

@@ -36,7 +36,7 @@ pub(crate) fn has_overflowed(seq: &SeqFile) -> bool {
 
 /// A list whose entries have numbers, and come and go.
 pub(crate) trait Show: Send + Sync + 'static {
-    /// The number of the first entry with no smaller number than this.
+    /// The number of the first entry whose number is at least `number`.
     fn first(&self, number: u64) -> Option<u64>;
 
     /// Prints the entry of this number, if there is one still. Called again with a larger buffer if
@@ -135,15 +135,18 @@ impl<S: Show> DebugFile<S> {
     /// `seq` must come from a file that `open` has opened, and be in use by the caller only. The
     /// result is valid until the caller returns.
     unsafe fn of<'a>(seq: *mut seq_file) -> &'a Self {
-        // SAFETY: `open` has put it there, and debugfs waits for reads before it removes a file.
+        // SAFETY: `open` has set `private` to the `DebugFile` of the file. By its type invariants
+        // the file is removed before it is dropped, and debugfs waits for reads before it removes a
+        // file.
         unsafe { &*(*seq).private.cast::<Self>() }
     }
 
     /// # Safety
     ///
-    /// To be called by `seq_read()`, of a file that `open` has opened. So have all of those below.
+    /// To be called by `seq_read()`, for a file that `open` has opened.
     unsafe extern "C" fn start(seq: *mut seq_file, pos: *mut loff_t) -> *mut c_void {
-        // SAFETY: As the caller promises. A number is the position, which is not negative.
+        // SAFETY: `seq` and `pos` are valid, as the caller promises. The position is the number of
+        // an entry, and never negative.
         unsafe {
             match Self::of(seq).value.first(*pos as u64) {
                 Some(number) => {
@@ -176,7 +179,7 @@ impl<S: Show> DebugFile<S> {
     unsafe extern "C" fn show(seq: *mut seq_file, entry: *mut c_void) -> c_int {
         // SAFETY: As the caller promises: `entry` is the position.
         let (this, number) = unsafe { (Self::of(seq), *entry.cast::<loff_t>() as u64) };
-        // SAFETY: Nobody else uses `seq` meanwhile.
+        // SAFETY: `seq` is valid, and in use by the caller only, as the caller promises.
         this.value.show(number, unsafe { SeqFile::from_raw(seq) });
         0
     }

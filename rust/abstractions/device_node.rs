@@ -37,7 +37,7 @@ use kernel::{
     },
 };
 
-/// What a device does.
+/// The operations of a device.
 pub(crate) trait Device: Send + Sync + 'static {
     /// The name of the node in /dev.
     const NAME: &'static CStr;
@@ -61,7 +61,7 @@ pub(crate) trait Device: Send + Sync + 'static {
     /// May sleep.
     fn poll(opened: &Self::Opened, file: &File, table: &PollTable<'_>) -> bool;
 
-    /// Nobody has it open any more.
+    /// The last reference on the open file is gone.
     fn release(opened: &Self::Opened);
 
     /// Prints what /proc/PID/fdinfo shows of an open file. Called again with a larger buffer if it
@@ -143,7 +143,7 @@ impl<D: Device> DeviceNode<D> {
         })
     }
 
-    /// What it does.
+    /// The device.
     pub(crate) fn device(&self) -> &D {
         &self.device
     }
@@ -182,7 +182,8 @@ impl<D: Device> DeviceNode<D> {
     ///
     /// To be called by the VFS, as the last operation of a file that `open` has opened.
     unsafe extern "C" fn release(_inode: *mut inode, file: *mut file) -> c_int {
-        // SAFETY: `open` has put it there, and nobody uses it any more.
+        // SAFETY: `open` has set `private_data` to a `KBox<OpenFile<D>>`. This is the last
+        // operation of the file, so no other task borrows it.
         let this = unsafe { KBox::<OpenFile<D>>::from_foreign((*file).private_data) };
         D::release(&this.opened);
         0
@@ -199,8 +200,9 @@ impl<D: Device> DeviceNode<D> {
     ) -> isize {
         // SAFETY: `open` has put it there, and `release` has not been called.
         let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
-        // SAFETY: The VFS has the file open; `fdget_pos()` of other threads is of no account, since
-        // there is no position.
+        // SAFETY: The VFS has the file open. Other threads may be in `fdget_pos()` without
+        // `f_pos_lock`. That lock protects only the position, which a stream file does not have
+        // (`stream_open()`).
         let flags = unsafe { LocalFile::from_raw_file(file) }.flags();
         let nonblocking = flags & O_NONBLOCK != 0;
         let writer = UserSlice::new(UserPtr::from_ptr(buffer.cast()), len).writer();
@@ -234,7 +236,8 @@ impl<D: Device> DeviceNode<D> {
     unsafe extern "C" fn show_fdinfo(seq: *mut seq_file, file: *mut file) {
         // SAFETY: `open` has put it there, and `release` has not been called.
         let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
-        // SAFETY: The open file keeps it. Nobody else uses `seq` meanwhile.
+        // SAFETY: The open file keeps the module, and so the node (see `OpenFile::node`). The VFS
+        // passes a valid `seq`, which no other task uses during this call.
         let (node, seq) = unsafe { (&*this.node, SeqFile::from_raw(seq)) };
         node.device.show_fdinfo(&this.opened, seq);
     }

@@ -53,11 +53,11 @@ use kernel::{
 /// A file system's `->fault`, `->page_mkwrite` or `->pfn_mkwrite`.
 pub(super) type FaultFn = unsafe extern "C" fn(*mut vm_fault) -> vm_fault_t;
 
-/// What `->fault` and its like return: bits `VM_FAULT_*`.
+/// A return value of `->fault`, `->page_mkwrite` or `->pfn_mkwrite`: `VM_FAULT_*` bits.
 pub(crate) struct FaultResult(pub(super) vm_fault_t);
 
 impl FaultResult {
-    /// `VM_FAULT_NOPAGE`: core mm returns to user space, which retries the access.
+    /// `VM_FAULT_NOPAGE`: the handler has left nothing to do for core mm. The access is retried.
     pub(crate) fn again() -> Self {
         Self(vm_fault_reason_VM_FAULT_NOPAGE)
     }
@@ -67,18 +67,19 @@ impl FaultResult {
         Self(vm_fault_reason_VM_FAULT_SIGBUS)
     }
 
-    /// There is no memory.
+    /// `VM_FAULT_OOM`.
     pub(crate) fn oom() -> Self {
         Self(vm_fault_reason_VM_FAULT_OOM)
     }
 }
 
-/// A fault that has not been answered yet.
+/// A fault for which `->fault` has not returned yet.
 ///
 /// # Invariants
 ///
-/// `vmf` is the argument of a `->fault` that has not returned. The lock that core mm called it
-/// under is held, so `vmf->vma` is valid; that VMA's `vm_ops` is the table of a `Wrapped<T>`.
+/// `vmf` is the argument of a `->fault` that has not returned. The VMA lock or the mmap lock, under
+/// which core mm called it, is held, so `vmf->vma` is valid. That VMA's `vm_ops` is the table of a
+/// `Wrapped<T>`.
 pub(crate) struct Fault<'a, T: FaultHandler> {
     vmf: NonNull<vm_fault>,
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
@@ -88,23 +89,24 @@ pub(crate) struct Fault<'a, T: FaultHandler> {
 pub(crate) struct Insertion(Result<usize>);
 
 impl Insertion {
-    /// Returns the number of PTEs that were set; 0 if the PTE was not empty or an allocation
-    /// failed.
+    /// Returns the number of PTEs that were set; 0 if the insertion failed.
     pub(crate) fn mapped(&self) -> usize {
         self.0.unwrap_or(0)
     }
 
-    /// The answer. Sleeps: may allocate memory, charged to the task.
+    /// Returns the result of the fault. Sleeps; may allocate memory, charged to this task
+    /// ([`inserted_result`]).
     pub(crate) fn result(self) -> FaultResult {
         FaultResult(inserted_result(self.0.map(|_| ())))
     }
 }
 
-/// Result of calling the file system's ->fault or ->page_mkwrite for a `Fault` or `Mkwrite`.
+/// The result of the file system's `->fault` for a `Fault`, or of its `->page_mkwrite` or
+/// `->pfn_mkwrite` for a `Mkwrite`.
 pub(crate) enum Native<F> {
-    /// In a way that is passed on.
+    /// Any other result. It is returned to core mm unchanged.
     Answered(FaultResult),
-    /// With a page of the file: to be mapped, or written to.
+    /// A page of the file, which core mm is to map, or to make writable.
     Page(FilePage<F>),
     /// `VM_FAULT_SIGBUS`; the lock is still held, so the handler may return another result.
     Sigbus(F, FaultResult),
@@ -125,7 +127,7 @@ impl<F> Native<F> {
         // Count the call, so that rmmod waits until it has returned.
         // SAFETY: The VMA's reference keeps the module loaded until `operation` drops the lock.
         let call = unsafe { Call::begin() };
-        // SAFETY: Same arguments and locks as core mm's call.
+        // SAFETY: As the caller promises, `vmf` is valid, and the locks of core mm's call are held.
         let result = unsafe { operation(vmf) };
         drop(call);
         if has_failed(result) {
@@ -137,7 +139,7 @@ impl<F> Native<F> {
             // INVARIANT: Neither an error nor VM_FAULT_NOPAGE, and there is a page.
             Self::Page(FilePage { question, result })
         } else {
-            // `VM_FAULT_RETRY`: the lock was dropped; do not touch the VMA.
+            // This may be `VM_FAULT_RETRY`: then the lock was dropped, so do not touch the VMA.
             Self::Answered(FaultResult(result))
         }
     }
@@ -159,9 +161,9 @@ const POISON: vm_fault_t =
 pub(crate) enum Passage {
     /// Returned to core mm, which maps the whole folio (`finish_fault()`).
     Whole,
-    /// It is mapped, and nothing else.
+    /// Only this page of the folio is mapped.
     Alone,
-    /// It is not mapped: the access is to be tried again.
+    /// The page is unlocked and released, not mapped; the access is retried.
     Withdrawn,
 }
 
@@ -170,23 +172,24 @@ pub(crate) enum Passage {
 ///
 /// # Invariants
 ///
-/// `result` contains only `VM_FAULT_LOCKED` and `VM_FAULT_MAJOR`. `vmf->page` is referenced: by the
-/// file system for a `Fault`, by core mm for a `Mkwrite`.
+/// `result` contains no bits but `VM_FAULT_LOCKED` and `VM_FAULT_MAJOR`. `vmf->page` is not null
+/// and has a reference. If `F` is a `Fault`, the file system took it, and this value owns it. If
+/// `F` is a `Mkwrite`, core mm owns it.
 pub(crate) struct FilePage<F> {
     pub(super) question: F,
     pub(super) result: vm_fault_t,
 }
 
 impl<F> FilePage<F> {
-    /// What the file system has answered.
+    /// The `Fault` or `Mkwrite` that the file system answered with this page.
     pub(crate) fn question(&self) -> &F {
         &self.question
     }
 }
 
 impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
-    /// Returns the page to core mm, which maps its folio. A PMD-mappable folio is mapped by a
-    /// single PTE instead.
+    /// Returns the page to core mm, which maps its folio. Exception: if the VMA lacks
+    /// `VM_NOHUGEPAGE` and the folio is PMD-mappable, maps only this page, by a PTE.
     pub(crate) fn pass(mut self) -> FaultResult {
         // SAFETY: By the type invariants of `Fault` and of this.
         let is_huge = unsafe {
@@ -200,8 +203,8 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         FaultResult(self.result)
     }
 
-    /// Locks the page, asks `passage`, and acts on the answer. The page stays locked until core mm
-    /// (or we) have mapped it.
+    /// Locks the page, calls `passage`, and acts on its answer. The page stays locked until it is
+    /// mapped, except for a write: core mm unlocks it before it calls `->page_mkwrite`.
     pub(crate) fn pass_as(mut self, passage: impl FnOnce(&Fault<'a, T>) -> Passage) -> FaultResult {
         self.lock();
         match passage(&self.question) {
@@ -214,7 +217,8 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
     /// Maps only this page of a large folio. The page must be locked.
     fn pass_alone(self) -> FaultResult {
         let vmf = self.question.vmf.as_ptr();
-        // SAFETY: By the type invariants of `Fault` and of this; locked.
+        // SAFETY: By the type invariants of `Fault`, `vmf` is valid. By those of `FilePage`, its
+        // page has a reference. The page is locked, by the caller.
         unsafe {
             // cow_page set: core mm copies this one page, so the folio is not mapped.
             if (*vmf).cow_page.is_null() && bindings::nosigbus_page_is_large((*vmf).page) {
@@ -226,7 +230,8 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
 
     fn withdraw(self) -> FaultResult {
         let vmf = self.question.vmf.as_ptr();
-        // SAFETY: By the type invariants; locked, and nobody else gives back the reference.
+        // SAFETY: By the type invariants of `Fault`, `vmf` is valid. By those of `FilePage`, this
+        // value owns the reference on the page. The page is locked, by `pass_as`.
         unsafe {
             bindings::nosigbus_unlock_page((*vmf).page);
             bindings::nosigbus_put_page((*vmf).page);
@@ -294,7 +299,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { memalloc::charged_to((*self.vma()).vm_mm, f) }
     }
 
-    /// The page of the file that is accessed, in pages from its start.
+    /// The page index in the file that is accessed.
     pub(crate) fn pgoff(&self) -> u64 {
         // SAFETY: By the type invariants.
         unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.pgoff as u64 }
@@ -320,7 +325,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         allocated.map_err(|error| FaultResult(inserted_result(Err(error))))
     }
 
-    /// Whether there is a page table. Another thread may have it freed (madvise(2)).
+    /// Whether there is a PTE table for the faulting address. Another thread may free it
+    /// (madvise(2)).
     pub(crate) fn has_page_table(&self) -> bool {
         // SAFETY: By the type invariants; core mm has found the directory.
         !unsafe { bindings::nosigbus_pmd_none((*self.vmf.as_ptr()).pmd) }
@@ -333,7 +339,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         ((self.address() | (AROUND - 1)) + 1 - self.address()).div_ceil(PAGE_SIZE)
     }
 
-    /// The address that is accessed, of its page.
+    /// The address of the page that is accessed.
     fn address(&self) -> usize {
         // SAFETY: By the type invariants.
         unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.address }
@@ -370,7 +376,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         Some(FaultResult(unsafe { zeros.give(self.vmf.as_ptr()) }))
     }
 
-    /// Maps a shadow page: the answer.
+    /// Maps a shadow page at the faulting address.
     pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> Insertion {
         // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
         Insertion(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
@@ -392,7 +398,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { (*(*Wrapped::<T>::of(self.vma())).native).page_mkwrite }.is_some()
     }
 
-    /// Lets the file system answer.
+    /// Calls the file system's `->fault`.
     pub(crate) fn native(self) -> Native<Self> {
         let (operation, vmf) = (self.operation(), self.vmf.as_ptr());
         // SAFETY: By the type invariants.

@@ -54,12 +54,12 @@ impl Inode<'_> {
     pub(crate) fn i_size(&self) -> u64 {
         // SAFETY: By the type invariants.
         let size = unsafe { bindings::nosigbus_i_size_read(self.inode) };
-        // A size is never negative; were one so, all of the file would be past EOF.
+        // `i_size` is never negative. If it were, treat the file as empty.
         u64::try_from(size).unwrap_or(0)
     }
 
-    /// Unmaps pages of the file, by page index, from all processes, and what stands in for them.
-    /// Private copies stay. Sleeps.
+    /// Unmaps the page indexes `pages` of the file from all VMAs, including stand-ins. Private
+    /// (anonymous) copies stay. Sleeps.
     pub(crate) fn unmap_pages(&self, pages: Range<u64>) {
         let first = pages.start as usize;
         let count = pages.end.saturating_sub(pages.start) as usize;
@@ -73,18 +73,18 @@ impl Inode<'_> {
     }
 }
 
-/// The result of [`MappedFile::read_page_uncollapsed`].
+/// The result of [`MappedFile::read_page_uncollapsed`] or [`MappedFile::ask_shmem`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PageRead {
-    /// It is past EOF.
+    /// The page is past EOF.
     PastEof,
-    /// It is there.
+    /// The page is in the page cache now.
     Read,
-    /// The file system could not give it, and has said why.
+    /// The file system has failed with this error.
     Failed(Error),
-    /// It was not read, which says nothing about the file system.
+    /// The task is being killed, or there was no memory. This says nothing about the file system.
     Interrupted,
-    /// This file cannot be asked in this way.
+    /// The function does not support this file.
     Unknown,
 }
 
@@ -103,7 +103,7 @@ impl PageRead {
 ///
 /// # Invariants
 ///
-/// `folio` is locked and has a reference, both of which this owns; it contains the page at `pgoff`.
+/// Owns the lock of `folio` and a reference on it. `folio` contains the page at index `pgoff`.
 pub(crate) struct CachedPage<'a> {
     folio: *mut kernel::bindings::folio,
     pgoff: u64,
@@ -256,8 +256,8 @@ impl MappedFile<'_> {
 
     /// Returns whether a file system with its own `->fault` is known to take only page-cache locks
     /// in it. Of the file systems with `FALLOC_FL_COLLAPSE_RANGE` these are XFS and F2FS
-    /// (`xfs_filemap_fault()`, `f2fs_filemap_fault()`). Others have the locks of a cluster (gfs2,
-    /// ocfs2, ceph, orangefs), which a page cannot be read without.
+    /// (`xfs_filemap_fault()`, `f2fs_filemap_fault()`). Others (gfs2, ocfs2, ceph, orangefs) take
+    /// cluster locks, without which a page must not be read.
     pub(super) fn adds_no_locks_to_page_cache(&self) -> bool {
         // SAFETY: The inode is valid, and so is its superblock, whose type never changes.
         let magic = unsafe { (*(*self.inode().as_ptr()).i_sb).s_magic };
@@ -279,7 +279,7 @@ impl MappedFile<'_> {
         let file = self.file.as_ptr();
         // SAFETY: The file is valid, by the type invariants.
         let has_hsm = unsafe { bindings::nosigbus_file_has_hsm(file) };
-        // With a hierarchical storage manager, pages may not be read before it has been asked.
+        // With pre-content watches (fanotify), the watcher must be asked before a page is read.
         if has_hsm || self.operations().read_folio.is_none() {
             return PageRead::Unknown;
         }
@@ -289,8 +289,8 @@ impl MappedFile<'_> {
         let read = if past_eof(self.i_size()) {
             PageRead::PastEof
         } else {
-            // `read_cache_folio()` waits for whoever reads the page already, and no signal ends
-            // that.
+            // If another task is reading the page, wait for it here. `read_cache_folio()` would
+            // wait uninterruptibly.
             self.wait_for_reader(pgoff)
                 .and_then(|()| {
                     // SAFETY: The address space and the file are valid, and it has a `read_folio`.
@@ -327,14 +327,14 @@ impl MappedFile<'_> {
                 unsafe { bindings::nosigbus_folio_put(folio) };
                 PageRead::Read
             }
-            // Of its own making: what `shmem_get_folio_gfp()` says of a page past EOF.
+            // `shmem_get_folio_gfp()` returns EINVAL for a page past EOF.
             Err(error) if error == EINVAL => PageRead::PastEof,
             Err(error) => PageRead::of(error),
         }
     }
 
-    /// Waits until nobody reads the page at `pgoff` (in pages) into the page cache. Sleeps; fails
-    /// with `EINTR` if the task is being killed.
+    /// Waits until no task is reading the page at index `pgoff` into the page cache. Sleeps; fails
+    /// with `EINTR` if this task is being killed.
     fn wait_for_reader(&self, pgoff: u64) -> Result {
         if !self.has_cached_page(pgoff) {
             self.lock_cached_page(pgoff)?;
@@ -356,15 +356,15 @@ impl MappedFile<'_> {
             let Ok(folio) = folio else {
                 return Ok(None);
             };
-            // SAFETY: A reference has come with the folio, which is given back if this fails;
-            // `cached_page` takes it over, with the lock. With that held, the folio stays where it
-            // is.
+            // SAFETY: `filemap_get_folio()` has returned the folio with a reference. If locking
+            // fails, we put the reference. Otherwise `cached_page` takes over the reference and the
+            // lock. While the folio is locked, its `mapping` does not change.
             unsafe {
                 if let Err(killed) = to_result(bindings::nosigbus_folio_lock_killable(folio)) {
                     bindings::nosigbus_folio_put(folio);
                     return Err(killed);
                 }
-                // If not, it was truncated meanwhile.
+                // Otherwise the folio was truncated before it was locked: look again.
                 let is_there = bindings::nosigbus_folio_mapping(folio) == mapping;
                 let page = self.cached_page(folio, pgoff);
                 if is_there {
@@ -374,8 +374,8 @@ impl MappedFile<'_> {
         }
     }
 
-    /// As [`Self::lock_cached_page`]; `None` as well if somebody else has it locked. Does not
-    /// sleep.
+    /// As [`Self::lock_cached_page`], but also returns `None` if another task has the folio locked.
+    /// Does not sleep.
     pub(crate) fn try_lock_cached_page(&self, pgoff: u64) -> Option<CachedPage<'_>> {
         // SAFETY: The address space is valid. `CachedPage` takes over what this returns.
         unsafe {
@@ -385,11 +385,13 @@ impl MappedFile<'_> {
         }
     }
 
-    /// The page at `pgoff` (in pages) of `folio`, if that has been read.
+    /// Returns the page at index `pgoff`, if `folio` is up to date. Otherwise unlocks and puts the
+    /// folio. Returns `None` for an error pointer.
     ///
     /// # Safety
     ///
-    /// `folio` must have that page, be locked, and come with a reference; or be an error.
+    /// `folio` must be an error pointer, or a locked folio that contains that page. This takes over
+    /// its lock and one reference on it.
     unsafe fn cached_page(
         &self,
         folio: *mut kernel::bindings::folio,
@@ -405,7 +407,7 @@ impl MappedFile<'_> {
         unsafe { bindings::nosigbus_folio_test_uptodate(page.folio) }.then_some(page)
     }
 
-    /// Whether the page cache has the page at `pgoff` (in pages), read.
+    /// Whether the page cache has an up-to-date folio at page index `pgoff`.
     pub(crate) fn has_cached_page(&self, pgoff: u64) -> bool {
         // SAFETY: The address space is valid.
         let folio = from_err_ptr(unsafe {
@@ -488,7 +490,7 @@ impl MappedFile<'_> {
     /// `MAP_SHARED | MAP_ANONYMOUS` or System V shared memory (`S_PRIVATE`), or an attribute in
     /// sysfs, whose size says nothing about what can be mapped.
     ///
-    /// Told by the inode, not by `vm_ops`: those are no longer comparable once replaced.
+    /// Looks at the inode, not at `vm_ops`: those cannot be compared once they are replaced.
     pub(crate) fn is_kernel_internal(&self) -> bool {
         let inode = self.inode().as_ptr();
         // SAFETY: The inode is valid; these flags never change.

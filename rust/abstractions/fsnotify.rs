@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Being told when a file is modified.
+//! fsnotify marks: the kernel calls this module when a file is modified.
 //!
 //! C header: [`include/linux/fsnotify_backend.h`](srctree/include/linux/fsnotify_backend.h)
 //!
@@ -96,7 +96,7 @@ struct Entry<L: Listener> {
     /// [`Watch::is_known`].
     is_known: bool,
     mark: NonNull<Mark<L>>,
-    /// The listener of the real inode: this one, or one that is forwarded to.
+    /// The listener of the real inode. (For overlayfs's inode, the mark has none of its own.)
     listener: Arc<L>,
 }
 
@@ -192,8 +192,8 @@ impl<L: Listener> Group<L> {
 
         let mut guard = self.lock();
         let marks = &mut *guard.marks;
-        // SAFETY: `file` pins both inodes during this call, and from `fsnotify_add_inode_mark()` on
-        // the mark holds an inode reference (`fsnotify_get_inode_ref()`).
+        // SAFETY: `file` is open and pins both inodes during this call. The owner of the returned
+        // `Watch` keeps the file open until its drop has called `detach`.
         let listener = unsafe { self.attach(marks, for_real, listener)? };
         if let Some(for_user) = for_user {
             // SAFETY: As above.
@@ -253,8 +253,8 @@ impl<L: Listener> Group<L> {
         // INVARIANT: `free_mark` takes it back; initialised below, and counted.
         let mark = NonNull::from(KBox::leak(mark));
         self.live.fetch_add(1, Relaxed);
-        // SAFETY: The mark is zeroed, as this function asks for, the group is valid, by the type
-        // invariants.
+        // SAFETY: `fsnotify_init_mark()` requires a zeroed mark, which this is, and a valid group,
+        // which `self.group` is by the type invariants.
         let raw = unsafe {
             let raw = (*mark.as_ptr()).mark.get();
             bindings::fsnotify_init_mark(raw, self.group.as_ptr());
@@ -271,7 +271,7 @@ impl<L: Listener> Group<L> {
         Ok(mark)
     }
 
-    /// Takes one user off an inode that has been attached, and the mark with the last one.
+    /// Uncounts one user of an inode's mark. With the last user, removes the mark.
     fn detach(&self, marks: &mut Marks<L>, inode: usize) {
         let Some(entry) = marks.get_mut(&inode) else {
             return;
@@ -315,7 +315,8 @@ impl<L: Listener> Group<L> {
             Change::Contents
         };
 
-        // SAFETY: The marks of the group are those of `Mark<L>`, and SRCU keeps this one.
+        // SAFETY: All marks of the group are `Mark<L>`s, since only `mark()` adds any. fsnotify
+        // calls this in an SRCU read-side critical section, so this one is not freed.
         let mark = unsafe { &*raw.cast::<Mark<L>>() };
         // SAFETY: `data` is what `data_type` says.
         let dentry = unsafe { bindings::nosigbus_fsnotify_dentry(data, data_type) };
@@ -347,19 +348,19 @@ impl<L: Listener> Group<L> {
 
     /// # Safety
     ///
-    /// To be called by fsnotify, as the operation of a group of this type, when nobody uses the
-    /// mark any more.
+    /// To be called by fsnotify, as the operation of a group of this type, after the last use of
+    /// the mark.
     unsafe extern "C" fn free_mark(mark: *mut bindings::fsnotify_mark) {
         // SAFETY: `mark` has leaked the box.
         let mark = unsafe { KBox::from_raw(mark.cast::<Mark<L>>()) };
         let group = mark.group;
         drop(mark);
-        // SAFETY: The group waits for this to be counted.
+        // SAFETY: By the invariants of `Mark` the group is valid: its drop waits until `live` is 0.
         unsafe { &*group }.live.fetch_sub(1, Release);
     }
 }
 
-/// What it takes to attach a mark, allocated.
+/// A mark, and the tree node for it, before they are attached to an inode.
 struct Unattached<L: Listener> {
     mark: KBox<Mark<L>>,
     inode: *mut inode,
@@ -391,7 +392,7 @@ impl<L: Listener> Unattached<L> {
 #[pinned_drop]
 impl<L: Listener> PinnedDrop for Group<L> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Gives back the reference that came with the group. Each mark holds one.
+        // SAFETY: Puts the reference that came with the group. Marks that are left hold one each.
         unsafe { bindings::fsnotify_put_group(self.group.as_ptr()) };
         // fsnotify calls `free_mark()` from a work item, possibly after the flush below if another
         // task still holds a mark reference. Wait until all are freed, because `free_mark()` is in

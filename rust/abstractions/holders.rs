@@ -37,10 +37,10 @@ impl Mm {
     }
 }
 
-/// What an address space has of a mapping.
+/// The share of one address space in a mapping.
 struct Holder {
     vmas: usize,
-    /// On the count of its RSS.
+    /// How many shadow pages are counted in its RSS.
     pages: u64,
 }
 
@@ -102,12 +102,12 @@ impl Holders {
         give(&mut holders, mm, pages);
     }
 
-    /// There is one page more, which a fault in `mm` has asked for. Sleeps.
+    /// Counts one more page, allocated for a fault in `mm`. Sleeps.
     pub(super) fn add(&self, mm: Mm) {
         give(&mut self.holders.lock(), mm, 1);
     }
 
-    /// There are so many pages less. Sleeps.
+    /// Uncounts `pages` pages, from the RSS of any holders that have them counted. Sleeps.
     pub(super) fn sub(&self, mut pages: u64) {
         for (&mm, holder) in self.holders.lock().iter_mut() {
             let taken = pages.min(holder.pages);
@@ -121,7 +121,7 @@ impl Holders {
     }
 }
 
-/// Has so many pages held by an address space if it is a holder, or else by another that is.
+/// Counts `pages` pages in the RSS of `mm` if it is a holder, otherwise in that of another holder.
 fn give(holders: &mut RBTree<Mm, Holder>, mm: Mm, pages: u64) {
     let mm = match holders.get(&mm) {
         Some(_) => mm,
@@ -136,10 +136,11 @@ fn give(holders: &mut RBTree<Mm, Holder>, mm: Mm, pages: u64) {
     }
 }
 
-/// Adds to the RSS of an address space, which has to be a holder.
+/// Adds `pages` to the RSS of `mm`, which must be a holder.
 fn count(mm: Mm, pages: isize) {
     if pages != 0 {
-        // SAFETY: By the invariants of `Holders` it has a VMA, and so is valid.
+        // SAFETY: `mm` is a key of `Holders`. By the invariants of that, it has a VMA, and so is
+        // valid.
         unsafe { bindings::nosigbus_mm_add_shmem_pages(mm.0 as *mut mm_struct, pages) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What is part of the image of the kernel or of a module, as opposed to allocated memory.
+//! Telling the image of the kernel or of a module from allocated memory.
 //!
 //! C headers: [`include/linux/page-flags.h`](srctree/include/linux/page-flags.h),
 //! [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
@@ -21,7 +21,8 @@ use kernel::prelude::*;
 ///
 /// `object` must be the address of something in the kernel's memory that is valid.
 pub(super) unsafe fn contains(object: *const c_void) -> bool {
-    // SAFETY: The address is valid, as the caller promises, and so has a page.
+    // SAFETY: The address is valid, as the caller promises. So a vmalloc address has a page, and an
+    // address outside the vmalloc and module ranges is in the linear map or the kernel image.
     unsafe {
         let page = if bindings::is_vmalloc_addr(object) {
             bindings::vmalloc_to_page(object)
@@ -41,7 +42,7 @@ mod tests {
     static OF_THIS_MODULE: u64 = 1;
 
     fn has<T>(object: *const T) -> bool {
-        // SAFETY: To be called with what is valid.
+        // SAFETY: The tests pass pointers to valid objects only.
         unsafe { contains(object.cast()) }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How memory is allocated by a task for a time, whoever asks for it.
+//! Scopes that change how the current task allocates memory.
 //!
 //! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
 
@@ -32,14 +32,15 @@ impl NoReclaim {
 
 impl Drop for NoReclaim {
     fn drop(&mut self) {
-        // SAFETY: The flags of the matching save, in the same task.
+        // SAFETY: `self.flags` was returned by the save in `new()`, in the same task, since this
+        // type is not `Send`.
         unsafe { bindings::nosigbus_memalloc_noreclaim_restore(self.flags) };
     }
 }
 
 /// Runs `f` with this task's `__GFP_ACCOUNT` allocations charged to the memcg of `mm`
-/// (`set_active_memcg()`). Without it, a remote access (`process_vm_writev(2)`, io_uring worker) would
-/// charge the accessing task for pages of the target process.
+/// (`set_active_memcg()`). Without it, a remote access (`process_vm_writev(2)`, io_uring worker)
+/// would charge the accessing task for pages of the target process.
 ///
 /// # Safety
 ///

@@ -12,23 +12,29 @@
 //!    a fault that does not use the VMA lock.
 //! 3. The VMA lock: for write from the first change of a VMA until mmap_lock is released
 //!    ([`vma`]); for read during a fault.
-//! 4. What the file system's fault handler takes (invalidate lock, folio locks).
-//!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same. Only the folio
-//!    lock ([`file::CachedPage`]) nests outside 5 to 8. Rules: do not wait for a folio lock while
-//!    holding 6. Do not allocate memory while holding a folio lock.
-//! 5. Locks for starting to watch a file (`Mapping::watch()`). `StandIns::watching` (a mutex, one
-//!    per mapping) comes first. Inside it, one after the other: 6, and `WatchedFile::starting` (a
-//!    mutex), whose holder waits for an RCU grace period and takes `f_lock`, a leaf. Inside each of
-//!    these two mutexes, and in `->close` of the last VMA: `Group::marks` (a mutex), with
-//!    fsnotify's own locks inside. All mappings in the system share that one, so allocations under
-//!    it use [`memalloc::NoReclaim`].
-//! 6. The [`rw_semaphore`] of a watched file: for read while a stand-in is mapped, for write while
-//!    stand-ins are dropped and while mappings come and go. Not taken with the lock of the marks
-//!    held. `WatchedFile::turn` is taken before `state` by tasks that zap because of errors. Do not
-//!    wait for `turn` or `state` while holding a folio lock. `NOSIGBUS_CLEAR_ERROR` holds
-//!    `Errors::clearing` outside `turn`. While holding `state`: allocate only under
-//!    [`memalloc::NoReclaim`], and wake nobody. Otherwise a task that changes `i_size` waits for
-//!    memory or for a wait queue. `Errors::zero_pages` is a leaf inside `state`.
+//! 4. The locks that the file system's fault handler takes: the invalidate lock and folio locks.
+//!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same ones. Only the
+//!    folio lock ([`file::CachedPage`]) nests outside 5 to 8. Rules: do not wait for a folio lock
+//!    while holding 6. While holding a folio lock, allocate only under [`memalloc::NoReclaim`].
+//! 5. The mutexes of `Mapping::watch()`, which starts to watch a file:
+//!    - `StandIns::watching`, one per mapping, is the outermost. Its holder takes 6 and releases
+//!      it, and then takes `WatchedFile::starting`.
+//!    - `WatchedFile::starting`: its holder takes `f_lock`, a leaf, and waits for an RCU grace
+//!      period.
+//!    - `Group::marks` is taken inside either of these, and in `->close` of the last VMA.
+//!      fsnotify's own locks nest inside. All mappings in the system share this mutex, so
+//!      allocations under it use [`memalloc::NoReclaim`].
+//! 6. `WatchedFile::state`, the [`rw_semaphore`] of a watched file. A fault holds it for read while
+//!    it maps a stand-in. A task holds it for write while it drops stand-ins, keeps a page, or adds
+//!    or removes a mapping.
+//!    - `WatchedFile::turn` is taken before `state` by tasks that zap because of errors.
+//!    - `NOSIGBUS_CLEAR_ERROR` waits for other clears of the mapping (`Errors::clearing()`) before
+//!      it takes `turn`.
+//!    - Do not wait for `turn` or `state` while holding a folio lock. Do not take `state` while
+//!      holding `Group::marks`.
+//!    - While holding `state`, allocate only under [`memalloc::NoReclaim`], and do not wake tasks:
+//!      a task that changes `i_size` may be waiting for `state`.
+//!    - `Errors::zero_pages` is a leaf inside `state`.
 //! 7. `i_mmap_rwsem`, for read, taken by `unmap_mapping_pages()` (`Inode::unmap_pages`).
 //! 8. Page-table locks: taken by core mm in [`page_insertion`] and when it unmaps (7), and by
 //!    [`page_table`] (PMD lock).
@@ -36,13 +42,15 @@
 //! Other locks:
 //!
 //! - Page lock of a shadow page: taken inside 3; core mm releases it. Only 8 nests inside.
-//! - Page lock of a CoW source page ([`page_insertion::ZeroPages`]): trylock only.
+//! - Page lock of a CoW source page ([`page_insertion::ZeroPages`]): trylock only, or the page is
+//!   newly allocated and not shared yet.
 //! - Wait-queue locks of an eventfd and of an open device file: never taken while holding any of 4
 //!   to 8.
 //! - The locks inside [`shadow_pages`] and [`holders`]: leaves.
-//! - The lock of a list of mappings: a leaf, taken below 2 and never in a fault.
-//! - The lock of a queue of events: only the lock of its wait queue nests inside. A reader takes
-//!   that one before it sleeps.
+//! - The lock of a list of mappings (`registry::List`): a leaf, taken inside 2 and never in a
+//!   fault.
+//! - The lock of a queue of events (`events::Queue`): only the lock of its wait queue nests inside;
+//!   a reader takes that before it sleeps.
 
 pub(crate) mod atomic;
 pub(crate) mod bindings;

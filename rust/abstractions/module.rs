@@ -29,8 +29,8 @@ impl ModuleRef {
     ///
     /// # Safety
     ///
-    /// Something else must keep the module loaded meanwhile: an open file of its device, a reference
-    /// of an opted-in mapping, or a KUnit test, which runs while the module is loaded.
+    /// Something else must keep the module loaded meanwhile: an open file of its device, a
+    /// reference of an opted-in mapping, or a KUnit test, which runs while the module is loaded.
     pub(super) unsafe fn new() -> Self {
         // SAFETY: `THIS_MODULE` is valid while code of this module runs. By the safety requirements
         // the module is not being unloaded, which `__module_get()` asks for.
@@ -52,7 +52,7 @@ impl Drop for ModuleRef {
 ///
 /// # Invariants
 ///
-/// Is counted.
+/// Is counted by `nosigbus_calls()`, once.
 pub(crate) struct Call(());
 
 impl Call {
@@ -64,7 +64,7 @@ impl Call {
     pub(super) unsafe fn begin() -> Self {
         // SAFETY: It is always safe to call this.
         unsafe { bindings::nosigbus_call_begins() };
-        // INVARIANT: Just now.
+        // INVARIANT: Counted just now.
         Self(())
     }
 }
@@ -78,12 +78,12 @@ impl Drop for Call {
 
 /// Waits, when it is dropped, until no task is in this module's code any more.
 ///
-/// A task that has given back the last [`ModuleRef`], or has ended the last [`Call`], may have been
-/// preempted before it returned to core mm. From there on it does not block, and an RCU-tasks grace
-/// period is one in which every task has blocked or has been in user space (`kernel/rcu/tasks.h`;
-/// made for freeing ftrace trampolines, the same situation).
+/// A task that has dropped the last [`ModuleRef`], or the last [`Call`], may be preempted before it
+/// returns to core mm. It does not block on that way. An RCU-tasks grace period ends only after
+/// every task has blocked or has been in user space, so it waits for this task, too.
+/// (`kernel/rcu/tasks.h`; it was made for freeing ftrace trampolines, the same situation.)
 ///
-/// To be dropped in the module's exit function, which runs after the last reference is gone.
+/// Drop it in the module's exit function, which runs after the last reference is gone.
 pub(crate) struct TextDrain;
 
 impl Drop for TextDrain {

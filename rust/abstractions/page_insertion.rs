@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a fault handler can map in place of a page of the file.
+//! Mapping the zero page, or another page, in place of a page of the file.
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/pgtable.h`](srctree/include/linux/pgtable.h)
@@ -35,7 +35,7 @@ use kernel::{
 /// Batch size of `vm_insert_pages()`.
 const BATCH: usize = 16;
 
-/// Allocates the page table of the address of a fault, if there is none. Sleeps; fails with
+/// Allocates the PTE table for the address of a fault, if there is none. Sleeps; fails with
 /// `ENOMEM`.
 ///
 /// # Safety
@@ -63,9 +63,9 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 /// # Context
 ///
 /// Call [`allocate_page_table`] first. madvise(2) of another thread may free the page table in
-/// between; then this allocates one under `PF_MEMALLOC`. The old table is freed after a grace
-/// period, so the memcg limit may be exceeded by one page for each batch of [`BATCH`] pages, and
-/// one more.
+/// between; then this allocates a new one under `PF_MEMALLOC`. The old table is freed after a grace
+/// period. Until then the memcg limit may be exceeded, by one page for each batch of [`BATCH`] PTEs
+/// and one more.
 ///
 /// # Errors
 ///
@@ -73,19 +73,19 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 /// - `ENOMEM`: no memory for a page table, or it was freed again ([`inserted_result`] tells the two
 ///   apart).
 /// - `EINVAL`: core mm refuses the zero page (`vm_mixed_zeropage_allowed()`).
-/// - `EFAULT`: the VMA is private and the OOM reaper has zapped its anonymous pages
-///   (`MMF_UNSTABLE`). A remote reader must not see zeros there.
+/// - `EFAULT`: the VMA is private, and the OOM reaper is zapping its anonymous pages, or has done
+///   so (`MMF_UNSTABLE`). A remote reader must not see zeros there.
 ///
 /// # Safety
 ///
-/// `vmf` must be the argument of a `->fault` that has not returned and has not dropped its lock, of
-/// a VMA with `VM_MIXEDMAP`.
+/// `vmf` must be the argument of a `->fault` that has not returned, and that has not dropped the
+/// VMA lock or mmap lock. Its VMA must have `VM_MIXEDMAP`.
 pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Result<usize> {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
     // SAFETY: Has no precondition. `ZERO_PAGE()` is never freed.
     let zero_page = unsafe { bindings::nosigbus_zero_page(addr) };
-    // As core mm's own faults do (`finish_fault()`).
+    // Check `MMF_UNSTABLE` for private VMAs, like `finish_fault()`.
     // SAFETY: The VMA is valid and locked, as the caller promises.
     let (is_private, may_have_copies) = unsafe {
         let is_private = is_private(vma);
@@ -98,8 +98,8 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     };
     let _noreclaim = NoReclaim::new();
     let mut inserted = 0;
-    // A private VMA with anonymous pages gets one PTE only. The OOM reaper may have zapped a
-    // neighbouring anonymous page, and fault-around would replace it by zeros.
+    // In a private VMA with anonymous pages, map one PTE only. The OOM reaper may have zapped an
+    // anonymous page next to it, and zeros must not take its place.
     if pages > 1 && !may_have_copies {
         // SAFETY: As the caller promises.
         inserted = unsafe { insert_several(vma, addr, zero_page, pages) };
@@ -115,8 +115,8 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     // one of these PTEs since the first check, and the OOM reaper may have zapped it. The reaper
     // sets `MMF_UNSTABLE` first and clears the PTE under the page-table lock; we found the PTE
     // empty under the same lock, so we see the flag. The killed process is not in user mode any
-    // more; but whoever reads its memory from elsewhere (process_vm_readv(2), /proc/PID/mem, a
-    // kernel thread) can have found zeros until now.
+    // more. But until now, a remote reader (process_vm_readv(2), /proc/PID/mem, a kernel thread)
+    // may have found zeros.
     // SAFETY: The VMA is valid and locked, as the caller promises; the pages are in it.
     unsafe {
         if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
@@ -128,9 +128,9 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     Ok(inserted)
 }
 
-/// Maps a page at `pages` pages from `addr` on, unless something else is there, or the VMA or the
-/// page table ends. Returns the number of PTEs set. If that is 0, call `vm_insert_page()` to get
-/// the reason.
+/// Maps `page` at up to `pages` consecutive PTEs from `addr` on. Stops at a non-empty PTE, and at
+/// the end of the VMA or of the page table. Returns the number of PTEs set. If that is 0, call
+/// `vm_insert_page()` to get the reason.
 ///
 /// # Safety
 ///
@@ -150,7 +150,8 @@ unsafe fn insert_several(
     while inserted < pages {
         let given = BATCH.min(pages - inserted);
         let mut left = given;
-        // SAFETY: As in `insert_zero_pages`, and there are as many pages as that; inside the VMA.
+        // SAFETY: As the caller promises, the VMA is valid and locked, and has VM_MIXEDMAP, so this
+        // does not change its flags. `batch` has `left` pages. The addresses are inside the VMA.
         let result = to_result(unsafe {
             let addr = addr + inserted * PAGE_SIZE;
             kernel::bindings::vm_insert_pages(vma, addr, batch.as_mut_ptr(), &mut left)
@@ -165,8 +166,12 @@ unsafe fn insert_several(
 
 /// Maps a page at the address of a fault, with the protection of the VMA.
 ///
-/// The page gets a reference and is counted in the process's RSS for as long as it is mapped. To be
-/// called after [`allocate_page_table`], and fails, as [`insert_zero_pages`].
+/// While the page is mapped, core mm holds a reference on it, and counts it in the RSS. Call
+/// [`allocate_page_table`] first.
+///
+/// # Errors
+///
+/// `EBUSY` and `ENOMEM`: as [`insert_zero_pages`]. `EHWPOISON`: the page is broken.
 ///
 /// # Safety
 ///
@@ -174,8 +179,8 @@ unsafe fn insert_several(
 pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
     let (vma, addr) = unsafe { place(vmf) };
-    // `finish_fault()` would check `PageHWPoison()`. We insert the page ourselves, so check it
-    // here.
+    // `__do_fault()` checks `PageHWPoison()`, but only in a page that `->fault` has returned. We
+    // insert this page ourselves, so check it here.
     // SAFETY: `page` is a reference.
     if unsafe { bindings::nosigbus_page_is_broken(page.as_ptr()) } {
         return Err(ehwpoison());
@@ -185,9 +190,9 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) })
 }
 
-/// Inserts only vmf->page, although core mm would map its whole large folio. Returns what `->fault`
-/// is to return. To be called after [`allocate_page_table`], which was called before the file
-/// system was asked.
+/// Inserts only `vmf->page`, where core mm would map its whole large folio. Returns what `->fault`
+/// is to return. Call [`allocate_page_table`] before the file system's `->fault`, since the folio
+/// is locked after that.
 ///
 /// # Safety
 ///
@@ -198,7 +203,7 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
     unsafe {
         let (vma, addr) = place(vmf);
         let page = core::mem::replace(&mut (*vmf).page, core::ptr::null_mut());
-        // Core mm looks only at what it maps itself.
+        // `->fault` of the VMA will not return this page, so `__do_fault()` does not check it.
         if bindings::nosigbus_page_is_broken(page) {
             bindings::nosigbus_unlock_page(page);
             bindings::nosigbus_put_page(page);
@@ -228,11 +233,11 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
     }
 }
 
-/// What `->fault` is to return when a page has been inserted, or has not. Sleeps.
+/// Translates the result of an insertion to what `->fault` is to return. Sleeps.
 pub(super) fn inserted_result(inserted: Result) -> vm_fault_t {
     match inserted {
         Ok(()) => vm_fault_reason_VM_FAULT_NOPAGE,
-        // Something else was first.
+        // Another thread has set the PTE first.
         Err(error) if error == EBUSY => vm_fault_reason_VM_FAULT_NOPAGE,
         // `vm_insert_page()` also returns `ENOMEM` when another thread's madvise() freed the page
         // table between lookup and lock (`pte_alloc_map_lock()`). Try an allocation to tell the
@@ -301,7 +306,7 @@ impl ZeroPages {
     /// `vmf` must be the argument of a `->fault` that has not returned, for a write to a private
     /// mapping (`vmf->cow_page` is set).
     pub(super) unsafe fn give(&self, vmf: *mut vm_fault) -> vm_fault_t {
-        // SAFETY: Has no precondition. The task may move to another CPU at once; any page does.
+        // SAFETY: Has no precondition. The task may migrate at any time: any page of zeros will do.
         let cpu = unsafe { bindings::nosigbus_raw_smp_processor_id() } as usize;
         let own = self.pages.get(cpu).map(Page::as_ptr);
         // SAFETY: `self` owns the page. Broken memory is no source of zeros.
@@ -323,8 +328,8 @@ impl ZeroPages {
                 page.into_raw()
             }
         };
-        // SAFETY: `vmf` is valid, as the caller promises, and this field is `->fault`'s to set.
-        // Core mm unlocks the page and puts its reference when it is done.
+        // SAFETY: `vmf` is valid, as the caller promises. `->fault` may set its `page`; core mm
+        // unlocks the page and puts the reference after the copy (`do_cow_fault()`).
         unsafe { (*vmf).page = page };
         vm_fault_reason_VM_FAULT_LOCKED
     }

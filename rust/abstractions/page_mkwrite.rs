@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A write to a page that is mapped read-only, in a wrapped VMA, and how the file system answers
-//! it.
+//! A write to a page that is mapped read-only in a wrapped VMA: `->page_mkwrite` and
+//! `->pfn_mkwrite`.
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
@@ -24,7 +24,8 @@ use kernel::bindings::{
     vm_fault_reason_VM_FAULT_LOCKED, //
 };
 
-/// A write to a page that is mapped read-only in a shared mapping, not answered yet.
+/// A write to a page that is mapped read-only in a shared mapping. `->page_mkwrite` or
+/// `->pfn_mkwrite` has not returned yet.
 ///
 /// # Invariants
 ///
@@ -92,8 +93,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
             .is_some_and(|shadow| shadow.as_ptr() == page)
     }
 
-    /// Lets the write happen, to a page that is the mapping's own; gives it back if there is no
-    /// page.
+    /// Allows the write, to a shadow page. Returns `self` in `Err` if `vmf->page` is null.
     pub(crate) fn allow(self) -> Result<FaultResult, Self> {
         if self.page().is_null() {
             return Err(self);
@@ -105,7 +105,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         Ok(FaultResult(vm_fault_reason_VM_FAULT_LOCKED))
     }
 
-    /// Lets the file system answer.
+    /// Calls the file system's `->page_mkwrite` or `->pfn_mkwrite`.
     pub(crate) fn native(self) -> Native<Self> {
         let (operation, vmf) = (self.native, self.fault.vmf());
         // SAFETY: By the type invariants.
@@ -119,8 +119,9 @@ impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
         FaultResult(self.result)
     }
 
-    /// Lets the write happen unless `withdraw` says otherwise, in which case it is to be tried
-    /// again. The page is locked from before that until it is mapped writable.
+    /// Allows the write unless `withdraw` returns `true`; then the access is retried. The page is
+    /// locked before `withdraw` is called, and stays locked until core mm has made the PTE
+    /// writable.
     pub(crate) fn pass_unless(self, withdraw: impl FnOnce(&Mkwrite<'a, T>) -> bool) -> FaultResult {
         let page = self.question.page();
         let locked = self.result & vm_fault_reason_VM_FAULT_LOCKED != 0;
@@ -132,7 +133,7 @@ impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
             bindings::nosigbus_page_mapping(page).is_null()
         };
         if truncated || withdraw(&self.question) {
-            // SAFETY: Locked by now.
+            // SAFETY: The page is locked, by the file system or by us above.
             unsafe { bindings::nosigbus_unlock_page(page) };
             return FaultResult::again();
         }

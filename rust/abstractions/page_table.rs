@@ -33,7 +33,8 @@ pub(super) unsafe fn for_each_huge_page(
     range: Range<usize>,
     mut each: impl FnMut(Range<usize>),
 ) {
-    // SAFETY: As the caller promises. The entry is there, as the directory that it is in is.
+    // SAFETY: As the caller promises. `for_each_pmd` passes an entry of a PMD table that exists and
+    // is not freed.
     unsafe {
         for_each_pmd(mm, range, |pmd, part| {
             if bindings::nosigbus_pmd_is_huge(pmd) {
@@ -66,11 +67,11 @@ pub(super) unsafe fn for_each_zero_page(
     unsafe { for_each_pmd(mm, range, each_of_table) };
 }
 
-/// The first part of `range` (addresses) that has the zero page mapped.
+/// Returns the first part of `range` (addresses) in which every PTE maps the zero page.
 ///
 /// # Safety
 ///
-/// `pmd` must be the entry of a page middle directory for `range`, which stays.
+/// `pmd` must be the PMD that covers `range`, in a PMD table that is not freed.
 unsafe fn next_zero_pages(pmd: *const pmd_t, range: Range<usize>) -> Option<Range<usize>> {
     // SAFETY: As the caller promises.
     unsafe {
@@ -84,11 +85,11 @@ unsafe fn next_zero_pages(pmd: *const pmd_t, range: Range<usize>) -> Option<Rang
     }
 }
 
-/// Whether an address has the zero page mapped.
+/// Whether the PTE for `addr` maps the zero page.
 ///
 /// # Safety
 ///
-/// `pmd` must be the entry of a page middle directory for it, which stays.
+/// `pmd` must be the PMD that covers `addr`, in a PMD table that is not freed.
 pub(super) unsafe fn has_zero_page(pmd: *const pmd_t, addr: usize) -> bool {
     // SAFETY: As the caller promises.
     let is_zero =
@@ -101,7 +102,7 @@ pub(super) unsafe fn has_zero_page(pmd: *const pmd_t, addr: usize) -> bool {
 ///
 /// # Safety
 ///
-/// `pmd` must be such an entry, which stays.
+/// `pmd` must point into a PMD table that is not freed while this runs.
 unsafe fn with_page_table<R>(pmd: *const pmd_t, look: impl FnOnce(*mut pmd_t) -> R) -> Option<R> {
     // `madvise()` of another thread, and a khugepaged collapse that checked the VMA before
     // `VM_MAYBE_GUARD` was set (`retract_page_tables()`), may free the PTE table. Both free it
@@ -110,12 +111,12 @@ unsafe fn with_page_table<R>(pmd: *const pmd_t, look: impl FnOnce(*mut pmd_t) ->
     // SAFETY: As the caller promises.
     let mut table = unsafe { pmd.read_volatile() };
     let table = &raw mut table;
-    // SAFETY: It is a value of an entry.
+    // SAFETY: `table` points to a copy of a PMD.
     unsafe { bindings::nosigbus_pmd_has_table(table) }.then(|| look(table))
 }
 
-/// Calls `each` for every entry of a page middle directory for `range` (addresses), where there are
-/// such directories, with that part of the range which it is for. Sleeps.
+/// Calls `each` for every PMD of `range` (addresses), with the part of the range that it covers.
+/// Skips parts that have no PMD table. Sleeps.
 ///
 /// # Safety
 ///
@@ -150,9 +151,9 @@ unsafe fn for_each_pmd(
 /// As for [`for_each_huge_page`].
 unsafe fn pmd(mm: *mut mm_struct, range: Range<usize>) -> Result<*mut pmd_t, usize> {
     let Range { start: addr, end } = range;
-    // SAFETY: Each entry is one of a directory that is there, since the entry above is not empty,
-    // and stays, as the caller promises; upper levels have no huge pages of files but with DAX,
-    // which is refused.
+    // SAFETY: At each level the table exists, because the entry above is not empty, and it is not
+    // freed, as the caller promises. The entries above the PMD level are no leaves: only DAX maps
+    // files by those, and DAX is refused (`policy::eligibility`).
     unsafe {
         let pgd = bindings::nosigbus_pgd_offset(mm, addr);
         if bindings::nosigbus_pgd_none(pgd) {

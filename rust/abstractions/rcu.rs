@@ -21,9 +21,9 @@ impl Head {
     }
 }
 
-// SAFETY: Only `free` uses it, when it has the value to itself.
+// SAFETY: No method takes `&Head`. Only `free` uses it, and that owns the value.
 unsafe impl Sync for Head {}
-// SAFETY: It belongs to no thread.
+// SAFETY: `struct kvfree_rcu_head` is not tied to a thread.
 unsafe impl Send for Head {}
 
 /// Exclusive upper bound of the offset of a [`Head`] in its value. `kvfree_rcu()` has the same
@@ -35,11 +35,14 @@ pub(super) const MAX_OFFSET: usize = 4096;
 ///
 /// # Safety
 ///
-/// `head` must do that, and the field be at an offset below [`MAX_OFFSET`].
+/// `head` must return a pointer to the [`Head`] in the value that it is called with. The offset of
+/// that field must be less than [`MAX_OFFSET`].
 pub(super) unsafe fn free<T>(object: KBox<T>, head: impl FnOnce(*mut T) -> *mut Head) {
     let object = KBox::into_raw(object);
-    // SAFETY: The box owned a value, which nobody uses any more, and memory from `kmalloc()`, which
-    // is freed once. `Head` has no drop, so the field is still there, as the caller promises.
+    // SAFETY: We own the box: its value, which is dropped once, and its memory from `kmalloc()`,
+    // which is freed once. `Head` has no drop glue, so the field is still valid after
+    // `drop_in_place()`. The caller promises that `head` returns it, at an offset that
+    // `kvfree_call_rcu()` accepts.
     unsafe {
         core::ptr::drop_in_place(object);
         bindings::nosigbus_kfree_rcu((*head(object)).0.get().cast(), object.cast());

@@ -21,7 +21,7 @@ use kernel::{
     },
 };
 
-/// A value that many tasks may read or one may change. Whoever has to wait sleeps.
+/// A value that many tasks may read at a time, or one may change. Tasks sleep while they wait.
 ///
 /// # Invariants
 ///
@@ -33,7 +33,8 @@ pub(crate) struct RwSemaphore<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: It owns the value.
+// SAFETY: `RwSemaphore<T>` owns its `T`. A `struct rw_semaphore` that is not held is not tied to a
+// thread.
 unsafe impl<T: Send> Send for RwSemaphore<T> {}
 // SAFETY: Gives out `&T` to many tasks at once, and `&mut T` to one at a time.
 unsafe impl<T: Send + Sync> Sync for RwSemaphore<T> {}
@@ -48,7 +49,7 @@ impl<T> RwSemaphore<T> {
         })
     }
 
-    /// Waits until nobody changes the value.
+    /// Takes the semaphore for read. Sleeps while a task holds it for write.
     pub(crate) fn read(&self) -> ReadGuard<'_, T> {
         // SAFETY: By the type invariants.
         unsafe { kernel::bindings::down_read(self.sem.get()) };
@@ -70,7 +71,7 @@ impl<T> RwSemaphore<T> {
         })
     }
 
-    /// Waits until nobody reads or changes the value.
+    /// Takes the semaphore for write. Sleeps while another task holds it.
     pub(crate) fn write(&self) -> WriteGuard<'_, T> {
         // SAFETY: By the type invariants.
         unsafe { kernel::bindings::down_write(self.sem.get()) };
@@ -95,7 +96,7 @@ impl<T> Deref for ReadGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants nobody changes the value.
+        // SAFETY: By the type invariants the semaphore is held for read, so there is no `&mut T`.
         unsafe { &*self.lock.value.get() }
     }
 }

@@ -45,8 +45,8 @@ use kernel::{
 pub(crate) struct PageRef(NonNull<page>);
 
 impl PageRef {
-    /// Allocates a page of zeros for user space, charged to the memory cgroup of the task. It
-    /// cannot be moved. Sleeps; fails with `ENOMEM`.
+    /// Allocates a zero-filled page for user space, charged to the memory cgroup of the task. The
+    /// page is not movable. Sleeps; fails with `ENOMEM`.
     pub(crate) fn zeroed() -> Result<Self> {
         // SAFETY: Has no precondition.
         let page = unsafe { bindings::nosigbus_alloc_zeroed_user_page() };
@@ -56,7 +56,8 @@ impl PageRef {
 
     /// # Safety
     ///
-    /// `page` must be an order-0 page that somebody has a reference on until this returns.
+    /// `page` must be a page of order 0. The caller must make sure that a reference on it exists
+    /// until this returns.
     unsafe fn new(page: NonNull<page>) -> Self {
         // SAFETY: The page is in use, as the caller promises.
         unsafe { bindings::nosigbus_get_page(page.as_ptr()) };
@@ -97,7 +98,7 @@ impl Drop for PageRef {
 /// # Invariants
 ///
 /// `pages` is initialised. Its entries are order-0 pages, and it owns a reference on each. `held`
-/// is not less than the number of entries.
+/// is the number of entries, except for a moment while one is inserted or removed.
 #[pin_data(PinnedDrop)]
 pub(crate) struct ShadowPages {
     #[pin]
@@ -127,7 +128,7 @@ impl ShadowPages {
         })
     }
 
-    /// Who has the mapping.
+    /// The address spaces in whose RSS the pages are counted.
     pub(crate) fn holders(&self) -> &Holders {
         &self.holders
     }
@@ -151,8 +152,9 @@ impl ShadowPages {
         let pages = self.pages.get();
         // An index is an unsigned long, as page offsets are.
         let index = pgoff as usize;
-        // SAFETY: `pages` is initialised, by the type invariants. Under the lock no entry goes, so
-        // one that is found is still referenced when `PageRef::new` takes another reference.
+        // SAFETY: `pages` is initialised, by the type invariants. No entry is erased while the lock
+        // of the xarray is held, so an entry that is found still owns its reference when
+        // `PageRef::new` takes another one.
         unsafe {
             kernel::bindings::xa_lock(pages);
             let page = NonNull::new(kernel::bindings::xa_load(pages, index))
@@ -169,14 +171,14 @@ impl ShadowPages {
         is(false) || is(true)
     }
 
-    /// Stores `page` as the kept page at `pgoff`, replacing a shadow page past EOF if there is
-    /// one. Returns `false` if there already is a kept page.
+    /// Stores `page` as the kept page at `pgoff`. Replaces an ordinary shadow page, if there is
+    /// one. Returns `false`, and changes nothing, if there is a kept page already.
     ///
     /// # Context
     ///
     /// The caller excludes removal: it holds `WatchedFile::state` for write. Sleeps, but does not
-    /// enter reclaim: this allocates only nodes of the xarray, under [`NoReclaim`]. `page` was
-    /// allocated by the ordinary rules before.
+    /// enter reclaim: this allocates only nodes of the xarray, at most a few KiB, under
+    /// [`NoReclaim`]. The caller has allocated `page` by the ordinary rules.
     ///
     /// # Errors
     ///
@@ -203,7 +205,7 @@ impl ShadowPages {
                 kernel::bindings::xa_unlock(pages);
                 (old, found)
             };
-            // SAFETY: What the function has returned.
+            // SAFETY: `xa_err()` takes what `__xa_cmpxchg()` has returned.
             to_result(unsafe { bindings::nosigbus_xa_err(found) })?;
             if found != old {
                 continue;
@@ -212,7 +214,7 @@ impl ShadowPages {
             // INVARIANT: The reference is the entry's from here on.
             core::mem::forget(page);
             match NonNull::new(old) {
-                // INVARIANT: The reference of the entry that has been replaced.
+                // INVARIANT: Takes over the reference of the entry that was replaced.
                 Some(old) => drop(PageRef(old.cast())),
                 // INVARIANT: One more.
                 None => {
@@ -227,7 +229,7 @@ impl ShadowPages {
     /// Returns the shadow page at `pgoff`; allocates a zero-filled one if there is none. `mm` is
     /// the faulting mm (for `Holders`).
     ///
-    /// Sleeps; fails with `ENOMEM`. Threads that ask at once get the same page.
+    /// Concurrent callers get the same page. Sleeps; fails with `ENOMEM`.
     pub(crate) fn get_or_alloc(&self, pgoff: u64, mm: Mm) -> Result<PageRef> {
         loop {
             if let Some(page) = self.get(pgoff) {
@@ -277,8 +279,8 @@ impl ShadowPages {
         let array = self.pages.get();
         let present = || {
             let mut pgoff = start;
-            // SAFETY: `pages` is initialised, by the type invariants. Only whether there is an
-            // entry counts; it may go at once.
+            // SAFETY: `pages` is initialised, by the type invariants. The entry is only compared
+            // with null, so it does not matter if another task erases it.
             let entry = unsafe { bindings::nosigbus_xa_find(array, &mut pgoff, last) };
             (!entry.is_null()).then_some(pgoff as u64)
         };
@@ -369,7 +371,7 @@ impl ShadowPages {
         }
         let mut next = Some(*pages.start());
         while let Some(start) = next.filter(|next| next <= pages.end()) {
-            // There may be millions, or millions of calls.
+            // There may be millions of pages.
             // SAFETY: No lock is held that forbids sleeping.
             unsafe { bindings::nosigbus_cond_resched() };
             let Some(pgoff) = self.find_first(which, start..=*pages.end()) else {
@@ -383,12 +385,12 @@ impl ShadowPages {
     }
 }
 
-/// Some of the pages.
+/// Selects pages of a range.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Which {
     All,
     Kept,
-    /// Kept, and to go.
+    /// Kept before the last [`ShadowPages::doom_kept`].
     Doomed,
     Unkept,
 }
@@ -520,7 +522,7 @@ mod tests {
         assert_eq!(shadows.next_doomed(0, 2), Some(u64::MAX..u64::MAX));
         assert_eq!(shadows.remove_doomed(u64::MAX..=u64::MAX), 1);
         assert_eq!(shadows.next_doomed(0, 2), None);
-        // Once more, for what was kept since.
+        // A second clear, for the pages that were kept during the first.
         assert_eq!(shadows.first_kept(0..=u64::MAX), Some(23));
         shadows.doom_kept();
         assert_eq!(shadows.keep(22, PageRef::zeroed()?, NOBODY), Ok(true));
@@ -531,11 +533,11 @@ mod tests {
         assert_eq!(shadows.keep(u64::MAX, PageRef::zeroed()?, NOBODY), Ok(true));
         assert_eq!(shadows.remove(20..=25), 2);
 
-        // What is kept no more stays as it is, and goes with the others.
+        // `unkeep()` leaves the page itself; it is removed with the ordinary ones.
         shadows.unkeep(6..=u64::MAX);
         assert!(shadows.kept(u64::MAX).is_none() && shadows.get(u64::MAX).is_some());
 
-        // What comes after one that was kept is not kept itself.
+        // A new page at the index of a kept one that was removed is not kept.
         shadows.get_or_alloc(1, NOBODY)?;
         assert!(shadows.kept(1).is_none());
         assert_eq!(shadows.remove(0..=u64::MAX), 3);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The calling task: who it is, and whether it is to end.
+//! The current task: its process, its name, and its pending signals.
 //!
 //! C headers: [`include/linux/pid.h`](srctree/include/linux/pid.h),
 //! [`include/linux/sched.h`](srctree/include/linux/sched.h)
@@ -14,12 +14,12 @@ use kernel::{
     prelude::*, //
 };
 
-/// Whether a signal waits for the task that asks.
+/// Whether the current task has a pending signal.
 pub(crate) fn has_signal() -> bool {
     current!().signal_pending()
 }
 
-/// Whether the task that asks is being killed.
+/// Whether the current task has a pending fatal signal.
 pub(crate) fn is_being_killed() -> bool {
     // SAFETY: Has no precondition.
     unsafe { bindings::nosigbus_is_being_killed() }
@@ -37,13 +37,13 @@ pub(crate) struct Identity {
     comm: [u8; TASK_COMM_LEN as usize],
 }
 
-// SAFETY: Neither belongs to a thread.
+// SAFETY: Any thread may use and put a reference on a `struct pid`. `comm` is plain data.
 unsafe impl Send for Identity {}
-// SAFETY: Neither changes.
+// SAFETY: Through `&Identity`, `pid` and `comm` are only read, and neither changes.
 unsafe impl Sync for Identity {}
 
 impl Identity {
-    /// Of the calling process.
+    /// Identifies the current process.
     pub(crate) fn current() -> Self {
         let mut comm = [0; TASK_COMM_LEN as usize];
         // SAFETY: The buffer is as long as the function asks for.

@@ -4,12 +4,13 @@
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 //!
-//! [`Prepared::install`] points `vma->vm_ops` at a copy of the file system's table that sits inside
-//! a [`Wrapped`]; `container_of(vma->vm_ops)` finds it again, so that `vm_private_data` stays the
-//! file system's. The `Wrapped` lives as long as there are VMAs with that table: Core mm copies
-//! vm_ops on split, fork and mremap, calls ->open for the copy, and ->close before a VMA is freed.
-//! `Wrapped` is freed one RCU grace period after the last such VMA is gone. [`WrappedVma::restore`]
-//! gives a VMA the file system's own table back.
+//! [`Prepared::install`] points `vma->vm_ops` at a copy of the file system's table inside a
+//! [`Wrapped`]. `container_of(vma->vm_ops)` finds the `Wrapped` again, so `vm_private_data` stays
+//! the file system's. [`WrappedVma::restore`] gives a VMA the file system's own table back.
+//!
+//! A `Wrapped` counts the VMAs that have its table. Core mm copies `vm_ops` on split, fork and
+//! mremap, calls `->open` for the copy, and calls `->close` before a VMA is freed. When the last
+//! VMA is gone, the handler is dropped at once, and the memory is freed after an RCU grace period.
 
 use super::{
     atomic::update,
@@ -68,26 +69,28 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// cannot have shadow pages.
     fn holders(&self) -> Option<&Holders>;
 
-    /// Returns `true` until the first stand-in is about to be mapped. While it returns `true`, the
-    /// wrapper calls the file system's operations first and calls this trait only when they return
-    /// `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`, [`Self::write_failed`] for
-    /// `->page_mkwrite`. A VMA without `VM_NOHUGEPAGE` never takes this fast path.
+    /// Whether no stand-in is mapped, and none is about to be. Never becomes `true` again.
+    ///
+    /// While this is `true`, the wrappers call the file system's operations. They call this trait
+    /// only when one of these returns `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`,
+    /// [`Self::write_failed`] for `->page_mkwrite` and `->pfn_mkwrite`. Exception: in a VMA without
+    /// `VM_NOHUGEPAGE`, [`Self::fault`] is called in any case.
     fn is_plain(&self) -> bool;
 
     /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while [`Self::is_plain`]
-    /// was true. Returns the result for core mm, which may be `sigbus`.
+    /// was `true`. Returns the result for core mm, which may be `sigbus`.
     ///
     /// Runs as `fault` does.
     fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
-    /// Called where the file system has answered a write to a read-only page with SIGBUS: the
-    /// answer, which may be that.
+    /// Called when the file system's `->page_mkwrite` or `->pfn_mkwrite` returned `VM_FAULT_SIGBUS`
+    /// while [`Self::is_plain`] was `true`. Returns the result for core mm, which may be `sigbus`.
     ///
     /// Runs as `fault` does.
     fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
-    /// Handles `->fault` once [`Self::is_plain`] is false. Calls the file system by
-    /// [`Fault::native`] if the page is inside EOF.
+    /// Handles `->fault` when [`Self::is_plain`] is `false` or the VMA lacks `VM_NOHUGEPAGE`. Calls
+    /// the file system by [`Fault::native`] if the page is inside EOF.
     ///
     /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
     fn fault(fault: Fault<'_, Self>) -> FaultResult;
@@ -101,7 +104,7 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Returns whether core mm may fault-around (`->map_pages`) at page `pgoff`. If it returns
     /// `false`, or fault-around did not map `pgoff`, core mm calls `->fault`.
     ///
-    /// Must not sleep: called in an RCU read-side critical section that lasts until they are
+    /// Must not sleep. Called in an RCU read-side critical section that ends after the pages are
     /// mapped.
     fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool;
 }
@@ -125,18 +128,18 @@ pub(super) struct Wrapped<T: FaultHandler> {
     /// Near the start, see [`rcu::free`].
     rcu: rcu::Head,
     pub(super) native: *const vm_operations_struct,
-    /// That of `*native`, which most faults go on to.
+    /// A copy of `(*native).map_pages`, which most read faults call.
     native_map_pages: Option<MapPagesFn>,
     /// VM_* flags that ENABLE set and DISABLE must clear.
     added: vm_flags_t,
     vmas: Refcount,
-    /// Whether KSM merged pages of the VMAs before.
+    /// Whether the VMA had `VM_MERGEABLE` at ENABLE, so that DISABLE must restore it.
     merging: bool,
     /// Only lowered. Valid for all VMAs of the mapping, since split, fork and mremap keep page
     /// indexes.
     lowest_zero_page: Atomic<u64>,
     pub(super) handler: T,
-    // Core mm calls into this module for as long as there is such a table.
+    // Keeps this module loaded: core mm calls into it as long as a VMA has the table.
     _module: ModuleRef,
 }
 
@@ -185,7 +188,7 @@ impl<T: FaultHandler> Wrapped<T> {
         }
     }
 
-    /// Answers a fault that the file system has answered with `result`, an error.
+    /// Handles a fault for which the file system's `->fault` has returned `result`, an error.
     ///
     /// # Safety
     ///
@@ -211,20 +214,21 @@ impl<T: FaultHandler> Wrapped<T> {
             if may_be_huge(vma) || !(*this).handler.is_plain() {
                 return Self::map_pages_beside(vmf, first, last);
             }
-            // By the invariants, there is one; core mm would call it just so.
+            // By the type invariants, the table has `map_pages` only if the file system has one.
+            // The arguments are those of core mm.
             (*this).native_map_pages.unwrap_unchecked()(vmf, first, last)
         }
     }
 
-    /// Slow path of [`Self::map_pages`], for mappings that may have stand-ins.
+    /// Slow path of [`Self::map_pages`], for mappings that may have stand-ins or huge pages.
     ///
     /// # Safety
     ///
-    /// The same.
+    /// As for [`Self::map_pages`].
     #[inline(never)]
     unsafe fn map_pages_beside(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
-        // SAFETY: Core mm calls this under the lock that it calls `->fault` under, and with the
-        // same argument.
+        // SAFETY: The invariants of `Fault` hold: core mm calls `->map_pages` under the same lock
+        // as `->fault`, with the same `vmf`, and the VMA has the table of a `Wrapped<T>`.
         let fault = unsafe { Fault::<T>::new(vmf) };
         // SAFETY: As the caller promises.
         let may = unsafe { !may_be_huge(fault.vma()) };
@@ -232,9 +236,9 @@ impl<T: FaultHandler> Wrapped<T> {
             // Nothing is mapped: core mm goes on with `->fault`.
             return 0;
         }
-        // SAFETY: The VMA keeps the table alive.
+        // SAFETY: The VMA is counted in `vmas`, and its lock is held, so the `Wrapped` is valid.
         match unsafe { (*Self::of(fault.vma())).native_map_pages } {
-            // SAFETY: Core mm would call it just so.
+            // SAFETY: As the caller promises, these are the arguments and locks of core mm.
             Some(map_pages) => unsafe { map_pages(vmf, first, last) },
             None => 0,
         }
@@ -301,17 +305,17 @@ impl<T: FaultHandler> Wrapped<T> {
 
     /// # Safety
     ///
-    /// To be called by core mm, as the `->open` of a VMA that has got this table by being a copy
-    /// of another one, with the mmap lock held for write.
+    /// To be called by core mm, as the `->open` of a VMA that is a copy of another VMA with this
+    /// table, with the mmap lock held for write.
     unsafe extern "C" fn open(vma: *mut vm_area_struct) {
-        // SAFETY: The VMA has this table, as the caller promises, and the one that it is a copy
-        // of keeps the table alive.
+        // SAFETY: As the caller promises, the VMA has this table. It is a copy of a VMA that is
+        // counted in `vmas`, so the `Wrapped` is valid.
         unsafe {
             let this = Self::of(vma);
             // INVARIANT: One VMA more.
             (*this).vmas.inc();
             if let Some(holders) = (*this).handler.holders() {
-                // It is a new VMA of this address space. `put` is called before it goes.
+                // `opened()`: the mm has gained this VMA, and `put` is called before it is freed.
                 holders.opened(Mm::new((*vma).vm_mm));
             }
             if let Some(open) = (*(*this).native).open {
@@ -322,8 +326,8 @@ impl<T: FaultHandler> Wrapped<T> {
 
     /// # Safety
     ///
-    /// To be called by core mm, once, as the last operation of a VMA with this table, when nobody
-    /// else looks at the VMA any more, and before its `vm_file` is put.
+    /// To be called by core mm, once, as the last operation of a VMA with this table: no other task
+    /// can find the VMA any more, and its `vm_file` has not been put yet.
     unsafe extern "C" fn close(vma: *mut vm_area_struct) {
         // SAFETY: The VMA has this table, as the caller promises.
         let this = unsafe { Self::of(vma) };
@@ -335,16 +339,17 @@ impl<T: FaultHandler> Wrapped<T> {
             }
         }
 
-        // SAFETY: Core mm does not use the table any more.
+        // SAFETY: Core mm calls `->close` once for each counted VMA, and does not use the table
+        // through it afterwards. The VMA is still valid.
         unsafe { Self::put(this, Mm::new((*vma).vm_mm)) };
     }
 
-    /// Takes a VMA of `mm` off the count.
+    /// Uncounts a VMA of `mm`. With the last one, drops the handler and frees the `Wrapped`.
     ///
     /// # Safety
     ///
-    /// To be called once for each VMA that is counted, when nobody uses the table through it any
-    /// more, and before it goes.
+    /// To be called once for each VMA counted in `vmas`, after the last use of the table through
+    /// that VMA, and before the VMA is freed.
     unsafe fn put(this: *const Self, mm: Mm) {
         // SAFETY: The VMA is counted, so `this` is valid.
         if let Some(holders) = unsafe { (*this).handler.holders() } {
@@ -360,7 +365,7 @@ impl<T: FaultHandler> Wrapped<T> {
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
             let wrapped = unsafe { KBox::from_raw(this.cast_mut()) };
             const { assert!(core::mem::offset_of!(Wrapped<T>, rcu) < rcu::MAX_OFFSET) };
-            // SAFETY: That is the field, which is near enough; and the memory is valid.
+            // SAFETY: The closure returns the `rcu` field; its offset was checked above.
             unsafe { rcu::free(wrapped, |wrapped| &raw mut (*wrapped).rcu) };
         }
     }
@@ -406,7 +411,8 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         ops.page_mkwrite = ops.page_mkwrite.and(Some(Wrapped::<T>::page_mkwrite));
         ops.pfn_mkwrite = ops.pfn_mkwrite.and(Some(Wrapped::<T>::pfn_mkwrite));
 
-        // INVARIANT: `ops` is as `native` but for these; `vmas` is for the first VMA.
+        // INVARIANT: `ops` is a copy of `*native` but for the entries replaced above. `vmas` is 1
+        // before the first VMA has the table, and no zero page is mapped.
         let wrapped = KBox::new(
             Wrapped {
                 native_map_pages,
@@ -418,8 +424,8 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 lowest_zero_page: Atomic::new(u64::MAX),
                 rcu: rcu::Head::new(),
                 handler,
-                // SAFETY: ENABLE runs in an ioctl of the open device file; so, or loaded for good as
-                // in a KUnit test, is the module whenever a VMA is prepared.
+                // SAFETY: ENABLE runs in an ioctl of the open device file; so, or loaded for good
+                // as in a KUnit test, is the module whenever a VMA is prepared.
                 _module: unsafe { ModuleRef::new() },
             },
             GFP_KERNEL_ACCOUNT,
@@ -442,10 +448,12 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         // INVARIANT: No VMA has the table yet.
         self.wrapped.added = self.vma.mark_mixed(self.wrapped.merging);
         if let Some(holders) = self.wrapped.handler.holders() {
-            // SAFETY: The VMA is about to have the table. `put` is called before it goes.
+            // SAFETY: The VMA is valid and gets the table below. `put` is called before it is
+            // freed.
             unsafe { holders.opened(Mm::new((*self.vma.as_ptr()).vm_mm)) };
         }
-        // The reference that `vmas` starts with is the VMA's from here on; `close` takes it back.
+        // `vmas` started at 1: that count is this VMA's from here on. `close` or `restore` drops
+        // it.
         let wrapped = KBox::into_raw(self.wrapped);
         // SAFETY: `vma` is valid by the invariants of `LockedVma`. Holding the mmap lock and the
         // VMA lock for write excludes all callers of `vm_ops` except one: rmap walkers call
@@ -473,7 +481,8 @@ pub(crate) fn handler_of<T: FaultHandler>(vma: &VmaRef) -> Option<&T> {
 unsafe fn is_wrapped<T: FaultHandler>(vma: *mut vm_area_struct) -> bool {
     // SAFETY: As the caller promises; a VMA's operations are null or valid.
     let fault = unsafe { (*vma).vm_ops.as_ref() }.and_then(|ops| ops.fault);
-    // No other table has this function: it is private, and calls `T::fault`.
+    // Only tables of a `Wrapped<T>` have this function: it is private to this file, and differs for
+    // each `T`, since it calls `T::fault`.
     fault.is_some_and(|fault| core::ptr::fn_addr_eq(fault, Wrapped::<T>::fault as FaultFn))
 }
 
@@ -534,14 +543,15 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         self.vma.zap_stand_ins(lowest);
 
         // SAFETY: The VMA is counted, so `this` is valid until `put`. The mmap lock and the VMA
-        // lock are held for write, so nobody calls any of `vm_ops` now but `find_normal_page` (see
-        // `install`).
+        // lock are held for write, so core mm calls no function of `vm_ops` now except
+        // `find_normal_page` (see `install`).
         // - A concurrent `find_normal_page` caller may still use `ops`. It is in an RCU read-side
         //   critical section (`pte_offset_map_lock()`), and by the invariants of `Wrapped` `ops` is
         //   freed only after a grace period.
         // - Special PTEs: in a shared VMA none is left, since `zap_stand_ins()` zapped everything
-        //   from `lowest_zero_page` on. In a private VMA zero-page PTEs may remain (userfaultfd,
-        //   KSM); core mm handles those in any VMA.
+        //   from `lowest_zero_page` on. In a private VMA, zero-page PTEs may remain below `lowest`:
+        //   userfaultfd's, or the handler's if `lowest` was wrong. Core mm handles those in any
+        //   VMA.
         unsafe {
             (*self.vma.as_ptr()).vm_ops = (*this).native;
             self.vma.unmark_mixed((*this).added);
@@ -635,7 +645,7 @@ mod tests {
         magic: u64,
     }
 
-    /// How often the operations below were called, and how often they found something else.
+    /// How often `foreign` was called with the table of a `Container`, and how often with another.
     static FOREIGN: [Atomic<i32>; 2] = [Atomic::new(0), Atomic::new(0)];
 
     unsafe extern "C" fn foreign(vma: *mut vm_area_struct) {

@@ -30,12 +30,12 @@ use kernel::{
     prelude::*, //
 };
 
-/// A VMA whose mmap lock the holder owns for write.
+/// A VMA, with the mmap lock of its mm held for write.
 ///
 /// # Invariants
 ///
-/// `vma` is valid and its mm's mmap lock is held for write for all of `'g`. There is at most one value
-/// of this type for a VMA.
+/// `vma` is valid and its mm's mmap lock is held for write for all of `'g`. There is at most one
+/// value of this type for a VMA.
 pub(crate) struct LockedVma<'g> {
     vma: NonNull<vm_area_struct>,
     _guard: PhantomData<&'g vm_area_struct>,
@@ -44,8 +44,8 @@ pub(crate) struct LockedVma<'g> {
 impl LockedVma<'_> {
     /// # Safety
     ///
-    /// `vma` must be valid, and its mm's mmap lock held for write, for all of `'g`. No other value of
-    /// this type may exist for it.
+    /// `vma` must be valid, and its mm's mmap lock held for write, for all of `'g`. No other value
+    /// of this type may exist for it.
     pub(super) unsafe fn from_raw(vma: NonNull<vm_area_struct>) -> Self {
         // INVARIANT: As the caller promises.
         Self {
@@ -124,8 +124,8 @@ impl LockedVma<'_> {
     /// the zero page (`use_zero_pages`). Returns whether the VMA had `VM_MERGEABLE`. KSM does not
     /// merge again while the mmap lock is held for write.
     ///
-    /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` if there is a signal; what was broken
-    /// stays so.
+    /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` on a signal. Pages that were unmerged
+    /// until then stay unmerged.
     pub(super) fn break_ksm(&self) -> Result<bool> {
         Ok(self.flags() & !self.advise_ksm(bindings::MADV_UNMERGEABLE)? != 0)
     }
@@ -137,15 +137,15 @@ impl LockedVma<'_> {
         }
         if let Ok(flags) = self.advise_ksm(bindings::MADV_MERGEABLE) {
             // SAFETY: By the type invariants the mmap lock is held for write; the function takes
-            // the VMA lock. The flags are what KSM has said.
+            // the VMA lock. `ksm_madvise()` has returned these flags for this VMA.
             unsafe {
                 bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags & !self.flags(), 0);
             }
         }
     }
 
-    /// Gives KSM advice (`MADV_*`) about all of the mapping. Returns what its flags are to be then.
-    /// Sleeps.
+    /// Calls `ksm_madvise()` with `advice` (`MADV_*`) for the whole VMA. Returns the flags that the
+    /// VMA should have then; does not set them. Sleeps.
     fn advise_ksm(&self, advice: u32) -> Result<vm_flags_t> {
         let mut flags = self.flags();
         // SAFETY: By the type invariants the mmap lock is held for write; the range is the VMA.
@@ -186,8 +186,9 @@ impl LockedVma<'_> {
     pub(super) fn mark_mixed(&self, merging: bool) -> vm_flags_t {
         let taken = if merging { bindings::VM_MERGEABLE } else { 0 };
         self.start_write();
-        // SAFETY: By the type invariants the mmap lock is held for write, and the VMA is valid.
-        // What is mapped by a huge page of a file has no private copies.
+        // SAFETY: By the type invariants the VMA is valid and the mmap lock is held for write;
+        // `part` is inside the VMA. A PMD leaf of a file covers no anonymous pages, so none are
+        // zapped.
         unsafe {
             let mm = (*self.as_ptr()).vm_mm;
             for_each_huge_page(mm, self.start()..self.end(), |part| {
@@ -198,14 +199,16 @@ impl LockedVma<'_> {
         let marks = flags::MIXEDMAP | flags::NOHUGEPAGE | bindings::VM_MAYBE_GUARD;
         let added = marks & !self.flags();
         // SAFETY: By the type invariants the mmap lock is held for write; the function takes the
-        // VMA lock. VM_MIXEDMAP may be set on any VMA without VM_PFNMAP, and `Prepared`, whose
-        // installation is the only user, is made of VMAs without VM_SPECIAL. VM_MAYBE_GUARD may be
-        // set on any VMA: it says what may be, not what is; and VM_NOHUGEPAGE, by madvise(2).
+        // VMA lock.
+        // - VM_MIXEDMAP may be set on any VMA without VM_PFNMAP. The only caller is
+        //   `Prepared::install`, and `Prepared::new` refuses VMAs with a VM_SPECIAL flag.
+        // - VM_MAYBE_GUARD may be set on any VMA: it says that guard regions are possible.
+        // - VM_NOHUGEPAGE may be set on any VMA, as madvise(2) does.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), added, taken) };
         added
     }
 
-    /// Takes back what [`Self::mark_mixed`] has returned.
+    /// Clears `added`, the flags that [`Self::mark_mixed`] has returned.
     pub(super) fn unmark_mixed(&self, added: vm_flags_t) {
         // SAFETY: As in `mark_mixed`. No PTE needs the flags any more: the only user,
         // `WrappedVma::restore`, has called `zap_stand_ins` under the same VMA lock. A page that
@@ -214,8 +217,9 @@ impl LockedVma<'_> {
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, added) };
     }
 
-    /// Zaps all stand-ins at page index `lowest` and above. There must be none below. Keeps private
-    /// (anonymous) copies.
+    /// Zaps all stand-ins at page index `lowest` and above. There must be none below. In a shared
+    /// VMA, this also zaps pages of the file. In a private VMA, it zaps only zero-page PTEs, so
+    /// anonymous pages stay.
     pub(super) fn zap_stand_ins(&self, lowest: u64) {
         let first = self.pgoff();
         let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
@@ -260,7 +264,8 @@ impl LockedVma<'_> {
         // i_mmap_writable counts VMAs with `VM_SHARED` and `VM_MAYWRITE`; at unmap, core mm
         // decrements it only for VMAs that have both flags then (`vma_is_shared_maywrite()`).
         if let Some(file) = self.file().filter(|_| self.flags() & flags::SHARED != 0) {
-            // SAFETY: The VMA has been on the count of its file's address space, by both flags.
+            // SAFETY: The VMA has VM_SHARED and VM_MAYWRITE, so it is counted in `i_mmap_writable`
+            // of its file's address space.
             unsafe { bindings::nosigbus_mapping_unmap_writable(file.address_space()) };
         }
 
@@ -277,7 +282,8 @@ impl LockedVma<'_> {
     /// called `zap_stand_ins`.
     pub(super) fn restore_maywrite(&self) {
         if let Some(file) = self.file().filter(|_| self.flags() & flags::SHARED != 0) {
-            // SAFETY: The address space is valid. On success the VMA is on its count.
+            // SAFETY: The VMA's file keeps its address space valid. On success the VMA is counted
+            // in `i_mmap_writable`, and below it gets VM_MAYWRITE, so that core mm uncounts it.
             let counted = unsafe { bindings::nosigbus_mapping_map_writable(file.address_space()) };
             if counted != 0 {
                 return;

@@ -64,7 +64,7 @@ fn errno(refusal: Refusal) -> Error {
     }
 }
 
-/// What is to be opted in, and how.
+/// The arguments of `NOSIGBUS_ENABLE`, with the flags decoded.
 pub(super) struct Request {
     /// In bytes, as user space has passed them.
     pub(super) addr: u64,
@@ -78,8 +78,8 @@ pub(super) struct Request {
 /// Opts in all VMAs of a range of `mm`, or none. On error, KSM pages of the range may have been
 /// unmerged.
 ///
-/// Takes the mmap lock for write; sleeps. Errors: as `NOSIGBUS_ENABLE` in
-/// `include/uapi/linux/nosigbus.h` lists them.
+/// Takes the mmap lock for write; sleeps. `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h`
+/// lists the errors.
 pub(super) fn enable(
     mm: &MmWithUser,
     request: &Request,

@@ -58,7 +58,7 @@ pub(super) struct Errors {
     first: Atomic<u64>,
     /// The first error recorded since a clear began. Becomes `first` when the clear ends.
     first_since: Atomic<u64>,
-    /// Whether somebody clears the error.
+    /// Whether a task is clearing the errors of this mapping.
     #[pin]
     clearing: Mutex<bool>,
     #[pin]
@@ -126,7 +126,7 @@ impl Errors {
 
     /// The first error, if there is one.
     pub(super) fn first(&self) -> Option<FirstError> {
-        // Pairs with that in `record`: `file` is seen after this.
+        // Pairs with the cmpxchg in `record`: `file` is visible after this load.
         FirstError::decode(self.first.load(Acquire))
     }
 
@@ -148,7 +148,8 @@ impl Errors {
         self.count.load(Relaxed)
     }
 
-    /// The zero page is going to stand in for a page (index) because of an error. Sleeps.
+    /// Records that the zero page is about to be mapped at page index `pgoff` because of an error.
+    /// Sleeps.
     ///
     /// The file's semaphore has to be held from here on until it is mapped.
     pub(super) fn zero_page(&self, pgoff: u64, room: Room) {
@@ -169,7 +170,8 @@ impl Errors {
 
     /// Disables ->map_pages for this mapping, and waits until running calls have ended. Sleeps.
     pub(super) fn start_keeping(&self) {
-        // Pairs with the release below: what follows comes after that grace period as well.
+        // Pairs with the release below: what the caller does next comes after the grace period,
+        // even if another thread has waited for it.
         if self.keeping_is_known.load(Acquire) {
             return;
         }
@@ -195,7 +197,7 @@ impl Errors {
     }
 }
 
-/// While it exists, nobody else clears the error.
+/// Guard: no other task clears the errors of this mapping.
 pub(super) struct Clearing<'a> {
     errors: &'a Errors,
     stand_ins: &'a StandIns,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What is read from the device: a record of the first stand-in of each mapping.
+//! The records that read(2) of the device returns: one for the first stand-in of each mapping, and
+//! another whenever `NOSIGBUS_STATUS` has armed the mapping again.
 //!
-//! ENABLE allocates the record. So sending an event needs no memory and cannot fail.
+//! ENABLE allocates the record, so a fault needs no memory to send an event. If the queue is full,
+//! the event is counted as lost.
 
 use super::stand_ins::{
     Kind,
@@ -90,13 +92,14 @@ struct Pending {
     most: usize,
     /// Number of events lost after the last queued record.
     lost: u64,
-    /// How many there was no room for, before the first.
+    /// Number of events lost before the first queued record: a read took this count out, failed,
+    /// and put it back.
     lost_before: u64,
-    /// Nobody can read any more.
+    /// The device file has been closed, so no task can read any more.
     closed: bool,
 }
 
-/// What has been taken out of a queue.
+/// A record, or a count of lost events, that was taken out of a queue.
 enum Taken {
     Record(Arc<Record>, nosigbus_event),
     Lost(u64),
@@ -120,7 +123,7 @@ impl Pending {
         self.records.is_empty() && self.lost == 0 && self.lost_before == 0
     }
 
-    /// Puts a record last; does nothing if it waits already.
+    /// Appends `record`, filled in from `stand_in`. Does nothing if it is queued already.
     fn push(&mut self, record: &Arc<Record>, stand_in: &StandIn) {
         if self.closed {
             return;
@@ -167,7 +170,7 @@ impl Pending {
         }
     }
 
-    /// Puts what was taken out where it was.
+    /// Puts `taken` back at the front, because it could not be copied to user space.
     fn put_back(&mut self, taken: &Taken) {
         match taken {
             Taken::Record(record, _) if !self.closed => {
@@ -269,7 +272,7 @@ impl Queue {
         !self.pending.lock().is_empty()
     }
 
-    /// Drops what there is, and what comes: nobody can read it.
+    /// Drops all records, queued or still to come: the device file has been closed.
     pub(super) fn close(&self) {
         let mut pending = self.pending.lock();
         pending.closed = true;
@@ -278,19 +281,20 @@ impl Queue {
         pending.lost_before = 0;
         let records = core::mem::replace(&mut pending.records, List::new());
         drop(pending);
-        // Not with the lock held: there can be many.
+        // Drop the records without the lock held: there can be many.
         drop(records);
     }
 }
 
-/// Where the record of a mapping goes.
+/// The record of a mapping, and the queue that it is sent to.
 pub(super) struct Source {
     queue: Arc<Queue>,
     record: Arc<Record>,
 }
 
 impl Source {
-    /// Of a mapping that user space knows by `cookie`. Sleeps; fails with `ENOMEM`.
+    /// Allocates the record of a mapping that user space knows by `cookie`. Sleeps; fails with
+    /// `ENOMEM`.
     pub(super) fn new(queue: Arc<Queue>, cookie: u64) -> Result<Self> {
         let record = Arc::pin_init(
             pin_init!(Record {

@@ -80,8 +80,8 @@ pub(super) struct Mapping {
     /// The fsnotify watch of the file; set just before the first stand-in is mapped, or after a
     /// SIGBUS inside EOF.
     watch: SetOnce<KBox<Watch<WatchedFile>>>,
-    /// Set until the first stand-in is about to be mapped. Never set if the mapping may have
-    /// kept pages.
+    /// Whether no stand-in is mapped or about to be mapped. Cleared by [`Self::begin_to_watch`];
+    /// clear from the start if the mapping may have kept pages.
     is_plain: Atomic<bool>,
     /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it.
     may_become_writable: bool,
@@ -114,7 +114,7 @@ impl Mapping {
         // Hold `state` for read: `clear_error()` may move stand-ins past EOF from the error bounds
         // to `lowest`.
         let _inserting = watched.inserting();
-        // Those for errors are inside the file.
+        // Stand-ins for errors are inside EOF, so `lowest` does not cover them.
         watched.lowest_stand_in().min(self.stand_ins.first_failed())
     }
 
@@ -165,22 +165,22 @@ impl Mapping {
         Ok(())
     }
 
-    /// Installs a kept page for a page inside EOF that the file system failed to read or
+    /// Keeps a shadow page in place of a page inside EOF that the file system failed to read or
     /// refused to make writable. The kept page stays until `NOSIGBUS_CLEAR_ERROR`.
     ///
     /// - It gets the content of the page cache, or zeros if there is no up-to-date folio.
-    /// - If a write failed and there is no folio, nothing is installed: the file has content that
-    ///   we must read first.
+    /// - If a write failed (`writing`) and there is no up-to-date folio, keeps nothing: the file
+    ///   has content, which the retried access reads first.
     ///
-    /// Returns `VM_FAULT_NOPAGE`, so that the access is retried.
+    /// Returns `VM_FAULT_NOPAGE`, so that the access is retried, or `VM_FAULT_OOM`.
     ///
     /// No store is lost: PTEs of the file's page are zapped before the copy, under the folio lock,
     /// and no path can map it again (Documentation/errors.rst):
     ///
-    /// - Core mm, from the page cache, by `->map_pages`: `start_keeping` has ended that.
-    /// - `->fault` and `->page_mkwrite`: after the file system returned its locked page,
-    ///   `passage()` looks for a kept page under that lock. It maps the file's page before it
-    ///   unlocks it, and only that page of the folio.
+    /// - `->map_pages` maps nothing any more: `start_keeping()` has seen to that.
+    /// - `->fault` and `->page_mkwrite`: the file system returns its page, and the wrapper looks
+    ///   for a kept page with that page locked. If there is none, the file's page is mapped, alone
+    ///   of its folio, before it is unlocked.
     ///
     /// Returns `None` if the folio is hwpoisoned. `asked_before_writes`: the VMA has
     /// `->page_mkwrite`.
@@ -197,8 +197,7 @@ impl Mapping {
         };
         errors.start_keeping();
 
-        // Nobody waits for the semaphore with a page locked, nor for a page with the semaphore
-        // held.
+        // Never wait for `state` with a folio locked, nor for a folio lock with `state` held.
         let Ok(locked) = file.lock_cached_page(pgoff) else {
             return Some(FaultResult::again());
         };
@@ -232,15 +231,16 @@ impl Mapping {
         }
         match self.stand_ins.shadows.keep(pgoff, page, mm) {
             Ok(true) => {}
-            // Another thread was first.
+            // Another thread has kept a page here first.
             Ok(false) => return Some(FaultResult::again()),
             Err(_) => return Some(FaultResult::oom()),
         }
         if cached.is_none() {
-            // Pairs with that in `StandIns::passage`.
+            // Pairs with the barrier in `StandIns::passage`.
             smp_mb(Full);
-            // The file system has read the page for another thread meanwhile, which may have stored
-            // to it. Drop our kept page; no one has mapped it, since `state` is held for write.
+            // If the page is in the page cache now, the file system has read it for another thread,
+            // which may have stored to it. Then remove our kept page. No task has mapped that yet,
+            // since `state` is held for write.
             let has_come = file.has_cached_page(pgoff);
             if has_come {
                 self.stand_ins.shadows.remove_kept(pgoff..=pgoff);
@@ -255,7 +255,7 @@ impl Mapping {
         errors.record(pgoff, error);
         errors.count_one();
         if !asked_before_writes {
-            // It may be written to from here on.
+            // The first store to the kept page will not call `mkwrite`: make fsync(2) fail now.
             file.report_to_fsync(error.errno);
         }
         Some(FaultResult::again())
@@ -271,7 +271,7 @@ fn is_cut_off(
     past_eof(pgoff, file.i_size()) || watched.may_have_shrunk_since(generation)
 }
 
-/// Unmaps the page of a file (index) from all processes.
+/// Unmaps page index `pgoff` of the file from all VMAs.
 fn unmap(file: &MappedFile<'_>, pgoff: u64) {
     file.inode().unmap_pages(pgoff..pgoff + 1);
 }
@@ -303,7 +303,7 @@ impl FaultHandler for Mapping {
         if let Some(result) = stand_in(&fault) {
             return result;
         }
-        // The file system has not failed, it has given up.
+        // This task is being killed: the file system has given up waiting, which is no error.
         if is_being_killed() {
             return sigbus;
         }
@@ -318,7 +318,7 @@ impl FaultHandler for Mapping {
         let mapping = fault.handler();
         let mut generation = None;
         if let Some(watched) = mapping.watched() {
-            // Before the size is looked at, by `decide` and by the file system.
+            // Sample the generation before `decide` and the file system load `i_size`.
             generation = Some(watched.generation());
             if let Some(result) = stand_in_of_watched(&fault, watched) {
                 return result;
@@ -347,13 +347,13 @@ impl FaultHandler for Mapping {
                 Native::Sigbus(fault, sigbus) => (fault, sigbus),
             };
             fault = again;
-            // The page was inside EOF before the call; it may be past EOF now.
+            // Decide by the `i_size` of now: the page may be past EOF.
             if let Some(result) = stand_in(&fault) {
                 return result;
             }
-            // The file system has not failed, it has given up. This check must come before every
-            // `FaultResult::again()`: a fault in kernel mode (get_user_pages(), copy_from_user())
-            // retries without checking signals.
+            // This task is being killed: the file system has given up waiting, which is no error.
+            // This check must come before every `FaultResult::again()` below: after a fault in
+            // kernel mode (copy_from_user()), the access is retried without a look at signals.
             if is_being_killed() {
                 return sigbus;
             }
@@ -410,7 +410,7 @@ impl FaultHandler for Mapping {
         let (Some(watched), Some(generation)) = (mapping.watched(), generation) else {
             return mkwrite.charged(|| mapping.look_again(&file));
         };
-        // Then the file system has not failed, it has given up.
+        // As in `fault`.
         if is_being_killed() {
             return sigbus;
         }
@@ -445,7 +445,7 @@ impl FaultHandler for Mapping {
     }
 }
 
-/// Answers a fault past EOF or at a replaced page. Returns `None` if the file system has to answer.
+/// Answers a fault past EOF or at a kept page. Returns `None` if the file system has to answer.
 fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     let mapping = fault.handler();
     if let Some(watched) = mapping.watched() {
@@ -461,7 +461,7 @@ fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     }
 }
 
-/// As [`stand_in`], where the file is watched.
+/// As [`stand_in`], for a mapping that watches the file.
 // Inlined: this is on the path of every fault inside EOF.
 #[inline(always)]
 fn stand_in_of_watched(fault: &Fault<'_, Mapping>, watched: &WatchedFile) -> Option<FaultResult> {
@@ -473,7 +473,8 @@ fn stand_in_of_watched(fault: &Fault<'_, Mapping>, watched: &WatchedFile) -> Opt
     }
 }
 
-/// As [`stand_in_of_watched`], which has decided on `expected`.
+/// Maps the stand-in `expected`, or another if `i_size` has changed since [`decide`] chose that.
+/// Returns `None` if the file system has to answer.
 fn map_stand_in(
     fault: &Fault<'_, Mapping>,
     watched: &WatchedFile,
@@ -548,8 +549,9 @@ fn map_stand_in(
     }
 }
 
-/// Takes `state` for read with a page table present, so that the caller can insert PTEs without
-/// allocating. While the guard is held, a growth waits for us instead of missing our PTEs.
+/// Takes `state` for read, with a page table present. While the guard is held, a report of a growth
+/// waits for it, and so finds our PTEs. It must not have to wait for memory as well, so the page
+/// table is allocated before. Sleeps. On error returns the result of the fault.
 fn inserting<'a>(
     fault: &Fault<'_, Mapping>,
     watched: &'a WatchedFile,

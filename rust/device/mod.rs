@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `/dev/nosigbus`: dispatch of the ioctls and checks of their arguments. A new ioctl: number and
-//! struct in include/uapi/linux/nosigbus.h, RUST_CONST_HELPER_ line in rust/bindings_helper.h,
-//! assert_layout! in abstractions/bindings.rs, a `NOSIGBUS_FEATURE_` bit in `query()`, an arm in
-//! `ioctl()`, one file of its own beside status.rs. The fault handler is `mapping.rs`.
+//! `/dev/nosigbus`: dispatch of the ioctls and checks of their arguments. The fault handler is in
+//! `mapping.rs`.
+//!
+//! A new ioctl needs:
+//!
+//! - its number, structure and `NOSIGBUS_FEATURE_` bit in `include/uapi/linux/nosigbus.h`;
+//! - a `RUST_CONST_HELPER_` line in `rust/bindings_helper.h`;
+//! - `FromBytes` and `AsBytes` (as far as it is read and written) and `assert_layout!` in
+//!   `abstractions/bindings.rs`;
+//! - here, an arm in `ioctl()`, a function that checks the arguments, and the bit in `query()`;
+//! - a file of its own beside `status.rs`.
 
 #![forbid(unsafe_code)]
 
@@ -77,7 +84,7 @@ const ENABLE_FLAGS: u32 = if cfg!(CONFIG_EVENTFD) {
     NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTS
 };
 
-/// What all mappings share.
+/// State that all opted-in mappings share.
 struct Shared {
     zeros: ZeroPages,
     watches: Arc<Group<WatchedFile>>,
@@ -96,7 +103,7 @@ impl Shared {
     }
 }
 
-/// What an open file of the device has of its own.
+/// The state of one open file of the device.
 pub(crate) struct Opened {
     /// The mappings that were opted in by it.
     mappings: Arc<List>,
@@ -209,7 +216,7 @@ impl NosigbusDevice {
                 .write(&told)?;
             Ok(told)
         };
-        // Before anything changes, because it may fail.
+        // Copy the status to user space before anything changes: the copy may fail.
         tell()?;
         // From here on a new stand-in signals an event again, since this status may not include it.
         found.stand_ins().arm();

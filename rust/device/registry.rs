@@ -62,8 +62,8 @@ impl List {
         )
     }
 
-    /// Prints what /proc/PID/fdinfo shows: the first [`MOST_IN_FDINFO`], and how many more there
-    /// are.
+    /// Prints the list for /proc/PID/fdinfo: the first [`MOST_IN_FDINFO`] mappings, and how many
+    /// more there are.
     pub(super) fn show_fdinfo(&self, seq: &SeqFile) {
         let mut next = 0;
         for _ in 0..MOST_IN_FDINFO {
@@ -124,11 +124,11 @@ pub(super) struct Registry {
     next: Atomic<u64>,
 }
 
-/// A mapping that is listed, for as long as this exists.
+/// Keeps a mapping in both lists while it exists.
 pub(super) struct Listed {
     number: u64,
     shared: Arc<Shared>,
-    /// Those that were opted in by the same open file of the device.
+    /// The list of the open file of the device that opted the mapping in.
     opened: Arc<List>,
     stand_ins: Arc<StandIns>,
 }
@@ -173,7 +173,7 @@ impl Listed {
         })
     }
 
-    /// What it shares with all others.
+    /// The state that all mappings share.
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }

@@ -99,7 +99,7 @@ pub(super) enum Kind {
     Shadow,
 }
 
-/// What has been mapped for an access.
+/// A stand-in that a fault has mapped.
 pub(super) struct StandIn {
     pub(super) kind: Kind,
     /// Where in the file, in pages.
@@ -121,12 +121,12 @@ pub(super) struct StandIns {
     private_pages: Atomic<u64>,
     shadow_pages: Atomic<u64>,
     given_back: Atomic<u64>,
-    /// Those that are recorded, if they are to be.
+    /// The recorded errors; `None` without `NOSIGBUS_RECORD_ERRORS`.
     pub(super) errors: Option<Pin<KBox<Errors>>>,
     /// Serializes `Mapping::watch()`.
     #[pin]
     pub(super) watching: Mutex<()>,
-    /// Whether the next stand-in is to be told of.
+    /// Whether the next stand-in sends an event.
     armed: Atomic<bool>,
 }
 
@@ -181,7 +181,7 @@ impl StandIns {
         // send the event.
         counter.fetch_add(pages as u64, Full);
         if self.armed.load(Relaxed) && self.armed.xchg(false, Full) {
-            // First, so that who is woken by the eventfd finds the record.
+            // Queue the record first: a task that the eventfd wakes must find it.
             if let Some(source) = &self.options.source {
                 source.tell(stand_in);
             }
@@ -219,7 +219,7 @@ impl StandIns {
         self.errors.is_some() && self.class == Class::SharedWrite
     }
 
-    /// Whether there may be kept pages, so that core mm is not to map pages of the file unasked.
+    /// Whether there may be kept pages. Then `->map_pages` must map nothing.
     pub(super) fn is_keeping(&self) -> bool {
         // Only shadow pages are kept.
         self.errors
@@ -232,13 +232,15 @@ impl StandIns {
         self.is_keeping() && self.shadows.kept(pgoff).is_some()
     }
 
-    /// Decides how to map the locked page that the file system returned: not at all if there is an
-    /// kept page; alone if neighbouring pages may have one. For a write core mm may drop the
-    /// page lock before it maps the folio (`do_shared_fault()`), so map the page alone: an override
-    /// page may appear meanwhile.
+    /// Decides how to map the locked page that the file system returned:
+    ///
+    /// - not at all if a page is kept at `pgoff`;
+    /// - alone if pages may be kept at other indexes of its folio;
+    /// - alone for a write, too: core mm may unlock the folio once more before it maps it
+    ///   (`do_shared_fault()`), and pages may be kept there in between.
     pub(super) fn passage(&self, pgoff: u64, writing: bool) -> Passage {
-        // Pairs with that in `Mapping::keep`: this sees that a page is kept, or that one sees the
-        // file's.
+        // Pairs with the barrier in `Mapping::keep`: either we find its kept page, or it finds the
+        // file's page in the page cache.
         smp_mb(Full);
         if self.is_kept(pgoff) {
             Passage::Withdrawn
@@ -251,7 +253,7 @@ impl StandIns {
 
     /// Arms the mapping: its next stand-in sends an event.
     pub(super) fn arm(&self) {
-        // Full: pairs with that in `count`.
+        // Full: pairs with the `fetch_add()` in `count`.
         self.armed.xchg(true, Full);
     }
 
@@ -292,7 +294,7 @@ impl StandIns {
     }
 }
 
-/// What is known of a mapping, in one line.
+/// One line of fdinfo or debugfs.
 struct Line<'a> {
     stand_ins: &'a StandIns,
     to_root: bool,

@@ -10,8 +10,9 @@
 //! load i_size; past EOF: map             load lowest; below EOF: take `state` for write, unmap
 //! ```
 //!
-//! At least one of the two sees the other's store. The fault holds `state` for read all the time,
-//! so the report unmaps what the fault has mapped.
+//! At least one of the two sees the other's store. The fault holds `state` for read from before its
+//! store until it has mapped the stand-in. So a report that sees the store waits for the fault, and
+//! unmaps what it has mapped.
 //!
 //! Documentation/growth.rst argues why this is right; tests/model checks it.
 
@@ -97,7 +98,7 @@ pub(super) struct WatchedFile {
     /// Serialises [`Self::start_reports`].
     #[pin]
     starting: Mutex<()>,
-    /// Goes up with each modification that may have shrunk the file.
+    /// Incremented by each report of a modification that may have shrunk the file.
     generation: Atomic<u64>,
     /// i_size at the last report.
     last_size: Atomic<u64>,
@@ -111,7 +112,8 @@ pub(super) struct WatchedFile {
     /// Exclusive upper bound of the pages that a [`Dropping`] is dropping. 0 if there is no
     /// [`Dropping`].
     end_dropping: Atomic<u64>,
-    /// The [`clock`]'s time from which on [`Self::catch_up`] may do something.
+    /// The earliest time ([`clock::now`]) at which [`Self::catch_up`] may run again. `u64::MAX`
+    /// while it runs.
     next_catch_up: Atomic<u64>,
 }
 
@@ -122,7 +124,7 @@ struct State {
     ahead: u64,
 }
 
-/// Guard: the semaphore is held for read. Stand-ins cannot be dropped.
+/// Guard: `state` is held for read, to map stand-ins. Excludes tasks that drop stand-ins.
 pub(super) struct Inserting<'a> {
     file: &'a WatchedFile,
     _state: ReadGuard<'a, State>,
@@ -133,11 +135,11 @@ pub(super) struct Inserting<'a> {
 struct Dropping<'a> {
     file: &'a WatchedFile,
     state: WriteGuard<'a, State>,
-    /// If it is because of errors.
+    /// Held if the stand-ins are dropped because of errors.
     _turn: Option<Guard<'a, (), MutexBackend>>,
 }
 
-/// Guard: `turn` and the semaphore (for write) are held, to replace a page.
+/// Guard: `turn` and `state` (for write) are held, to keep a page.
 pub(super) struct Keeping<'a> {
     file: &'a WatchedFile,
     _state: WriteGuard<'a, State>,
@@ -253,7 +255,7 @@ impl WatchedFile {
         }
         let not_needed = clearing.finish();
         drop(dropping);
-        // These wake others, or give memory back.
+        // Drop these after `state` is released: they wake waiting tasks and free memory.
         drop((clearing, not_needed));
         Ok(true)
     }
@@ -297,14 +299,14 @@ impl WatchedFile {
     /// Samples the truncation counter. Call it before loading `i_size` and before calling the file
     /// system; compare with [`Self::may_have_shrunk_since`] afterwards.
     pub(super) fn generation(&self) -> u64 {
-        // Pairs with the release in `modified`: whoever sees a size that was set after the
-        // modification, under the inode lock, sees its generation as well. And i_size is not read
-        // before this.
+        // Pairs with the release in `modified`. A task that loads an `i_size` that was stored under
+        // the inode lock after a truncation was reported also loads the incremented generation. The
+        // acquire also keeps the caller's loads of `i_size` after this load.
         self.generation.load(Acquire)
     }
 
-    /// Whether the file may have shrunk since `generation`. To be asked after i_size has been
-    /// looked at.
+    /// Whether the file may have shrunk since `generation` was sampled. Load `i_size` before this
+    /// call.
     pub(super) fn may_have_shrunk_since(&self, generation: u64) -> bool {
         self.generation() != generation
     }
@@ -324,7 +326,8 @@ impl WatchedFile {
         }
     }
 
-    /// To be held from [`Keeping::page`] to having kept it. Sleeps.
+    /// Takes `turn`, and `state` for write. Call [`Keeping::page`], load `i_size`, store the kept
+    /// page, then drop the guard. Sleeps.
     pub(super) fn keeping(&self) -> Keeping<'_> {
         let turn = self.turn.lock();
         Keeping {
@@ -334,7 +337,7 @@ impl WatchedFile {
         }
     }
 
-    /// As [`Self::keeping`], or `None` if that would have to wait.
+    /// As [`Self::keeping`], but returns `None` instead of waiting.
     pub(super) fn try_keeping(&self) -> Option<Keeping<'_>> {
         let turn = self.turn.try_lock()?;
         Some(Keeping {
@@ -352,13 +355,15 @@ impl WatchedFile {
         smp_mb(Full);
     }
 
-    /// Whether there is nothing to do about the stand-ins of a file of `i_size` bytes, nor to wait
-    /// for.
+    /// Whether a report that has loaded `i_size` has no stand-ins to drop, and no [`Dropping`] to
+    /// wait for.
     fn is_settled(&self, i_size: u64) -> bool {
-        // The order of these loads matters. `settle()` (1) sets `end_dropping` to the maximum, (2)
-        // lowers `lowest` to the stand-ins that `end_failed` covered, (3) lowers `end_failed`, (4)
-        // lowers `end_dropping`. We load in the opposite order. Pairs with the releases in
-        // `set_bounds()` and `Dropping::drop()` and the barrier in `grown_over()`.
+        // The order of these loads matters. `dropping_with()` (1) sets `end_dropping` to the
+        // maximum. `settle()` (2) lowers `lowest` to the stand-ins that `end_failed` covered, (3)
+        // lowers `end_failed`, (4) lowers `end_dropping`. So if the first load sees (3), the later
+        // ones see (1) and (2); if the second load sees (4), the third sees (2). Pairs with the
+        // releases in `set_bounds()` and `Dropping::drop()`, and with the barrier in
+        // `grown_over()`.
         !ends_past_eof(self.end_failed.load(Acquire), i_size)
             // The file may have grown and shrunk again: a `Dropping` for that growth may still be
             // dropping pages that are now past EOF. Wait for it; stores to pages past EOF made
@@ -367,12 +372,12 @@ impl WatchedFile {
             && !is_overdue(i_size, self.lowest.load(Acquire))
     }
 
-    /// To be held while stand-ins are dropped, from looking at i_size on. Sleeps.
+    /// Takes `state` for write, to drop stand-ins. Load `i_size` after this call. Sleeps.
     fn dropping(&self) -> Dropping<'_> {
         self.dropping_with(self.state.write(), None)
     }
 
-    /// As [`Self::dropping`], because of errors.
+    /// As [`Self::dropping`], to drop stand-ins because of errors: takes `turn` first.
     fn dropping_in_turn(&self) -> Dropping<'_> {
         let turn = self.turn.lock();
         self.dropping_with(self.state.write(), Some(turn))
@@ -385,8 +390,8 @@ impl WatchedFile {
     ) -> Dropping<'a> {
         // `U64_MAX`: covers every index, because i_size is read only after the barrier.
         self.end_dropping.store(u64::MAX, Relaxed);
-        // Pairs with that in `modified`: i_size is looked at after this, and that one sees
-        // `end_dropping`, or this sees its size.
+        // Pairs with the barrier in `modified`. `i_size` is loaded after this. So either `modified`
+        // loads this `end_dropping`, or we load its `i_size`.
         smp_mb(Full);
         Dropping {
             file: self,
@@ -469,8 +474,8 @@ impl Dropping<'_> {
 
 impl Drop for Dropping<'_> {
     fn drop(&mut self) {
-        // Pairs with the acquire in `is_settled`: whoever sees this comes after all that was
-        // dropped.
+        // Pairs with the acquire in `is_settled`: a report that loads this 0 runs after everything
+        // was dropped.
         self.file.end_dropping.store(0, Release);
     }
 }

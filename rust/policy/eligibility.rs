@@ -19,7 +19,7 @@ pub(crate) struct FileFacts {
     pub(crate) page_cache: bool,
 }
 
-/// What counts about a mapping.
+/// Properties of a VMA that decide eligibility.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts {
     /// Opted in already.
@@ -56,8 +56,8 @@ pub(crate) fn class(facts: &Facts) -> Result<Class, Refusal> {
     let ordinary = facts
         .file
         .is_some_and(|file| file.regular && !file.kernel_internal && !file.dax && file.page_cache);
-    // An opted-in mapping has VM_MIXEDMAP, which core mm takes for memory that can be neither
-    // locked nor handed to a userfaultfd. Dropping either unasked would be a silent downgrade.
+    // An opted-in VMA has VM_MIXEDMAP. Core mm neither locks such a VMA in memory nor registers it
+    // with a userfaultfd. To drop either unasked would be a silent downgrade, so refuse.
     if !ordinary || facts.special || facts.locked || facts.userfaultfd {
         return Err(Refusal::Unsupported);
     }

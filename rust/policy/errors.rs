@@ -2,8 +2,8 @@
 
 //! Recorded errors of the file system, and the set of failed pages.
 //!
-//! Fault handlers return `VM_FAULT_SIGBUS` for all of them (`vmf_error()`), so the errno has to be
-//! found out in another way, or deduced.
+//! File systems return `VM_FAULT_SIGBUS` for nearly all errors (`vmf_error()`). So the errno is
+//! learned by reading the page again, or deduced.
 
 use super::growth::Reading;
 use core::ops::Range;
@@ -32,7 +32,8 @@ fn deduced(error: Error) -> FileError {
     }
 }
 
-/// The error of a fault that the file system has failed at, from what reading the page has shown.
+/// The error of a fault for which the file system returned `VM_FAULT_SIGBUS`. `reading` is the
+/// result of reading the page again.
 pub(crate) fn failed(reading: Reading) -> FileError {
     match reading {
         Reading::Failed(errno) => FileError {
@@ -62,7 +63,7 @@ pub(crate) struct FirstError {
     pub(crate) error: FileError,
 }
 
-/// An errno is less than 4096 (`MAX_ERRNO`); a page index less than 2^51, because the page was
+/// An errno is less than 4096 (`MAX_ERRNO`). A page index is less than 2^51, because the page was
 /// inside EOF.
 const ERRNO_BITS: u32 = 12;
 
@@ -162,7 +163,7 @@ impl PageSet {
         None
     }
 
-    /// The first page from `pgoff` on, and all that come right behind it.
+    /// The first run of consecutive pages at or after `pgoff`.
     pub(crate) fn next(&self, pgoff: u64) -> Option<Range<u64>> {
         match self.at_or_before(pgoff) {
             Some(range) if pgoff < range.end => Some(pgoff..range.end),

@@ -25,22 +25,22 @@ pub(crate) fn may_have_shrunk(truncated: bool, last_size: u64, i_size: u64) -> b
 /// Conservative bounds (page indexes) of the stand-ins of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Bounds {
-    /// No stand-in past EOF is below.
+    /// No stand-in past EOF is below this index.
     pub(crate) lowest: u64,
     /// Whether a stand-in may have been mapped at `lowest`, since a growth last raised `lowest`.
     pub(crate) touched: bool,
-    /// Each stand-in is below.
+    /// Every stand-in past EOF is below this index.
     pub(crate) reach: u64,
-    /// What stands in for pages inside the file, because of errors, is in here.
+    /// All stand-ins for errors inside EOF are in this range.
     pub(crate) failed: Range<u64>,
-    /// Pages past EOF that the last growth unmapped.
+    /// How many pages past EOF the last growth unmapped, at most.
     pub(crate) ahead: u64,
 }
 
-/// What to do about a growth, in page indexes.
+/// The work that a growth makes necessary, in page indexes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Growth {
-    /// The file has these now: their stand-ins go.
+    /// Pages that are inside EOF now: their shadow pages are dropped.
     pub(crate) grown_over: Range<u64>,
     /// Range to unmap: `grown_over`, and possibly pages past EOF.
     pub(crate) unmapped: Range<u64>,
@@ -57,7 +57,7 @@ impl Bounds {
     };
 
     /// Moves the part of `failed` that is past EOF into the bounds of ordinary stand-ins. Returns
-    /// the first index of that part.
+    /// the first page index past EOF, or `None` if there is no such part.
     pub(crate) fn cut_off(&mut self, i_size: u64) -> Option<u64> {
         let end = first_past_eof(i_size);
         if !ends_past_eof(self.failed.end, i_size) {
@@ -74,8 +74,8 @@ impl Bounds {
         Some(end)
     }
 
-    /// What to do, now that the file has `i_size` bytes; `None` if it has no page that could have a
-    /// stand-in. [`Self::grown`] is to follow.
+    /// Returns what to drop and unmap now that the file has `i_size` bytes; `None` if there can be
+    /// no stand-in inside EOF. Call [`Self::grown`] when that is done.
     ///
     /// `lowest` is only a bound: the first stand-in may be far above it. Without more, each
     /// appended page would walk all mappings of the file. So a growth that finds no stand-in at
@@ -99,8 +99,8 @@ impl Bounds {
         })
     }
 
-    /// After `growth`. `first_held` is the index of the first shadow page behind it, if there is
-    /// one.
+    /// Updates the bounds after `growth` was carried out. `first_held` is the index of the first
+    /// shadow page past EOF, if there is one.
     pub(crate) fn grown(&mut self, growth: &Growth, first_held: Option<u64>) {
         let stop = growth.unmapped.end;
         let first_mapped = if stop < self.reach { stop } else { u64::MAX };
@@ -243,9 +243,9 @@ mod tests {
         }
     }
 
-    /// Appends page after page, from page 1 on, up to `pages`. Returns how often something had to
-    /// be unmapped, and how many pages. There is a shadow page at `held(EOF)`, and each time `map`
-    /// maps something past EOF.
+    /// Grows a file page by page, from 1 page to `pages`. Returns how many growths had to unmap,
+    /// and how many pages they unmapped. `held` returns the first shadow page past EOF. After each
+    /// growth, `map` updates the bounds as a fault would.
     fn append(
         bounds: &mut Bounds,
         pages: u64,
