@@ -3,8 +3,9 @@
 //! Mappings of files that never raise SIGBUS past end-of-file.
 //!
 //! A process opts a mapping in through `/dev/nosigbus`
-//! (`include/uapi/linux/nosigbus.h`). From then on a fault past EOF is answered with a stand-in;
-//! every other fault goes to the file system as before.
+//! (`include/uapi/linux/nosigbus.h`). From then on, a fault past EOF maps a stand-in: the shared
+//! zero page, or a zero-filled page of the mapping's own. Every other fault goes to the file system
+//! as before.
 //!
 //! Three layers, each depending only on those before it in this list:
 //!
@@ -35,7 +36,7 @@ module! {
     license: "GPL",
 }
 
-/// What exists from insmod to rmmod.
+/// The state of the loaded module, from insmod to rmmod.
 #[pin_data]
 struct Nosigbus {
     // Fields drop in declaration order: first the user-visible files go, then `TextDrain` waits for

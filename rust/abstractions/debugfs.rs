@@ -39,7 +39,7 @@ pub(crate) trait Show: Send + Sync + 'static {
     /// The number of the first entry whose number is at least `number`.
     fn first(&self, number: u64) -> Option<u64>;
 
-    /// Prints the entry of this number, if there is one still. Called again with a larger buffer if
+    /// Prints entry `number`, if it still exists. Called again with a larger buffer if
     /// it did not fit. May sleep.
     fn show(&self, number: u64, seq: &SeqFile);
 }

@@ -167,7 +167,7 @@ impl<D: Device> DeviceNode<D> {
             .and_then(|opened| Ok(KBox::new(OpenFile { node, opened }, GFP_KERNEL_ACCOUNT)?));
         match open_file {
             Ok(open_file) => {
-                // SAFETY: The file is being opened, so nobody else uses it.
+                // SAFETY: The file is being opened, so no other task uses it yet.
                 unsafe { (*file).private_data = open_file.into_foreign() };
                 // Make it a stream file: without `FMODE_ATOMIC_POS` a blocking read(2) does not
                 // hold `f_pos_lock`.

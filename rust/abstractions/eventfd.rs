@@ -12,7 +12,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// An eventfd. It can be signalled whether or not anybody has it open still.
+/// An eventfd. It can be signalled even after all its file descriptors are closed.
 ///
 /// # Invariants
 ///

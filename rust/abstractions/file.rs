@@ -284,7 +284,8 @@ impl MappedFile<'_> {
             return PageRead::Unknown;
         }
 
-        // SAFETY: The address space is valid; no lock that comes after this one is held.
+        // SAFETY: By the type invariants the file is valid, and keeps its address space. No lock
+        // that comes after the invalidate lock is held (see the lock order).
         unsafe { bindings::nosigbus_invalidate_lock_shared(mapping) };
         let read = if past_eof(self.i_size()) {
             PageRead::PastEof
@@ -416,7 +417,7 @@ impl MappedFile<'_> {
         let Ok(folio) = folio else {
             return false;
         };
-        // SAFETY: A reference has come with it, which is given back.
+        // SAFETY: `filemap_get_folio()` has returned the folio with a reference, which is put here.
         unsafe {
             let has_been_read = bindings::nosigbus_folio_test_uptodate(folio);
             bindings::nosigbus_folio_put(folio);

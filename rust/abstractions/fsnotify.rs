@@ -110,7 +110,7 @@ type Marks<L> = RBTree<usize, Entry<L>>;
 ///
 /// # Invariants
 ///
-/// - `group` is a group whose operations are those of this type.
+/// - `group` is a group with the operations [`Self::OPS`].
 /// - Each entry of `marks` is keyed by the address of its inode, which its users keep alive, and
 ///   owns a reference on its mark.
 /// - `live` is the number of marks that have not been freed.

@@ -97,7 +97,7 @@ impl Holders {
         }
         let pages = holder.pages;
         count(mm, -(pages as isize));
-        // INVARIANT: Its last VMA is gone.
+        // INVARIANT: `vmas` is 0, so the entry is removed.
         holders.remove(&mm);
         give(&mut holders, mm, pages);
     }

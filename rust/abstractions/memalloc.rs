@@ -39,26 +39,29 @@ impl Drop for NoReclaim {
 }
 
 /// Runs `f` with this task's `__GFP_ACCOUNT` allocations charged to the memcg of `mm`
-/// (`set_active_memcg()`). Without it, a remote access (`process_vm_writev(2)`, io_uring worker)
-/// would charge the accessing task for pages of the target process.
+/// (`set_active_memcg()`). Without it, a remote access (`process_vm_writev(2)`, or a kernel thread
+/// after `kthread_use_mm()`) would charge the accessing task for pages of the target process.
 ///
 /// # Safety
 ///
 /// `mm` must be valid.
 pub(super) unsafe fn charged_to<R>(mm: *mut mm_struct, f: impl FnOnce() -> R) -> R {
-    // A task of `mm` is charged by itself.
+    // A task of `mm` charges the right memcg anyway.
     // SAFETY: By the safety requirements `mm` is valid.
     if unsafe { bindings::nosigbus_is_task_of(mm) } {
         return f();
     }
     // SAFETY: By the safety requirements `mm` is valid.
     let memcg = unsafe { bindings::nosigbus_get_mem_cgroup_from_mm(mm) };
-    // SAFETY: The reference on `memcg` is given back after it has been replaced, below.
+    // SAFETY: `get_mem_cgroup_from_mm()` has returned `memcg` with a reference, or null. The
+    // reference is put below, after `memcg` has ceased to be the active one.
     let before = unsafe { bindings::nosigbus_set_active_memcg(memcg) };
     let result = f();
-    // SAFETY: `before` was the active one of this task, and is for as long as who has set it says.
+    // SAFETY: `before` was the active memcg of this task before `f`. Its setter keeps it valid
+    // until it is replaced.
     unsafe { bindings::nosigbus_set_active_memcg(before) };
-    // SAFETY: The reference that came with it; nobody uses it any more.
+    // SAFETY: Puts the reference of `get_mem_cgroup_from_mm()`. `memcg` is not the active one any
+    // more.
     unsafe { bindings::nosigbus_mem_cgroup_put(memcg) };
     result
 }

@@ -41,12 +41,13 @@ impl<'mm> MmapWriteGuard<'mm> {
         })
     }
 
-    /// The VMAs from the one that contains `addr` on, up to the first hole.
+    /// Returns the VMA that contains `addr`, and those that follow it, up to the first hole.
     ///
-    /// Each comes once, and this borrows the guard for as long as any of them is in use: so nobody
-    /// has two [`LockedVma`]s of one VMA.
+    /// The iterator returns each VMA once, and borrows the guard for as long as any of them is in
+    /// use. So there are never two [`LockedVma`]s of one VMA.
     pub(crate) fn vmas_from(&mut self, addr: usize) -> Vmas<'_> {
-        // INVARIANT: No VMA has been returned, and `self` returns no others meanwhile.
+        // INVARIANT: `self` is borrowed for as long as a `LockedVma` from it exists, so none exists
+        // now.
         Vmas {
             guard: self,
             next: addr,
@@ -76,7 +77,7 @@ impl<'g> Iterator for Vmas<'g> {
         // SAFETY: A VMA of `mm`, whose mmap lock `guard` holds for write for as long as the result
         // borrows it. By the type invariants there is no other `LockedVma` of it.
         let vma = unsafe { LockedVma::from_raw(vma) };
-        // INVARIANT: The VMA ends there.
+        // INVARIANT: The VMA returned here ends at the new `next`.
         self.next = vma.end();
         Some(vma)
     }

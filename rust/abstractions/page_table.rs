@@ -45,11 +45,11 @@ pub(super) unsafe fn for_each_huge_page(
     }
 }
 
-/// Calls `each` for those parts of `range` (addresses) that have the zero page mapped. Sleeps.
+/// Calls `each` for every part of `range` (addresses) in which all PTEs map the zero page. Sleeps.
 ///
 /// # Safety
 ///
-/// `mm` must be valid, and its mmap lock held for write, so that no directory goes.
+/// `mm` must be valid, and its mmap lock held for write, so that PGD to PMD tables are not freed.
 pub(super) unsafe fn for_each_zero_page(
     mm: *mut mm_struct,
     range: Range<usize>,

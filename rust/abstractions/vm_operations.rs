@@ -360,7 +360,7 @@ impl<T: FaultHandler> Wrapped<T> {
         // the last VMA.
         if unsafe { (*this).vmas.dec_and_test() } {
             // Hold a module reference until the handler is dropped, which may sleep.
-            // SAFETY: `this` has a reference still.
+            // SAFETY: `(*this)._module` keeps the module loaded; it is dropped below.
             let _code = unsafe { ModuleRef::new() };
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
             let wrapped = unsafe { KBox::from_raw(this.cast_mut()) };
@@ -781,7 +781,8 @@ mod tests {
         let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?;
         let raw = vma.as_ptr();
         let wrapped = vma.into_wrapped::<Probe>().ok_or(ENOENT)?;
-        // SAFETY: Valid, and locked; nobody else looks at it before it is as it was.
+        // SAFETY: The VMA is valid, and the mmap lock is held for write until `vm_pgoff` is
+        // restored.
         unsafe { (*raw).vm_pgoff = FAR };
         wrapped.restore(|_| FAR as u64, false);
         // SAFETY: As above.

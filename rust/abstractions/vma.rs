@@ -229,7 +229,8 @@ impl LockedVma<'_> {
         }
         let start = self.start() + (lowest - first) as usize * PAGE_SIZE;
         let zap = |part: Range<usize>| {
-            // SAFETY: By the type invariants; the range is in the VMA, which has VM_MIXEDMAP still.
+            // SAFETY: By the type invariants the VMA is valid and the mmap lock is held. `part` is
+            // in the VMA, which still has VM_MIXEDMAP, as `zap_special_vma_range()` requires.
             unsafe {
                 kernel::bindings::zap_special_vma_range(self.as_ptr(), part.start, part.len())
             };

@@ -388,7 +388,7 @@ mod tests {
         let taken = queue.pending.lock().take().ok_or(EINVAL)?;
         queue.pending.lock().put_back(&taken);
         assert_eq!(take(&queue), zero_page(1));
-        // It has come once more meanwhile.
+        // The record was queued again before `put_back()`.
         first.tell(&PAST_EOF);
         queue.pending.lock().put_back(&taken);
         assert_eq!(take(&queue), zero_page(2));
