@@ -166,7 +166,7 @@ impl<S: Show> DebugFile<S> {
         _entry: *mut c_void,
         pos: *mut loff_t,
     ) -> *mut c_void {
-        // SAFETY: As the caller promises.
+        // SAFETY: `pos` is valid, as the caller promises; the rest is as for `start`.
         unsafe {
             *pos += 1;
             Self::start(seq, pos)
@@ -194,7 +194,8 @@ impl<S: Show> DebugFile<S> {
 impl<S: Show> PinnedDrop for DebugFile<S> {
     fn drop(self: Pin<&mut Self>) {
         if let Some(directory) = self.directory {
-            // SAFETY: By the type invariants.
+            // SAFETY: By the type invariants this value owns `directory`, and nobody else removes
+            // it.
             unsafe { bindings::nosigbus_debugfs_remove(directory.as_ptr()) };
         }
     }

@@ -78,7 +78,7 @@ struct OpenFile<D: Device> {
 
 // SAFETY: `DeviceNode<D>` may be used by any thread, and so may `opened`.
 unsafe impl<D: Device> Send for OpenFile<D> {}
-// SAFETY: As above.
+// SAFETY: Through `&OpenFile`, tasks only get `&D` and `&D::Opened`, and both are `Sync`.
 unsafe impl<D: Device> Sync for OpenFile<D> {}
 
 /// A registered misc device, with mode 0666.
@@ -171,7 +171,7 @@ impl<D: Device> DeviceNode<D> {
                 unsafe { (*file).private_data = open_file.into_foreign() };
                 // Make it a stream file: without `FMODE_ATOMIC_POS` a blocking read(2) does not
                 // hold `f_pos_lock`.
-                // SAFETY: As above.
+                // SAFETY: The VFS passes a valid inode and a file that it is opening.
                 unsafe { kernel::bindings::stream_open(inode, file) }
             }
             Err(error) => error.to_errno(),

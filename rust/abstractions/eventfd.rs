@@ -36,7 +36,7 @@ impl EventFd {
 
     /// Adds 1 to its counter, unless that is full. Does not sleep.
     pub(crate) fn signal(&self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants this value owns a reference on the eventfd.
         unsafe { bindings::nosigbus_eventfd_signal(self.0.as_ptr()) };
     }
 }

@@ -268,7 +268,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     }
 
     pub(super) fn vma(&self) -> *mut vm_area_struct {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `vmf` is valid.
         unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.vma }
     }
 
@@ -289,7 +289,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// The faulting mm.
     pub(crate) fn mm(&self) -> Mm {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `vmf->vma` is valid.
         Mm::new(unsafe { (*self.vma()).vm_mm })
     }
 
@@ -301,19 +301,19 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// The page index in the file that is accessed.
     pub(crate) fn pgoff(&self) -> u64 {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `vmf` is valid.
         unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.pgoff as u64 }
     }
 
     /// Whether the access is a write.
     pub(crate) fn is_write(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `vmf` is valid.
         unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
     }
 
     /// Whether the file system may answer with a huge page that core mm would map as such.
     pub(crate) fn may_be_huge(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `vmf->vma` is valid and locked.
         unsafe { may_be_huge(self.vma()) }
     }
 
@@ -341,7 +341,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// The address of the page that is accessed.
     fn address(&self) -> usize {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `vmf` is valid.
         unsafe { (*self.vmf.as_ptr()).__bindgen_anon_1.address }
     }
 
@@ -368,7 +368,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// For a write to a private VMA (cow_page set): returns a zero-filled page for core mm to copy.
     /// `None` otherwise.
     pub(crate) fn private_copy_of_zeros(&self, zeros: &ZeroPages) -> Option<FaultResult> {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `vmf` is valid.
         if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
             return None;
         }
@@ -401,7 +401,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// Calls the file system's `->fault`.
     pub(crate) fn native(self) -> Native<Self> {
         let (operation, vmf) = (self.operation(), self.vmf.as_ptr());
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `vmf` has not been answered; `operation` is the `->fault`
+        // of the file system that owns its VMA.
         unsafe { Native::ask(self, operation, vmf) }
     }
 
@@ -423,6 +424,6 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 ///
 /// `vma` must be valid and locked.
 pub(super) unsafe fn may_be_huge(vma: *mut vm_area_struct) -> bool {
-    // SAFETY: As the caller promises.
+    // SAFETY: As the caller promises, the VMA is valid, and its lock keeps the flags from changing.
     unsafe { (*vma).__bindgen_anon_2.vm_flags & flags::NOHUGEPAGE == 0 }
 }

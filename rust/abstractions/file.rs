@@ -52,7 +52,7 @@ impl Inode<'_> {
     /// The size of the file in bytes, as of now: without the inode lock it may change at any
     /// time.
     pub(crate) fn i_size(&self) -> u64 {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the inode is valid.
         let size = unsafe { bindings::nosigbus_i_size_read(self.inode) };
         // `i_size` is never negative. If it were, treat the file as empty.
         u64::try_from(size).unwrap_or(0)
@@ -128,7 +128,8 @@ impl CachedPage<'_> {
 
 impl Drop for CachedPage<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the folio is locked and has a reference, both of which
+        // this value owns.
         unsafe {
             kernel::bindings::folio_unlock(self.folio);
             bindings::nosigbus_folio_put(self.folio);
@@ -146,7 +147,7 @@ pub(crate) struct PinnedFile(NonNull<kernel::bindings::file>);
 impl PinnedFile {
     /// The file.
     pub(crate) fn file(&self) -> MappedFile<'_> {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the file is valid, and this value holds a reference on it.
         unsafe { MappedFile::from_raw(self.0) }
     }
 }
@@ -404,7 +405,7 @@ impl MappedFile<'_> {
             pgoff,
             _file: PhantomData,
         };
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants of `CachedPage` the folio is valid: it has a reference.
         unsafe { bindings::nosigbus_folio_test_uptodate(page.folio) }.then_some(page)
     }
 

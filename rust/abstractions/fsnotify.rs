@@ -196,7 +196,7 @@ impl<L: Listener> Group<L> {
         // `Watch` keeps the file open until its drop has called `detach`.
         let listener = unsafe { self.attach(marks, for_real, listener)? };
         if let Some(for_user) = for_user {
-            // SAFETY: As above.
+            // SAFETY: As for the first: `file` pins this inode too.
             if let Err(error) = unsafe { self.attach(marks, for_user, listener.clone()) } {
                 self.detach(marks, real as usize);
                 return Err(error);

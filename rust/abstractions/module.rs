@@ -71,7 +71,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants this call is counted, and by nothing else than this value.
         unsafe { bindings::nosigbus_call_ends() };
     }
 }

@@ -101,7 +101,8 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     // In a private VMA with anonymous pages, map one PTE only. The OOM reaper may have zapped an
     // anonymous page next to it, and zeros must not take its place.
     if pages > 1 && !may_have_copies {
-        // SAFETY: As the caller promises.
+        // SAFETY: As the caller promises, the VMA is valid and locked, and has VM_MIXEDMAP.
+        // `zero_page` is valid.
         inserted = unsafe { insert_several(vma, addr, zero_page, pages) };
     }
     if inserted == 0 {
@@ -141,7 +142,7 @@ unsafe fn insert_several(
     page: *mut kernel::bindings::page,
     pages: usize,
 ) -> usize {
-    // SAFETY: As the caller promises.
+    // SAFETY: `vma` is valid and locked, as the caller promises.
     let vma_end = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_end };
     let table_end = (addr | (PMD_SIZE - 1)).saturating_add(1);
     let pages = pages.min((vma_end.min(table_end) - addr) / PAGE_SIZE);
@@ -199,7 +200,8 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
 /// As for [`insert_zero_pages`], with `vmf->page` a page that the file system has answered with,
 /// locked.
 pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
-    // SAFETY: As the caller promises.
+    // SAFETY: As the caller promises, `vmf` is valid, its VMA locked and with VM_MIXEDMAP, and
+    // `vmf->page` locked and referenced.
     unsafe {
         let (vma, addr) = place(vmf);
         let page = core::mem::replace(&mut (*vmf).page, core::ptr::null_mut());
@@ -258,7 +260,7 @@ pub(super) fn inserted_result(inserted: Result) -> vm_fault_t {
 /// `vma` must be valid, and locked.
 unsafe fn is_private(vma: *const vm_area_struct) -> bool {
     // Not VM_SHARED: that is clear in a shared mapping of a file not open for writing.
-    // SAFETY: As the caller promises.
+    // SAFETY: `vma` is valid, and its lock keeps the flags from changing, as the caller promises.
     unsafe { (*vma).__bindgen_anon_2.vm_flags & bindings::VM_MAYSHARE == 0 }
 }
 
@@ -315,7 +317,8 @@ impl ZeroPages {
         };
         let page = match own.filter(lock) {
             Some(page) => {
-                // SAFETY: As above.
+                // SAFETY: The page is one of `pages`, each of which has a reference of this
+                // value's.
                 unsafe { bindings::nosigbus_get_page(page) };
                 page
             }

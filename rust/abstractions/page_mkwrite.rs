@@ -44,7 +44,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     pub(super) unsafe fn new(vmf: *mut vm_fault, native: FaultFn) -> Self {
         // INVARIANT: As the caller promises.
         Self {
-            // SAFETY: As the caller promises.
+            // SAFETY: The safety requirements include those of `Fault::new`.
             fault: unsafe { Fault::new(vmf) },
             native,
         }
@@ -76,7 +76,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     }
 
     fn page(&self) -> *mut kernel::bindings::page {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the invariants of `fault`, `vmf` is valid.
         unsafe { (*self.fault.vmf()).page }
     }
 
@@ -108,7 +108,8 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     /// Calls the file system's `->page_mkwrite` or `->pfn_mkwrite`.
     pub(crate) fn native(self) -> Native<Self> {
         let (operation, vmf) = (self.native, self.fault.vmf());
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants `native` is the file system's operation for this `vmf`,
+        // which has not been answered.
         unsafe { Native::ask(self, operation, vmf) }
     }
 }

@@ -63,7 +63,7 @@ pub(super) unsafe fn for_each_zero_page(
             each(zeros);
         }
     };
-    // SAFETY: As the caller promises.
+    // SAFETY: The safety requirements are the same.
     unsafe { for_each_pmd(mm, range, each_of_table) };
 }
 
@@ -73,7 +73,8 @@ pub(super) unsafe fn for_each_zero_page(
 ///
 /// `pmd` must be the PMD that covers `range`, in a PMD table that is not freed.
 unsafe fn next_zero_pages(pmd: *const pmd_t, range: Range<usize>) -> Option<Range<usize>> {
-    // SAFETY: As the caller promises.
+    // SAFETY: `pmd` is valid, as the caller promises; `with_page_table` passes a PTE table that
+    // exists.
     unsafe {
         with_page_table(pmd, |table| {
             let is_zero = |&addr: &usize| bindings::nosigbus_is_zero_page(table, addr);
@@ -91,7 +92,8 @@ unsafe fn next_zero_pages(pmd: *const pmd_t, range: Range<usize>) -> Option<Rang
 ///
 /// `pmd` must be the PMD that covers `addr`, in a PMD table that is not freed.
 pub(super) unsafe fn has_zero_page(pmd: *const pmd_t, addr: usize) -> bool {
-    // SAFETY: As the caller promises.
+    // SAFETY: `pmd` is valid, as the caller promises; `with_page_table` passes a PTE table that
+    // exists.
     let is_zero =
         unsafe { with_page_table(pmd, |table| bindings::nosigbus_is_zero_page(table, addr)) };
     is_zero == Some(true)
@@ -108,7 +110,7 @@ unsafe fn with_page_table<R>(pmd: *const pmd_t, look: impl FnOnce(*mut pmd_t) ->
     // `VM_MAYBE_GUARD` was set (`retract_page_tables()`), may free the PTE table. Both free it
     // after an RCU grace period.
     let _rcu = rcu::read_lock();
-    // SAFETY: As the caller promises.
+    // SAFETY: `pmd` points into a PMD table that is not freed, as the caller promises.
     let mut table = unsafe { pmd.read_volatile() };
     let table = &raw mut table;
     // SAFETY: `table` points to a copy of a PMD.
@@ -131,7 +133,7 @@ unsafe fn for_each_pmd(
         // A sparse range can have millions of PMDs.
         // SAFETY: No lock is held that forbids sleeping.
         unsafe { bindings::nosigbus_cond_resched() };
-        // SAFETY: As the caller promises.
+        // SAFETY: `mm` is valid, and its mmap lock held for write, as the caller promises.
         addr = match unsafe { pmd(mm, addr..range.end) } {
             Err(next) => next,
             Ok(pmd) => {

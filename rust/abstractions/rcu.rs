@@ -69,6 +69,6 @@ pub(crate) fn synchronize() {
 /// at least one load sees the other task's store. RCU documents this only for read-side critical
 /// sections; see Documentation/unsafe.rst for the code that we rely on.
 pub(crate) fn synchronize_expedited() {
-    // SAFETY: As above.
+    // SAFETY: May be called wherever sleeping is allowed.
     unsafe { kernel::bindings::synchronize_rcu_expedited() };
 }

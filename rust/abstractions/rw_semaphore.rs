@@ -51,7 +51,7 @@ impl<T> RwSemaphore<T> {
 
     /// Takes the semaphore for read. Sleeps while a task holds it for write.
     pub(crate) fn read(&self) -> ReadGuard<'_, T> {
-        // SAFETY: By the type invariants.
+        // SAFETY: `sem` is initialised, by the type invariants.
         unsafe { kernel::bindings::down_read(self.sem.get()) };
         // INVARIANT: Taken just now.
         ReadGuard {
@@ -62,7 +62,7 @@ impl<T> RwSemaphore<T> {
 
     /// As [`Self::write`], or `None` if it would have to wait.
     pub(crate) fn try_write(&self) -> Option<WriteGuard<'_, T>> {
-        // SAFETY: By the type invariants.
+        // SAFETY: `sem` is initialised, by the type invariants.
         let taken = unsafe { kernel::bindings::down_write_trylock(self.sem.get()) };
         // INVARIANT: Taken just now.
         (taken != 0).then(|| WriteGuard {
@@ -73,7 +73,7 @@ impl<T> RwSemaphore<T> {
 
     /// Takes the semaphore for write. Sleeps while another task holds it.
     pub(crate) fn write(&self) -> WriteGuard<'_, T> {
-        // SAFETY: By the type invariants.
+        // SAFETY: `sem` is initialised, by the type invariants.
         unsafe { kernel::bindings::down_write(self.sem.get()) };
         // INVARIANT: Taken just now.
         WriteGuard {
@@ -103,7 +103,8 @@ impl<T> Deref for ReadGuard<'_, T> {
 
 impl<T> Drop for ReadGuard<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the semaphore is held for read, by this task, since the
+        // guard is not `Send`.
         unsafe { kernel::bindings::up_read(self.lock.sem.get()) };
     }
 }
@@ -135,7 +136,8 @@ impl<T> DerefMut for WriteGuard<'_, T> {
 
 impl<T> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the semaphore is held for write, by this task, since the
+        // guard is not `Send`.
         unsafe { kernel::bindings::up_write(self.lock.sem.get()) };
     }
 }

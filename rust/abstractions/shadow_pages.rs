@@ -286,7 +286,7 @@ impl ShadowPages {
         };
         let kept = |odd| {
             let mut pgoff = start;
-            // SAFETY: As above.
+            // SAFETY: `array` is initialised, and the entry only compared, as for `xa_find` above.
             let entry = unsafe { bindings::nosigbus_xa_find_kept(array, &mut pgoff, last, odd) };
             (!entry.is_null()).then_some(pgoff as u64)
         };

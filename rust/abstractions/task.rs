@@ -59,7 +59,7 @@ impl Identity {
     /// Its number (tgid) as the calling process sees it; 0 if it does not, because its PID
     /// namespace is another one.
     pub(crate) fn tgid(&self) -> i32 {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants this value owns a reference on `pid`.
         unsafe { kernel::bindings::pid_vnr(self.pid) }
     }
 

@@ -98,7 +98,7 @@ impl ShmemFile {
 
 impl Drop for ShmemFile {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants this value owns a reference on the file.
         unsafe { kernel::bindings::fput(self.0.as_ptr()) };
     }
 }

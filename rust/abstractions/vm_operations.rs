@@ -207,7 +207,8 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->map_pages` of a VMA with this table, under its lock.
     unsafe extern "C" fn map_pages(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
-        // SAFETY: As the caller promises.
+        // SAFETY: As the caller promises, `vmf` is valid and its VMA is locked and has this table,
+        // so the `Wrapped` is valid.
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
@@ -230,7 +231,7 @@ impl<T: FaultHandler> Wrapped<T> {
         // SAFETY: The invariants of `Fault` hold: core mm calls `->map_pages` under the same lock
         // as `->fault`, with the same `vmf`, and the VMA has the table of a `Wrapped<T>`.
         let fault = unsafe { Fault::<T>::new(vmf) };
-        // SAFETY: As the caller promises.
+        // SAFETY: The VMA of a fault is valid and locked.
         let may = unsafe { !may_be_huge(fault.vma()) };
         if !may || !fault.handler().may_map_around(&fault.file(), fault.pgoff()) {
             // Nothing is mapped: core mm goes on with `->fault`.
@@ -248,7 +249,7 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->page_mkwrite` of a VMA with this table, under its lock.
     unsafe extern "C" fn page_mkwrite(vmf: *mut vm_fault) -> vm_fault_t {
-        // SAFETY: As the caller promises.
+        // SAFETY: The safety requirements are the same.
         unsafe { Self::mkwrite(vmf, |native| native.page_mkwrite) }
     }
 
@@ -256,7 +257,7 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->pfn_mkwrite` of a VMA with this table, under its lock.
     unsafe extern "C" fn pfn_mkwrite(vmf: *mut vm_fault) -> vm_fault_t {
-        // SAFETY: As the caller promises.
+        // SAFETY: The safety requirements are the same.
         unsafe { Self::mkwrite(vmf, |native| native.pfn_mkwrite) }
     }
 
@@ -527,7 +528,7 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
     /// index that may have one. If `maywrite`, also undoes [`LockedVma::clear_maywrite`]. Cannot
     /// fail.
     pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64, maywrite: bool) {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the VMA is wrapped by a `Wrapped<T>`.
         let this = unsafe { Wrapped::<T>::of(self.vma.as_ptr()) };
         self.vma.start_write();
         // No fault maps anything from here on.
@@ -785,7 +786,7 @@ mod tests {
         // restored.
         unsafe { (*raw).vm_pgoff = FAR };
         wrapped.restore(|_| FAR as u64, false);
-        // SAFETY: As above.
+        // SAFETY: The VMA is valid, and the mmap lock is still held for write.
         unsafe { (*raw).vm_pgoff = 0 };
         drop(guard);
         unmap(addr, PAGE_SIZE)?;

@@ -60,31 +60,35 @@ impl LockedVma<'_> {
 
     /// Address of the first byte.
     pub(crate) fn start(&self) -> usize {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the VMA is valid, and the mmap lock keeps its range from
+        // changing.
         unsafe { (*self.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.vm_start }
     }
 
     /// Address after the last byte.
     pub(crate) fn end(&self) -> usize {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the VMA is valid, and the mmap lock keeps its range from
+        // changing.
         unsafe { (*self.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.vm_end }
     }
 
     /// Returns `vm_pgoff`. Do not convert it to bytes without a check: mremap() can move a VMA
     /// beyond `MAX_LFS_FILESIZE`.
     pub(crate) fn pgoff(&self) -> u64 {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the VMA is valid, and the mmap lock keeps its offset from
+        // changing.
         unsafe { (*self.as_ptr()).vm_pgoff as u64 }
     }
 
     fn flags(&self) -> vm_flags_t {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the VMA is valid, and the mmap lock keeps its flags from
+        // changing.
         unsafe { (*self.as_ptr()).__bindgen_anon_2.vm_flags }
     }
 
     /// The mapped file; `None` for anonymous memory.
     pub(crate) fn file(&self) -> Option<MappedFile<'_>> {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the VMA is valid; its file does not change.
         let file = unsafe { (*self.as_ptr()).vm_file };
         // SAFETY: The VMA holds a reference on its file, and cannot go while it is borrowed.
         NonNull::new(file).map(|file| unsafe { MappedFile::from_raw(file) })
@@ -104,7 +108,7 @@ impl LockedVma<'_> {
     /// Whether the VMA has a `VM_SPECIAL` flag (device memory, pages inserted by a driver), or is
     /// hugetlb.
     pub(crate) fn is_special(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the VMA is valid and the mmap lock is held.
         let special = unsafe { bindings::nosigbus_vma_is_special(self.as_ptr()) };
         special || self.flags() & flags::HUGETLB != 0
     }
@@ -116,7 +120,7 @@ impl LockedVma<'_> {
 
     /// Whether the mapping is registered with a userfaultfd.
     pub(crate) fn has_userfaultfd(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the VMA is valid and the mmap lock is held.
         unsafe { bindings::nosigbus_userfaultfd_armed(self.as_ptr()) }
     }
 
