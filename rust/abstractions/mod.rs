@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Safe types over the kernel's C interfaces, one kernel concept per file.
+//! Documentation/rust-abstractions.rst says what would retire each of them.
 //!
 //! # Lock order
 //!

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 //!
-//! The kernel crate's `VmaRef` is for the read lock only, and its `VmaNew` for `->mmap()`.
+//! The kernel crate's `VmaRef` can change nothing in a VMA, and its `VmaNew` is for `->mmap()`.
 
 use super::{
     bindings,
