@@ -8,7 +8,7 @@
 #include <linux/dm-ioctl.h>
 #include <stddef.h>
 
-/* Quotas do not bind root. */
+/* The UID of an unprivileged user: root may exceed its quota. */
 #define NOBODY		65534
 
 /* Writes to a file until the file system refuses it: minus errno. */
@@ -24,11 +24,11 @@ static inline int fill_up(int fd)
 			if (!ret)
 				pos += len;
 		} while (!ret);
-	/* Blocks may have been promised and turn out not to be there. */
+	/* Delayed allocation: write(2) may accept data for which fsync(2) finds no blocks. */
 	return fsync(fd) ? -errno : ret == -EIO ? -ENOSPC : ret;
 }
 
-/* Of which file system it is that the functions below are about, if it is not this one. */
+/* The file system whose disk the functions below act on. Tests may set another one. */
 static enum backing on_disk = DM_EXT4;
 
 /* Does something to its disk. */
@@ -45,7 +45,7 @@ static inline int device_mapper(unsigned long command, const char *target, const
 			.data_size = sizeof(arg),
 			.data_start = offsetof(typeof(arg), spec),
 			.target_count = 1,
-			/* What is under way need not be waited for. */
+			/* A suspend neither freezes the file system nor flushes queued I/O. */
 			.flags = DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG | flags,
 		},
 		.spec = { .length = 65536 },
@@ -62,7 +62,7 @@ static inline int device_mapper(unsigned long command, const char *target, const
 	return ret;
 }
 
-/* Has the disk answer reads with an error, or again with what is on it. */
+/* true: the disk fails every read with an error. false: it reads normally again. */
 static inline int disk_fails(bool fails)
 {
 	const char *disks = fs_path("disks");
@@ -70,12 +70,12 @@ static inline int disk_fails(bool fails)
 
 	snprintf(params, sizeof(params), "%s/%s 0%s", disks ?: "", backing_name(on_disk),
 		 fails ? " 0 60 1 error_reads" : "");
-	/* A table is loaded, and taken on when the device goes on. */
+	/* DM_TABLE_LOAD loads the new table. The device starts to use it when it is resumed. */
 	return device_mapper(DM_TABLE_LOAD, fails ? "flakey" : "linear", params, 0) ?:
 		device_mapper(DM_DEV_SUSPEND, "", "", 0);
 }
 
-/* Has who reads from the disk wait for it, or go on. */
+/* true: suspends the disk, so that reads from it block. false: resumes it. */
 static inline int disk_waits(bool waits)
 {
 	return device_mapper(DM_DEV_SUSPEND, "", "", waits ? DM_SUSPEND_FLAG : 0);
@@ -106,7 +106,10 @@ static inline int is_cached(int fd)
 	return cached;
 }
 
-/* What is read of the file next comes from the disk. The kernel may hold on to pages for a moment. */
+/*
+ * Drops the file's pages from the page cache: the next read comes from the disk. It retries,
+ * because the kernel may hold references on some pages for a moment.
+ */
 static inline bool make_all_cold(int fd)
 {
 	int cached = 1;
@@ -121,7 +124,10 @@ static inline bool make_all_cold(int fd)
 	return !cached;
 }
 
-/* Breaks the page at addr, in a child: whoever does that is the first to get the signal. */
+/*
+ * Poisons the page at addr. To be run in a child: the task that calls madvise(MADV_HWPOISON) is
+ * the first to get SIGBUS.
+ */
 static inline int poison(void *addr)
 {
 	signal(SIGBUS, SIG_DFL);

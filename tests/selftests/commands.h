@@ -9,7 +9,7 @@ typedef unsigned long long u64;
 
 enum command { QUERY, ENABLE, DISABLE, STATUS, COMMANDS };
 
-/* What each is called with, and where its reserved bytes are. */
+/* Each command's ioctl number, the size of its structure, and the range of its reserved bytes. */
 static const struct {
 	const char *name;
 	unsigned int number;
@@ -53,7 +53,7 @@ static inline int call(int device, enum command cmd, const void *request)
 	return ioctl(device, commands[cmd].number, request) ? -errno : 0;
 }
 
-/* The same; addr and len may be such as no mapping can have. */
+/* The same for a range. addr and len need not be possible values of a mapping. */
 static inline int call_range(int device, enum command cmd, u64 addr, u64 len)
 {
 	union request request = request_of(cmd, addr, len);
@@ -61,16 +61,19 @@ static inline int call_range(int device, enum command cmd, u64 addr, u64 len)
 	return call(device, cmd, &request);
 }
 
-/* A set of errnos as bits; those that the commands are documented to have. */
+/* An errno as a bit of a set. All errnos that the commands are documented to return have one. */
 #define ERRNO(error) ((error) == EOPNOTSUPP ? 1U : (error) < 32 ? 1U << (error) % 32 : 0)
 
-/* Whether a call may have ended so, if these are all the errors that it has reason for. */
+/*
+ * errors: the errors that are possible for this call. Whether result is one of them, or, if there
+ * are none, 0.
+ */
 static inline bool one_of(int result, unsigned int errors)
 {
 	return result ? errors & ERRNO(-result) : !errors;
 }
 
-/* What the header says of each command. */
+/* The errors that the header documents for each command. */
 static const unsigned int documented[COMMANDS] = {
 	[QUERY] = ERRNO(EFAULT),
 	[ENABLE] = ERRNO(EINVAL) | ERRNO(EBADF) | ERRNO(ENOMEM) | ERRNO(EFAULT) |
@@ -79,7 +82,7 @@ static const unsigned int documented[COMMANDS] = {
 	[STATUS] = ERRNO(EINVAL) | ERRNO(EFAULT) | ERRNO(ENOMEM) | ERRNO(ENOENT),
 };
 
-/* Addresses at which a process has nothing, and lengths. */
+/* Edge cases: addresses at which a process has nothing mapped. They are used as lengths, too. */
 static const u64 edges[] = {
 	0, 1, 4095, 4096, 4097,
 	/* 2 and 4 GiB, where signs and 32-bit programs end. */

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Out of memory, anywhere: each operation is done with its first allocation, or copy to
- * or from user space, failing, then with its second, and so on until none is left
- * (fault_injection.h). Each time it has worked, or it has failed with an error that it may have
- * and changed nothing; nothing is half done, and nothing is left behind.
+ * Out of memory, anywhere. Each operation is repeated (fault_injection.h): first its first step
+ * fails (an allocation, or a copy to or from user space), then its second, and so on. Each time it
+ * must either succeed, or fail with a documented error and change nothing. Nothing may be half
+ * done, and nothing may leak.
  *
- * Steps of the kernel's own paths to the module fail as well. What is checked is the state
- * of the mapping, of the file and of the module. Needs root, what selftests.sh has set up, and a
- * kernel that injects failures, as the debug kernel does.
+ * Steps of the kernel before it calls the module fail as well. The tests check the state of the
+ * mapping, of the file and of the module. They need root, the setup of selftests.sh, and a kernel
+ * with fault injection, such as the debug kernel.
  */
 
 #include "broken_file_systems.h"
@@ -22,7 +22,7 @@
 
 #define HARNESS_SECONDS	900
 
-/* Where nothing else is for a GiB around: each mapping there needs page tables of its own. */
+/* No other mapping is within a GiB of these: a mapping here needs page tables of its own. */
 #define FAR		((char *)(sizeof(long) == 8 ? 0x100000000000ULL : 0x20000000))
 #define FAR_AWAY	((char *)(sizeof(long) == 8 ? 0x200000000000ULL : 0x30000000))
 
@@ -35,15 +35,15 @@ static long uses(void)
 	return number_in(MODULE "/refcnt", "");
 }
 
-/* Errors that an operation may have because a step of it has failed. */
+/* Whether an operation has succeeded, or failed with an error that a failed step may cause. */
 static bool is_clean(long ret)
 {
 	return ret >= 0 || ret == -ENOMEM || ret == -EFAULT;
 }
 
 /*
- * What a mapping is: "plain", "opted in", or what is wrong with it: all of its VMAs have
- * to be the one or the other, as NOSIGBUS_STATUS and as their flags say.
+ * "plain", "opted in", or a description of what is wrong: NOSIGBUS_STATUS and VmFlags have to
+ * agree for each VMA of the range, and all VMAs have to be the same.
  */
 static const char *state_of(int device, enum class class, const char *addr, size_t len)
 {
@@ -88,24 +88,24 @@ static const char *state_of(int device, enum class class, const char *addr, size
 }
 
 /*
- * Whether i_mmap_writable of a memfd that is not mapped any more is 0: 0, or what is
- * wrong. Nobody can write to it afterwards.
+ * Returns 0 if i_mmap_writable of a memfd without mappings is 0, something else if not. This seals
+ * the memfd against writing.
  */
 static int miscounted(int fd)
 {
 	char *p = map_file(SHARED_WRITE, fd, page);
 
-	/* If it were less than that. */
+	/* If it is below 0, mmap() fails, or the seal is accepted. */
 	if (p == MAP_FAILED)
 		return -errno;
 	if (!fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE))
 		return -1;
 	munmap(p, page);
-	/* If it were more. */
+	/* If it is above 0, the seal fails. */
 	return seal_writing(fd);
 }
 
-/* A mapping, what is told of it, and what there was before it. */
+/* A mapping, the device, and the references on the module before the test. */
 FIXTURE(injected) {
 	struct side m;
 	int device;
@@ -129,7 +129,7 @@ VARIANT(memfd, MEMFD, shared_write, SHARED_WRITE);
 VARIANT(ext4, EXT4, private, PRIVATE);
 VARIANT(ext4, EXT4, shared_read, SHARED_READ);
 VARIANT(ext4, EXT4, shared_write, SHARED_WRITE);
-/* Two inodes are watched. */
+/* On overlayfs the module adds a mark to two inodes. */
 VARIANT(overlay, OVERLAY, shared_write, SHARED_WRITE);
 
 FIXTURE_SETUP(injected)
@@ -148,7 +148,7 @@ FIXTURE_SETUP(injected)
 	ASSERT_GT(self->uses, 0);
 }
 
-/* Whatever has become of the test. */
+/* Runs in the parent process, even if the test has died. */
 FIXTURE_TEARDOWN_PARENT(injected)
 {
 	EXPECT_TRUE(spare_functions());
@@ -165,10 +165,10 @@ static const char *label(const char *name, const char *what)
 }
 
 #define SUMMARY(f, what)	EXPECT_FAILURES(f, label(variant->name, what))
-/* Of what may take no memory. */
+/* For operations that may allocate nothing: no failure is required. */
 #define REMARK(f, what)		TELL_FAILURES(f, label(variant->name, what))
 
-/* So many pages of the file from its start, plain. */
+/* Maps the first pages of the file at addr; does not opt in. */
 static void map_at(struct __test_metadata *_metadata, struct side *m, enum class of, char *addr,
 		   int pages)
 {
@@ -187,7 +187,7 @@ static void map_at(struct __test_metadata *_metadata, struct side *m, enum class
 	ASSERT_EQ(enable(self->device, FAR, PAGES * page), 0);			\
 } while (0)
 
-/* Everything is gone, and has been counted right. */
+/* Unmaps everything. Module references and i_mmap_writable have to be as before. */
 #define END() do {								\
 	ASSERT_EQ(munmap(FAR, AREA_PAGES * page), 0);				\
 	ASSERT_EQ(uses(), self->uses);						\
@@ -200,7 +200,7 @@ static void map_at(struct __test_metadata *_metadata, struct side *m, enum class
 	EXPECT_STREQ(what, state_of(self->device, variant->class, FAR, PAGES * page))
 #define EXPECT_SHOWS(what)	EXPECT_STREQ(what, shows(&self->m, FAR, PAGES))
 
-/* The mapping is one or the other, with what there is in it if nobody has written. */
+/* The mapping is opted in (or plain), and nothing has been written to it. */
 #define EXPECT_OPTED_IN() do {							\
 	EXPECT_STATE("opted in");						\
 	EXPECT_SHOWS("abc000");							\
@@ -211,7 +211,7 @@ static void map_at(struct __test_metadata *_metadata, struct side *m, enum class
 	EXPECT_SHOWS("abc!!!");							\
 } while (0)
 
-/* What has come of it, if it may have failed. */
+/* The operation has succeeded, or failed because of an injected failure. */
 #define EXPECT_CLEAN(f, ret) do {						\
 	long _ret = ret;							\
 										\
@@ -222,7 +222,7 @@ static void map_at(struct __test_metadata *_metadata, struct side *m, enum class
 	(f).faulted += _ret == -EFAULT;						\
 } while (0)
 
-/* EFAULT is what a request says for a copy that has failed, and for nothing else. */
+/* n steps of the request are copies from or to user space. Only they make it fail with EFAULT. */
 #define EXPECT_COPIES(f, n)	EXPECT_EQ((f).faulted, n)
 
 #define IS_SHARED_WRITE()	(variant->class == SHARED_WRITE)
@@ -245,7 +245,7 @@ TEST_F_TIMEOUT(injected, enable, HARNESS_SECONDS)
 		else
 			EXPECT_OPTED_IN();
 		EXPECT_EQ(uses(), self->uses + !ret);
-		/* Nothing is in the way of the next time. */
+		/* If ENABLE has failed, the next ENABLE succeeds. */
 		EXPECT_EQ(enable(self->device, FAR, PAGES * page), ret ? 0 : -EBUSY);
 		EXPECT_OPTED_IN();
 		END();
@@ -280,7 +280,7 @@ TEST_F_TIMEOUT(injected, enable_with_everything, HARNESS_SECONDS)
 	SUMMARY(f, "ENABLE with RECORD_ERRORS and EVENTFD");
 }
 
-/* Another mapping of the file is opted in already, and goes on. */
+/* Another mapping of the file is opted in already. A failed ENABLE does not disturb it. */
 TEST_F_TIMEOUT(injected, enable_another, HARNESS_SECONDS)
 {
 	struct failures f = each_failure();
@@ -303,7 +303,7 @@ TEST_F_TIMEOUT(injected, enable_another, HARNESS_SECONDS)
 		else
 			EXPECT_OPTED_IN();
 
-		/* It still sees the file grow. */
+		/* The other mapping still sees the file grow. */
 		ASSERT_EQ(fill(self->m.fd, 'x', 3 * page, page), 0);
 		EXPECT_EQ(read_byte(FAR_AWAY + 3 * page), 'x');
 		EXPECT_EQ(read_byte(FAR + 3 * page), 'x');
@@ -315,7 +315,7 @@ TEST_F_TIMEOUT(injected, enable_another, HARNESS_SECONDS)
 	SUMMARY(f, "ENABLE of a second mapping");
 }
 
-/* Three VMAs in one range, of two files: all of them, or none. */
+/* One range with three VMAs of two files: ENABLE opts in all of them, or none. */
 TEST_F_TIMEOUT(injected, enable_several, HARNESS_SECONDS)
 {
 	const size_t len = PAGES * page_size();
@@ -351,10 +351,10 @@ TEST_F_TIMEOUT(injected, enable_several, HARNESS_SECONDS)
 	SUMMARY(f, "ENABLE of three VMAs");
 }
 
-/* So many that what has to be remembered of them takes more than a page. */
+/* So many VMAs that a list of them needs more than a page of memory. */
 #define MANY		600
 
-/* Makes a VMA of each page; false if that fails. */
+/* Splits the mapping into one VMA for each page; false if that fails. */
 static bool split_up(char *addr, int pages)
 {
 	for (int i = 0; i < pages; i += 2)
@@ -363,7 +363,7 @@ static bool split_up(char *addr, int pages)
 	return true;
 }
 
-/* Not every step, for there are thousands. */
+/* ENABLE has thousands of steps here, so not every step is tried. */
 TEST_F_TIMEOUT(injected, enable_many, HARNESS_SECONDS)
 {
 	struct failures f = each_failure();
@@ -497,7 +497,7 @@ static const struct {
 	const char *name;
 	int at;
 	bool write;
-	/* It is read before; the file's page is not in memory. */
+	/* again: the page has been read before. cold: the file is not in the page cache. */
 	bool again, cold;
 } accesses[] = {
 	{ "reading inside", 1, false, false, false },
@@ -510,7 +510,7 @@ static const struct {
 	{ "writing past EOF, having read", 4, true, true, false },
 };
 
-/* A fault without memory is tried again, and what it is to find is there in the end. */
+/* A fault that finds no memory is retried. In the end the access finds the right page. */
 TEST_F_TIMEOUT(injected, fault, HARNESS_SECONDS)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(accesses); i++) {
@@ -521,7 +521,7 @@ TEST_F_TIMEOUT(injected, fault, HARNESS_SECONDS)
 
 		if (writes)
 			want[index] = index < FILE_PAGES ? 'B' : 'w';
-		/* Nobody asks the module about a write that is not allowed. */
+		/* Core mm does not call the module for a write to a read-only VMA. */
 		if ((accesses[i].cold && variant->backing == MEMFD) ||
 		    (writes && variant->class == SHARED_READ))
 			continue;
@@ -554,7 +554,7 @@ TEST_F_TIMEOUT(injected, fault, HARNESS_SECONDS)
 
 #define HUGE_PAGE	(2UL << 20)
 
-/* Of a large page of the file the module maps one small page itself. */
+/* The module itself maps one page of a PMD-mappable folio. */
 TEST_F_TIMEOUT(injected, fault_in_a_huge_page, HARNESS_SECONDS)
 {
 	struct failures f = each_failure();
@@ -587,7 +587,7 @@ TEST_F_TIMEOUT(injected, fault_in_a_huge_page, HARNESS_SECONDS)
 	close(fd);
 }
 
-/* The page cache takes no page of the file, for want of memory or for another reason. */
+/* Adding a folio of the file to the page cache fails with ENOMEM, or with another error. */
 TEST_F_TIMEOUT(injected, page_cache, HARNESS_SECONDS)
 {
 	static const int errors[] = { ENOMEM, EIO };
@@ -618,7 +618,7 @@ TEST_F_TIMEOUT(injected, page_cache, HARNESS_SECONDS)
 }
 
 #define NODES		"radix_tree_node"
-/* Each is tried twice: without waiting, which may fail, and in earnest. */
+/* Each node is allocated in up to two tries. Only the second may wait for memory. */
 #define NODE_FAILURES	6
 
 /* The xarray of shadow pages cannot grow. */
@@ -646,7 +646,7 @@ TEST_F_TIMEOUT(injected, no_node, HARNESS_SECONDS)
 	EXPECT_TRUE(mark_cache(NODES, false) && mark_task("thread-self", false));
 }
 
-/* A system call that reads the mapping fails as one does that finds no memory. */
+/* A system call that reads from the mapping: it may fail only as it does without memory. */
 TEST_F_TIMEOUT(injected, read_by_a_system_call, HARNESS_SECONDS)
 {
 	struct failures f = each_failure();
@@ -676,8 +676,8 @@ TEST_F_TIMEOUT(injected, read_by_a_system_call, HARNESS_SECONDS)
 }
 
 /*
- * 0 if the mapping shows the file, and past EOF zeros, with what put() has left in
- * shadow pages; otherwise the page that does not, plus 1.
+ * Compares the mapping with the file. Past EOF it has to show zeros. If shadows is set, put() has
+ * written to these pages. Returns 0, or 1 plus the index of the first page that differs.
  */
 static int differs_from_file(const struct side *m, bool shadows)
 {
@@ -702,7 +702,7 @@ static int differs_from_file(const struct side *m, bool shadows)
 
 #define GROWN	5
 
-/* Over stand-ins: gone, all of them, if the system call says that it has been done. */
+/* The file grows over stand-ins. If the system call succeeds, none is left inside EOF. */
 TEST_F_TIMEOUT(injected, growth, HARNESS_SECONDS)
 {
 	static const char * const how[] = { "ftruncate", "pwrite", "fallocate" };
@@ -736,10 +736,10 @@ TEST_F_TIMEOUT(injected, growth, HARNESS_SECONDS)
 			EXPECT_TRUE(is_clean(ret) || ret == -EINTR) TH_LOG("%s: %ld", how[i], ret);
 			f.refused += ret < 0;
 			ASSERT_EQ(fstat(self->m.fd, &st), 0);
-			/* What fails is not reported, though it may have grown the file. */
+			/* fsnotify does not report a failed call, even if the file has grown. */
 			if (ret < 0 && st.st_size != (off_t)self->m.size)
 				ASSERT_EQ(ftruncate(self->m.fd, st.st_size), 0);
-			/* Not reported either, but it shows where the file is mapped. */
+			/* Stores are not reported. They show if the file's pages are mapped. */
 			for (int p = FILE_PAGES; p < st.st_size / (off_t)page; p++)
 				memset(plain + p * page, '0' + p, page);
 			EXPECT_EQ(differs_from_file(&self->m, IS_SHARED_WRITE()), 0)
@@ -753,7 +753,7 @@ TEST_F_TIMEOUT(injected, growth, HARNESS_SECONDS)
 	}
 }
 
-/* What there is in a mapping that has been read, and written to if it can be. */
+/* Reads all pages, and writes to them if the class allows it. What the mapping then shows. */
 static const char *use(struct side *m, enum class class)
 {
 	shows(m, m->addr, PAGES);
@@ -775,7 +775,7 @@ TEST_F_TIMEOUT(injected, fork, HARNESS_SECONDS)
 		NEW_OPTED_IN();
 		want = use(&self->m, variant->class);
 		arm(&f);
-		/* fork(3) would not notice that its sigprocmask has failed, and block anything. */
+		/* Not fork(3): it ignores that its sigprocmask fails, and may block any signal. */
 		pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 		if (!pid)
 			_exit(strcmp(shows(&self->m, FAR, PAGES), want) ||
@@ -805,7 +805,7 @@ enum what { UNMAP, PROTECT, MOVE, MOVE_PART, DROP };
 
 static const struct {
 	const char *name;
-	/* What is there afterwards, at the old place and FAR_AWAY, if nobody has written. */
+	/* What the old address and FAR_AWAY show afterwards, if nothing was written. */
 	const char *then, *away;
 } changes[] = {
 	[UNMAP] = { "munmap of the middle", "a--000", "" },
@@ -851,7 +851,7 @@ TEST_F_TIMEOUT(injected, change, HARNESS_SECONDS)
 			ret = change(what, &self->m);
 			disarm(&f);
 			EXPECT_CLEAN(f, ret);
-			/* Where mremap() cannot take the old place away, it leaves it there. */
+			/* If mremap() cannot unmap the old range, that stays mapped. */
 			then = changes[what].then;
 			if (ret || (what == MOVE_PART && f.has_failed && read_byte(at(&self->m, 1)) >= 0))
 				then = "abc000";
@@ -878,7 +878,7 @@ TEST_F_TIMEOUT(injected, change, HARNESS_SECONDS)
 	}
 }
 
-/* Nobody can read fail-nth of a task that is gone: it is looked at before it is waited for. */
+/* A reaped task has no fail-nth. The test reads it while the child is a zombie (WNOWAIT). */
 TEST_F_TIMEOUT(injected, exit, HARNESS_SECONDS)
 {
 	struct failures f = each_failure();
@@ -926,7 +926,7 @@ TEST_F_TIMEOUT(injected, exit, HARNESS_SECONDS)
 	SUMMARY(f, "exit");
 }
 
-/* Reads all of a file that is shorter than size: how much it is, or minus errno. */
+/* Reads a whole file, shorter than size. Returns its length, or minus errno. */
 static long read_all(const char *path, char *text, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -944,10 +944,10 @@ static long read_all(const char *path, char *text, size_t size)
 	return ret < 0 ? ret : len;
 }
 
-/* More than a page, so that the buffer has to be made larger. */
+/* So many VMAs that their list exceeds a page, and the read has to enlarge its buffer. */
 #define LISTED	40
 
-/* The lists are there as a whole, or they cannot be read. */
+/* Reading the lists in fdinfo and debugfs either fails or returns the whole list. */
 TEST_F_TIMEOUT(injected, views, HARNESS_SECONDS)
 {
 	static char before[1 << 16], text[1 << 16];
@@ -987,8 +987,8 @@ TEST_F_TIMEOUT(injected, views, HARNESS_SECONDS)
 }
 
 /*
- * A page inside EOF that the file system fails at, and steps of what the module does
- * about it.
+ * The file system fails a fault inside EOF. Steps of the fault, and of the module's handling of
+ * the error, fail as well.
  */
 FIXTURE(injected_error) {
 	MAPPED_FILE;
@@ -1002,7 +1002,7 @@ FIXTURE_VARIANT(injected_error) {
 	const char *name;
 	enum backing backing;
 	enum class class;
-	/* What is recorded; whether it takes a write to meet it. */
+	/* The error that is recorded, its flags, and whether only a write meets it. */
 	int error;
 	unsigned int error_flags;
 	bool writes;
@@ -1021,7 +1021,7 @@ ERROR(eio, shared_write, DM_EXT4, SHARED_WRITE, EIO, 0, true);
 ERROR(tmpfs, private, SMALL_TMPFS, PRIVATE, ENOSPC, 0, false);
 ERROR(tmpfs, shared_read, SMALL_TMPFS, SHARED_READ, ENOSPC, 0, false);
 ERROR(tmpfs, shared_write, SMALL_TMPFS, SHARED_WRITE, ENOSPC, 0, true);
-/* The page can be read, and is copied. */
+/* Only the write fails. The page can be read, so the kept page is a copy of it. */
 ERROR(ext4, shared_write, SMALL_EXT4, SHARED_WRITE, ENOSPC, NOSIGBUS_ERROR_DEDUCED, true);
 
 FIXTURE_SETUP(injected_error)
@@ -1075,7 +1075,7 @@ FIXTURE_TEARDOWN_PARENT(injected_error)
 #define EXPECT_STAND_IN() \
 	EXPECT_EQ(read_byte(self->at), variant->writes ? WRITTEN : 0)
 
-/* The error is as it was, and so is what stands in. */
+/* STATUS returns the error, and the stand-in is still there. */
 #define EXPECT_RECORDED(f) do {							\
 	struct nosigbus_status _status;						\
 										\
@@ -1084,7 +1084,7 @@ FIXTURE_TEARDOWN_PARENT(injected_error)
 	EXPECT_EQ(_status.error_flags, variant->error_flags);			\
 	EXPECT_EQ(_status.error_offset, page);					\
 	EXPECT_EQ(_status.shadow_pages_held, variant->class == SHARED_WRITE);	\
-	/* Core mm may have no memory for the copy that it makes of a stand-in. */	\
+	/* A private write copies the stand-in. Without memory for that it faults again. */	\
 	EXPECT_GE(_status.errors, 1U);						\
 	if (variant->class != PRIVATE || !variant->writes)			\
 		EXPECT_EQ(_status.errors, 1U);					\
@@ -1133,7 +1133,7 @@ TEST_F_TIMEOUT(injected_error, no_node, HARNESS_SECONDS)
 	EXPECT_TRUE(mark_cache(NODES, false) && mark_task("thread-self", false));
 }
 
-/* Want of memory is no reason to hide an error. */
+/* Without NOSIGBUS_RECORD_ERRORS the access raises SIGBUS, also if an allocation fails. */
 TEST_F_TIMEOUT(injected_error, not_recorded, HARNESS_SECONDS)
 {
 	struct failures f = each_failure();
@@ -1146,7 +1146,7 @@ TEST_F_TIMEOUT(injected_error, not_recorded, HARNESS_SECONDS)
 		arm(&f);
 		ret = MEET();
 		disarm(&f);
-		/* Where the frame of its handler cannot be written, the kernel makes another of it. */
+		/* If the kernel cannot write the frame for SIGBUS, it sends SIGSEGV instead. */
 		if (ret == -SIGSEGV && f.has_failed && last_signal.si_code == SI_KERNEL)
 			f.refused++;
 		else
@@ -1204,11 +1204,11 @@ FIXTURE_SETUP(injected_module)
 	catch_signals();
 	self->ko = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	ASSERT_GE(self->ko, 0) TH_LOG("NOSIGBUS_KO: %s", strerror(errno));
-	/* Those tests are not to meet failures. */
+	/* Keep KUnit from running the module's tests at insmod, where they would meet failures. */
 	write_to("/sys/module/kunit/parameters/filter_glob", "none");
 }
 
-/* Whatever has become of the test. */
+/* Runs in the parent process, even if the test has died. */
 FIXTURE_TEARDOWN_PARENT(injected_module)
 {
 	EXPECT_TRUE(leaks_are_seen());
@@ -1249,7 +1249,7 @@ TEST_F_TIMEOUT(injected_module, open_and_close, HARNESS_SECONDS)
 	TELL_FAILURES(closing, "close of the device");
 }
 
-/* Whether the module is there, as a whole, but for the list that it can do without. */
+/* Whether the module is loaded and works. The list in debugfs is optional. */
 static bool is_there(void)
 {
 	struct nosigbus_query query;
@@ -1267,9 +1267,9 @@ static bool is_gone(void)
 }
 
 /*
- * From the last step backwards, as far as the module itself is at it and beyond: where
- * the kernel has not enough memory for its part before that, it warns, as of any module
- * (kernel/jump_label.c). The same load does not always take the same number of steps.
+ * How many steps of insmod fail, from the last one backwards: those of the module's own init
+ * function, and some before it. The kernel's first steps are left out. If one of them fails, the
+ * kernel warns, for any module (kernel/jump_label.c). The number of steps varies between loads.
  */
 #define INIT_STEPS	140
 
@@ -1279,7 +1279,7 @@ TEST_F_TIMEOUT(injected_module, load, HARNESS_SECONDS)
 	const unsigned int wanted = INIT_STEPS / f.stride;
 	unsigned int without_list = 0, steps;
 
-	/* Once before that counts: then the kernel has read the file. */
+	/* Load it once before counting steps: the file is in the page cache then. */
 	ASSERT_EQ(unload(), 0);
 	ASSERT_EQ(load_from(self->ko), 0);
 	ASSERT_EQ(unload(), 0);
@@ -1309,7 +1309,7 @@ TEST_F_TIMEOUT(injected_module, load, HARNESS_SECONDS)
 	}
 	EXPECT_FAILURES(f, "loading the module");
 	EXPECT_EQ(f.injected, wanted);
-	/* Otherwise the steps of the list may be among those that are left out. */
+	/* With a longer stride, the steps that create the list may be left out. */
 	if (f.stride == 1)
 		EXPECT_GT(without_list, 0U);
 	TH_LOG("steps %u to %u, loaded %u times without the list in debugfs", f.nth + 1, steps,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Failures that the kernel injects (its Documentation/fault-injection): of memory
- * allocations, of copies to and from user space, and of functions that may be told to fail.
+ * Fault injection (the kernel's Documentation/fault-injection). It makes memory allocations,
+ * copies to and from user space, and calls of some kernel functions fail.
  */
 #ifndef _NOSIGBUS_FAULT_INJECTION_H
 #define _NOSIGBUS_FAULT_INJECTION_H
@@ -13,27 +13,29 @@
 
 #define DEBUGFS		"/sys/kernel/debug/"
 
-/* No operation here takes so many steps that can fail. */
+/* A "step" is a point at which an operation can fail. No operation here has so many steps. */
 #define ENDLESS		20000
-/* One that is done again may take a step more, or less. */
+/* An operation that is repeated may take a step more or less than before. */
 #define LAST_ROUNDS	3
 
 /*
- * An operation that is done again and again: with its first step failing, then with its
- * second, and so on, until it comes through without any having failed, some times in a
- * row.
+ * An operation that is repeated in rounds. In the first round its first step fails, in the next
+ * round its second, and so on. It ends after LAST_ROUNDS rounds in a row without a failed step.
  */
 struct failures {
-	/* The function that fails; NULL: all of those that the thread meets, by fail-nth. */
+	/* The function whose calls fail. NULL: fail-nth, which counts all steps of one thread. */
 	const char *function;
 	int fd;
 	bool ready;
-	/* The step that is to fail, how far it is from one to the next, and whether it has. */
+	/*
+	 * nth: the step that fails in this round. stride: the distance to that of the next round.
+	 * offset: how many steps to skip after the first. has_failed: step nth has failed.
+	 */
 	unsigned int nth, stride, offset;
 	bool has_failed;
-	/* Rounds since one has. */
+	/* The number of rounds since a step last failed. */
 	unsigned int idle;
-	/* How often one has, how often the operation then said so, and how often with EFAULT. */
+	/* Steps that failed; operations that then returned an error; those that returned EFAULT. */
 	unsigned int injected, refused, faulted;
 };
 
@@ -45,15 +47,15 @@ static inline bool can_inject(void)
 }
 
 /*
- * A thread that has moved to another CPU is told so when it returns to user space
- * (kernel/rseq.c), and ended by SIGSEGV if there is no memory for that, as after fork(),
- * when the page has to be copied. Have the calling thread not be told.
+ * Unregisters the calling thread's rseq area. When a thread has moved to another CPU, the kernel
+ * writes the CPU number to that area on return to user space (kernel/rseq.c). After fork() the
+ * write needs a copy of the page. If there is no memory for it, the kernel sends SIGSEGV.
  */
 static inline bool leave_rseq(void)
 {
 	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
 
-	/* glibc may have registered more than it says that it uses. */
+	/* glibc may have registered more bytes than __rseq_size, and the length must match. */
 	for (unsigned int size = __rseq_size; size && size <= 1024; size++)
 		if (!syscall(SYS_rseq, area, size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG))
 			return true;
@@ -61,8 +63,8 @@ static inline bool leave_rseq(void)
 }
 
 /*
- * Every allocation may fail, those that can wait for memory as well. Where each of them
- * is, INJECTED_VERBOSE=2 has the kernel log say.
+ * Lets every allocation fail, including those that may wait for memory. With INJECTED_VERBOSE=2
+ * the kernel logs a stack trace of each failure.
  */
 static inline bool set_up_injection(void)
 {
@@ -88,8 +90,8 @@ static inline bool set_up_injection(void)
 }
 
 /*
- * As FAILURES_STRIDE (1) says, each so many-th step only, after the first one, and as
- * FAILURES_OFFSET (0) says, which of these: tests/test.sh takes another one each day.
+ * The first step fails, and after it only each FAILURES_STRIDE-th (default 1: all of them).
+ * FAILURES_OFFSET (default 0) chooses which of them; tests/test.sh passes another offset each day.
  */
 static inline struct failures failures_by_stride(void)
 {
@@ -100,7 +102,7 @@ static inline struct failures failures_by_stride(void)
 	};
 }
 
-/* Of the calling thread. */
+/* The steps of the calling thread, by stride. */
 static inline struct failures each_failure(void)
 {
 	struct failures f = failures_by_stride();
@@ -110,7 +112,7 @@ static inline struct failures each_failure(void)
 	return f;
 }
 
-/* The same, of an operation with so few steps that none is left out. */
+/* The same for an operation with few steps: none of them is left out. */
 static inline struct failures every_failure(void)
 {
 	struct failures f = each_failure();
@@ -127,7 +129,7 @@ static inline bool spare_functions(void)
 		write_to(DEBUGFS "fail_function/probability", "0");
 }
 
-/* Of calls of a function, by whoever, which then return minus error. */
+/* The calls of a kernel function by any task, by stride. A call that fails returns minus error. */
 static inline struct failures each_failure_of(const char *function, int error)
 {
 	struct failures f = failures_by_stride();
@@ -135,7 +137,7 @@ static inline struct failures each_failure_of(const char *function, int error)
 
 	f.function = function;
 	snprintf(path, sizeof(path), DEBUGFS "fail_function/%s/retval", function);
-	/* As the kernel has it, whose words are longer than those of a 32-bit program. */
+	/* 64 bits, as in the kernel, also if this is a 32-bit program. */
 	snprintf(value, sizeof(value), "%#llx", (unsigned long long)-(long long)error);
 	f.ready = write_to(DEBUGFS "fail_function/times", "0") &&
 		write_to(DEBUGFS "fail_function/probability", "100") &&
@@ -143,7 +145,7 @@ static inline struct failures each_failure_of(const char *function, int error)
 	return f;
 }
 
-/* Whether there is one more to be tried. */
+/* Starts the next round; false if there is none. */
 static inline bool next_failure(struct failures *f)
 {
 	f->idle = f->has_failed ? 0 : f->idle + !!f->nth;
@@ -156,14 +158,14 @@ static inline bool next_failure(struct failures *f)
 	return true;
 }
 
-/* From here on to disarm() the nth step fails. */
+/* Makes the nth step between here and disarm() fail. */
 static inline void arm(struct failures *f)
 {
 	char text[16];
 	bool armed;
 
 	snprintf(text, sizeof(text), "%u", f->nth);
-	/* Where that counts no calls but their sizes, those of functions are 1. */
+	/* "space" is a budget from which each call takes its size. A function call has size 1. */
 	if (f->function)
 		armed = write_to(DEBUGFS "fail_function/space", text) &&
 			write_to(DEBUGFS "fail_function/times", "1");
@@ -183,7 +185,7 @@ static inline void disarm(struct failures *f)
 		if (!write_to(DEBUGFS "fail_function/times", "0"))
 			abort();
 	} else {
-		/* What has not failed may do so now, here and below. */
+		/* If step nth has not been reached, this pread() or a pwrite() may reach it. */
 		len = pread(f->fd, left, sizeof(left) - 1, 0);
 		f->has_failed = len > 0 && !atoi(left);
 		while (pwrite(f->fd, "0", 1, 0) != 1)
@@ -192,7 +194,10 @@ static inline void disarm(struct failures *f)
 	f->injected += f->has_failed;
 }
 
-/* How many steps an operation has that is done now, when it has been armed so late that none fails. */
+/*
+ * Disarms and returns how many steps there have been since arm(). For this, nth has to be so high
+ * that no step failed.
+ */
 static inline unsigned int steps_taken(struct failures *f)
 {
 	char left[16] = "";
@@ -203,7 +208,7 @@ static inline unsigned int steps_taken(struct failures *f)
 	return f->nth - atoi(left);
 }
 
-/* What is left of a task that has been armed and has ended: whether its step has failed. */
+/* Reads from fail-nth of an armed task that has exited whether its nth step failed. */
 static inline void look_at(struct failures *f, int fail_nth)
 {
 	char left[16] = "";
@@ -212,7 +217,7 @@ static inline void look_at(struct failures *f, int fail_nth)
 	f->injected += f->has_failed;
 }
 
-/* At the end: says how many there were. */
+/* After the last round: logs how many failures there were. */
 #define TELL_FAILURES(f, what) do {						\
 	EXPECT_TRUE((f).ready);							\
 	EXPECT_LT((f).nth, ENDLESS);						\
@@ -227,9 +232,9 @@ static inline void look_at(struct failures *f, int fail_nth)
 } while (0)
 
 /*
- * From now on allocations from the caches that are marked (mark_cache()) by the tasks that
- * are (mark_task()) fail: so many times, always for -1, or no more for 0. This is for the
- * second of two that only together make a difference.
+ * Makes the next allocations fail that marked tasks (mark_task()) make from marked slab caches
+ * (mark_cache()). times: how many; -1: all; 0: none any more. It is for code that tries an
+ * allocation twice: the failure of the first try alone changes nothing.
  */
 static inline bool fail_marked(int times)
 {
@@ -237,7 +242,7 @@ static inline bool fail_marked(int times)
 	bool done = true;
 
 	snprintf(text, sizeof(text), "%d", times ?: 1);
-	/* Not for a moment without a filter: all tasks would meet failures. */
+	/* Without the filters and with a probability, allocations of all tasks would fail. */
 	if (!times)
 		done &= write_to(DEBUGFS "failslab/probability", "0");
 	done &= write_to(DEBUGFS "failslab/cache-filter", times ? "Y" : "N");
@@ -265,14 +270,14 @@ static inline bool mark_task(const char *pid, bool mark)
 }
 
 /*
- * kmemleak remembers each allocation, for which it allocates itself: it gives up when
- * it has no memory left for that, which would hide whatever is lost.
+ * Whether kmemleak still works, if the kernel has it. It allocates memory to record each
+ * allocation. When that fails, it disables itself, and leaks would go unnoticed.
  */
 static inline bool leaks_are_seen(void)
 {
 	const char *kmemleak = DEBUGFS "kmemleak";
 
-	/* There is nothing at that address, and it says so if it is at work. */
+	/* There is no object at that address: "dump" fails, with EPERM if kmemleak is disabled. */
 	return access(kmemleak, F_OK) || write_to(kmemleak, "dump=0x1") || errno != EPERM;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A FUSE server of one file, which has the size and the content that it is given meanwhile. Without
- * content, reads by one thread fail, and those of all others are never answered.
+ * A FUSE server with one file. The test may change the size and the content at any time. While
+ * content is 0, the server fails the reads of one thread and never answers those of others.
  */
 #ifndef _NOSIGBUS_FUSE_SERVER_H
 #define _NOSIGBUS_FUSE_SERVER_H
@@ -17,12 +17,12 @@
 #define FUSE_FILE	"file"
 
 struct fuse_server {
-	/* In bytes; and what all of them are, or 0. */
+	/* The file's size in bytes, and the value of each byte; 0: no content. */
 	volatile long size;
 	volatile char content;
-	/* Whose reads fail, a while after they have come. */
+	/* The thread whose reads the server fails, 0.3 seconds after they arrive. */
 	volatile pid_t refused;
-	/* How many of those have come, and how many that stay unanswered. */
+	/* How many reads of that thread have arrived, and how many of others, left unanswered. */
 	volatile int reads, unanswered;
 };
 
@@ -34,7 +34,7 @@ static inline void fuse_reply(int device, const struct fuse_in_header *to, int e
 	};
 	struct iovec both[] = { { &header, sizeof(header) }, { (void *)body, len } };
 
-	/* Who has asked may have gone. */
+	/* ENOENT: the task that sent the request may have been killed. */
 	if (writev(device, both, 2) < 0 && errno != ENOENT)
 		_exit(1);
 }
@@ -59,7 +59,7 @@ static inline void fuse_serve(struct fuse_server *server, int device)
 
 	while (read(device, &request, sizeof(request)) >= (ssize_t)sizeof(*in)) {
 		attributes.attr.size = server->size;
-		/* Asked for each time, if there is something to be seen. */
+		/* With content, the kernel must ask for the attributes each time. */
 		attributes.attr_valid = entry.attr_valid = server->content ? 0 : ~0U;
 		entry.attr = attributes.attr;
 		switch (in->opcode) {
@@ -104,8 +104,9 @@ static inline void fuse_serve(struct fuse_server *server, int device)
 }
 
 /*
- * Mounts it at a directory, and has a child serve it, which is returned: -1 if that fails. It is
- * unmounted by umount2() with MNT_DETACH; all that waits for it ends with the child.
+ * Mounts the file system at directory and forks a child that serves it. Returns the child's PID,
+ * or -1. The caller unmounts with umount2(MNT_DETACH). When the child dies, all requests that
+ * wait for an answer end.
  */
 static inline pid_t start_fuse_server(struct fuse_server *server, const char *directory)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Of the two implementations that the selftests are for, what makes a difference to them: how a
- * mapping opts in and out, and what it can and cannot do then. The module; with CORE_MM, the series
- * for linux-mm (Documentation/rfc).
+ * The selftests test two implementations: the module, and, with CORE_MM defined, the series for
+ * linux-mm (Documentation/rfc). This header has the differences: how a mapping opts in and out,
+ * and what it can and cannot do while it is opted in.
  */
 #ifndef _NOSIGBUS_IMPLEMENTATION_H
 #define _NOSIGBUS_IMPLEMENTATION_H
@@ -21,7 +21,7 @@
 #define MADV_NOSIGBUS		104
 #define MADV_SIGBUS		105
 
-/* A file descriptor, as the tests have one for the device. */
+/* Any file descriptor: the tests expect one for the device. */
 static inline int open_device(void)
 {
 	return open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -42,21 +42,21 @@ static inline int disable(int device, const void *addr, size_t len)
 }
 
 #define OPTS_IN_SHARED_WRITE	false
-/* Once it has opted out, a shared mapping can be made writable, and KSM may have what it might have. */
+/* Opting out lets mprotect() make a shared mapping writable again, and KSM merge its pages. */
 #define OPTING_OUT_IS_WHOLE	false
-/* Has what VM_MIXEDMAP rules out: VMAs that merge, mlock, userfaultfd, huge pages, KSM. */
+/* Supports what VM_MIXEDMAP prevents: merging of VMAs, mlock, userfaultfd, huge pages, KSM. */
 #define IS_ORDINARY_VMA		true
-/* Growth by whatever has called i_size_write(). */
+/* Notices every growth of a file, whichever code calls i_size_write(). */
 #define SEES_ALL_GROWTH		true
-/* There is a device that tells of accesses past EOF, and a module that can be unloaded. */
+/* There is a device that reports accesses past EOF, and a module that can be unloaded. */
 #define IS_MODULE		false
-/* Files whose size is right only with a lock of a cluster. */
+/* Files of cluster file systems, whose i_size is valid only under a cluster lock, can opt in. */
 #define OPTS_IN_CLUSTERS	false
-/* What opting in says to what cannot, and to what has. */
+/* Results of opting in a mapping that cannot, one that is opted in, and one that is mseal()ed. */
 #define REFUSED			(-EINVAL)
 #define OPTED_IN_TWICE		0
 #define OPTED_IN_SEALED		(-EPERM)
-/* And opting out, to what has not opted in. */
+/* Result of opting out a mapping that is not opted in. */
 #define OPTED_OUT_TWICE		0
 
 #else

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What is written to kept pages is not lost: shadow pages inside the file that stand
- * in for what the file system has refused, with NOSIGBUS_RECORD_ERRORS.
- * io_errors_recorded.c has what they are and how they are told of. Needs root, and what
- * selftests.sh has set up.
+ * Stores to kept pages are not lost. With NOSIGBUS_RECORD_ERRORS a kept page (a shadow page inside
+ * EOF) is mapped where the file system has refused an access. io_errors_recorded.c tests what it
+ * contains and how the error is returned. Needs root, and the setup of selftests.sh.
  */
 
 #include "broken_file_systems.h"
@@ -23,22 +22,22 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-/* Of the mapping; the file has them all, as a hole, but in unseen_growth. */
+/* Pages of the mapping, and of the file (a hole). In unseen_growth the file is shorter. */
 #define PAGES		64
 
-/* A process that takes so long for nothing much, or makes no progress, is stuck. */
+/* A process that makes no progress, or does not end, for so long is stuck. */
 #define STUCK_SECONDS	60
-/* Who is stuck is found here, not by the harness. */
+/* So long that the tests find a stuck process themselves before the harness times out. */
 #define HARNESS_SECONDS	600
 
-/* Nothing written to a page has this. */
+/* A value that is none of those that the tests store in pages themselves. */
 #define FOREIGN		0xee
 
 /* A file on a full file system, and a mapping of it that records errors. */
 struct subject {
 	MAPPED_FILE;
 	int filler;
-	/* How much the filler has. */
+	/* The size of the filler when the file system is full. */
 	off_t filled;
 };
 
@@ -47,7 +46,7 @@ static char *page_at(const struct subject *s, int i)
 	return s->addr + i * s->page;
 }
 
-/* The file system refuses everything from now on. */
+/* Fills the file system: it refuses all allocations from now on. */
 static void fill_rest(struct __test_metadata *_metadata, struct subject *s, enum backing on,
 		      int error)
 {
@@ -83,13 +82,13 @@ static void take_down(struct __test_metadata *_metadata, struct subject *s)
 	EXPECT_EQ(seteuid(0), 0);
 }
 
-/* There is space for so many pages, until take_space(). */
+/* Frees space for so many pages, until take_space(). */
 static int give_space(struct subject *s, int pages)
 {
 	return ftruncate(s->filler, s->filled - pages * s->page);
 }
 
-/* There is none, if there is no more than that. */
+/* Takes back the space of give_space(), unless it has been used. */
 static void take_space(struct subject *s)
 {
 	struct stat st;
@@ -106,7 +105,7 @@ static void take_space(struct subject *s)
 	EXPECT_EQ(_status.shadow_pages_held, (__u64)(pages));			\
 } while (0)
 
-/* How long each race is to take, or longer until it has done enough. */
+/* How many seconds each race lasts at least. It goes on until it has done enough. */
 static int race_seconds(void)
 {
 	const char *seconds = getenv("RACE_SECONDS");
@@ -150,7 +149,7 @@ static int finish(const struct subject *s, pid_t pid)
 	kill(pid, SIGKILL);
 	if (ends(pid, &status))
 		return IS_STUCK;
-	/* So that it does not keep the file system busy. */
+	/* Clearing the error may end it. Otherwise it would keep the file system busy. */
 	status_of(s->device, s->addr, NOSIGBUS_CLEAR_ERROR, &cleared);
 	ends(pid, &status);
 	return NOT_KILLED;
@@ -176,19 +175,19 @@ FIXTURE_VARIANT(large_folios) {
 FIXTURE_VARIANT_ADD(large_folios, ext4) { SMALL_EXT4, -ENOSPC, 0 };
 FIXTURE_VARIANT_ADD(large_folios, xfs) { XFS, -EDQUOT, NOBODY };
 
-/* The pages that are kept; those before them are not. */
+/* Every STEP-th page is kept. The page before it is not. */
 #define FIRST		1
 #define STEP		4
 #define KEPT		(PAGES / STEP)
 #define for_each_kept(i) for (int i = FIRST; i < PAGES; i += STEP)
 
-/* Where in a page is what: the first store, and one when it has been kept for a while. */
+/* Offsets in a page: of the first store, and of one after the page has been kept for a while. */
 #define STORE_AT	0
 #define AGAIN_AT	2000
 /* What is written to a page. */
 #define STORE(i)	(0x40 + (i))
 
-/* How many of the pages that are kept are in the middle of a large folio of the file's. */
+/* For how many of the kept pages the file's own page is in the middle of a large folio. */
 static int in_large_folios(FIXTURE_DATA(large_folios) * self)
 {
 	struct subject *s = &self->s;
@@ -231,7 +230,7 @@ FIXTURE_SETUP(large_folios)
 
 	if (geteuid())
 		SKIP(return, "it takes root to see page frames");
-	/* Without these the page cache has no large folios either. */
+	/* Without THP the page cache has no large folios. */
 	need(_metadata, "thp");
 	if (variant->error == -EDQUOT)
 		need(_metadata, "xfs-quota");
@@ -264,8 +263,8 @@ FIXTURE_TEARDOWN(large_folios)
 } while (0)
 
 /*
- * In a process that has none of the kept pages mapped. Accesses those next to them,
- * and then them: 0, or the first that has not what has been stored to it.
+ * For a process that has none of the kept pages mapped. It accesses their neighbours first, then
+ * the kept pages. Returns 0, or the index of the first page that lacks a store.
  */
 static int look(void *arg)
 {
@@ -284,7 +283,7 @@ static int look(void *arg)
 	return 0;
 }
 
-/* The same after it has forgotten what it had mapped. */
+/* The same, after unmapping all pages in this process. */
 static int look_anew(void *arg)
 {
 	struct subject *s = arg;
@@ -292,7 +291,7 @@ static int look_anew(void *arg)
 	return madvise(s->addr, s->len, MADV_DONTNEED) ? 254 : look(s);
 }
 
-/* What look() has changed is seen here. */
+/* This process sees the stores of look() in another process. */
 #define EXPECT_SEEN() do {							\
 	for_each_kept(i) {							\
 		EXPECT_EQ(read_byte(page_at(s, i) + STORE_AT), STORE(i));	\
@@ -308,7 +307,7 @@ TEST_F_TIMEOUT(large_folios, after_madv_dontneed, HARNESS_SECONDS)
 	STORE_ALL();
 	EXPECT_GT(in_large_folios(self), 0);
 	EXPECT_EQ(watched(s, look_anew, s), 0);
-	/* In this process as well, where they have been written to. */
+	/* The same in this process, which made the first stores. */
 	ASSERT_EQ(madvise(s->addr, s->len, MADV_DONTNEED), 0);
 	for_each_kept(i)
 		EXPECT_EQ(read_byte(page_at(s, i - 1)), 0);
@@ -345,13 +344,13 @@ TEST_F_TIMEOUT(large_folios, in_a_child_of_before, HARNESS_SECONDS)
 	close(told.pipe[1]);
 }
 
-/* Another process, which has the file but not the mapping: there are new folios. */
+/* A process that has the file but not the mapping replaces the folios in the page cache. */
 static int punch_and_read(void *arg)
 {
 	struct subject *s = arg;
 
 	munmap(s->addr, s->len);
-	/* XFS makes sure that there is some even where it needs none. */
+	/* XFS refuses to punch a hole without free space, even if it needs none. */
 	if (give_space(s, 32) ||
 	    fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, s->len))
 		return errno;
@@ -370,7 +369,7 @@ TEST_F_TIMEOUT(large_folios, after_a_peer_has_punched_a_hole, HARNESS_SECONDS)
 	EXPECT_SEEN();
 }
 
-/* The kernel itself writes to the kept pages: 0, or the first that it could not. */
+/* Makes the kernel write to the kept pages. 0, or the index of the first page where it cannot. */
 static int have_it_read(FIXTURE_DATA(large_folios) * self)
 {
 	struct subject *s = &self->s;
@@ -464,8 +463,8 @@ TEST_F_TIMEOUT(large_folios, killed_while_it_reads, HARNESS_SECONDS)
 }
 
 /*
- * Nothing says that the file has grown: what stood in past EOF goes with the next
- * fault. Linux AIO on ext4.
+ * fsnotify does not report growth by Linux AIO on ext4. The stand-ins that it has brought inside
+ * EOF are removed at the next fault.
  */
 #define OLD_PAGES	8
 #define GROWN_PAGES	21
@@ -482,7 +481,7 @@ FIXTURE_SETUP(unseen_growth)
 		SKIP(return, "it takes root to break things");
 	need(_metadata, "aio");
 	set_up(_metadata, s, SMALL_EXT4, OLD_PAGES);
-	/* What it grows by does not need space. */
+	/* Preallocate the block that the growth writes to: the file system is full then. */
 	ASSERT_EQ(fallocate(s->fd, FALLOC_FL_KEEP_SIZE, (GROWN_PAGES - 1) * s->page, s->page), 0);
 	fill_rest(_metadata, s, SMALL_EXT4, -ENOSPC);
 	map_it(_metadata, s);
@@ -517,7 +516,7 @@ static bool grow_by_aio(const struct subject *s)
 	return fine;
 }
 
-/* Grows, and nothing is given back yet. */
+/* The file grows, and no stand-in has been removed yet. */
 #define GROW_UNSEEN() do {							\
 	struct nosigbus_status _status;						\
 	struct stat _st;							\
@@ -529,7 +528,7 @@ static bool grow_by_aio(const struct subject *s)
 	ASSERT_EQ(_status.given_back, 0);					\
 } while (0)
 
-/* One fault, at a page that the file has. */
+/* Causes one fault, at a page inside EOF. */
 #define FAULT_AT(i) do {							\
 	ASSERT_EQ(madvise(page_at(s, i), s->page, MADV_DONTNEED), 0);		\
 	EXPECT_EQ(read_byte(page_at(s, i)), 0);					\
@@ -545,7 +544,7 @@ static bool grow_by_aio(const struct subject *s)
 	EXPECT_EQ(_status.given_back, pages_given_back);			\
 } while (0)
 
-/* Kept before the growth, below it. */
+/* The page is kept before the file grows, and is below the old EOF. */
 TEST_F(unseen_growth, leaves_what_was_kept)
 {
 	struct subject *s = &self->s;
@@ -563,7 +562,7 @@ TEST_F(unseen_growth, leaves_what_was_kept)
 	EXPECT_EQ(read_byte(page_at(s, 5)), 'X');
 }
 
-/* Kept after it, where it went past: the stand-in that is to go is next to it. */
+/* The page is kept after the growth, in the new part. A stand-in there has to go; it stays. */
 TEST_F(unseen_growth, leaves_what_is_kept_in_what_has_grown)
 {
 	struct subject *s = &self->s;
@@ -581,7 +580,7 @@ TEST_F(unseen_growth, leaves_what_is_kept_in_what_has_grown)
 	EXPECT_KEPT_AT(16, 1, 1);
 }
 
-/* Kept after it, by a write to a page that was mapped before it. */
+/* The page is below the old EOF and mapped. A write after the growth makes it a kept page. */
 TEST_F(unseen_growth, leaves_what_is_kept_below_it)
 {
 	struct subject *s = &self->s;
@@ -597,8 +596,8 @@ TEST_F(unseen_growth, leaves_what_is_kept_below_it)
 }
 
 /*
- * NOSIGBUS_CLEAR_ERROR is held up each time it tells of the error: what it writes to
- * is in two pages, which userfaultfd protects.
+ * NOSIGBUS_CLEAR_ERROR has to wait each time it copies the status to user space. The structure is
+ * in two pages, which the test write-protects with userfaultfd.
  */
 FIXTURE(clear) {
 	struct subject s;
@@ -641,7 +640,7 @@ FIXTURE_TEARDOWN(clear)
 	take_down(_metadata, &self->s);
 }
 
-/* Whether a write to one of the two pages is to wait. */
+/* Protects one of the two pages, so that a write to it waits, or unprotects it. */
 static int protect(FIXTURE_DATA(clear) * self, int page, bool on)
 {
 	struct uffdio_writeprotect wp = {
@@ -652,7 +651,7 @@ static int protect(FIXTURE_DATA(clear) * self, int page, bool on)
 	return ioctl(self->uffd, UFFDIO_WRITEPROTECT, &wp);
 }
 
-/* Which of them a write waits for; -1 if there is none. */
+/* Waits until a write is blocked. Returns at which of the two pages, or -1. */
 static int wait_for_write(FIXTURE_DATA(clear) * self)
 {
 	struct pollfd readable = { .fd = self->uffd, .events = POLLIN };
@@ -673,7 +672,7 @@ static void *clear_error(void *arg)
 	return NULL;
 }
 
-/* Has another thread clear the error, up to when it tells of it. */
+/* Starts a thread that clears the error, and waits until it copies the status to user space. */
 #define START_TO_CLEAR(thread) do {						\
 	self->status->addr = (uintptr_t)s->addr;				\
 	self->status->request = NOSIGBUS_CLEAR_ERROR;				\
@@ -692,7 +691,7 @@ static void *clear_error(void *arg)
 	EXPECT_EQ(_status.shadow_pages_held, 0);				\
 } while (0)
 
-/* An error for each time that something is told of, so that it has to be told again. */
+/* There is a new error after each copy of the status, so that the ioctl has to copy it again. */
 TEST_F_TIMEOUT(clear, tells_of_all_it_clears, HARNESS_SECONDS)
 {
 	const int first = 5, others = 9, end = 13;
@@ -723,7 +722,10 @@ TEST_F_TIMEOUT(clear, tells_of_all_it_clears, HARNESS_SECONDS)
 	EXPECT_EQ(pages_of(0, s->addr, 0, PAGES), PAGES);
 }
 
-/* Cleared all the same; what is at its old address is not. */
+/*
+ * The mapping moves during the ioctl. Its error is cleared all the same. The error of the mapping
+ * that is at the old address afterwards is not.
+ */
 TEST_F_TIMEOUT(clear, of_a_mapping_that_moves, HARNESS_SECONDS)
 {
 	char *to = mmap(NULL, self->s.len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -759,7 +761,10 @@ TEST_F_TIMEOUT(clear, of_a_mapping_that_moves, HARNESS_SECONDS)
 	munmap(other.addr, s->len);
 }
 
-/* It and its file are there for as long as it is asked about; what it was told of is told. */
+/*
+ * The mapping is unmapped, and its file closed, during the ioctl. Both exist until the ioctl ends,
+ * and it still returns the error.
+ */
 TEST_F_TIMEOUT(clear, of_a_mapping_that_goes, HARNESS_SECONDS)
 {
 	struct subject *s = &self->s;
@@ -768,7 +773,7 @@ TEST_F_TIMEOUT(clear, of_a_mapping_that_goes, HARNESS_SECONDS)
 
 	EXPECT_EQ(write_byte(page_at(s, 20), 'C'), 0);
 	START_TO_CLEAR(thread);
-	/* The file has no name. */
+	/* The file is unlinked, so these were the last references on it that the test has. */
 	ASSERT_EQ(munmap(s->addr, s->len), 0);
 	ASSERT_EQ(close(s->fd), 0);
 	s->fd = -1;
@@ -803,16 +808,16 @@ TEST_F_TIMEOUT(clear, of_a_mapping_that_opts_out, HARNESS_SECONDS)
 }
 
 /*
- * One thread writes to a page that the file system refuses, while another has made
- * space and writes to it as well. Whether the page is kept or is the file's, it has
- * both.
+ * One thread writes to a page for which the file system has no space. At the same time another
+ * thread makes space and writes to the same page. The page may become a kept page or a page of the
+ * file. In both cases it has to have both stores.
  */
 FIXTURE(given_meanwhile) {
 	struct subject s;
 };
 
 FIXTURE_VARIANT(given_meanwhile) {
-	/* Whether the file is modified all the time. */
+	/* Whether a third thread modifies the file all the time. */
 	bool noise;
 };
 
@@ -836,13 +841,13 @@ FIXTURE_TEARDOWN(given_meanwhile)
 	take_down(_metadata, &self->s);
 }
 
-/* The pages of the race; 0 is for the noise. */
+/* The first page of the race. Page 0 is for the thread that modifies the file. */
 #define RACE_FIRST	1
 
 struct giver {
 	struct subject *s;
 	atomic_bool stop;
-	/* The round that is to be run, and the last one that has been. */
+	/* The round that the giver is to run, and the last one that it has finished. */
 	atomic_int round, done;
 	int page, delay;
 	int bad;
@@ -893,7 +898,7 @@ TEST_F_TIMEOUT(given_meanwhile, both_stores_are_seen, HARNESS_SECONDS)
 	bool was_kept = false;
 	__u64 errors = 1;
 
-	/* One that is kept already, so that this goes as fast as it can. */
+	/* Keep a page first, so that the work for the first kept page does not slow the race. */
 	EXPECT_EQ(write_byte(page_at(s, PAGES - 1), 1), 0);
 	ASSERT_EQ(pthread_create(&giver, NULL, give, &g), 0);
 	if (variant->noise)
@@ -903,7 +908,7 @@ TEST_F_TIMEOUT(given_meanwhile, both_stores_are_seen, HARNESS_SECONDS)
 		bool is_kept;
 		char bytes[2];
 
-		/* Now and then one of them is the first for certain. */
+		/* In some rounds it is certain which of the two threads comes first. */
 		if (rounds % 16 == 0) {
 			EXPECT_EQ(write_byte(p, 'W'), 0);
 			give_and_write(&g);
@@ -913,7 +918,7 @@ TEST_F_TIMEOUT(given_meanwhile, both_stores_are_seen, HARNESS_SECONDS)
 		} else {
 			g.delay = delay;
 			atomic_fetch_add(&g.round, 1);
-			/* Or the giver is too late whatever its delay is. */
+			/* delay < 0: wait here, because the giver was too late without a delay. */
 			for (volatile int i = 0; i < -delay; i++)
 				;
 			EXPECT_EQ(write_byte(p, 'W'), 0);
@@ -927,7 +932,7 @@ TEST_F_TIMEOUT(given_meanwhile, both_stores_are_seen, HARNESS_SECONDS)
 		if (rounds % 8) {
 			bool turns_round = raced++ && is_kept != was_kept;
 
-			/* They are to meet: to and fro, in ever smaller steps, and on from there. */
+			/* Find the delay at which both meet. Smaller steps after each turn. */
 			if (!turns_round && step < 1 << 18)
 				step *= 2;
 			else if (turns_round && step > 64)
@@ -963,10 +968,10 @@ TEST_F_TIMEOUT(given_meanwhile, both_stores_are_seen, HARNESS_SECONDS)
 }
 
 /*
- * Threads of two processes write numbers to all pages, each to a place of its own, and
- * others read them, while space comes and goes, and while the error is cleared. That
- * drops what is kept: it is an odd epoch then. What has been written in an even one is
- * seen by everybody until that one ends.
+ * Each of two processes has a thread that writes numbers to all pages, at an offset of its own, and
+ * one that reads all numbers. Meanwhile space comes and goes, and the error is cleared. Clearing
+ * drops the kept pages; the epoch is odd while that happens. Both processes have to see a number
+ * that was written in an even epoch until that epoch ends.
  */
 #define PROCESSES	2
 #define RACE_PAGES	32
@@ -974,9 +979,9 @@ TEST_F_TIMEOUT(given_meanwhile, both_stores_are_seen, HARNESS_SECONDS)
 struct shared {
 	atomic_bool stop;
 	atomic_uint epoch;
-	/* The epoch and, in its lower half, the number that a page has of a writer. */
+	/* For each writer and page: the last number, and in the upper half its epoch. */
 	_Atomic uint64_t written[PROCESSES][RACE_PAGES];
-	/* For the watchdog, and of what is to be enough. */
+	/* Counters: for the watchdog, and to tell whether the race has done enough. */
 	atomic_ulong passes[PROCESSES], checks[PROCESSES], fillings;
 	atomic_flag complained;
 	char complaint[200];
@@ -1124,7 +1129,7 @@ static void *read_numbers(void *arg)
 	return NULL;
 }
 
-/* Has space come for less than all pages, and go. */
+/* Makes space for some of the pages and takes it away again, in a loop. */
 static void *come_and_go(void *arg)
 {
 	struct worker *w = arg;
@@ -1148,7 +1153,7 @@ static int work(void *arg)
 	void *(*const run[])(void *) = { write_numbers, read_numbers, come_and_go };
 	struct worker *w = arg, workers[ARRAY_SIZE(run)];
 	pthread_t threads[ARRAY_SIZE(run)];
-	/* Space comes from one of them. */
+	/* Only process 0 makes space. */
 	int n = w->process ? 2 : 3;
 
 	for (int i = 0; i < n; i++) {
@@ -1162,12 +1167,12 @@ static int work(void *arg)
 	return 0;
 }
 
-/* What the epochs have come to. */
+/* Totals over all epochs. */
 struct outcome {
 	long clearings, errors, blocks;
 };
 
-/* Until both writers have written to most pages; false if that takes too long, or is over. */
+/* Waits for so many passes of both writers; false if one is stuck or the race has ended. */
 static bool wait_for_passes(struct shared *shared, unsigned long passes)
 {
 	unsigned long from[PROCESSES];
@@ -1213,7 +1218,7 @@ TEST_F_TIMEOUT(space, comes_and_goes, HARNESS_SECONDS)
 		atomic_fetch_add(&shared->epoch, 1);
 		EXPECT_EQ(status_of(s->device, s->addr, NOSIGBUS_CLEAR_ERROR, &status), 0);
 		EXPECT_EQ(fstat(s->fd, &st), 0);
-		/* What the file has been given it is not refused any more. */
+		/* Blocks that the file has got are not refused any more. Free them. */
 		if (rand_r(&seed) % 4)
 			EXPECT_EQ(fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 					    RACE_PAGES * s->page), 0);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * NOSIGBUS_RECORD_ERRORS: faults inside EOF that the file system fails at get a
- * stand-in, and NOSIGBUS_STATUS tells of them. io_errors_signalled.c has what happens
- * without it. Needs root, and what selftests.sh has set up.
+ * NOSIGBUS_RECORD_ERRORS: when the file system fails a fault inside EOF, the module maps a
+ * stand-in, and NOSIGBUS_STATUS returns the error. io_errors_signalled.c tests the same without
+ * this flag. Needs root, and the setup of selftests.sh.
  */
 
 #include "broken_file_systems.h"
@@ -22,12 +22,12 @@
 #define FILE_PAGES	8
 #define PAGES		12
 
-/* Nothing here takes long, but for a guest that is slow. */
+/* No test here takes long, except in a slow guest. */
 #define HARNESS_SECONDS	300
 
 /*
- * Besides CONTENT, which the file has: what is written to stand-ins, and where in a
- * page; what the file is given later.
+ * The file has CONTENT at first, and NEW later. The tests write MARK to stand-ins, at offset
+ * MARK_AT of the page.
  */
 #define MARK		0x4d
 #define MARK_AT		2000
@@ -41,41 +41,41 @@ enum cause { BAD_DISK, BAD_GFS2_DISK, FULL_TMPFS, TMPFS_QUOTA, FULL_EXT4, XFS_QU
 
 static const struct {
 	enum backing on;
-	/* What a write(2) fails with that has used up what there is; 0 if it is not about that. */
+	/* The error of write(2) once space or quota is used up; 0: these are not the cause. */
 	int used_up;
-	/* What is recorded. */
+	/* The error that the module records, and its flags. */
 	int error;
 	unsigned int error_flags;
-	/* It is writes that are refused, of pages that can be read. */
+	/* The pages can be read. Only writes to them fail. */
 	bool refuses_writes;
-	/* How much of each page of the file has CONTENT, at most; the rest is a hole. */
+	/* At most so many bytes of each page of the file are CONTENT. The rest is a hole. */
 	size_t content;
 } causes[] = {
 	[BAD_DISK] = { DM_EXT4, 0, EIO, 0, false, SIZE_MAX },
-	/* The page cannot be read for the errno, without the lock of a cluster that its faults take. */
+	/* A read of the page for its errno would need the cluster lock that GFS2's faults take. */
 	[BAD_GFS2_DISK] = { DM_GFS2, 0, EIO, NOSIGBUS_ERROR_DEDUCED, false, SIZE_MAX },
 	[FULL_TMPFS] = { SMALL_TMPFS, -ENOSPC, ENOSPC, 0, false, 0 },
 	[TMPFS_QUOTA] = { QUOTA_TMPFS, -EDQUOT, EDQUOT, 0, false, 0 },
 	[FULL_EXT4] = { SMALL_EXT4, -ENOSPC, ENOSPC, NOSIGBUS_ERROR_DEDUCED, true, SMALL_BLOCK },
-	/* Blocks that two files share have to be copied. */
+	/* A write to blocks that two files share needs new blocks, which exceed the quota. */
 	[XFS_QUOTA] = { XFS, -EDQUOT, EIO, NOSIGBUS_ERROR_DEDUCED, true, SIZE_MAX },
-	/* Here it is EPERM. */
+	/* The file system's own error is EPERM. */
 	[IMMUTABLE] = { EXT4, 0, EIO, NOSIGBUS_ERROR_DEDUCED, true, SIZE_MAX },
 };
 
-/* A file that the file system fails at, and a mapping of it that records errors. */
+/* A file whose file system fails, and a mapping of it that records errors. */
 struct subject {
 	MAPPED_FILE;
 	enum cause cause;
 	enum class class;
-	/* What takes the space; what has the same blocks. */
+	/* filler: a file that takes the space. twin: a file that shares the blocks. */
 	int filler, twin;
 	bool broken;
 	/* What NOSIGBUS_STATUS should say. */
 	struct nosigbus_status want;
 };
 
-/* How much of a page is CONTENT in the file, and then in a stand-in. */
+/* How many bytes of a page are CONTENT: in the file, and (below) in a stand-in. */
 static size_t file_content(const struct subject *s)
 {
 	return causes[s->cause].content < s->page ? causes[s->cause].content : s->page;
@@ -97,7 +97,10 @@ static bool meets(const struct subject *s, enum how how)
 	return how == WRITE ? s->class != SHARED_READ : !causes[s->cause].refuses_writes;
 }
 
-/* What fsync(2) and msync(2) fail with; 0 where the file system does not look for errors. */
+/*
+ * The error of fsync(2) and msync(2) after a store to a kept page. It is 0 on tmpfs, which does not
+ * look for errors there.
+ */
 static int told_by_fsync(const struct subject *s)
 {
 	bool looks = causes[s->cause].on != SMALL_TMPFS && causes[s->cause].on != QUOTA_TMPFS;
@@ -105,7 +108,7 @@ static int told_by_fsync(const struct subject *s)
 	return s->class == SHARED_WRITE && looks ? causes[s->cause].error : 0;
 }
 
-/* The simplest access that does. */
+/* The simplest access that meets the error. */
 static enum how simplest(const struct subject *s)
 {
 	return meets(s, READ) ? READ : WRITE;
@@ -121,7 +124,7 @@ static int set_immutable(int fd, bool immutable)
 	return ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }
 
-/* Has the file system fail from now on; false if it does not. */
+/* Makes the file system fail from now on; false if that is not possible. */
 static bool break_it(struct subject *s)
 {
 	s->broken = true;
@@ -138,7 +141,7 @@ static bool break_it(struct subject *s)
 	}
 }
 
-/* There is no more cause to fail. */
+/* Removes the cause of the failures. */
 static bool mend(struct subject *s)
 {
 	s->broken = false;
@@ -154,7 +157,7 @@ static bool mend(struct subject *s)
 	}
 }
 
-/* A file of FILE_PAGES with what it has to have; false if that fails. */
+/* Creates a file of FILE_PAGES pages with its CONTENT; false if that fails. */
 static bool new_content(struct subject *s)
 {
 	s->fd = new_file(causes[s->cause].on);
@@ -167,7 +170,7 @@ static bool new_content(struct subject *s)
 	}
 	if (ftruncate(s->fd, FILE_PAGES * s->page))
 		return false;
-	/* At once if it can be: the page cache may make large folios of it. */
+	/* Write it with one call if possible, so that the page cache can use large folios. */
 	if (file_content(s) == s->page && fill(s->fd, CONTENT, 0, FILE_PAGES * s->page))
 		return false;
 	for (int i = 0; i < FILE_PAGES && file_content(s) && file_content(s) < s->page; i++)
@@ -175,7 +178,7 @@ static bool new_content(struct subject *s)
 			return false;
 	if (fsync(s->fd))
 		return false;
-	/* Before anything can map what is in the page cache around the page that it touches. */
+	/* Bad disk: drop the pages from the page cache now, before fault-around can map them. */
 	return (s->cause != BAD_DISK && s->cause != BAD_GFS2_DISK) || make_all_cold(s->fd);
 }
 
@@ -249,7 +252,7 @@ FIXTURE_TEARDOWN(recorded)
 	take_down(_metadata, &self->s);
 }
 
-/* Mappings that can be written to for everybody: what is written has to be kept. */
+/* Shared writable mappings: what a process stores in a stand-in has to be kept. */
 FIXTURE(kept) {
 	struct subject s;
 };
@@ -285,7 +288,7 @@ static char *page_at(const struct subject *s, int i)
 #define EXPECT_STATUS_AT(at, want)	EXPECT_STATUS_OF(s->device, at, 0, want)
 #define EXPECT_STATUS()			EXPECT_STATUS_AT(s->addr, s->want)
 
-/* 0 if the page at p has so much CONTENT and then zeros, but for a MARK if it is marked. */
+/* 0 if the page at p has so many bytes of CONTENT, then zeros, and if marked MARK at MARK_AT. */
 static size_t page_differs(const char *p, size_t content, bool marked)
 {
 	for (size_t i = 0; i < page_size(); i++) {
@@ -309,7 +312,7 @@ static int access_page(const struct subject *s, int i, enum how how)
 	return ret < 0 ? ret : 0;
 }
 
-/* What an error at page i of the file adds. */
+/* Updates the wanted status: there has been an error at page i of the file. */
 static void add_error(struct subject *s, int i, enum how how)
 {
 	add(&s->want, s->class, how, 1, 1);
@@ -321,20 +324,20 @@ static void add_error(struct subject *s, int i, enum how how)
 	s->want.error_offset = i * s->page;
 }
 
-/* What it adds that so many pages which stand in are mapped once more, without asking. */
+/* Updates the wanted status: kept pages are mapped once more, and the file system is not asked. */
 static void add_again(struct subject *s, int pages)
 {
 	add(&s->want, s->class, READ, pages, 0);
 }
 
-/* An access that meets the error, for the first time at this page. */
+/* An access that meets the error at page i. The page has no stand-in yet. */
 #define HIT(i, how) do {						\
 	ASSERT_TRUE(meets(s, how));					\
 	ASSERT_EQ(access_page(s, i, how), 0);				\
 	add_error(s, i, how);						\
 } while (0)
 
-/* What clearing the error changes, if it was about so many pages. */
+/* Updates the wanted status: the error has been cleared, which drops so many kept pages. */
 static void forget(struct subject *s, int pages)
 {
 	s->want.error = 0;
@@ -344,7 +347,7 @@ static void forget(struct subject *s, int pages)
 		s->want.shadow_pages_held -= pages;
 }
 
-/* The error is told once more, and forgotten. */
+/* NOSIGBUS_CLEAR_ERROR returns the error once more, and clears it. */
 #define CLEAR(pages) do {						\
 	EXPECT_STATUS_OF(s->device, s->addr, NOSIGBUS_CLEAR_ERROR, s->want);	\
 	forget(s, pages);						\
@@ -365,14 +368,14 @@ TEST_F_TIMEOUT(recorded, is_answered_and_counted, HARNESS_SECONDS)
 		}
 		HIT(i, how);
 		EXPECT_STATUS();
-		/* What is mapped meets it no more. */
+		/* The stand-in is mapped now: more accesses do not meet the error. */
 		EXPECT_EQ(access_page(s, i, how), 0);
 		EXPECT_EQ(access_page(s, i, READ), 0);
 		EXPECT_STATUS();
 		i -= 2;
 	}
 	HIT(6, simplest(s));
-	/* As often as it is asked for. */
+	/* Every NOSIGBUS_STATUS returns the error. */
 	for (int n = 0; n < 3; n++)
 		EXPECT_STATUS();
 
@@ -436,7 +439,7 @@ TEST_F_TIMEOUT(recorded, is_told_until_cleared, HARNESS_SECONDS)
 	EXPECT_SAME_STATUS(board[1], s->want);
 	EXPECT_STATUS();
 
-	/* Moved, and then without the page that it was. */
+	/* The mapping moves. Then the page with the error is unmapped. */
 	ASSERT_EQ(mremap(s->addr, s->len, s->len, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
 	s->addr = to;
 	EXPECT_STATUS();
@@ -444,7 +447,7 @@ TEST_F_TIMEOUT(recorded, is_told_until_cleared, HARNESS_SECONDS)
 	EXPECT_STATUS();
 	EXPECT_STATUS_AT(page_at(s, 6), s->want);
 
-	/* Longer and shorter, and without it. */
+	/* The file grows, then shrinks until the page with the error is past EOF. */
 	ASSERT_TRUE(mend(s));
 	ASSERT_EQ(ftruncate(s->fd, s->len), 0);
 	EXPECT_STATUS();
@@ -471,7 +474,7 @@ TEST_F_TIMEOUT(recorded, is_recorded_again_after_clearing, HARNESS_SECONDS)
 	HIT(5, how);
 	CLEAR(2);
 	CLEAR(0);
-	/* The cause is not gone: now this one is the first. */
+	/* The cause remains. The error at page 5 is the first one now. */
 	HIT(5, how);
 	EXPECT_STATUS();
 	HIT(3, how);
@@ -484,7 +487,7 @@ TEST_F_TIMEOUT(recorded, is_recorded_again_after_clearing, HARNESS_SECONDS)
 	}
 }
 
-/* What cannot be read, or written, is asked for again when the error has been cleared. */
+/* After the error has been cleared, the file system is asked again for the pages that failed. */
 TEST_F_TIMEOUT(recorded, asks_the_file_after_clearing, HARNESS_SECONDS)
 {
 	bool writable = self->s.class != SHARED_READ;
@@ -501,7 +504,7 @@ TEST_F_TIMEOUT(recorded, asks_the_file_after_clearing, HARNESS_SECONDS)
 	}
 	ASSERT_TRUE(mend(s));
 	ASSERT_EQ(fill(s->fd, NEW, 0, FILE_PAGES * s->page), 0);
-	/* Others show the file, and what stands in stays. */
+	/* Other pages show the file. The stand-ins stay. */
 	EXPECT_EQ(differs(page_at(s, 4), NEW, s->page), 0);
 	EXPECT_EQ(differs(page_at(s, 2), NEW, s->page), 0);
 	EXPECT_STAND_IN(3, !meets(s, READ));
@@ -511,13 +514,13 @@ TEST_F_TIMEOUT(recorded, asks_the_file_after_clearing, HARNESS_SECONDS)
 
 	CLEAR(2);
 	EXPECT_EQ(differs(page_at(s, 3), NEW, s->page), 0);
-	/* But for a copy that is the process's own. */
+	/* Only a private copy (COW) stays. */
 	if (shared)
 		EXPECT_EQ(differs(page_at(s, 5), NEW, s->page), 0);
 	if (writable && !shared)
 		EXPECT_STAND_IN(5, true);
 	if (writable) {
-		/* Past EOF it was not because of an error. */
+		/* The stand-in past EOF has nothing to do with the error, so it stays. */
 		EXPECT_EQ(read_byte(page_at(s, past) + MARK_AT), MARK);
 		for (int i = 2; i <= 5; i++) {
 			EXPECT_EQ(write_byte(page_at(s, i) + 7, MARK), 0);
@@ -540,7 +543,7 @@ static bool same_time(struct timespec a, struct timespec b)
 	EXPECT_TRUE(same_time((a).st_ctim, (b).st_ctim));	\
 } while (0)
 
-/* The file is what it was: 0, or the number of the page that is not. */
+/* 0 if the file's content has not changed, or 1 plus the index of the first changed page. */
 static int file_differs(const struct subject *s)
 {
 	char *bytes = malloc(FILE_PAGES * s->page);
@@ -580,7 +583,7 @@ TEST_F_TIMEOUT(recorded, does_not_touch_the_file, HARNESS_SECONDS)
 			if (s->class != SHARED_READ)
 				EXPECT_EQ(access_page(s, i, WRITE), 0);
 		}
-		/* They have been written to once more. */
+		/* The kept pages have been written to, so that the next msync() fails, once. */
 		EXPECT_EQ(msync(s->addr, s->len, MS_SYNC) ? errno : 0, told_by_fsync(s));
 		EXPECT_EQ(msync(s->addr, s->len, MS_SYNC), 0);
 		ASSERT_EQ(madvise(page_at(s, 3), 2 * s->page, MADV_DONTNEED), 0);
@@ -615,7 +618,7 @@ TEST_F_TIMEOUT(recorded, truncation_takes_the_page, HARNESS_SECONDS)
 	ASSERT_EQ(ftruncate(s->fd, 3 * s->page), 0);
 	EXPECT_STATUS();
 	EXPECT_STAND_IN(1, shared);
-	/* A shadow page has what it had; the access is one past EOF. */
+	/* The kept page is past EOF now. The shadow page has kept its content. */
 	EXPECT_EQ(read_byte(page_at(s, 4) + MARK_AT), shared ? MARK : 0);
 	add(&s->want, s->class, READ, 1, 0);
 	EXPECT_STATUS();
@@ -633,7 +636,7 @@ TEST_F_TIMEOUT(recorded, truncation_takes_the_page, HARNESS_SECONDS)
 	}
 	EXPECT_STATUS();
 
-	/* What the file has not grown over stands in until the error is cleared. */
+	/* The file has not grown over page 1. Its stand-in stays until the error is cleared. */
 	EXPECT_STAND_IN(1, shared);
 	ASSERT_EQ(ftruncate(s->fd, s->len), 0);
 	EXPECT_STAND_IN(1, shared);
@@ -661,7 +664,7 @@ TEST_F_TIMEOUT(recorded, opting_out_ends_it, HARNESS_SECONDS)
 	if (s->class == PRIVATE)
 		EXPECT_STAND_IN(4, true);
 
-	/* Opted in without the flag, with it, from the start. */
+	/* Opt in again, without the flag, and then with it: the counters start from 0. */
 	ASSERT_EQ(enable(s->device, s->addr, s->len), 0);
 	EXPECT_EQ(access_page(s, 3, how), -SIGBUS);
 	EXPECT_EQ(last_signal.si_code, BUS_ADRERR);
@@ -679,7 +682,7 @@ TEST_F_TIMEOUT(recorded, opting_out_ends_it, HARNESS_SECONDS)
 	EXPECT_EQ(file_differs(s), 0);
 }
 
-/* Each mapping for itself, as it has opted in; and where in the file. */
+/* Each mapping records its own errors, if it has the flag, with their offset in the file. */
 TEST_F_TIMEOUT(recorded, other_mappings, HARNESS_SECONDS)
 {
 	enum how how = simplest(&self->s);
@@ -702,7 +705,7 @@ TEST_F_TIMEOUT(recorded, other_mappings, HARNESS_SECONDS)
 	EXPECT_STATUS_AT(without.addr, (struct nosigbus_status){});
 	EXPECT_STATUS_AT(other.addr, other.want);
 
-	/* Its page 3 is the same page of the file, and its page 1 the file's page 3. */
+	/* "other" maps the file from page 2: its pages 3 and 1 are the file's pages 5 and 3. */
 	ASSERT_EQ(access_page(&other, 3, how), 0);
 	add_error(&other, 5, how);
 	EXPECT_STATUS_AT(other.addr, other.want);
@@ -715,7 +718,7 @@ TEST_F_TIMEOUT(recorded, other_mappings, HARNESS_SECONDS)
 	EXPECT_EQ(access_page(&plain, 5, how), -SIGBUS);
 	HIT(4, how);
 
-	/* Nothing of it is to be seen elsewhere. */
+	/* The other mappings show none of these stores. */
 	ASSERT_TRUE(mend(s));
 	EXPECT_EQ(page_differs(page_at(&plain, 5), file_content(s), false), 0);
 	EXPECT_EQ(page_differs(page_at(&without, 5), file_content(s), false), 0);
@@ -724,7 +727,7 @@ TEST_F_TIMEOUT(recorded, other_mappings, HARNESS_SECONDS)
 	munmap(other.addr, s->len);
 }
 
-/* System calls that access the mapping get what an access gets. */
+/* A system call that accesses the mapping finds the same pages as the process itself. */
 TEST_F_TIMEOUT(recorded, system_calls, HARNESS_SECONDS)
 {
 	struct subject *s = &self->s;
@@ -745,7 +748,7 @@ TEST_F_TIMEOUT(recorded, system_calls, HARNESS_SECONDS)
 		EXPECT_EQ(read(fds[0], page_at(s, 5), s->page), -1);
 		EXPECT_EQ(errno, EFAULT);
 	} else {
-		/* One byte first: the rest is what it was. */
+		/* First read a single byte into the page. The rest of it does not change. */
 		ASSERT_EQ(read(fds[0], page_at(s, 5) + MARK_AT, 1), 1);
 		add_error(s, 5, WRITE);
 		EXPECT_STAND_IN(5, true);
@@ -783,7 +786,7 @@ TEST_F_TIMEOUT(recorded, signals_the_eventfd, HARNESS_SECONDS)
 	close(event);
 }
 
-/* Several threads that meet the error, at the same page or each at another. */
+/* Several threads meet the error at the same time, all at one page or each at a page of its own. */
 #define THREADS		4
 
 struct meeting {
@@ -796,7 +799,7 @@ struct meeting {
 	int bad;
 };
 
-/* Clears the error after each round, and sees that nothing has been lost before. */
+/* After each round, checks that no store is lost. Then one thread clears the error. */
 static void *meet_error(void *arg)
 {
 	struct meeting *m = arg;
@@ -847,7 +850,7 @@ static bool run_meeting(struct subject *s, int rounds, int writers, bool same)
 	return !bad;
 }
 
-/* So many threads write, and each page fails once in a round, whoever meets the error. */
+/* writers: how many threads write. Each page counts one error a round, for the first thread. */
 static void expect_meeting(struct __test_metadata *_metadata, struct subject *s, int writers,
 			   bool same)
 {
@@ -857,7 +860,7 @@ static void expect_meeting(struct __test_metadata *_metadata, struct subject *s,
 	EXPECT_TRUE(run_meeting(s, rounds, writers, same));
 	ASSERT_EQ(status_of(s->device, s->addr, 0, &got), 0);
 	if (s->class == SHARED_WRITE) {
-		/* Who comes second may unmap the page for a moment that stands in by then. */
+		/* A second thread may briefly unmap the new stand-in, which then counts again. */
 		EXPECT_GE(got.shadow_pages, s->want.shadow_pages + times);
 		EXPECT_LE(got.shadow_pages, s->want.shadow_pages + THREADS * times);
 		s->want.shadow_pages = got.shadow_pages;
@@ -881,7 +884,10 @@ TEST_F_TIMEOUT(recorded, threads_at_once, HARNESS_SECONDS)
 	}
 }
 
-/* The zero page has nothing to keep: out of the page tables, the file system is asked again. */
+/*
+ * After the zero page has been unmapped, the next fault asks the file system again. A shadow page
+ * is kept, so the file system is not asked.
+ */
 TEST_F_TIMEOUT(recorded, is_asked_again_or_kept, HARNESS_SECONDS)
 {
 	bool kept = self->s.class == SHARED_WRITE;
@@ -905,7 +911,7 @@ TEST_F_TIMEOUT(recorded, is_asked_again_or_kept, HARNESS_SECONDS)
 	} else {
 		EXPECT_EQ(differs(page_at(s, 3), NEW, s->page), 0);
 	}
-	/* The error is told all the same. */
+	/* NOSIGBUS_STATUS returns the error in both cases. */
 	EXPECT_STATUS();
 	CLEAR(1);
 	EXPECT_EQ(differs(page_at(s, 3), NEW, s->page), 0);
@@ -916,14 +922,14 @@ static int another_descriptor(const struct subject *s)
 	uid_t user = geteuid();
 	int fd;
 
-	/* /proc/self/fd is root's once the user has changed. */
+	/* After seteuid() /proc/self/fd belongs to root. */
 	if (seteuid(0))
 		return -1;
 	fd = open_again(causes[s->cause].on, s->fd, O_RDONLY);
 	return seteuid(user) ? -1 : fd;
 }
 
-/* Each descriptor that was there tells once of what is written to a page that is kept. */
+/* After a store to a kept page, fsync() fails once on each descriptor that was open before. */
 TEST_F_TIMEOUT(kept, fsync_tells_once, HARNESS_SECONDS)
 {
 	struct subject *s = &self->s;
@@ -934,7 +940,7 @@ TEST_F_TIMEOUT(kept, fsync_tells_once, HARNESS_SECONDS)
 	EXPECT_EQ(fsync(s->fd), 0);
 	HIT(3, how);
 	if (how == READ) {
-		/* Nothing is lost that was to reach the file. */
+		/* The page has only been read. No store is lost, so msync() succeeds. */
 		EXPECT_EQ(msync(s->addr, s->len, MS_SYNC), 0);
 		EXPECT_EQ(access_page(s, 3, WRITE), 0);
 	}
@@ -949,7 +955,7 @@ TEST_F_TIMEOUT(kept, fsync_tells_once, HARNESS_SECONDS)
 	EXPECT_EQ(fsync(other) ? errno : 0, told_by_fsync(s));
 	EXPECT_EQ(fsync(other), 0);
 
-	/* Neither of these loses anything. */
+	/* MADV_DONTNEED loses no store. Neither it nor clearing makes fsync() fail again. */
 	ASSERT_EQ(madvise(s->addr, s->len, MADV_DONTNEED), 0);
 	EXPECT_EQ(read_byte(page_at(s, 6) + MARK_AT), MARK);
 	add_again(s, 1);
@@ -961,7 +967,10 @@ TEST_F_TIMEOUT(kept, fsync_tells_once, HARNESS_SECONDS)
 	close(later);
 }
 
-/* Whatever takes it out of the page tables, it stays; neighbours do not bring the file's. */
+/*
+ * A kept page stays until the error is cleared, whatever unmaps it. Faults at neighbouring pages do
+ * not map the file's page in its place (fault-around).
+ */
 TEST_F_TIMEOUT(kept, stays_until_cleared, HARNESS_SECONDS)
 {
 	struct subject *s = &self->s;
@@ -971,7 +980,7 @@ TEST_F_TIMEOUT(kept, stays_until_cleared, HARNESS_SECONDS)
 	HIT(3, how);
 	HIT(6, WRITE);
 	ASSERT_TRUE(mend(s));
-	/* All of it is in the page cache from here on. */
+	/* From here on all pages of the file are in the page cache. */
 	ASSERT_EQ(fill(s->fd, NEW, 0, FILE_PAGES * s->page), 0);
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < FILE_PAGES; i++)
@@ -1006,7 +1015,7 @@ TEST_F_TIMEOUT(kept, stays_until_cleared, HARNESS_SECONDS)
 	EXPECT_STATUS();
 }
 
-/* The rest of the file grows and shrinks under a page that stands in inside it. */
+/* The file grows and shrinks. The kept page is inside EOF all the time. */
 TEST_F_TIMEOUT(kept, size_changes_elsewhere, HARNESS_SECONDS)
 {
 	struct subject *s = &self->s;
@@ -1029,12 +1038,12 @@ TEST_F_TIMEOUT(kept, size_changes_elsewhere, HARNESS_SECONDS)
 		ASSERT_EQ(pwrite(s->fd, "x", 1, 6 * s->page), 1);
 		EXPECT_STAND_IN(3, true);
 		EXPECT_EQ(read_byte(past), 1);
-		/* How often it has been mapped is the file system's affair. */
+		/* How often the kept page has been mapped depends on the file system. */
 		ASSERT_EQ(status_of(s->device, s->addr, 0, &s->want), 0);
 		EXPECT_EQ(s->want.shadow_pages_held, 2);
 		EXPECT_EQ(s->want.error_offset, 3 * s->page);
 	}
-	/* Past EOF it is a stand-in as any other; clearing does not drop it. */
+	/* Past EOF the kept page is an ordinary shadow page, which clearing does not drop. */
 	ASSERT_EQ(ftruncate(s->fd, s->page), 0);
 	EXPECT_STAND_IN(3, true);
 	ASSERT_EQ(status_of(s->device, s->addr, NOSIGBUS_CLEAR_ERROR, &s->want), 0);
@@ -1047,7 +1056,7 @@ TEST_F_TIMEOUT(kept, size_changes_elsewhere, HARNESS_SECONDS)
 	EXPECT_EQ(s->want.shadow_pages_held, 0);
 }
 
-/* Nobody looks at the page between its being cut off and the file's growing over it. */
+/* A truncation cuts the page off and the file grows over it again, with no access in between. */
 TEST_F_TIMEOUT(kept, cut_off_and_grown_over_unseen, HARNESS_SECONDS)
 {
 	struct subject *s = &self->s;
@@ -1062,7 +1071,7 @@ TEST_F_TIMEOUT(kept, cut_off_and_grown_over_unseen, HARNESS_SECONDS)
 	EXPECT_EQ(s->want.shadow_pages_held, 0);
 }
 
-/* A child has the same page, and may be the one to clear the error. */
+/* A forked child sees the same kept pages. It can clear the error for both processes. */
 TEST_F_TIMEOUT(kept, shared_with_children, HARNESS_SECONDS)
 {
 	struct subject *s = &self->s;
@@ -1073,7 +1082,7 @@ TEST_F_TIMEOUT(kept, shared_with_children, HARNESS_SECONDS)
 	ASSERT_EQ(pipe(t.to_child), 0);
 	ASSERT_EQ(pipe(t.to_parent), 0);
 	HIT(2, WRITE);
-	/* What can be read is mapped by both. */
+	/* If the pages can be read, map all of them, for both processes. */
 	if (!meets(s, READ))
 		EXPECT_TRUE(touch(s->addr, 0, FILE_PAGES, READ));
 	EXPECT_STATUS();
@@ -1081,7 +1090,7 @@ TEST_F_TIMEOUT(kept, shared_with_children, HARNESS_SECONDS)
 	ASSERT_GE(pid, 0);
 	if (!pid) {
 		struct nosigbus_status seen;
-		/* A bit for each thing that is not as it has to be. */
+		/* One bit for each check that fails. */
 		int bad = page_differs(page_at(s, 2), stand_in_content(s), true) ? 1 : 0;
 
 		bad |= access_page(s, 4, WRITE) ? 2 : 0;
@@ -1103,7 +1112,7 @@ TEST_F_TIMEOUT(kept, shared_with_children, HARNESS_SECONDS)
 	EXPECT_STATUS();
 	EXPECT_EQ(read_byte(page_at(s, 2) + 7), 2);
 	EXPECT_STAND_IN(4, true);
-	/* This process has it mapped as well now. */
+	/* The read has mapped the page in this process, too. */
 	add_again(s, 1);
 	EXPECT_STATUS();
 	EXPECT_EQ(write_byte(page_at(s, 4) + 7, 4), 0);
@@ -1127,7 +1136,7 @@ TEST_F_TIMEOUT(kept, shared_with_children, HARNESS_SECONDS)
 	EXPECT_EQ(read_byte(page_at(s, 2) + 7), 7);
 }
 
-/* Reading is no error where it is only writing that is refused, nor is copying. */
+/* Where the file system refuses only writes, reading a page or copying it is not an error. */
 TEST_F_TIMEOUT(kept, only_what_fails, HARNESS_SECONDS)
 {
 	const enum class classes[] = { PRIVATE, SHARED_READ };
@@ -1148,7 +1157,7 @@ TEST_F_TIMEOUT(kept, only_what_fails, HARNESS_SECONDS)
 				EXPECT_EQ(page_differs(page_at(&other, page), file_content(s),
 						       false), 0);
 			}
-			/* A private page is copied from what it shows. */
+			/* A write to a private mapping copies the page that is mapped. */
 			EXPECT_EQ(access_page(&other, page, WRITE),
 				  other.class == PRIVATE ? 0 : -SIGSEGV);
 		}
@@ -1159,18 +1168,18 @@ TEST_F_TIMEOUT(kept, only_what_fails, HARNESS_SECONDS)
 }
 
 /*
- * The parent writes a number to a page, which is refused, and says so. The child
- * reads all pages all the time, which has the kernel map what is in the page
- * cache around them. From when the parent has said so the child has to see it, and
- * when the parent has cleared the error, no number of before.
+ * The parent writes a number to a page. The file system refuses that, so the page is kept. Then the
+ * parent publishes the number. Meanwhile the child reads all pages in a loop, so that fault-around
+ * maps pages of the page cache. Once the number is published, the child has to see it. Once the
+ * parent has cleared the error, the child must not see any number from before.
  */
 struct shown {
 	atomic_bool stop;
 	/* How often the child has been through all pages. */
 	atomic_ulong passes;
-	/* The number that each page has, and the last one that has been cleared. */
+	/* The published number of each page, and the highest number that has been cleared. */
 	atomic_uint number[FILE_PAGES], cleared;
-	/* What the child has seen instead. */
+	/* The first wrong number that the child has seen, where, and what it should have been. */
 	atomic_uint page, seen, expected, bad;
 };
 
@@ -1201,7 +1210,7 @@ static void look(const struct subject *s, struct shown *shown)
 			unsigned int cleared = atomic_load(&shown->cleared);
 			unsigned int expected = atomic_load(&shown->number[i]);
 			int64_t seen = read_number(page_at(s, i) + MARK_AT);
-			/* Nobody has made it another one meanwhile. */
+			/* The parent has not changed the number during the read. */
 			bool still = expected && atomic_load(&shown->number[i]) == expected;
 			bool stale = seen > 0 && seen != from_file && seen <= cleared;
 
@@ -1219,7 +1228,7 @@ static void look(const struct subject *s, struct shown *shown)
 	}
 }
 
-/* The child has been through all pages once from here. */
+/* Waits until the child has read all pages once; false if it has seen a wrong number. */
 static bool wait_for_pass(struct shown *shown)
 {
 	unsigned long passes = atomic_load(&shown->passes);
@@ -1248,7 +1257,7 @@ TEST_F_TIMEOUT(kept, what_is_written_is_seen, HARNESS_SECONDS)
 		_exit(0);
 	}
 	for (int round = 0; round < 30 && fine; round++) {
-		/* Some pages several times, some not at all. */
+		/* In a round some pages are written to several times, and some not at all. */
 		for (int n = 0; n < FILE_PAGES && fine; n++) {
 			int i = rand_r(&seed) % FILE_PAGES;
 
@@ -1296,7 +1305,7 @@ static void *clear_often(void *arg)
 	for (int times = 0; times < CLEARINGS && !c->bad;) {
 		if (status_of(c->s->device, c->s->addr, 0, &status))
 			c->bad++;
-		/* Not before somebody has got something mapped, or nobody would ever get on. */
+		/* Clear only after a new stand-in is mapped, or no access would ever complete. */
 		if (stand_ins(&status) == seen)
 			continue;
 		seen = stand_ins(&status);
@@ -1374,7 +1383,7 @@ static void *meet_first(void *arg)
 	}
 }
 
-/* A clear that begins before there is an error, and tells of it, clears it. */
+/* NOSIGBUS_CLEAR_ERROR starts before the first error. If it returns the error, it clears it. */
 TEST_F_TIMEOUT(kept, first_one_is_met_while_clearing, HARNESS_SECONDS)
 {
 	struct subject *s = &self->s;
@@ -1394,7 +1403,7 @@ TEST_F_TIMEOUT(kept, first_one_is_met_while_clearing, HARNESS_SECONDS)
 		while (!told.error)
 			ASSERT_EQ(status_of(s->device, addr, NOSIGBUS_CLEAR_ERROR, &told), 0);
 		pthread_barrier_wait(&n.barrier);
-		/* The access may have met another one since, when it was tried again. */
+		/* The access may have been retried since, and have met another error. */
 		ASSERT_EQ(status_of(s->device, addr, 0, &status), 0);
 		EXPECT_TRUE(!status.error || status.errors > told.errors);
 		ASSERT_EQ(munmap(addr, s->len), 0);
@@ -1405,7 +1414,7 @@ TEST_F_TIMEOUT(kept, first_one_is_met_while_clearing, HARNESS_SECONDS)
 	pthread_barrier_destroy(&n.barrier);
 }
 
-/* Broken memory is no error of the file system. */
+/* Poisoned memory: not an error of the file system, so it raises SIGBUS and is not recorded. */
 FIXTURE(broken_memory) {
 	struct subject s;
 };
@@ -1441,7 +1450,7 @@ TEST_F_TIMEOUT(broken_memory, raises_sigbus, HARNESS_SECONDS)
 	ASSERT_NE(plain, MAP_FAILED);
 	EXPECT_EQ(pages_of(CONTENT, s->addr, 0, FILE_PAGES), FILE_PAGES);
 	EXPECT_EQ(pages_of(CONTENT, plain, 0, FILE_PAGES), FILE_PAGES);
-	/* A page that it has mapped; one that it has not. */
+	/* Poison a page that stays mapped here, and one that is then unmapped here. */
 	ASSERT_EQ(in_child(poison, page_at(s, 1)), 128 + SIGBUS);
 	ASSERT_EQ(in_child(poison, plain + 2 * s->page), 128 + SIGBUS);
 	ASSERT_EQ(madvise(page_at(s, 2), s->page, MADV_DONTNEED), 0);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Faults inside EOF that fail: no space, over quota, an I/O error, broken memory.
- * An opted-in mapping gets the same signal as a plain one, while its pages past EOF
- * are answered. Needs root, and what selftests.sh has set up.
+ * Faults inside EOF that fail: no space, over quota, an I/O error, poisoned memory. An opted-in
+ * mapping gets the same signal as a plain one. Its pages past EOF still get stand-ins. Needs root,
+ * and the setup of selftests.sh.
  */
 
 #include "broken_file_systems.h"
@@ -12,7 +12,7 @@
 #define FILE_PAGES	4
 #define PAGES		8
 
-/* What an access has raised: the signal or 0, and what that said. */
+/* The signal that an access has raised, or 0, and its si_code. */
 struct outcome {
 	int signal, code;
 	long page;
@@ -103,7 +103,7 @@ static int write_of(char *addr, int index)
 
 #define IS_WRITABLE()	(variant->class != SHARED_READ)
 
-/* Every hole in a file of tmpfs takes a page when it is touched, if only to be read. */
+/* On tmpfs an access to a hole allocates a page, even if it only reads. */
 static void full_tmpfs(struct __test_metadata *_metadata, FIXTURE_DATA(real_error) * self,
 		       const FIXTURE_VARIANT(real_error) * variant, enum backing on, int error)
 {
@@ -130,7 +130,7 @@ static void full_tmpfs(struct __test_metadata *_metadata, FIXTURE_DATA(real_erro
 		EXPECT_OUTCOME(write_of, 2, 0, 0);
 }
 
-/* On a disk's file system the write takes a block, and only one that is meant for the file. */
+/* On a disk file system a write to a hole allocates a block, but only in a shared mapping. */
 static void full_disk(struct __test_metadata *_metadata, FIXTURE_DATA(real_error) * self,
 		      const FIXTURE_VARIANT(real_error) * variant, enum backing on, int error)
 {
@@ -192,7 +192,7 @@ TEST_F(real_error, eio)
 	self->fd = new_file(DM_EXT4);
 	ASSERT_GE(self->fd, 0);
 	ASSERT_EQ(fill(self->fd, CONTENT, 0, FILE_PAGES * self->page), 0);
-	/* Before anything can map what is in the page cache around the page that it touches. */
+	/* Drop the pages from the page cache now, before fault-around can map them. */
 	ASSERT_TRUE(make_all_cold(self->fd));
 	MAP_TWICE();
 	ASSERT_EQ(disk_fails(true), 0);
@@ -217,7 +217,7 @@ TEST_F(real_error, memory_failure)
 		EXPECT_EQ(read_of(self->plain, i), CONTENT);
 		EXPECT_EQ(read_of(self->opted, i), CONTENT);
 	}
-	/* A page that both have mapped; one that neither has any more. */
+	/* Poison a page that both mappings have mapped, and one that neither has any more. */
 	EXPECT_EQ(in_child(poison, self->opted + self->page), 128 + SIGBUS);
 	EXPECT_EQ(in_child(poison, self->plain + 2 * self->page), 128 + SIGBUS);
 	ASSERT_EQ(madvise(self->plain + 2 * self->page, self->page, MADV_DONTNEED), 0);

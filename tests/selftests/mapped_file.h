@@ -5,25 +5,25 @@
 
 #include "nosigbus_test.h"
 
-/* What the file has all over. */
+/* The value of every byte of the file. */
 #define CONTENT		0x5a
 
 struct mapped_file {
-	/* How much the file has, and how much is mapped. */
+	/* In bytes: a page, the file, and the mapping. */
 	size_t page, size, len;
 	int device, fd;
-	/* The mapping, and the first page of it that the file has not. */
+	/* The mapping, and the first page of it past EOF. */
 	char *addr, *past;
 	/* The file's name, if it has one. */
 	char *path;
 };
 
-/* For a fixture: it has all that as members of its own, and as "file" for the functions below. */
+/* For a fixture: it gets these members directly, and as "file" for the functions below. */
 #define MAPPED_FILE	union { struct mapped_file file; struct mapped_file; }
 
-/* These are for what sets up. They skip what this kernel has no file system for. */
+/* For FIXTURE_SETUP. These functions skip the test if this kernel lacks the file system. */
 
-/* The device alone. */
+/* Opens the device, no more. */
 static inline void set_up_device(struct __test_metadata *_metadata, struct mapped_file *m)
 {
 	catch_signals();
@@ -34,7 +34,7 @@ static inline void set_up_device(struct __test_metadata *_metadata, struct mappe
 	ASSERT_GE(m->device, 0) TH_LOG("/dev/nosigbus: %s", strerror(errno));
 }
 
-/* And a file with so many bytes of CONTENT, of which so many pages are to be mapped. */
+/* Also creates a file of size bytes of CONTENT. pages: how many of its pages will be mapped. */
 static inline void set_up_named_file(struct __test_metadata *_metadata, struct mapped_file *m,
 				     enum backing on, size_t size, int pages)
 {
@@ -48,7 +48,7 @@ static inline void set_up_named_file(struct __test_metadata *_metadata, struct m
 		ASSERT_EQ(fill(m->fd, CONTENT, 0, size), 0);
 }
 
-/* The same without a name, as new_file() has it. */
+/* The same. Also unlinks the file, where new_file() would. */
 static inline void set_up_file(struct __test_metadata *_metadata, struct mapped_file *m,
 			       enum backing on, size_t size, int pages)
 {
@@ -59,7 +59,7 @@ static inline void set_up_file(struct __test_metadata *_metadata, struct mapped_
 	m->path = NULL;
 }
 
-/* That is where it has been mapped. */
+/* Records that the file has been mapped at addr. */
 static inline void mapping_is_at(struct mapped_file *m, char *addr)
 {
 	m->addr = addr;
@@ -74,7 +74,7 @@ static inline void set_up_mapping(struct __test_metadata *_metadata, struct mapp
 	ASSERT_NE(m->addr, MAP_FAILED) TH_LOG("mmap: %s", strerror(errno));
 }
 
-/* And opts it in. */
+/* Maps the file and opts the mapping in. */
 static inline void set_up_opted_in(struct __test_metadata *_metadata, struct mapped_file *m,
 				   enum class class)
 {
@@ -83,7 +83,7 @@ static inline void set_up_opted_in(struct __test_metadata *_metadata, struct map
 	ASSERT_EQ(enable(m->device, m->addr, m->len), 0);
 }
 
-/* What there is of it. */
+/* Undoes as much of the setup as was done. */
 static inline void tear_down(struct mapped_file *m)
 {
 	if (m->addr != MAP_FAILED)

@@ -27,7 +27,7 @@ static inline size_t page_size(void)
 	return sysconf(_SC_PAGESIZE);
 }
 
-/* What a variable of the environment says, if it is there. */
+/* An environment variable as a number; if it is not set, or empty, otherwise. */
 static inline long number_of(const char *variable, long otherwise)
 {
 	const char *value = getenv(variable);
@@ -35,7 +35,7 @@ static inline long number_of(const char *variable, long otherwise)
 	return value && *value ? strtol(value, NULL, 0) : otherwise;
 }
 
-/* Of a clock that only goes forward. */
+/* The time by CLOCK_MONOTONIC, in seconds. */
 static inline double seconds(void)
 {
 	struct timespec now;
@@ -50,7 +50,7 @@ static inline long result(long ret)
 	return ret == -1 ? -errno : ret;
 }
 
-/* Where an access goes on that has raised a signal, and what that signal said. */
+/* Where the handler jumps to after an access has raised a signal; the siginfo of that signal. */
 static _Thread_local sigjmp_buf access_failed;
 static _Thread_local siginfo_t last_signal;
 
@@ -63,7 +63,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 
 static inline void catch_signals(void)
 {
-	/* SA_NODEFER: the handler does not return, and then nothing has to be unblocked. */
+	/* The handler leaves by siglongjmp(). With SA_NODEFER the signal is not left blocked. */
 	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER };
 
 	sigaction(SIGBUS, &sa, NULL);
@@ -119,7 +119,7 @@ static inline int pages_of(int byte, const char *addr, int first, int end)
 /* The three classes of mappings that design.rst tells apart. */
 enum class { PRIVATE, SHARED_READ, SHARED_WRITE };
 
-/* The last of those that can opt in. */
+/* The last class whose mappings can opt in. */
 #define LAST_CLASS	(OPTS_IN_SHARED_WRITE ? SHARED_WRITE : SHARED_READ)
 
 static inline int class_prot(enum class class)
@@ -141,16 +141,16 @@ static inline char *map_file(enum class class, int fd, size_t len)
 /* What a file is on. selftests.sh has made the file systems. */
 enum backing {
 	MEMFD, TMPFS, TMPFS_HUGE, EXT4, XFS, BTRFS, P9,
-	/* New; there before in the lower layer, and copied up; still in the lower layer. */
+	/* Created in the upper layer; in the lower layer, then copied up; in the lower layer. */
 	OVERLAY, OVERLAY_COPIED_UP, OVERLAY_LOWER,
-	/* Made to be filled; with a quota for each user; on a disk that can be told to fail. */
+	/* Two small ones, to be filled; with user quotas; two on disks that can be made to fail. */
 	SMALL_TMPFS, SMALL_EXT4, QUOTA_TMPFS, DM_EXT4, DM_GFS2,
 };
 
 #define BACKING_DIR_OVERLAY	"overlay"
 #define BACKING_DIR_LOWER	"ext4/overlay/lower"
 
-/* As selftests.sh has it. */
+/* The name that selftests.sh uses for it. */
 static inline const char *backing_name(enum backing backing)
 {
 	static const char * const names[] = {
@@ -180,8 +180,8 @@ static inline const char *fs_path(const char *name)
 }
 
 /*
- * Why there is none of what has this name: selftests.sh has found out what the kernel or
- * the machine lacks. NULL if it has to be there.
+ * The reason why the kernel or the machine lacks the feature of this name, as selftests.sh has
+ * recorded it. NULL: the feature has to be there.
  */
 static inline const char *why_no(const char *name)
 {
@@ -200,25 +200,25 @@ static inline const char *why_no(const char *name)
 	return reason;
 }
 
-/* Skips the test, or what sets one up, if there is a reason. Does not return then. */
+/* Skips the test if there is a reason, and then does not return. FIXTURE_SETUP may call it, too. */
 static inline void skip_if(struct __test_metadata *_metadata, const char *reason)
 {
 	if (!reason)
 		return;
 	SKIP(, "%s", reason);
-	/* Nothing if this is before the test. */
+	/* This does nothing if the setup is not complete. */
 	if (_metadata->teardown_fn)
 		_metadata->teardown_fn(false, _metadata, _metadata->self, _metadata->variant);
 	_exit(KSFT_SKIP);
 }
 
-/* Or if there is no such thing. */
+/* Skips the test if the kernel or the machine lacks the feature of this name. */
 static inline void need(struct __test_metadata *_metadata, const char *name)
 {
 	skip_if(_metadata, why_no(name));
 }
 
-/* Or if no mapping of that class can opt in. */
+/* Skips the test if mappings of this class cannot opt in. */
 static inline void need_class(struct __test_metadata *_metadata, enum class class)
 {
 	skip_if(_metadata, class > LAST_CLASS ? "writable shared mappings do not opt in" : NULL);
@@ -230,8 +230,8 @@ static inline void need_backing(struct __test_metadata *_metadata, enum backing 
 }
 
 /*
- * Opens a file of new_file() once more, as whoever maps it does: one in a lower
- * layer is opened through the overlay.
+ * Opens a file of new_file() again, like a program that maps it: a file in the lower layer is
+ * opened through the overlay.
  */
 static inline int open_again(enum backing backing, int fd, int flags)
 {
@@ -255,8 +255,8 @@ static inline int open_again(enum backing backing, int fd, int flags)
 }
 
 /*
- * Seals a memfd against writing: 0, or minus errno. EBUSY has to last: it is also what
- * there is while somebody holds a page for a moment, in order to reclaim memory.
+ * Seals a memfd against writing: 0, or minus errno. Retries on EBUSY for 30 seconds, because the
+ * seal also fails with EBUSY while memory reclaim holds a reference on one of the pages.
  */
 static inline int seal_writing(int fd)
 {
@@ -296,15 +296,15 @@ static inline int new_named_file(enum backing backing, char **path)
 }
 
 /*
- * Whether a file can go without its name: not on 9p, where the server finds files by
- * name, and not in an overlay's lower layer.
+ * Whether a file can be unlinked while it is open. It cannot on 9p, whose server finds files by
+ * name, nor in the lower layer of an overlay.
  */
 static inline bool may_be_unnamed(enum backing backing)
 {
 	return backing != P9 && backing != OVERLAY_LOWER;
 }
 
-/* The same without a name, where that is not in the way. */
+/* The same. The file is unlinked, if may_be_unnamed(). */
 static inline int new_file(enum backing backing)
 {
 	char *path;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A pair of mappings, alike but for one thing: one is plain, the other is opted
- * in. A test does the same to both and says what each has to answer and to show.
+ * Two mappings of two equal files: one is plain, the other is opted in. A test does the same to
+ * both. It states what each has to return and to show.
  */
 #ifndef _NOSIGBUS_PAIR_H
 #define _NOSIGBUS_PAIR_H
@@ -13,7 +13,7 @@
 FIXTURE(pair) {
 	struct side plain, opted;
 	int device;
-	/* A page that children share with the test, for what they have seen. */
+	/* A page that child processes share with the test. They write to it what they have seen. */
 	char *board;
 	/* The test has changed one file and not the other. */
 	bool files_differ;
@@ -71,7 +71,7 @@ FIXTURE_SETUP(pair)
 	ASSERT_EQ(enable(self->device, self->opted.addr, PAGES * page), 0);
 }
 
-/* Whatever a test did to both, the module has made no difference to the file. */
+/* After a test has done the same to both, the two files are equal. */
 FIXTURE_TEARDOWN(pair)
 {
 	char *bytes[2] = { malloc(PAGES * page), malloc(PAGES * page) };
@@ -90,8 +90,9 @@ FIXTURE_TEARDOWN(pair)
 }
 
 /*
- * One expression, m being the plain mapping and then the one that is opted in,
- * and what it has to be in each case: a number (minus errno for -1), or a string.
+ * Evaluates the expression twice, with m as the plain mapping and then as the one that is opted
+ * in. Compares both results with what they have to be: numbers (minus errno instead of -1).
+ * DIFFER_STR() does the same with strings.
  */
 #define DIFFER_IN(what, expression, plain_result, opted_result) do {		\
 	struct side *m = &self->plain;						\
@@ -122,8 +123,8 @@ FIXTURE_TEARDOWN(pair)
 	DIFFER_STR(put(m->addr, strlen(plain_picture)), plain_picture, opted_picture)
 
 /*
- * The mapping is all there, and nobody has written to it: SIGBUS past EOF if it
- * is plain, stand-ins if it is opted in. Writes to it.
+ * No page of the mapping is missing or written to. Pages past EOF are SIGBUS in the plain mapping
+ * and stand-ins in the other. Then writes to all pages, if the class allows it.
  */
 #define EXPECT_INTACT() do {							\
 	SHOWS("abc!!!", "abc000");						\
@@ -136,7 +137,7 @@ FIXTURE_TEARDOWN(pair)
 	}									\
 } while (0)
 
-/* What a child process sees, and what it can write, if it is forked now. */
+/* Forks a child. What it sees in the mapping; child_puts(): what it can write to it. */
 static inline const char *child_shows(const struct side *m, char *board, int pages)
 {
 	pid_t pid = fork();

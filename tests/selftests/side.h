@@ -21,7 +21,7 @@
 #define PAGES		6
 #define TAIL		100
 
-/* The address space around a mapping that is kept for its test, in pages. */
+/* The area of address space that a test reserves, and where in it the mapping is, in pages. */
 #define AREA_PAGES	40
 #define BEFORE		8
 
@@ -43,7 +43,7 @@ static inline char *at(const struct side *m, int index)
 	return m->addr + index * page;
 }
 
-/* Whether the bytes at p, from one offset up to and without another, are all the same. */
+/* Whether all bytes at p from offset from to offset to (exclusive) equal byte. */
 static inline bool all_are(char byte, const char *p, size_t from, size_t to)
 {
 	return from >= to || (p[from] == byte && !memcmp(p + from, p + from + 1, to - from - 1));
@@ -59,7 +59,7 @@ static inline char page_shows(const struct side *m, const char *p)
 	if (first < 0)
 		return first == -SIGBUS ? '!' : '-';
 	written = p[PUT_AT] == WRITTEN;
-	/* How far the file's content goes in this page. */
+	/* end: how many bytes of this page are content of the file. */
 	if (first) {
 		index = first - 'a';
 		if (index >= m->size / page + 1)
@@ -76,7 +76,7 @@ static inline char page_shows(const struct side *m, const char *p)
 	return written ? first - 'a' + 'A' : first;
 }
 
-/* What pages at p show. The string is good for one comparison. */
+/* What the pages at p show. The next call overwrites the string. */
 static inline const char *shows(const struct side *m, const char *p, int pages)
 {
 	static char picture[AREA_PAGES + 1];
@@ -87,7 +87,7 @@ static inline const char *shows(const struct side *m, const char *p, int pages)
 	return picture;
 }
 
-/* Writes to each page at p; 'w' where that has worked, else as in shows(). */
+/* Writes to each page at p. 'w' for each write that worked, '!' for SIGBUS, '-' for SIGSEGV. */
 static inline const char *put(char *p, int pages)
 {
 	static char picture[AREA_PAGES + 1];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* NOSIGBUS_STATUS, and NOSIGBUS_ENABLE with all that it takes. */
+/* NOSIGBUS_STATUS, and NOSIGBUS_ENABLE with all its arguments. */
 #ifndef _NOSIGBUS_STATUS_H
 #define _NOSIGBUS_STATUS_H
 
@@ -23,7 +23,7 @@ static inline int enable_with(int device, const void *addr, size_t len, unsigned
 static inline int status_of(int device, const void *addr, unsigned int request,
 			    struct nosigbus_status *status)
 {
-	/* What the module does not fill in shows. */
+	/* 0xa5 stays in every field that the module forgets to fill in. */
 	memset(status, 0xa5, sizeof(*status));
 	status->addr = (unsigned long)addr;
 	status->request = request;
@@ -37,7 +37,7 @@ static inline __u64 stand_ins(const struct nosigbus_status *status)
 	return status->zero_pages + status->private_pages + status->shadow_pages;
 }
 
-/* What the module has filled in is what there should be. */
+/* Every field that the module fills in has the wanted value. */
 #define EXPECT_SAME_STATUS(seen, want) do {					\
 	const struct nosigbus_status *_got = &(seen), *_want = &(want);		\
 										\
@@ -53,7 +53,7 @@ static inline __u64 stand_ins(const struct nosigbus_status *status)
 	EXPECT_EQ(_got->error_flags, _want->error_flags);			\
 } while (0)
 
-/* NOSIGBUS_STATUS, asked for in that way, says what it should. */
+/* NOSIGBUS_STATUS with the request flags "how" returns the wanted status. */
 #define EXPECT_STATUS_OF(device, at, how, want) do {				\
 	struct nosigbus_status _status;						\
 										\
@@ -69,8 +69,8 @@ static inline __u64 stand_ins(const struct nosigbus_status *status)
 enum how { READ, WRITE };
 
 /*
- * Accesses pages from first up to and without end; false if one has raised a signal.
- * The last one first: who goes up gets pages ahead that may not be accessed.
+ * Accesses the pages from first to end (exclusive); false if an access has raised a signal. It
+ * goes downwards: for upward reads the module maps zero pages ahead, past end as well.
  */
 static inline bool touch(char *addr, int first, int end, enum how how)
 {
@@ -83,8 +83,8 @@ static inline bool touch(char *addr, int first, int end, enum how how)
 }
 
 /*
- * What it adds if so many pages get a stand-in, of which the mapping had no shadow
- * page yet for fresh.
+ * Updates the wanted status: "pages" pages have got a stand-in. For "fresh" of them the mapping
+ * had no shadow page yet.
  */
 static inline void add(struct nosigbus_status *want, enum class class, enum how how, int pages,
 		       int fresh)
@@ -99,7 +99,7 @@ static inline void add(struct nosigbus_status *want, enum class class, enum how 
 	}
 }
 
-/* The file has grown over so many shadow pages, if that is what the mapping has. */
+/* Updates the wanted status: the file has grown over "pages" stand-ins. */
 static inline void give_back(struct nosigbus_status *want, enum class class, int pages)
 {
 	if (class == SHARED_WRITE) {
@@ -109,8 +109,8 @@ static inline void give_back(struct nosigbus_status *want, enum class class, int
 }
 
 /*
- * How many pages are in the page table, from first up to and without end, by
- * /proc/self/pagemap, which is open.
+ * How many of the pages from first to end (exclusive) have an entry in the page table. pagemap:
+ * an open /proc/self/pagemap.
  */
 static inline int mapped_pages(int pagemap, const char *addr, int first, int end)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Files of procfs, sysfs and the like, which have numbers and take words. */
+/* Reading numbers from files of procfs, sysfs and the like, and writing text to them. */
 #ifndef _NOSIGBUS_SYS_FILES_H
 #define _NOSIGBUS_SYS_FILES_H
 
 #include "nosigbus_test.h"
 
-/* False, and errno, if that fails. */
+/* Writes text to the file. If that fails, returns false and sets errno. */
 static inline bool write_to(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC), error;
