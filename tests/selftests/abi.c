@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The uAPI as a binary interface: the layout of its structures and the numbers of
- * its commands, each argument at its edges, the request in every kind of memory,
- * and who calls: threads, other processes, other programs.
+ * The uAPI as a binary interface: layout of the structures, command numbers, arguments at their
+ * edges, requests in every kind of memory, and calls by several threads, by other processes and
+ * after execve(2).
  */
 
 #include "commands.h"
@@ -155,13 +155,13 @@ static bool is_opted_in(const char *addr)
 		read_byte(addr + (PAGES - 1) * page) >= 0;
 }
 
-/* Neither mapping is other than the test has found it. */
+/* Both mappings are as they were when the test began. */
 #define EXPECT_AS_BEFORE() do {			\
 	EXPECT_TRUE(is_plain(self->plain));	\
 	EXPECT_TRUE(is_opted_in(self->opted));	\
 } while (0)
 
-/* The range of the mapping that a command could do something to, as it is: the other one. */
+/* The mapping that the command can change: ENABLE the plain one, the others the opted-in one. */
 static char *target(enum command cmd, char *plain, char *opted)
 {
 	return cmd == ENABLE ? plain : opted;
@@ -169,7 +169,7 @@ static char *target(enum command cmd, char *plain, char *opted)
 
 #define TARGET(cmd)	target(cmd, self->plain, self->opted)
 
-/* After a command that has succeeded: checks what it did, and takes it back. */
+/* The command has succeeded. Checks what it has done, and undoes it. */
 #define EXPECT_DONE(cmd) do {						\
 	if ((cmd) == ENABLE) {						\
 		EXPECT_TRUE(is_opted_in(self->plain));			\
@@ -181,7 +181,7 @@ static char *target(enum command cmd, char *plain, char *opted)
 	EXPECT_AS_BEFORE();						\
 } while (0)
 
-/* What may be said of a range and the VMA at addr, which has holes on both sides. */
+/* The errors that a command may return for a range. The VMA at addr has holes on both sides. */
 static unsigned int errors_of_range(const char *addr, u64 from, u64 len)
 {
 	u64 start = (unsigned long)addr, page = page_size(), end = start + PAGES * page;
@@ -194,7 +194,7 @@ static unsigned int errors_of_range(const char *addr, u64 from, u64 len)
 		errors |= ERRNO(ENOMEM);
 	if ((from > start && from < end) || (to > start && to < end))
 		errors |= ERRNO(EINVAL);
-	/* What is to be found in the rest of the address space. */
+	/* The range reaches past the holes, where any mapping may be. */
 	if (to > end + page || from + page < start)
 		errors |= ERRNO(EOPNOTSUPP) | ERRNO(EBUSY) | ERRNO(ENOENT) | ERRNO(EINVAL);
 	return errors;
@@ -235,7 +235,7 @@ TEST_F(abi, ranges_at_their_edges)
 	}
 }
 
-/* Each length in turn, and that the mapping is as before. */
+/* Every wrong length is refused, and the mappings do not change. */
 TEST_F(abi, lengths_that_are_refused_change_nothing)
 {
 	for (enum command cmd = ENABLE; cmd <= DISABLE; cmd++)
@@ -292,7 +292,7 @@ TEST_F(abi, reserved_bytes)
 	EXPECT_AS_BEFORE();
 }
 
-/* What the module fills in need not be set, and nothing behind it is written to. */
+/* The caller need not initialize output fields. The module writes nothing beyond the structure. */
 TEST_F(abi, what_is_written)
 {
 	struct {
@@ -336,7 +336,7 @@ TEST_F(abi, what_is_written)
 	}
 }
 
-/* What the module has to leave alone, and to say. */
+/* A STATUS that is refused returns an error and writes no output field. */
 TEST_F(abi, status_refused_writes_nothing)
 {
 	const u64 addrs[] = { (unsigned long)self->plain, 0, ULLONG_MAX };
@@ -355,7 +355,7 @@ TEST_F(abi, status_refused_writes_nothing)
 	}
 }
 
-/* Of all numbers, directions and sizes there are four commands. */
+/* Of all ioctl numbers, directions and sizes only four are commands. */
 TEST_F(abi, enotty_all_other_numbers)
 {
 	union request request = request_of(ENABLE, (unsigned long)self->plain, self->len);
@@ -442,9 +442,9 @@ static char *two_pages(enum behind behind, int fd)
 }
 
 /*
- * A request whose first n bytes are in good memory, for every n from none to all of
- * them. Two are not refused: one that is there as a whole, and one that is only
- * read, in memory that can be.
+ * Only the first n bytes of a request are in good memory, for every n from 0 to its size. The ioctl
+ * succeeds in two cases only: n is the size, or the command only reads the request and the rest is
+ * in read-only memory.
  */
 TEST_F_TIMEOUT(abi, efault_across_the_end_of_memory, 300)
 {
@@ -463,7 +463,7 @@ TEST_F_TIMEOUT(abi, efault_across_the_end_of_memory, 300)
 							  !commands[cmd].writes);
 
 				memcpy(at, &request, n);
-				/* The rest, where it is not zeros anyway. */
+				/* The rest of the request. A page past EOF shows zeros anyway. */
 				if (behind == READ_ONLY) {
 					char *second = area + self->page;
 
@@ -504,8 +504,8 @@ TEST_F(abi, requests_need_no_alignment)
 }
 
 /*
- * The request is in the mapping that it is about: inside EOF, then past EOF, in the
- * page that nothing else here looks at, as a private copy stays.
+ * The request is inside the mapping that it is about: first inside EOF, then past EOF. No other
+ * check of this test reads that page past EOF, because a private copy stays.
  */
 TEST_F(abi, requests_inside_their_mapping)
 {
@@ -518,7 +518,7 @@ TEST_F(abi, requests_inside_their_mapping)
 
 		request = request_of(cmd, (unsigned long)addr, self->len);
 		for (int past = 0; past < 2; past++) {
-			/* In a mapping that is not opted in there is nothing past EOF. */
+			/* A mapping that is not opted in has no pages past EOF. */
 			bool missing = past && addr == self->plain;
 			int result, expected = missing ? -EFAULT : 0;
 
@@ -552,7 +552,7 @@ TEST_F(abi, requests_inside_their_mapping)
 	}
 }
 
-/* Written to where there is a stand-in, by the kernel: its first touch. */
+/* The kernel's write of the answer is the first access to a page past EOF. */
 TEST_F(abi, answers_into_stand_ins)
 {
 	char *past = self->opted + self->page;
@@ -577,7 +577,7 @@ static u64 signals_of(int eventfd)
 	return read(eventfd, &value, sizeof(value)) == sizeof(value) ? value : 0;
 }
 
-/* STATUS that cannot tell anything has not happened: the eventfd is not armed again. */
+/* A STATUS that fails with EFAULT has no effect: it does not arm the eventfd again. */
 TEST_F(abi, status_efault_does_not_rearm_the_eventfd)
 {
 	int efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -592,7 +592,7 @@ TEST_F(abi, status_efault_does_not_rearm_the_eventfd)
 	EXPECT_EQ(read_byte(self->plain + 3 * self->page), 0);
 	EXPECT_EQ(signals_of(efd), 1);
 
-	/* All but the last byte can be written to, then none of them. */
+	/* First only the last byte of the structure is read-only, then all of it. */
 	at = area + self->page - sizeof(s) + 1;
 	memcpy(at, &s, sizeof(s) - 1);
 	EXPECT_EQ(call(self->device, STATUS, at), -EFAULT);
@@ -610,7 +610,7 @@ TEST_F(abi, status_efault_does_not_rearm_the_eventfd)
 	close(efd);
 }
 
-/* Nor is the error forgotten. It comes of a file system without space. */
+/* Such a STATUS does not clear the error, either (here ENOSPC of a full file system). */
 TEST_F(abi, status_efault_does_not_forget_the_error)
 {
 	struct nosigbus_status s;
@@ -646,7 +646,7 @@ TEST_F(abi, status_efault_does_not_forget_the_error)
 	EXPECT_EQ(s.error, ENOSPC);
 	EXPECT_EQ(s.error_offset, self->page);
 	EXPECT_EQ(s.errors, 1);
-	/* Now it is. */
+	/* The successful STATUS has cleared it. */
 	ASSERT_EQ(status_of(self->device, addr, 0, &s), 0);
 	EXPECT_EQ(s.error, 0);
 	munmap(addr, self->len);
@@ -655,7 +655,7 @@ TEST_F(abi, status_efault_does_not_forget_the_error)
 	close(fds[1]);
 }
 
-/* How the device was opened makes no difference, if it was. */
+/* The mode in which the device was opened makes no difference. */
 TEST_F(abi, open_modes)
 {
 	const int modes[] = {
@@ -682,7 +682,7 @@ TEST_F(abi, open_modes)
 	}
 }
 
-/* Opting in outlives the open device; another one does as well. */
+/* A mapping stays opted in after the device is closed. Any other open of the device can be used. */
 TEST_F(abi, device_closed_while_opted_in)
 {
 	struct nosigbus_status s;
@@ -751,8 +751,8 @@ static int receive_fd(int socket)
 }
 
 /*
- * The other process: has plain mappings at both addresses, opts in the second one
- * with a device that it has been sent. Its exit status says what went wrong.
+ * The process that receives the device. It has plain mappings at both addresses, and opts in the
+ * one that is plain in the sender. Its exit status says what went wrong.
  */
 static int use_sent_device(int socket, char *plain, char *opted, size_t len)
 {
@@ -761,7 +761,7 @@ static int use_sent_device(int socket, char *plain, char *opted, size_t len)
 
 	if (device < 0)
 		return 1;
-	/* Here nothing is opted in, whatever the sender has there. */
+	/* In this process neither mapping is opted in, unlike in the sender. */
 	if (!is_plain(plain) || !is_plain(opted))
 		return 2;
 	if (status_of(device, opted, 0, &s) != -ENOENT || disable(device, opted, len) != -ENOENT)
@@ -852,7 +852,7 @@ static int exec_self(void *arg)
 	return 100;
 }
 
-/* The new program has nothing of the old one's mappings, and the device is good for its own. */
+/* After execve(2) the old mappings are gone. The inherited device works for new ones. */
 static int after_exec(char **args)
 {
 	int device = atoi(args[0]), fd = atoi(args[1]);
@@ -886,8 +886,8 @@ TEST_F(abi, device_kept_over_exec)
 }
 
 /*
- * Threads that call, on a range that other threads change under them. The range has
- * SPOTS places of PAGES pages each, and anonymous memory behind it.
+ * Some threads call the commands on a range, while others change what is mapped there. The range
+ * has SPOTS places of PAGES pages each, and anonymous memory after them.
  */
 #define SPOTS		4
 #define BEHIND_SPOTS	3
@@ -916,14 +916,14 @@ static unsigned int any(struct stormer *s, unsigned int n)
 	return rand_r(&s->seed) % n;
 }
 
-/* What a command may say to a good request whose range is being changed. */
+/* The errors that a command may return for a valid request while its range changes. */
 static const unsigned int storm_errors[COMMANDS] = {
 	[ENABLE] = ERRNO(EINVAL) | ERRNO(ENOMEM) | ERRNO(EOPNOTSUPP) | ERRNO(EBUSY),
 	[DISABLE] = ERRNO(EINVAL) | ERRNO(ENOMEM) | ERRNO(ENOENT),
 	[STATUS] = ERRNO(ENOMEM) | ERRNO(ENOENT),
 };
 
-/* All threads start at once, when no library function maps anything any more. */
+/* All threads start at once. By then no library function maps anything any more. */
 static void start_together(struct storm *storm)
 {
 	atomic_fetch_add(&storm->started, 1);
@@ -955,7 +955,7 @@ static void *call_in_storm(void *arg)
 			storm->wrong[cmd]++;
 			storm->last_wrong[cmd] = -result;
 		}
-		/* Whatever is there now. */
+		/* The page may be anything now, or nothing. */
 		read_byte(storm->area + from * storm->page);
 	}
 	return NULL;

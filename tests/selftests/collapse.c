@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Huge pages that are made of small ones while there are stand-ins: core mm frees the page tables
- * of every mapping of that part of the file, and must spare those of opted-in ones.
+ * Core mm collapses pages of a file into a huge page while there are stand-ins. It frees the page
+ * tables of all mappings of that part of the file, and has to spare those of opted-in mappings.
  */
 
 #include "mapped_file.h"
@@ -38,7 +38,7 @@ FIXTURE_VARIANT_ADD(collapse, shared_write) {
 	.sharing = MAP_SHARED, .prot = PROT_READ | PROT_WRITE,
 };
 
-/* Maps the file where a huge page of it would be mapped as one. */
+/* Maps the file at an address at which core mm can map a huge page with a PMD. */
 static char *map_huge_aligned(int fd, int prot, int sharing)
 {
 	char *area = mmap(NULL, 2 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -65,7 +65,7 @@ FIXTURE_TEARDOWN(collapse)
 	tear_down(&self->file);
 }
 
-/* What the owner of the file does, in another process, through a plain mapping of its own. */
+/* Run in another process: collapses the file through a plain mapping. */
 static int collapse_file(void *arg)
 {
 	char *addr = map_huge_aligned(*(int *)arg, PROT_READ | PROT_WRITE, MAP_SHARED);
@@ -74,7 +74,7 @@ static int collapse_file(void *arg)
 		return 1;
 	for (int i = 0; i < FILE_PAGES; i++)
 		addr[i * page_size()] = 'f';
-	/* It gives up where somebody else has a page for a moment, or there is no huge page free. */
+	/* This fails while another task holds a reference on a page, or if no huge page is free. */
 	for (int i = 0; madvise(addr, HUGE_PAGE, MADV_COLLAPSE); i++) {
 		if (i == 1000 || (errno != EAGAIN && errno != EBUSY && errno != ENOMEM))
 			return 2;
@@ -83,7 +83,7 @@ static int collapse_file(void *arg)
 	return 0;
 }
 
-/* A lost page table is also reported by the kernel, at exit: "Bad rss-counter state". */
+/* If a page table is lost, the kernel also logs "Bad rss-counter state" at exit. */
 TEST_F(collapse, spares_stand_ins)
 {
 	bool shadows = variant->sharing == MAP_SHARED && variant->prot & PROT_WRITE;
@@ -102,14 +102,14 @@ TEST_F(collapse, spares_stand_ins)
 
 		ASSERT_EQ(read_byte(self->addr + i * self->page), expected);
 	}
-	/* And they are still where DISABLE finds them. */
+	/* The stand-ins are still in the page table, where DISABLE finds them. */
 	ASSERT_EQ(disable(self->device, self->addr, HUGE_PAGE), 0);
 	EXPECT_EQ(read_byte(self->addr), 'f');
 }
 
 /*
- * Core mm must not map a huge page in an opted-in mapping: it would unmap it without taking it off
- * its counts, and say so later ("Bad page cache", "Bad rss-counter state").
+ * Core mm must not map a huge page with a PMD in an opted-in mapping. It would unmap the page
+ * without lowering rmap and RSS counts, and later log "Bad page cache" or "Bad rss-counter state".
  */
 static void use_huge_page(struct __test_metadata *_metadata, FIXTURE_DATA(collapse) * self,
 			  bool writable)
@@ -143,7 +143,7 @@ TEST_F(collapse, huge_page_made_before)
 	use_huge_page(_metadata, self, variant->prot & PROT_WRITE);
 }
 
-/* In page tables it is in small pages, or as a whole where VM_MIXEDMAP does not forbid that. */
+/* Core mm maps the huge page by PTEs, or, if VM_MIXEDMAP does not forbid that, by a PMD. */
 TEST_F(collapse, huge_page_is_mapped)
 {
 	ASSERT_EQ(in_child(collapse_file, &self->fd), 0);
@@ -162,9 +162,9 @@ TEST_F(collapse, huge_page_advised)
 }
 
 /*
- * Somebody punches a hole in the file, which unmaps a huge page of it in all processes, without their
- * mmap locks, in two steps: the entry of the page table, and then the counts. Who opts in meanwhile
- * waits for the second: otherwise the process goes on being charged for it.
+ * A thread punches a hole in the file. Core mm then unmaps a huge page in all processes, without
+ * their mmap locks and in two steps: it clears the PMD, then lowers the counts. ENABLE meanwhile
+ * has to wait for the second step. Otherwise the page stays in the RSS of the process.
  */
 #define ROUNDS	150
 
@@ -189,7 +189,7 @@ static void *punch_holes(void *arg)
 	return NULL;
 }
 
-/* What is mapped of files in memory, in kB. */
+/* RssShmem of this process, in kB. */
 static long rss_of_files(void)
 {
 	FILE *file = fopen("/proc/self/status", "re");
@@ -233,7 +233,7 @@ TEST_F_TIMEOUT(collapse, huge_page_being_unmapped, 300)
 	EXPECT_LT(after, before + (long)HUGE_PAGE / 1024) TH_LOG("%ld kB, before %ld kB", after, before);
 }
 
-/* A page of the file that is written to through it is the file's, or a private copy. */
+/* A write to the huge page goes to the file, or to a private copy of the page. */
 TEST_F(collapse, huge_page_advised_is_written)
 {
 	bool writable = variant->prot & PROT_WRITE;

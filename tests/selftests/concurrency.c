@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Two things at once, for pairs of which no other program has both: growth of the
- * file against what becomes of the mapping, and faults against growth after growth,
- * page tables that go and processes that are killed. Documentation/concurrency.rst
- * is the table of all pairs.
+ * Pairs of concurrent operations that no other program tests. Growth of the file races with changes
+ * of the mapping. Faults race with repeated growth, with the freeing of page tables, and with the
+ * killing of the process. Documentation/concurrency.rst lists all pairs.
  */
 
 #include "mapped_file.h"
@@ -19,7 +18,7 @@
 
 #define PAGES		16
 #define ROUNDS		100
-/* The byte that says which round it is: not 0, which stand-ins have, nor 0xff. */
+/* A byte that identifies the round. It is neither 0, as in stand-ins, nor 0xff. */
 #define NUMBER(round)	(1 + (round) % 254)
 
 static size_t page;
@@ -65,8 +64,8 @@ static int lacking(const char *addr, int byte)
 }
 
 /*
- * Grows the file to all pages and writes a number to each of them: by stores to a
- * plain mapping, which are reported to nobody. 0, or minus errno.
+ * Grows the file to all pages and stores a number in each of them through a plain mapping: fsnotify
+ * does not report that. Returns 0, or minus errno.
  */
 static int grow_with(int fd, char *plain, int number)
 {
@@ -77,7 +76,7 @@ static int grow_with(int fd, char *plain, int number)
 	return 0;
 }
 
-/* Waits a little, and every time for another while. */
+/* Waits for a short time, which is different in each round. */
 static void linger(int round)
 {
 	for (volatile int i = 0; i < (round * 37) % 1000 * 20; i++)
@@ -88,7 +87,7 @@ struct forking {
 	char *addr;
 	pthread_barrier_t start;
 	int round, seen;
-	/* The child goes on when the other end is closed. */
+	/* The child waits until the parent closes the write end of this pipe. */
 	int go[2];
 	pid_t child;
 };
@@ -107,13 +106,13 @@ static void *fork_at_once(void *arg)
 	if (read(f->go[0], &byte, 1))
 		_exit(2);
 	byte = lacking(f->addr, NUMBER(f->round));
-	/* The next round begins while this process exits, with everything mapped. */
+	/* The parent starts the next round while this process exits, with all pages mapped. */
 	if (write(f->seen, &byte, 1) != 1)
 		_exit(3);
 	_exit(0);
 }
 
-/* No stand-in gets away into a child, and no child that exits is in the way. */
+/* No stand-in survives growth in a child that is just being forked, or while another exits. */
 TEST_F_TIMEOUT(at_once, growth_and_fork_and_exit, 600)
 {
 	struct forking f = { .addr = self->opted };
@@ -163,7 +162,7 @@ struct changing {
 	/* Where the mapping is, and where it can go. */
 	char *addr, *other;
 	atomic_bool stop;
-	/* The number of all pages, and the last one that was looked for. */
+	/* The number that all pages have now, and the last one that the thread has looked for. */
 	atomic_int number, seen;
 	atomic_long changes;
 	int wrong;
@@ -200,7 +199,7 @@ static void *change_all_the_time(void *arg)
 			atomic_store(&c->stop, true);
 			break;
 		}
-		/* Has stand-ins, if the file is short now. */
+		/* This maps stand-ins if the file is short now. */
 		lacking(c->addr, 0);
 		number = atomic_load(&c->number);
 		if (number != atomic_load(&c->seen)) {
@@ -212,7 +211,7 @@ static void *change_all_the_time(void *arg)
 	return NULL;
 }
 
-/* Waits until so many changes more have been made; false if there are to be none. */
+/* Waits for so many more changes; false if the thread has stopped. */
 static bool wait_for_changes(struct changing *c, int changes)
 {
 	long until = atomic_load(&c->changes) + changes;
@@ -264,7 +263,7 @@ TEST_F_TIMEOUT(at_once, growth_and_munmap, 600)
 	grow_while(_metadata, self, variant->class, MAP_ANEW);
 }
 
-/* A page that is inside EOF is there all the time; one past EOF is, or raises SIGBUS. */
+/* A page inside EOF can always be read. One past EOF reads as zeros or raises SIGBUS. */
 TEST_F_TIMEOUT(at_once, faults_and_opting_out_and_in, 600)
 {
 	struct changing c = {
@@ -296,7 +295,7 @@ TEST_F_TIMEOUT(at_once, faults_and_opting_out_and_in, 600)
 	EXPECT_EQ(c.failed, NULL) TH_LOG("%s", c.failed);
 }
 
-/* What one page table maps: core mm frees one that madvise() has emptied as a whole. */
+/* The range of one page table. When madvise() empties all of it, core mm frees the table. */
 #define TABLE_BYTES	(2UL << 20)
 #define TABLE_ACCESSES	500000
 
@@ -319,8 +318,9 @@ static void *empty_page_table(void *arg)
 }
 
 /*
- * A page table that goes is no lack of memory, of which a system call would say EFAULT.
- * The moment is short: this is met once in some fifty thousand times.
+ * Core mm frees the page table during a fault. The module must not treat that as a lack of memory:
+ * the system call would fail with EFAULT. The race window is short. About one access in fifty
+ * thousand meets it.
  */
 TEST_F_TIMEOUT(at_once, faults_and_page_tables_that_go, 600)
 {
@@ -334,7 +334,7 @@ TEST_F_TIMEOUT(at_once, faults_and_page_tables_that_go, 600)
 	e.addr = (char *)(((unsigned long)area + TABLE_BYTES - 1) & -TABLE_BYTES);
 	ASSERT_EQ(pthread_create(&thread, NULL, empty_page_table, &e), 0);
 	for (int i = 0; i < TABLE_ACCESSES || e.times < 1000; i++) {
-		/* Reads a set of signals, of zeros, and so does nothing. */
+		/* The signal set that it reads from the page is empty, so it changes nothing. */
 		if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, e.addr + i % 2 * page, NULL, 8)) {
 			last = errno;
 			wrong++;
@@ -348,13 +348,13 @@ TEST_F_TIMEOUT(at_once, faults_and_page_tables_that_go, 600)
 	munmap(area, 2 * TABLE_BYTES);
 }
 
-/* So many shadow pages take a growth some time to drop. */
+/* Growth needs some time to drop so many shadow pages. */
 #define MANY		4096
 #define OVERTAKEN	30
 
 FIXTURE(overtaken) {
 	MAPPED_FILE;
-	/* Of what the threads do: 0, or what was wrong. */
+	/* The error of a thread, or 0. */
 	atomic_int wrong;
 };
 
@@ -399,8 +399,8 @@ static void *grow_further(void *arg)
 }
 
 /*
- * A fault that waits for the report of one growth, and that another growth overtakes,
- * keeps no shadow page that nobody needs any more.
+ * A fault past EOF waits for the report of one growth. Meanwhile a second growth brings its page
+ * inside EOF. The fault must not leave a shadow page there.
  */
 TEST_F_TIMEOUT(overtaken, by_growth, 120)
 {
@@ -413,7 +413,7 @@ TEST_F_TIMEOUT(overtaken, by_growth, 120)
 			ASSERT_EQ(write_byte(self->addr + i * page, 1), 0);
 		ASSERT_EQ(pthread_create(&touching, NULL, touch_past_eof, self), 0);
 		ASSERT_EQ(pthread_create(&growing, NULL, grow_further, self), 0);
-		/* Is reported without the lock that the other growth needs. */
+		/* It releases the inode lock, which the other growth needs, before the report. */
 		ASSERT_EQ(pwrite(self->fd, "", 1, MANY * page - 1), 1);
 		ASSERT_EQ(pthread_join(touching, NULL), 0);
 		ASSERT_EQ(pthread_join(growing, NULL), 0);
@@ -424,12 +424,12 @@ TEST_F_TIMEOUT(overtaken, by_growth, 120)
 	}
 }
 
-/* The file system is thawed after so many seconds, whatever becomes of the test. */
+/* The guard process thaws the file system after so many seconds, even if the test has died. */
 #define GUARD_SECONDS	60
 
 /*
- * A process that has been killed and cannot go, because it writes to a file system
- * that is frozen.
+ * A process that has been killed but cannot exit, because it is writing to a frozen file
+ * system.
  */
 FIXTURE(killed) {
 	int fs, alive;
@@ -437,12 +437,12 @@ FIXTURE(killed) {
 	struct {
 		atomic_int ready, go;
 	} *shared;
-	/* One that has a private page, and one that has none. */
+	/* A mapping that has a private page, and one that has none. */
 	char *addr, *untouched;
 };
 
 FIXTURE_VARIANT(killed) {
-	/* Read as another process does, or as a debugger does. */
+	/* true: read by /proc/PID/mem, as a debugger does. false: by process_vm_readv(2). */
 	bool proc;
 };
 
@@ -482,7 +482,7 @@ FIXTURE_SETUP(killed)
 	if (!self->guard) {
 		struct pollfd test = { .fd = alive[0], .events = POLLIN };
 
-		/* Not to go with the test. */
+		/* A session of its own, so that it is not killed together with the test. */
 		setsid();
 		close(alive[1]);
 		poll(&test, 1, GUARD_SECONDS * 1000);
@@ -544,7 +544,7 @@ static int byte_of(pid_t pid, const char *p, int mem)
 	return ret == 1 ? byte : ret < 0 ? -errno : -ENODATA;
 }
 
-/* What was private, and has been taken by the OOM killer, must not read as zeros. */
+/* After the OOM killer has reaped private pages, they must not read as zeros. */
 TEST_F_TIMEOUT(killed, memory_is_not_zeros_once_it_is_taken, 4 * GUARD_SECONDS)
 {
 	const int failed = variant->proc ? -EIO : -EFAULT;
@@ -565,11 +565,11 @@ TEST_F_TIMEOUT(killed, memory_is_not_zeros_once_it_is_taken, 4 * GUARD_SECONDS)
 		sched_yield();
 	ASSERT_EQ(kill(self->victim, SIGKILL), 0);
 	EXPECT_EQ(byte_of(self->victim, self->addr, mem), 'p');
-	/* One after the other, so that the zero page is mapped ahead. */
+	/* Two sequential reads, so that the module maps the zero page ahead. */
 	EXPECT_EQ(byte_of(self->victim, self->untouched, mem), 0);
 	EXPECT_EQ(byte_of(self->victim, self->untouched + page, mem), 0);
 
-	/* As the OOM killer does. */
+	/* Reap the memory, as the OOM killer does. */
 	ASSERT_EQ(syscall(SYS_process_mrelease, pidfd, 0), 0) TH_LOG("%s", strerror(errno));
 	EXPECT_EQ(byte_of(self->victim, self->addr, mem), failed);
 	EXPECT_EQ(byte_of(self->victim, self->addr + page, mem), failed);

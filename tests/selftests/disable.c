@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* NOSIGBUS_DISABLE: a plain mapping again, in each respect; and its errors. */
+/* NOSIGBUS_DISABLE makes a mapping plain again, in each respect. Also: its errors. */
 
 #include "commands.h"
 #include "mapped_file.h"
@@ -27,7 +27,7 @@ FIXTURE_VARIANT_ADD(disable, btrfs_shared_write) { BTRFS, SHARED_WRITE };
 FIXTURE_VARIANT_ADD(disable, xfs_shared_write) { XFS, SHARED_WRITE };
 FIXTURE_VARIANT_ADD(disable, p9_shared_write) { P9, SHARED_WRITE };
 
-/* The mapping is opted in, and in the middle of an area that is kept free for its test. */
+/* The mapping is opted in. It is in the middle of an area that the test keeps free. */
 FIXTURE_SETUP(disable)
 {
 	char *area;
@@ -67,7 +67,7 @@ TEST_F(disable, sigbus_is_back)
 	for (int i = FILE_PAGES; i < PAGES; i++)
 		EXPECT_EQ(write_byte(self->addr + i * self->page, 1),
 			  IS_WRITABLE() ? -SIGBUS : -SIGSEGV);
-	/* What is inside EOF goes on as a plain mapping does. */
+	/* Inside EOF the mapping works like a plain one. */
 	if (IS_WRITABLE())
 		EXPECT_EQ(write_byte(self->addr + 1, 1), 0);
 	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
@@ -80,7 +80,7 @@ TEST_F(disable, nothing_was_touched)
 	EXPECT_PLAIN();
 }
 
-/* Private pages are the process's own; shadow pages go. */
+/* Opting out keeps private pages and drops shadow pages. */
 TEST_F(disable, what_was_written)
 {
 	if (!IS_WRITABLE()) {
@@ -95,7 +95,7 @@ TEST_F(disable, what_was_written)
 	EXPECT_EQ(read_byte(self->past + 7), variant->class == PRIVATE ? 2 : -SIGBUS);
 	EXPECT_EQ(read_byte(self->past + self->page), -SIGBUS);
 
-	/* Opted in again, all that had been dropped starts from zeros. */
+	/* Opt in again: the pages that were dropped start as zeros. */
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
 	EXPECT_EQ(read_byte(self->addr + 7), 1);
 	EXPECT_EQ(read_byte(self->past + 7), variant->class == PRIVATE ? 2 : 0);
@@ -113,7 +113,7 @@ TEST_F(disable, often)
 	}
 }
 
-/* A mapping of a writable file that was not writable itself can be made so again. */
+/* mprotect() can make a read-only shared mapping of a writable file writable again. */
 TEST_F(disable, mprotect_works_again)
 {
 	int expected = IS_WRITABLE() ? 0 : -1;
@@ -126,7 +126,7 @@ TEST_F(disable, mprotect_works_again)
 		return;
 	EXPECT_EQ(write_byte(self->addr, 1), 0);
 	EXPECT_EQ(write_byte(self->past, 1), -SIGBUS);
-	/* And it is opted in as what it is then. */
+	/* Opting in again takes it for a writable mapping. */
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
 	EXPECT_EQ(write_byte(self->past, 1), 0);
 	EXPECT_EQ(read_byte(self->past), 1);
@@ -165,7 +165,7 @@ TEST_F(disable, merges_again)
 	EXPECT_EQ(read_byte(behind), 0);
 }
 
-/* What VM_MIXEDMAP had ruled out, see design.rst. */
+/* VM_MIXEDMAP prevents growing in place: see design.rst. */
 TEST_F(disable, grows_in_place_again)
 {
 	ASSERT_EQ(munmap(self->addr + self->len, self->len), 0);
@@ -183,7 +183,7 @@ struct child_arg {
 	int expected;
 };
 
-/* Once the parent has opted out: still opted in, with what had been written. */
+/* The parent has opted out. The child's copy is still opted in, and has what was written. */
 static int keeps_its_copy(void *arg)
 {
 	const struct child_arg *a = arg;
@@ -227,7 +227,7 @@ TEST_F(disable, a_child_keeps_its_copy)
 	EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
-/* Parts that a split has made whole VMAs opt out by themselves. */
+/* After a split each part is a VMA of its own, which can opt out alone. */
 TEST_F(disable, parts_of_a_split_mapping)
 {
 	ASSERT_EQ(munmap(self->past, self->page), 0);
@@ -260,7 +260,7 @@ static int add_seals(int fd, int seals)
 	return fcntl(fd, F_ADD_SEALS, seals) ? -errno : 0;
 }
 
-/* The file's count of mappings that could write to it is what it was. */
+/* Opting out restores i_mmap_writable, so that F_SEAL_WRITE fails again. */
 TEST_F(seals, are_prevented_again)
 {
 	for (int i = 0; i < 10; i++) {
@@ -273,7 +273,7 @@ TEST_F(seals, are_prevented_again)
 	EXPECT_EQ(add_seals(self->fd, F_SEAL_WRITE), 0);
 }
 
-/* Unmapping while opted in takes nothing off that count a second time. */
+/* munmap() of an opted-in mapping does not lower i_mmap_writable a second time. */
 TEST_F(seals, count_is_right_after_munmap)
 {
 	char *plain = map_file(SHARED_READ, self->fd, self->len);
@@ -297,7 +297,7 @@ TEST_F(seals, added_while_opted_in)
 	EXPECT_EQ(read_byte(self->addr), 0);
 }
 
-/* Of a file opened O_RDONLY a mapping could never be written to, and opting out gives it no more. */
+/* A mapping of a file opened O_RDONLY was never writable, and opting out does not make it so. */
 TEST_F(seals, of_a_file_opened_read_only)
 {
 	int fd = open_again(MEMFD, self->fd, O_RDONLY);
@@ -380,7 +380,7 @@ TEST_F(disable, not_opted_in)
 {
 	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
 	EXPECT_EQ(disable(self->device, self->addr, self->len), OPTED_OUT_TWICE);
-	/* Nor anonymous memory, which lies behind. */
+	/* Nor is the anonymous memory after it. */
 	EXPECT_EQ(disable(self->device, self->addr + self->len, 2 * self->len), OPTED_OUT_TWICE);
 	EXPECT_PLAIN();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * NOSIGBUS_EVENTFD: an eventfd is signalled at the first stand-in, and at the first
- * one after each NOSIGBUS_STATUS.
+ * NOSIGBUS_EVENTFD: the module signals an eventfd at the first stand-in, and at the first one after
+ * each NOSIGBUS_STATUS.
  */
 
 #include "mapped_file.h"
@@ -18,7 +18,7 @@
 #define FILE_PAGES	1
 #define PAGES		10
 
-/* What an eventfd's counter can be written up to, and what it can reach. */
+/* The highest value of an eventfd's counter that write(2) can reach, and that the kernel can. */
 #define COUNTER_MAX	0xfffffffffffffffeULL
 #define COUNTER_FULL	0xffffffffffffffffULL
 
@@ -60,7 +60,7 @@ FIXTURE_TEARDOWN(event)
 #define ENABLE(addr, len) \
 	ASSERT_EQ(enable_with(self->device, addr, len, NOSIGBUS_EVENTFD, self->event), 0)
 
-/* What the counter of an eventfd is, which it then is no more; 0 if reading would block. */
+/* Reads the counter of an eventfd, which resets it; 0 if the read would block. */
 static uint64_t counter(int event)
 {
 	uint64_t value;
@@ -95,7 +95,7 @@ TEST_F(event, first_stand_in)
 	EXPECT_EQ(counter(self->event), 0);
 	EXPECT_EQ(read_byte(self->addr), CONTENT);
 	EXPECT_EQ(counter(self->event), 0);
-	/* The first, and no other. */
+	/* The first stand-in signals the event. The next ones do not. */
 	READ_PAGE(9);
 	EXPECT_EQ(counter(self->event), 1);
 	READ_PAGE(9);
@@ -107,7 +107,7 @@ TEST_F(event, first_stand_in)
 		EXPECT_EQ(counter(self->event), 0);
 	}
 
-	/* Asking is no stand-in, nor is an access to what is mapped. */
+	/* STATUS itself signals nothing, nor does an access to a mapped stand-in. */
 	ASSERT_EQ(ask(self->device, self->addr), 0);
 	READ_PAGE(8);
 	EXPECT_EQ(counter(self->event), 0);
@@ -123,12 +123,12 @@ TEST_F(event, first_stand_in)
 		ASSERT_EQ(ask(self->device, self->addr), 0);
 	}
 
-	/* One that is mapped again is a stand-in as any other. */
+	/* A stand-in that is mapped once more signals the event, too. */
 	ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
 	EXPECT_EQ(read_byte(self->addr + 9 * self->page), variant->class == SHARED_WRITE);
 	EXPECT_EQ(counter(self->event), 1);
 
-	/* Not taken from the eventfd, they add up. */
+	/* Signals add up until the eventfd is read. */
 	for (int i = 3; i >= FILE_PAGES; i--) {
 		ASSERT_EQ(ask(self->device, self->addr), 0);
 		READ_PAGE(i);
@@ -139,7 +139,7 @@ TEST_F(event, first_stand_in)
 TEST_F(event, first_is_a_write)
 {
 	if (!IS_WRITABLE()) {
-		/* There is no stand-in for that. */
+		/* No stand-in is mapped for a write that is not allowed. */
 		ENABLE(self->addr, self->len);
 		EXPECT_EQ(write_byte(self->addr + self->page, 1), -SIGSEGV);
 		EXPECT_EQ(counter(self->event), 0);
@@ -237,7 +237,7 @@ TEST_F(event, wakes_who_waits)
 		ASSERT_EQ(pthread_create(&thread, NULL, ways[i], &w), 0);
 		while (!atomic_load(&w.waits))
 			usleep(1000);
-		/* Likely to wait by now; if not, it does not have to. */
+		/* The thread is likely to wait now. If not, it finds the event without waiting. */
 		usleep(10000);
 		READ_PAGE(9 - i);
 		ASSERT_EQ(pthread_join(thread, NULL), 0);
@@ -267,7 +267,7 @@ TEST_F(event, of_several_mappings)
 		for (int i = 0; i < 3; i++)
 			ASSERT_EQ(madvise(addrs[i], self->len, MADV_DONTNEED), 0);
 	}
-	/* It is not another one's affair that this one goes. */
+	/* The end of other mappings does not affect this one. */
 	ASSERT_EQ(munmap(addrs[2], self->len), 0);
 	ASSERT_EQ(disable(self->device, addrs[0], self->len), 0);
 	EXPECT_EQ(counter(self->event), 0);
@@ -301,7 +301,7 @@ TEST_F(event, of_several_vmas_at_once)
 	munmap(area, 3 * self->len);
 }
 
-/* Split, moved, copied: one mapping, and one event. */
+/* VMAs that were split, moved or copied from one mapping share its event. */
 TEST_F(event, of_parts)
 {
 	char *to = mmap(NULL, self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -355,7 +355,7 @@ TEST_F(event, of_children)
 	arg.page = 6;
 	EXPECT_EQ(in_child(touches, &arg), 0);
 	EXPECT_EQ(counter(self->event), 1);
-	/* Whoever asks, it is the one mapping. */
+	/* A STATUS by the child arms the same mapping. */
 	arg.page = 0;
 	arg.asks = true;
 	ASSERT_EQ(ftruncate(self->fd, 0), 0);
@@ -385,7 +385,7 @@ TEST_F(event, semaphore)
 		munmap(addrs[i], self->len);
 }
 
-/* Closed by its owner: at once, after it has been signalled, and while a copy of it is there. */
+/* The owner closes the eventfd: at once; after a signal; while a dup() of it exists. */
 TEST_F(event, closed_early)
 {
 	for (int round = 0; round < 3; round++) {
@@ -413,11 +413,11 @@ TEST_F(event, closed_early)
 		self->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		ASSERT_GE(self->event, 0);
 	}
-	/* Nothing came to another eventfd with the same number. */
+	/* A new eventfd with the same descriptor number gets no signal. */
 	EXPECT_EQ(counter(self->event), 0);
 }
 
-/* A write(2) to it would block; a fault does not. */
+/* The counter is full: write(2) to the eventfd would block, but a fault does not. */
 TEST_F(event, counter_is_full)
 {
 	uint64_t value = COUNTER_MAX;
@@ -430,7 +430,7 @@ TEST_F(event, counter_is_full)
 		ASSERT_EQ(ask(self->device, self->addr), 0);
 	}
 	EXPECT_EQ(counter(self->event), COUNTER_FULL);
-	/* And it counts again. */
+	/* After the read the eventfd counts again. */
 	ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
 	READ_PAGE(1);
 	EXPECT_EQ(counter(self->event), 1);
@@ -439,7 +439,7 @@ TEST_F(event, counter_is_full)
 TEST_F(event, opting_out)
 {
 	for (int i = 0; i < 2; i++) {
-		/* From the start: nobody has to have asked. */
+		/* A new opt-in is armed without a STATUS. */
 		ENABLE(self->addr, self->len);
 		READ_PAGE(1);
 		EXPECT_EQ(counter(self->event), 1);
@@ -486,7 +486,7 @@ TEST_F(event, what_is_no_eventfd)
 	close(fds[0]);
 	close(fds[1]);
 
-	/* One that is, in a call that fails: nothing has happened to either. */
+	/* A valid eventfd in an ENABLE that fails: neither the eventfd nor the mapping changes. */
 	EXPECT_EQ(enable_with(self->device, self->addr, self->len / 2, NOSIGBUS_EVENTFD, copy),
 		  -EINVAL);
 	EXPECT_EQ(read_byte(self->addr + self->page), -SIGBUS);
@@ -499,13 +499,12 @@ TEST_F(event, what_is_no_eventfd)
 }
 
 /*
- * One thread waits for the event and asks for the status, again and again, while
- * others get stand-ins. When they pause, it has been told of every one: by the
- * last status, or else there is an event.
+ * One thread waits for the event and calls STATUS, in a loop, while others map stand-ins. When they
+ * pause, no stand-in is missed: either the last STATUS has counted it, or there is an event.
  */
 #define THREADS		3
 #define EACH_PAGES	16
-/* A page between them, so that no thread reads on where another one has read. */
+/* A gap of one page between threads: none of them continues the sequential reads of another. */
 #define EACH_APART	(EACH_PAGES + 1)
 #define ROUNDS		100
 #define BURSTS		1000
@@ -522,7 +521,7 @@ static void *touch_own(void *arg)
 	struct toucher *t = arg;
 
 	for (int round = 0; round < ROUNDS; round++) {
-		/* Downwards, as above. */
+		/* Downwards, so that no page is mapped ahead. */
 		for (int i = EACH_PAGES - 1; i >= 0; i--)
 			t->bad += !touch(t->addr, i, i + 1, t->writes ? WRITE : READ);
 		t->bad += !!madvise(t->addr, EACH_PAGES * page_size(), MADV_DONTNEED);
@@ -532,7 +531,7 @@ static void *touch_own(void *arg)
 
 struct watcher {
 	pthread_t thread;
-	/* To it and from it: "is there an event left", "no, and this is what I know". */
+	/* question: "Is an event left?" answer: the stand-ins it knows of when none is left. */
 	int device, event, question[2], answer[2];
 	char *addr;
 	__u64 told;
@@ -557,7 +556,7 @@ static void *watch(void *arg)
 		asked = fds[1].revents;
 		if (asked && read(w->question[0], &byte, 1) != 1)
 			return NULL;
-		/* Once more: poll() has looked at the event first, and at the question later. */
+		/* Poll again: the first poll() looked at the event before the question. */
 		if (asked && poll(fds, 1, 0) < 0)
 			w->bad++;
 		if (fds[0].revents) {
@@ -599,11 +598,11 @@ TEST_F_TIMEOUT(event, none_is_left_untold, 300)
 	ASSERT_EQ(pipe(w.answer), 0);
 	ASSERT_EQ(pthread_create(&w.thread, NULL, watch, &w), 0);
 
-	/* A few pages each time: the last ones may be those that the status just misses. */
+	/* A few pages each time, because a STATUS would most likely miss the last ones. */
 	for (int burst = 0; burst < BURSTS; burst++) {
 		int n = 1 + rand_r(&seed) % EACH_PAGES;
 
-		/* At the end, where nothing can be mapped ahead. */
+		/* The last pages of the mapping: nothing is mapped ahead of them. */
 		ASSERT_TRUE(touch(w.addr, pages - n, pages, how));
 		total += n;
 		ASSERT_EQ(told_of(&w), total);

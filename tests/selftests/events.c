@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * NOSIGBUS_EVENTS: what read(2) and poll(2) of the device say of first stand-ins.
- * When there is one is a matter of eventfd.c: both are told at the same time.
+ * NOSIGBUS_EVENTS: what read(2) and poll(2) of the device return for first stand-ins. eventfd.c
+ * tests when there is an event: the module sends both kinds at the same time.
  */
 
 #include "broken_file_systems.h"
@@ -21,7 +21,7 @@
 #define FILE_PAGES	1
 #define PAGES		10
 
-/* How many events wait at most (rust/device/events.rs). */
+/* The queue holds at most so many events (rust/device/events.rs). */
 #define MOST		(1 << 14)
 
 FIXTURE(events) {
@@ -85,10 +85,10 @@ static short events_of(int fd)
 	return poll(&p, 1, 0) < 0 ? -1 : p.revents;
 }
 
-/* One event: how many bytes have been read, or minus errno. */
+/* Reads one event. Returns how many bytes it has read, or minus errno. */
 static long read_event(int device, struct nosigbus_event *event)
 {
-	/* What the module does not fill in shows. */
+	/* 0xa5 stays in every field that the module forgets to fill in. */
 	memset(event, 0xa5, sizeof(*event));
 	return result(read(device, event, sizeof(*event)));
 }
@@ -128,7 +128,7 @@ TEST_F(events, first_stand_in)
 	READ_PAGE(self->addr, 7);
 	EXPECT_NONE();
 
-	/* One more after each status, but not a second one while the first waits. */
+	/* One more event after each STATUS, but no second one while the first is in the queue. */
 	ASSERT_EQ(ask(self->device, self->addr), 0);
 	EXPECT_NONE();
 	READ_PAGE(self->addr, 6);
@@ -151,7 +151,7 @@ TEST_F(events, of_a_write)
 	EXPECT_EVENT(1, variant->write_kind, 9);
 }
 
-/* Of what stands in because of errors: a page that cannot be read; one that there is no space for. */
+/* Events of stand-ins for errors: a page that cannot be read, and a page without space. */
 TEST_F(events, of_an_error)
 {
 	bool writable = variant->class == SHARED_WRITE;
@@ -205,7 +205,7 @@ TEST_F(events, offset_is_that_of_the_file)
 	munmap(addr, self->len);
 }
 
-/* In the order in which they came. Each mapping is told of by its own cookie, be they the same. */
+/* Events come in order. Each has the cookie of its mapping; two mappings may have the same one. */
 TEST_F(events, of_several_mappings)
 {
 	static const __u64 cookies[] = { 0, ULLONG_MAX, 7, 7 };
@@ -262,7 +262,7 @@ TEST_F(events, of_children)
 	EXPECT_NONE();
 }
 
-/* Each open file of the device has those that were opted in by it. */
+/* Each open file of the device gets the events of the mappings that were opted in with it. */
 TEST_F(events, of_each_open_file)
 {
 	int other = open_device(), copy = dup(self->device);
@@ -282,7 +282,7 @@ TEST_F(events, of_each_open_file)
 	EXPECT_EQ(events_of(copy), POLLIN | POLLRDNORM);
 	EXPECT_EVENT(5, variant->read_kind, 9);
 
-	/* Closed: nobody is told, nothing else changes. */
+	/* After the open file is closed, its events are dropped, and nothing else changes. */
 	ASSERT_EQ(ask(self->device, addr), 0);
 	READ_PAGE(addr, 8);
 	close(other);
@@ -295,7 +295,7 @@ TEST_F(events, of_each_open_file)
 	munmap(addr, self->len);
 }
 
-/* It is told of, though the mapping is gone or opted out. */
+/* The event stays in the queue after its mapping is unmapped or opted out. */
 TEST_F(events, outlives_the_mapping)
 {
 	ENABLE(self->addr, 8);
@@ -346,7 +346,7 @@ TEST_F(events, without_the_flag)
 	EXPECT_NONE();
 }
 
-/* Opts in so many mappings, by cookies from 0 on, and has an event of each. */
+/* Opts in n mappings with cookies 0 to n - 1, and causes an event of each. */
 static void provoke(struct __test_metadata *_metadata, FIXTURE_DATA(events) * self,
 		    char **addrs, int n)
 {
@@ -358,7 +358,7 @@ static void provoke(struct __test_metadata *_metadata, FIXTURE_DATA(events) * se
 	}
 }
 
-/* Whole ones alone, as many as fit, and nothing behind them. */
+/* read(2) returns whole events only, as many as fit, and writes nothing after them. */
 TEST_F(events, sizes_of_a_read)
 {
 	const size_t size = sizeof(struct nosigbus_event);
@@ -386,7 +386,7 @@ TEST_F(events, sizes_of_a_read)
 		munmap(addrs[i], self->len);
 }
 
-/* What could not be told of is told of next. */
+/* An event that could not be copied to user space is returned by the next read(2). */
 TEST_F(events, bad_memory_loses_none)
 {
 	const size_t size = sizeof(struct nosigbus_event);
@@ -516,7 +516,7 @@ TEST_F(events, signals_end_a_read)
 	EXPECT_EVENT(1, variant->read_kind, 9);
 }
 
-/* It is a stream that is read alone. */
+/* The device is a stream, and can only be read. */
 TEST_F(events, no_other_file_operations)
 {
 	struct nosigbus_event event;
@@ -533,8 +533,8 @@ TEST_F(events, no_other_file_operations)
 }
 
 /*
- * Mappings that come and go, and leave their events behind: so many wait, then it is
- * said how many are lost, and those that come later are told of again.
+ * Mappings come and go and leave their events in the queue until it is full. read(2) then returns
+ * MOST events and the number of those that were lost. After that new events are queued again.
  */
 TEST_F_TIMEOUT(events, overflow, 300)
 {
@@ -544,7 +544,7 @@ TEST_F_TIMEOUT(events, overflow, 300)
 
 	if (variant->class != SHARED_READ)
 		SKIP(return, "the queue is the same for all classes");
-	/* Has the file stay watched: each mapping would wait for a grace period before its stand-in. */
+	/* Keeps the file watched. Otherwise each first stand-in would wait for a grace period. */
 	stays = map_file(variant->class, self->fd, self->len);
 	ASSERT_NE(stays, MAP_FAILED);
 	ASSERT_EQ(enable(self->device, stays, self->len), 0);
@@ -575,8 +575,8 @@ TEST_F_TIMEOUT(events, overflow, 300)
 }
 
 /*
- * Several threads read while others have stand-ins and ask for the status. When all
- * pause, whoever has not been told of a mapping finds its event.
+ * Several threads read events while others map stand-ins and call STATUS. No event is lost: each
+ * stand-in after a STATUS is read exactly once.
  */
 #define THREADS		3
 #define ROUNDS		300
@@ -630,7 +630,7 @@ static void *touches(void *arg)
 		if (ask(c->device, addr) || read_byte(addr + (PAGES - 1) * page) < 0 ||
 		    madvise(addr, PAGES * page, MADV_DONTNEED))
 			atomic_fetch_add(&c->bad, 1);
-		/* Until it is told of: it would not be told of twice. */
+		/* Wait until the event is read: while it is queued there is no second one. */
 		while (atomic_load(&c->seen[m->index]) <= (unsigned long)round)
 			sched_yield();
 	}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A page so far behind EOF that its offset in bytes has more than 64 bits: mremap(2) goes on where
- * mmap(2) ends, by a quarter of the address space each time.
+ * A page so far past EOF that its offset in bytes does not fit in 64 bits. mmap(2) cannot map it.
+ * The test maps the highest possible page and moves on with mremap(2), by a quarter of the address
+ * space each time.
  */
 
 #include "mapped_file.h"
@@ -44,7 +45,7 @@ TEST_F_TIMEOUT(far, beyond_all_offsets, 300)
 	ASSERT_EQ(enable(self->device, addr, self->page), 0);
 	EXPECT_EQ(read_byte(addr), 0);
 	ASSERT_EQ(disable(self->device, addr, self->page), 0);
-	/* The zero page is gone, and nobody can write to it. */
+	/* The zero page is not mapped any more: a write does not reach it. */
 	ASSERT_EQ(mprotect(addr, self->page, PROT_READ | PROT_WRITE), 0);
 	EXPECT_EQ(write_byte(addr, 1), -SIGBUS);
 	EXPECT_EQ(read_byte(addr), -SIGBUS);

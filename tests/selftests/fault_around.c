@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who reads one page past EOF after the other is given the zero page ahead, up to
- * the end of 64 KiB, and who reads here and there is not. Needs root, and what
- * selftests.sh has set up.
+ * For sequential reads past EOF the module maps the zero page ahead, up to the end of the 64 KiB
+ * window. For other reads it does not. Needs root, and the setup of selftests.sh.
  */
 
 #include "broken_file_systems.h"
@@ -18,16 +17,16 @@
 #define MADV_GUARD_INSTALL	102
 #endif
 
-/* What a page table has pages for, on x86-64; mappings of fixtures begin with one. */
+/* The number of pages of one page table on x86-64. The mappings of fixtures are aligned to that. */
 #define TABLE_PAGES	512
 #define PAGES		64
 #define FILE_PAGES	20
 
-/* How many pages of the file core mm maps around one: 64 KiB, unless somebody has changed it. */
+/* How many pages core mm maps around a faulting one. Default: 64 KiB, which is WINDOW pages. */
 #define AROUND		"/sys/kernel/debug/fault_around_bytes"
 #define WINDOW		16
 
-/* 0 if it cannot be known, without root or such a kernel. */
+/* 0 if the value cannot be read: not root, or the kernel does not have the file. */
 static size_t around_bytes(void)
 {
 	FILE *f = fopen(AROUND, "r");
@@ -51,7 +50,7 @@ static bool set_around_bytes(size_t bytes)
 	return !fclose(f);
 }
 
-/* Address space for so many pages, from so many before a page table on. */
+/* Reserves address space for so many pages. It starts "before" pages before a page table does. */
 static char *area_at(size_t pages, size_t before)
 {
 	size_t page = page_size(), table = TABLE_PAGES * page;
@@ -78,7 +77,7 @@ FIXTURE_VARIANT_ADD(around, memfd_shared_read) { MEMFD, SHARED_READ };
 FIXTURE_VARIANT_ADD(around, ext4_private) { EXT4, PRIVATE };
 FIXTURE_VARIANT_ADD(around, ext4_shared_read) { EXT4, SHARED_READ };
 
-/* Maps so many of the file's pages there, from one on. */
+/* Maps so many pages of the file there, from page "first" on. */
 static char *map_at(enum class class, int fd, char *at, size_t pages, size_t first)
 {
 	size_t page = page_size();
@@ -108,13 +107,13 @@ FIXTURE_TEARDOWN(around)
 	tear_down(&self->file);
 }
 
-/* How many pages are in the page table, from first up to and without end. */
+/* How many of the pages from first to end (exclusive) have an entry in the page table. */
 #define MAPPED(addr, first, end)	mapped_pages(self->pagemap, addr, first, end)
 
 #define READ_AT(addr, i, byte)	ASSERT_EQ(read_byte((addr) + (i) * self->page), byte)
 #define READ_ZERO(i)		READ_AT(self->addr, i, 0)
 
-/* As many as that have been mapped, as the page table and NOSIGBUS_STATUS have it. */
+/* Both the page table and NOSIGBUS_STATUS have so many pages mapped. */
 #define EXPECT_MAPPED_AT(addr, first, end, pages) do {				\
 	struct nosigbus_status _told = { .zero_pages = pages };			\
 	int _pages = _told.zero_pages;						\
@@ -128,19 +127,19 @@ TEST_F_TIMEOUT(around, isolated_pages, 300)
 {
 	int pages = 0;
 
-	/* The first access of all, those that skip pages, and those that go down. */
+	/* The first access, and accesses that skip a page, upwards. */
 	for (int i = FILE_PAGES; i < PAGES; i += 2) {
 		READ_ZERO(i);
 		EXPECT_MAPPED(++pages);
 	}
-	/* And those between them: each has room for itself alone. */
+	/* The pages between them, downwards: the next page is always mapped already. */
 	for (int i = PAGES - 1; i > FILE_PAGES; i -= 2) {
 		READ_ZERO(i);
 		EXPECT_MAPPED(++pages);
 	}
 }
 
-/* A mapping that has no page of the file: its first page is not one after another. */
+/* The file is empty. No page precedes the first page of the mapping, so it is not sequential. */
 TEST_F(around, first_page_of_file)
 {
 	ASSERT_EQ(ftruncate(self->fd, 0), 0);
@@ -156,7 +155,7 @@ TEST_F_TIMEOUT(around, one_page_after_the_other, 300)
 	EXPECT_MAPPED(mapped);
 	for (int i = first + 1; i < PAGES; i++) {
 		READ_ZERO(i);
-		/* The rest of the window, and then whole windows. */
+		/* The module maps the rest of the first window, and then whole windows. */
 		if (i == first + mapped)
 			mapped = (i / WINDOW + 1) * WINDOW - first;
 		EXPECT_MAPPED(mapped);
@@ -170,7 +169,7 @@ TEST_F(around, ends_with_vma)
 	const int short_of = 5, end = 2 * WINDOW + short_of;
 	char *behind = self->addr + end * self->page;
 
-	/* What is left ends within a window, and another mapping of the file begins there. */
+	/* The VMA ends inside a window, and another mapping of the file follows. */
 	ASSERT_EQ(munmap(behind, self->len - end * self->page), 0);
 	ASSERT_EQ(map_at(variant->class, self->fd, behind, PAGES - end, end), behind);
 	ASSERT_EQ(enable(self->device, behind, (PAGES - end) * self->page), 0);
@@ -188,13 +187,13 @@ TEST_F(around, begins_with_vma)
 	ASSERT_EQ(munmap(self->addr, first * self->page), 0);
 	READ_AT(addr, 0, 0);
 	READ_AT(addr, 1, 0);
-	/* Windows are where they would be. */
+	/* Windows do not move with the start of the VMA. */
 	EXPECT_MAPPED_AT(addr, 0, PAGES - first, WINDOW / 2);
 	READ_AT(addr, WINDOW / 2, 0);
 	EXPECT_MAPPED_AT(addr, 0, PAGES - first, WINDOW + WINDOW / 2);
 }
 
-/* Two that read in turn each get pages ahead. */
+/* Two readers take turns. The module maps pages ahead for both. */
 TEST_F(around, two_readers)
 {
 	const int first[] = { WINDOW + WINDOW / 2, 2 * WINDOW + WINDOW / 2 };
@@ -213,7 +212,7 @@ struct child_arg {
 	size_t page;
 };
 
-/* Reads the page after the one that the parent has read: how many there are then. */
+/* Reads the page after that of the parent. Returns how many pages are mapped then. */
 static int read_next(void *arg)
 {
 	const struct child_arg *a = arg;
@@ -224,7 +223,7 @@ static int read_next(void *arg)
 	return mapped_pages(pagemap, a->addr, FILE_PAGES, PAGES);
 }
 
-/* A child goes on where the parent was, and so does that: neither is given what the other is. */
+/* Parent and child both continue after the same page. Each gets pages ahead for itself only. */
 TEST_F(around, forked_child)
 {
 	struct child_arg arg = { .addr = self->addr, .page = self->page };
@@ -239,7 +238,7 @@ TEST_F(around, forked_child)
 	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, PAGES), 2 * WINDOW - FILE_PAGES);
 }
 
-/* A guard region of before stays one. */
+/* A guard region that was installed before opting in stays. */
 TEST_F(around, guard_region)
 {
 	const int guard = FILE_PAGES + 4;
@@ -272,7 +271,7 @@ TEST_F(around, ends_with_page_table)
 	READ_AT(addr, 0, 0);
 	READ_AT(addr, 1, 0);
 	EXPECT_MAPPED_AT(addr, 0, pages, before);
-	/* The next one begins anew. */
+	/* In the next page table, sequential reading starts anew. */
 	READ_AT(addr, before, 0);
 	EXPECT_MAPPED_AT(addr, 0, pages, before + 1);
 	READ_AT(addr, before + 1, 0);
@@ -292,7 +291,7 @@ TEST_F(around, eof_in_window)
 	EXPECT_MAPPED(window_end - FILE_PAGES);
 	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, FILE_PAGES), FILE_PAGES);
 
-	/* EOF moves on, within what has been mapped. */
+	/* The file grows. Its new EOF is inside the range that was mapped ahead. */
 	ASSERT_EQ(fill(self->fd, CONTENT, FILE_PAGES * self->page, more * self->page), 0);
 	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, FILE_PAGES + more), 0);
 	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES + more, window_end), window_end - FILE_PAGES - more);
@@ -309,7 +308,7 @@ TEST_F(around, something_is_there)
 	EXPECT_MAPPED(2);
 	READ_ZERO(FILE_PAGES);
 	READ_ZERO(FILE_PAGES + 1);
-	/* Up to what is there, and not behind it. */
+	/* Pages are mapped ahead up to the first entry that exists, not after it. */
 	EXPECT_MAPPED(2 + 4);
 	EXPECT_EQ(MAPPED(self->addr, FILE_PAGES, taken + 1), 5);
 	READ_ZERO(taken + 1);
@@ -332,7 +331,7 @@ TEST_F_TIMEOUT(around, growth, 300)
 	}
 }
 
-/* What has been taken from a process that is killed must not be read as zeros. */
+/* With private copies nothing is mapped ahead: a reaped copy must not read as zeros. */
 TEST_F_TIMEOUT(around, not_among_copies, 300)
 {
 	struct nosigbus_status want = {};
@@ -349,7 +348,7 @@ TEST_F_TIMEOUT(around, not_among_copies, 300)
 	}
 }
 
-/* A write to what has been mapped ahead makes a copy that is not counted, as to any zero page. */
+/* A write to a zero page that was mapped ahead makes a copy, which is not counted. */
 TEST_F(around, written_to)
 {
 	struct nosigbus_status want = { .zero_pages = 2 * WINDOW - FILE_PAGES };
@@ -367,7 +366,7 @@ TEST_F(around, written_to)
 	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES + 3, PAGES), PAGES - FILE_PAGES - 3);
 }
 
-/* What has been mapped ahead is no stand-in once more when it is read. */
+/* The first read of a page that was mapped ahead does not count and sends no event. */
 TEST_F(around, no_event)
 {
 	const int window_end = 2 * WINDOW;
@@ -396,7 +395,7 @@ TEST_F(around, no_event)
 	close(event);
 }
 
-/* Opted out and made writable, it has no zero page that a write would change for everybody. */
+/* After opting out no zero page is mapped: a write would change it for all processes. */
 #define EXPECT_NO_ZERO_PAGE(addr, first, end) do {				\
 	char *_anon = mmap(NULL, self->page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);	\
 										\
@@ -423,7 +422,7 @@ TEST_F(around, opts_out)
 	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, FILE_PAGES), FILE_PAGES);
 }
 
-/* The lowest stand-in is not where it was, above and then below. */
+/* The lowest stand-in moves before opting out: first up, then down. */
 TEST_F(around, opts_out_after_growth)
 {
 	const int grown = FILE_PAGES + 4, cut = FILE_PAGES - 4;
@@ -449,7 +448,7 @@ TEST_F(around, opts_out_after_growth)
 	EXPECT_NO_ZERO_PAGE(self->addr, cut, PAGES);
 }
 
-/* Nor one that has stood in for a page inside the file. */
+/* Opting out also unmaps a zero page inside EOF that was mapped because of an error. */
 TEST_F(around, opts_out_after_error)
 {
 	const int pages = 8, failed = 4;
@@ -475,7 +474,7 @@ TEST_F(around, opts_out_after_error)
 	EXPECT_EQ(MAPPED(addr, 0, 1), 1);
 	EXPECT_EQ(MAPPED(addr, 1, pages), 0);
 	EXPECT_NO_ZERO_PAGE(addr, 1, pages);
-	/* With space for it, it is the file's. */
+	/* Once there is space, the write goes to the file. */
 	ASSERT_EQ(ftruncate(filler, 0), 0);
 	EXPECT_EQ(write_byte(addr + failed * self->page, 1), 0);
 	munmap(addr, pages * self->page);
@@ -510,7 +509,7 @@ static void *grow(void *arg)
 	}
 }
 
-/* The file grows while its pages are read, and shows everywhere when it has grown. */
+/* The file grows while its pages are read. After the growth all pages inside EOF show the file. */
 TEST_F_TIMEOUT(around, while_file_grows, 300)
 {
 	struct grower g = { .fd = self->fd };
@@ -519,12 +518,12 @@ TEST_F_TIMEOUT(around, while_file_grows, 300)
 
 	ASSERT_EQ(pthread_barrier_init(&g.barrier, NULL, 2), 0);
 	ASSERT_EQ(pthread_create(&thread, NULL, grow, &g), 0);
-	/* Until growth and reading have met often enough. */
+	/* Repeat it until a pass has seen a part of the growth often enough. */
 	for (int round = 0; round < ROUNDS || met < MET; round++) {
 		int pages = 1 + round % PAGES, byte, seen;
 
 		ASSERT_EQ(ftruncate(self->fd, 0), 0);
-		/* From here and there on, so that windows are met by their middle as well. */
+		/* Start at different pages, so that EOF is also in the middle of what is mapped. */
 		READ_ZERO(round % 8);
 		READ_ZERO(round % 8 + 1);
 		ASSERT_EQ(MAPPED(self->addr, 0, PAGES), WINDOW - round % 8);
@@ -538,7 +537,7 @@ TEST_F_TIMEOUT(around, while_file_grows, 300)
 				seen += i < pages && byte;
 			}
 			met += seen && seen < pages;
-			/* To be mapped anew. */
+			/* Unmap all pages, so that they fault again. */
 			ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
 		} while (!g.grown);
 		pthread_barrier_wait(&g.barrier);
@@ -577,7 +576,7 @@ FIXTURE_TEARDOWN(around_huge)
 	tear_down(&self->file);
 }
 
-/* Whether the pages of a page table, all of which have been accessed, are one huge page. */
+/* Whether one huge page fills a whole page table. All pages must have been accessed. */
 static bool is_huge(int pagemap, int kpageflags, const char *addr)
 {
 	for (int i = 0; i < TABLE_PAGES; i++) {
@@ -593,7 +592,7 @@ static bool is_huge(int pagemap, int kpageflags, const char *addr)
 	return true;
 }
 
-/* Behind a huge page, and in one that reaches past EOF. */
+/* EOF is at the end of a huge page, or inside one. */
 TEST_F_TIMEOUT(around_huge, neighbours, 300)
 {
 	const int pages = 2 * TABLE_PAGES;
@@ -608,7 +607,7 @@ TEST_F_TIMEOUT(around_huge, neighbours, 300)
 		EXPECT_TRUE(is_huge(self->pagemap, self->kpageflags, self->addr));
 		EXPECT_EQ(pages_of(0, self->addr, eof, pages), pages - eof);
 		ASSERT_EQ(status_of(self->device, self->addr, 0, &seen), 0);
-		/* Core mm may map all of a huge page, past EOF as well: then nothing stands in. */
+		/* Core mm may map all of a huge page, even past EOF. Then there is no stand-in. */
 		if (eof > TABLE_PAGES && !seen.zero_pages)
 			want.zero_pages = 0;
 		EXPECT_SAME_STATUS(seen, want);
@@ -651,7 +650,7 @@ FIXTURE_TEARDOWN(around_bytes)
 	tear_down(&self->file);
 }
 
-/* Whatever core mm maps of the file. */
+/* The module's window does not depend on fault_around_bytes of core mm. */
 TEST_F_TIMEOUT(around_bytes, have_no_say, 300)
 {
 	const size_t bytes[] = { self->page, TABLE_PAGES * self->page };
@@ -669,7 +668,7 @@ TEST_F_TIMEOUT(around_bytes, have_no_say, 300)
 			EXPECT_MAPPED_AT(self->addr, 0, 2 * TABLE_PAGES, mapped);
 		}
 	}
-	/* The file takes its place everywhere. */
+	/* After growth all pages show the file. */
 	ASSERT_EQ(fill(self->fd, CONTENT, 0, 2 * TABLE_PAGES * self->page), 0);
 	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, 2 * TABLE_PAGES), 2 * TABLE_PAGES);
 }

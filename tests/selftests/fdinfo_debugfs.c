@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a person debugging a compositor sees: fdinfo of the device, and the list
- * of all opted-in mappings in debugfs, which takes root.
+ * The lists for debugging a compositor: fdinfo of the device, and the list of all opted-in mappings
+ * in debugfs, which takes root.
  */
 
 #include "mapped_file.h"
@@ -56,7 +56,7 @@ static char *info_of(int fd)
 	return contents(path);
 }
 
-/* How many lines have this in them; if line is given, the last of those is copied there. */
+/* How many lines contain this. Copies the last of them to line, if line is not NULL. */
 static int lines_with(const char *text, const char *what, char *line, size_t size)
 {
 	int lines = 0;
@@ -76,7 +76,7 @@ static int lines_with(const char *text, const char *what, char *line, size_t siz
 	return lines;
 }
 
-/* What a line has to say of a mapping of the file from its start, but for the process. */
+/* The expected line, without the process, for a mapping of the file from its start. */
 static void expected_line(char *text, size_t size, int device, int fd, const char *addr,
 			  size_t len, const char *class)
 {
@@ -137,7 +137,7 @@ TEST_F(views, fdinfo_lists_what_was_opted_in_through_it)
 		EXPECT_EQ(lines_with(text, "nosigbus:", NULL, 0), 0);
 		free(text);
 
-		/* By whichever way it goes. */
+		/* The line has to go after DISABLE, and after munmap() alone. */
 		if (i & 1)
 			EXPECT_EQ(disable(self->device, addr, self->len), 0);
 		munmap(addr, self->len);
@@ -148,7 +148,7 @@ TEST_F(views, fdinfo_lists_what_was_opted_in_through_it)
 	close(other);
 }
 
-/* A part of it keeps it in the list; looking at it does not arm the event. */
+/* A mapping stays in the list while a part of it is mapped. */
 TEST_F(views, fdinfo_follows_the_mapping)
 {
 	char expected[64], *text;
@@ -156,7 +156,7 @@ TEST_F(views, fdinfo_follows_the_mapping)
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
 	ASSERT_EQ(munmap(self->addr + self->page, self->page), 0);
 	ASSERT_EQ(munmap(self->addr, self->page), 0);
-	/* The length of then. */
+	/* The length is that at the time of opting in. */
 	snprintf(expected, sizeof(expected), " offset=0 length=%zu ", self->len);
 	text = info_of(self->device);
 	EXPECT_EQ(lines_with(text, expected, NULL, 0), 1);
@@ -167,7 +167,10 @@ TEST_F(views, fdinfo_follows_the_mapping)
 	free(text);
 }
 
-/* Many more than fit in a page of text, in the order of opting in; and how many more there are. */
+/*
+ * fdinfo lists the mappings in the order of opting in, many more than fit in a page of text. After
+ * LISTED mappings it only says how many more there are.
+ */
 TEST_F_TIMEOUT(views, fdinfo_lists_many, 120)
 {
 	enum { LISTED = 4096, MORE = 3, MANY = LISTED + MORE };
@@ -193,7 +196,7 @@ TEST_F_TIMEOUT(views, fdinfo_lists_many, 120)
 	}
 	free(text);
 
-	/* The next ones take the place of those that go. */
+	/* When some mappings are unmapped, the next ones get into the list. */
 	for (int i = 0; i < MORE; i++)
 		munmap(addrs[i], self->page);
 	text = info_of(self->device);
@@ -212,7 +215,7 @@ static int is_denied_to_users(void *arg)
 	return open(MAPPINGS, O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES;
 }
 
-/* Whoever has been handed the device by another process learns no address of that. */
+/* fdinfo has no addresses: the device may have been passed on to another process. */
 TEST_F(views, fdinfo_tells_no_addresses)
 {
 	char *text;
@@ -261,7 +264,7 @@ TEST_F(debugfs, lists_all_of_all_processes)
 	text = contents(MAPPINGS);
 	ASSERT_NE(text, NULL) TH_LOG("%s: %s", MAPPINGS, strerror(errno));
 	EXPECT_EQ(lines_with(text, expected, line, sizeof(line)), 1) TH_LOG("%s", text);
-	/* A name of the process's choice makes no line of its own, nor a field. */
+	/* The name that a process gives itself cannot forge a line or a field. */
 	snprintf(expected, sizeof(expected),
 		 "pid=%d comm=\"a \\\"b\\\"\\nc=d\" range=%lx-%lx class=", getpid(),
 		 (unsigned long)addr, (unsigned long)addr + self->len);
@@ -292,7 +295,7 @@ static void *opt_in_and_out(void *arg)
 	return NULL;
 }
 
-/* A line is whole, whatever comes and goes meanwhile. */
+/* Mappings come and go during the read. Each line is still complete. */
 TEST_F_TIMEOUT(debugfs, reading_races_with_all_else, 120)
 {
 	int fds[] = { self->device, self->fd };
@@ -318,7 +321,7 @@ TEST_F_TIMEOUT(debugfs, reading_races_with_all_else, 120)
 		ASSERT_EQ(pthread_join(threads[i], &failed), 0);
 		EXPECT_EQ(failed, NULL) TH_LOG("%s", (char *)failed);
 	}
-	/* Some of it was there to be read. */
+	/* The reads have found some mappings. */
 	EXPECT_GE(lines, 100);
 }
 

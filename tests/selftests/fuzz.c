@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A fuzzer of the ioctls. Threads of several processes call them, with arguments
- * that are good, at their edges or bad, while mappings and files change. Each thread
- * has an arena of its own, of which it knows what is mapped where, and so what each
- * call has to answer and each access to show; and all threads of a process have one
- * in common, where a call may answer whatever is documented.
+ * A fuzzer of the ioctls. Threads of several processes call them with good arguments, edge cases
+ * and bad arguments, while mappings and files change. Each thread has an arena of its own. It knows
+ * what is mapped there, and therefore what each call has to return and each access to show. All
+ * threads of a process share another arena. There a call may return any documented error.
  *
- * FUZZ_CALLS is how many calls to make. SEED repeats what each thread does, though
- * not what they do to each other; it is printed.
+ * FUZZ_CALLS is the number of calls. SEED, which is printed, repeats what each thread does, but not
+ * how the threads interleave.
  */
 
 #include "commands.h"
@@ -21,14 +20,14 @@
 #define PROCESSES	2
 #define THREADS		3
 #define FILES		4
-/* An arena has so many places of so many pages, each with a hole before and behind it. */
+/* An arena has PLACES places of PAGES pages each. There is a hole before and after each place. */
 #define PLACES		4
 #define PAGES		4
 #define STRIDE		(PAGES + 1)
 #define ARENA_PAGES	(PLACES * STRIDE + 1)
-/* The files' sizes go up to this. */
+/* The maximum size of a file. */
 #define MAX_FILE_PAGES	8
-/* What a forked child does. */
+/* How many steps a forked child does. */
 #define CHILD_STEPS	100
 
 static size_t page;
@@ -44,12 +43,12 @@ struct shared {
 /* What a thread knows of a page of its arena. */
 struct spot {
 	bool mapped, eligible, writable, opted_in;
-	/* Neighbours with the same number are in one VMA. */
+	/* Adjacent spots with the same number are in the same VMA. */
 	unsigned int vma;
 	enum class class;
 	int file;
 	long offset;
-	/* The flags that it has opted in with, and what STATUS last said of it. */
+	/* The flags of the last ENABLE, and the result of the last STATUS. */
 	unsigned int flags;
 	struct nosigbus_status last;
 };
@@ -72,7 +71,7 @@ struct thread {
 	long calls, steps;
 	char *arena;
 	struct spot spots[ARENA_PAGES];
-	/* A page to write requests to, in front of one without access; and a page twice. */
+	/* A page for requests, followed by a PROT_NONE page; and two mappings of one more page. */
 	char *memory, *writable_alias, *read_only_alias;
 };
 
@@ -87,7 +86,7 @@ static bool chance(struct thread *t, unsigned int percent)
 	return any(t, 100) < percent;
 }
 
-/* Ends it all; only the first complaint is kept. */
+/* Stops all threads. Only the first complaint is kept. */
 static void __printf(2, 3) complain(struct thread *t, const char *format, ...)
 {
 	struct shared *shared = t->shared;
@@ -109,7 +108,7 @@ static u64 address_of(const struct thread *t, long spot)
 	return (unsigned long)t->arena + spot * page;
 }
 
-/* The first spot of the VMA that spot is in, and the one behind its last. */
+/* The first spot of the VMA that contains spot; vma_end(): the spot after its last one. */
 static long vma_start(const struct thread *t, long spot)
 {
 	while (t->spots[spot - 1].mapped && t->spots[spot - 1].vma == t->spots[spot].vma)
@@ -125,14 +124,14 @@ static long vma_end(const struct thread *t, long spot)
 	return spot + 1;
 }
 
-/* Whether one VMA has pages on both sides of it. */
+/* Whether the start of this spot is inside a VMA: not a boundary of it. */
 static bool inside_a_vma(const struct thread *t, long spot)
 {
 	return spot > 0 && spot < ARENA_PAGES && t->spots[spot].mapped &&
 		vma_start(t, spot) != spot;
 }
 
-/* What a command has to say of a range. */
+/* The errors that a command may return for this range. */
 static unsigned int errors_of_range(const struct thread *t, enum command cmd, u64 addr, u64 len)
 {
 	u64 end = addr + len, arena_end = address_of(t, ARENA_PAGES);
@@ -141,7 +140,7 @@ static unsigned int errors_of_range(const struct thread *t, enum command cmd, u6
 
 	if (!len || addr % page || len % page || end < addr)
 		return ERRNO(EINVAL);
-	/* There are holes at both ends of the arena, and behind them whatever there is. */
+	/* Outside the arena, after the holes at its ends, anything may be mapped. */
 	if (addr < address_of(t, 0) || end > arena_end)
 		return documented[cmd] & ~(ERRNO(EFAULT) | ERRNO(EBADF) | ERRNO(EINTR));
 	from = (addr - address_of(t, 0)) / page;
@@ -173,7 +172,7 @@ static unsigned int errors_of_address(const struct thread *t, u64 addr)
 	return !spot->mapped ? ERRNO(ENOMEM) : !spot->opted_in ? ERRNO(ENOENT) : 0;
 }
 
-/* What a command has to say whatever is mapped. */
+/* The errors that a command may return for its other fields, whatever is mapped. */
 static unsigned int errors_of_fields(const struct thread *t, enum command cmd,
 			       const union request *request)
 {
@@ -197,11 +196,11 @@ static unsigned int errors_of_fields(const struct thread *t, enum command cmd,
 		return errors;
 	if (efd == t->process->device || efd == t->process->files[0])
 		return errors | ERRNO(EINVAL);
-	/* Standard input may be open or not. */
+	/* Descriptor 0 may be open (EINVAL, it is no eventfd) or not (EBADF). */
 	return errors | ERRNO(EBADF) | (efd ? 0 : ERRNO(EINVAL));
 }
 
-/* A page of the arena that a command has something to do with, or after some tries any. */
+/* Chooses a page for which the command can succeed. After some tries it takes any page. */
 static long choose_spot(struct thread *t, enum command cmd)
 {
 	long spot = 0;
@@ -217,7 +216,7 @@ static long choose_spot(struct thread *t, enum command cmd)
 	return spot;
 }
 
-/* A good request, as far as what is mapped at spot allows it. */
+/* A request that succeeds, if the mapping at spot allows that. */
 static union request good_request(struct thread *t, enum command cmd, long spot)
 {
 	union request request;
@@ -230,7 +229,7 @@ static union request good_request(struct thread *t, enum command cmd, long spot)
 	if (t->spots[spot].mapped) {
 		long from = vma_start(t, spot), to = vma_end(t, spot);
 
-		/* More than one VMA. */
+		/* Sometimes the range has two VMAs. */
 		if (chance(t, 20) && t->spots[to].mapped)
 			to = vma_end(t, to);
 		request = request_of(cmd, address_of(t, from), (to - from) * page);
@@ -247,7 +246,7 @@ static union request good_request(struct thread *t, enum command cmd, long spot)
 	return request;
 }
 
-/* Replaces a field by one at an edge, or by a bad one. */
+/* Changes one field of the request to an edge case or a bad value. */
 static void spoil(struct thread *t, enum command cmd, union request *request)
 {
 	const int bad_efds[] = {
@@ -293,7 +292,7 @@ static void spoil(struct thread *t, enum command cmd, union request *request)
 	}
 }
 
-/* Where the request is: in good memory, or not. */
+/* The kind of memory that the request is in. */
 enum memory { GOOD, READ_ONLY, PARTLY, WILD };
 
 static void *place_request(struct thread *t, enum memory where, enum command cmd,
@@ -321,7 +320,7 @@ static void *place_request(struct thread *t, enum memory where, enum command cmd
 	}
 }
 
-/* What has become of the arena after a call that has succeeded. */
+/* Records what a successful call has changed in the arena. */
 static void note_success(struct thread *t, enum command cmd, const union request *request)
 {
 	u64 addr = cmd == ENABLE ? request->enable.addr : request->disable.addr;
@@ -335,7 +334,7 @@ static void note_success(struct thread *t, enum command cmd, const union request
 	}
 }
 
-/* Whether what STATUS says of a page can be. */
+/* Whether the result of STATUS is possible for this page. */
 static bool is_plausible(const struct spot *spot, const union request *request,
 			 const struct nosigbus_status *s)
 {
@@ -396,7 +395,7 @@ static int count_call(struct thread *t, enum command cmd, const void *request)
 	return result;
 }
 
-/* A call about the arena of this thread alone: exactly what is wrong with it is the answer. */
+/* A call for this thread's own arena. Its result must be one of the errors that apply, or 0. */
 static void call_own(struct thread *t)
 {
 	enum command cmd = choose_command(t);
@@ -431,7 +430,7 @@ static void call_own(struct thread *t)
 		check_answer(t, cmd, &request, at);
 }
 
-/* A call about the arena that all threads change: one of the documented answers. */
+/* A call for the shared arena, which all threads change. It may return any documented error. */
 static void call_common(struct thread *t)
 {
 	enum command cmd = choose_command(t);
@@ -472,7 +471,7 @@ static void call_unknown(struct thread *t)
 		complain(t, "command %#x: %s", number, strerror(errno));
 }
 
-/* Whether the file's page at offset would continue the mapping beside it, and merge with it. */
+/* Whether a mapping of the file from offset could merge with the mapping before or after it. */
 static bool continues(const struct thread *t, long from, long to, int file, long offset)
 {
 	const struct spot *before = &t->spots[from - 1], *behind = &t->spots[to];
@@ -482,7 +481,7 @@ static bool continues(const struct thread *t, long from, long to, int file, long
 		(behind->mapped && behind->file == file && behind->offset == offset + to - from);
 }
 
-/* Maps a piece of a place, over what is there; anything but a file of ours only as a whole. */
+/* Maps something over a place: a file over a part of it or all, anything else over all of it. */
 static void map_own(struct thread *t)
 {
 	long place = 1 + any(t, PLACES) * STRIDE, from = place, to = place + PAGES, offset = 0;
@@ -535,7 +534,7 @@ static void unmap_some(struct thread *t)
 	unmap_own(t, from, from + 1 + any(t, place + PAGES - from));
 }
 
-/* Moves one VMA to another place, which is empty then but for it. */
+/* Moves one VMA to another place, after unmapping everything there. */
 static void move_own(struct thread *t)
 {
 	long spot = choose_spot(t, DISABLE), from, to, source, target;
@@ -579,7 +578,7 @@ static void change_common(struct thread *t)
 		if (munmap(at + part, page))
 			complain(t, "munmap in common: %s", strerror(errno));
 		break;
-	/* These fail where there is a hole. */
+	/* The following calls fail if there is a hole. */
 	case 1:
 		if (at != other)
 			mremap(at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, other);
@@ -618,7 +617,7 @@ static void access_common(struct thread *t)
 {
 	char *p = t->process->common + (1 + any(t, ARENA_PAGES - 1)) * page;
 
-	/* Nobody knows what is there. */
+	/* Other threads change this arena, so any result is fine. */
 	if (any(t, 2))
 		read_byte(p);
 	else
@@ -627,7 +626,7 @@ static void access_common(struct thread *t)
 
 static void resize(struct thread *t)
 {
-	/* The last one is on a disk. */
+	/* The last file is on a disk, and so is slow. */
 	int file = chance(t, 90) ? any(t, FILES - 1) : FILES - 1, fd = t->process->files[file];
 	off_t size = any(t, MAX_FILE_PAGES * page + 1);
 	char byte = 0x5a;
@@ -639,7 +638,7 @@ static void resize(struct thread *t)
 
 static void step(struct thread *t, bool may_fork);
 
-/* A child knows of its arena what its parent does, and has counters in common with it. */
+/* The child has a copy of the arena and of what is known about it. It shares the counters. */
 static void fork_child(struct thread *t)
 {
 	pid_t pid = fork();
@@ -662,7 +661,7 @@ static void step(struct thread *t, bool may_fork)
 {
 	unsigned int n = any(t, 10000);
 
-	/* Many calls for each change, as changes take a hundred times as long. */
+	/* Far more calls than changes, because a change takes a hundred times as long. */
 	t->steps++;
 	if (n < 6700)
 		call_own(t);
@@ -692,7 +691,7 @@ static void *fuzz_thread(void *arg)
 {
 	struct thread *t = arg;
 
-	/* From here on nobody but these functions maps anything. */
+	/* From here on only the functions above map anything. */
 	pthread_barrier_wait(&t->process->start);
 	munmap(t->arena, ARENA_PAGES * page);
 	while (t->calls < t->process->quota && !atomic_load(&t->shared->stop))
@@ -705,7 +704,7 @@ static char *reserve(size_t pages, int prot)
 	return mmap(NULL, pages * page, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
-/* A thread's memory; false if there is none. */
+/* Allocates the memory of a thread; false if that fails. */
 static bool prepare(struct thread *t)
 {
 	int fd = memfd_create("request", MFD_CLOEXEC);
@@ -822,7 +821,7 @@ TEST_F_TIMEOUT(fuzz, every_answer_is_documented, 3600)
 		       shared->succeeded[i]);
 		calls += shared->calls[i];
 		succeeded += shared->succeeded[i];
-		/* One that hardly ever succeeds has not been tested. */
+		/* A command that hardly ever succeeds has not been tested. */
 		EXPECT_GE(shared->succeeded[i] * 10, shared->calls[i]);
 	}
 	calls += shared->unknown_calls;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * When a system call that has grown a file returns, every opted-in mapping of
- * every process shows the file, whatever stood in for its pages before.
+ * When a system call that grows a file returns, the stand-ins inside the new EOF are gone: all
+ * opted-in mappings of all processes show the file.
  */
 
 #include "fuse_server.h"
@@ -24,12 +24,12 @@
 /* How much of the file is mapped. */
 #define PAGES		8
 
-/* What writers write over stand-ins, and where in a page; what is written to files. */
+/* The tests write MARK to stand-ins, at offset MARK_AT of a page, and CONTENT to files. */
 #define MARK		0x4d
 #define MARK_AT		8
 
 static size_t page;
-/* PAGES pages of CONTENT, aligned as O_DIRECT wants it. */
+/* PAGES pages of CONTENT, page-aligned for O_DIRECT. */
 static char *content;
 
 /* What a grower is to do. */
@@ -82,7 +82,7 @@ static long grow_pwrite(const struct growth *g)
 	return all_of(pwrite(g->fd, content, g->to - g->from, g->from), g->to - g->from);
 }
 
-/* Only the last byte: what is between is a hole. */
+/* Writes only the last byte, and leaves a hole before it. */
 static long grow_pwrite_behind(const struct growth *g)
 {
 	return all_of(pwrite(g->fd, content, 1, g->to - 1), 1);
@@ -111,7 +111,7 @@ static long grow_rwf_append(const struct growth *g)
 	return all_of(pwritev2(g->fd, &iov, 1, 0, RWF_APPEND), g->to - g->from);
 }
 
-/* Writes with a file status flag that the file has for the time of it. */
+/* Writes while the file has this file status flag. */
 static long write_with_flag(const struct growth *g, int flag)
 {
 	int flags = fcntl(g->fd, F_GETFL);
@@ -190,7 +190,7 @@ static long grow_ficlonerange(const struct growth *g)
 	return all_of(ioctl(g->fd, FICLONERANGE, &range), 0);
 }
 
-/* From a pipe that has been filled by write(2) or by vmsplice(2). */
+/* Splices from a pipe, which is filled by writev(2) or, for pages_themselves, by vmsplice(2). */
 static long splice_to(const struct growth *g, bool pages_themselves)
 {
 	struct iovec iov = content_of(g->to - g->from);
@@ -220,9 +220,9 @@ static long grow_vmsplice(const struct growth *g)
 }
 
 /*
- * Another ring than those below stays open: workers exit when the last one is
- * closed, and what a new ring then has for a worker may never be done (seen in
- * 7.2.12; io_wq_set_exit_on_idle(), and io_wq_worker(), which does not look again).
+ * Keeps one more ring open. When the last ring is closed, the workers exit. A new ring may then
+ * queue work that no worker ever does: seen in 7.2.12, where io_wq_worker() does not look again
+ * after io_wq_set_exit_on_idle().
  */
 static void keep_a_ring_open(void)
 {
@@ -233,7 +233,7 @@ static void keep_a_ring_open(void)
 		ring = syscall(SYS_io_uring_setup, 8, &params);
 }
 
-/* Has io_uring do one operation, in a ring of its own: its result, or minus errno. */
+/* Does one io_uring operation in a new ring. Returns its result, or minus errno. */
 static long uring(unsigned int setup_flags, const struct io_uring_sqe *sqe)
 {
 	struct io_uring_params params = { .flags = setup_flags };
@@ -350,7 +350,7 @@ static long grow_uring_splice(const struct growth *g)
 static const struct grower {
 	const char *name;
 	long (*grow)(const struct growth *g);
-	/* Where it works, and for which sizes. */
+	/* The file systems on which it works, and the sizes that it can grow a file to. */
 	unsigned int on;
 	enum { ANY_SIZE, WHOLE_PAGES, WHOLE_PAGES_NOT_0 } sizes;
 } growers[] = {
@@ -387,13 +387,13 @@ static const struct grower {
 /* From one size to another, each so many pages and bytes. */
 static const struct sizes {
 	struct { int pages, bytes; } from, to;
-	/* Done for each way to come to the file, the others only for one. */
+	/* true: tried for each way of opening the file; false: only for one of them. */
 	bool always;
 } growths[] = {
-	/* Inside the page that holds EOF, and from its last byte to the next. */
+	/* EOF stays in its page; EOF goes from the end of a page to the next byte. */
 	{ { 1, 100 }, { 1, 300 }, false },
 	{ { 3, 0 }, { 3, 1 }, false },
-	/* Less than a page, exactly one, many. */
+	/* The file grows by less than a page, by one page, by many. */
 	{ { 1, 100 }, { 2, 5 }, false },
 	{ { 1, 0 }, { 2, 0 }, false },
 	{ { 2, 0 }, { 7, 0 }, true },
@@ -402,13 +402,13 @@ static const struct sizes {
 	{ { 0, 0 }, { 6, 0 }, false },
 };
 
-/* Who looks at a mapping. */
+/* A process that looks at an opted-in mapping. */
 struct observer {
 	const char *name;
-	/* The process, if it is not the test itself, and the pipes to and from it. */
+	/* The child process and the pipes to and from it, except for the test itself. */
 	pid_t pid;
 	int orders, replies;
-	/* To read the file by. */
+	/* To compare the mapping with the file. */
 	int fd;
 	char *addr;
 	enum class class;
@@ -417,19 +417,19 @@ struct observer {
 
 /* What the observers share. */
 struct board {
-	/* Pages that have been written to when they were past EOF, and are not the file's. */
+	/* Pages that were written to when they were past EOF, and that still show that MARK. */
 	bool marked[PAGES];
-	/* The kernel itself may have dropped private copies inside EOF. */
+	/* The file system may have dropped private copies inside EOF, without the module. */
 	bool copies_may_go;
 	char complaint[160];
 };
 
 enum order {
-	/* Drop what is mapped: private copies. */
+	/* Unmap all pages, including private copies. */
 	DROP = 'd',
-	/* Every page is as it has to be. */
+	/* Check every page. */
 	LOOK = 'l',
-	/* Write over every other page past EOF, if the mapping can be written to. */
+	/* Write to every other page past EOF, if the mapping is writable. */
 	WRITE = 'w',
 };
 
@@ -440,7 +440,7 @@ static int file_pages(int fd)
 	return fstat(fd, &st) ? -1 : (int)((st.st_size + page - 1) / page);
 }
 
-/* The byte at which the page differs from what it has to be, plus 1; 0 if it does not. */
+/* 0 if the page is as expected, or 1 plus the offset of the first byte that differs. */
 static size_t page_differs(const char *p, const char *expected)
 {
 	if (sigsetjmp(access_failed, 0))
@@ -469,7 +469,7 @@ static bool look(struct observer *o)
 		else if (i < inside && pread(o->fd, expected, page, i * page) < 0)
 			return false;
 		wrong = page_differs(p, expected);
-		/* Truncating to any size, larger ones too, may drop private copies past it. */
+		/* truncate(2), even to a larger size, may drop private copies past the new EOF. */
 		if (wrong && marked && o->class == PRIVATE &&
 		    (i >= inside || o->board->copies_may_go)) {
 			expected[MARK_AT] = 0;
@@ -515,10 +515,10 @@ static bool obey(struct observer *o, enum order order)
 struct scene {
 	MAPPED_FILE;
 	int source;
-	/* A plain mapping of the file: stores to it are reported to nobody. */
+	/* A plain mapping of the file. fsnotify does not report stores to it. */
 	char *pen;
 	struct board *board;
-	/* The test, a forked child, and a process that has opted in for itself. */
+	/* The test itself, a forked child, and a process that opts in a mapping of its own. */
 	struct observer observers[3];
 	enum backing backing;
 };
@@ -564,7 +564,7 @@ static char *opted_in(int device, enum class class, int fd)
 	return addr;
 }
 
-/* What an observer process does; device is -1 if it has its mapping from its parent. */
+/* The main loop of an observer process. device is -1 if it has inherited its mapping. */
 static void observe(struct observer *o, int device, int orders, int replies)
 {
 	char order, reply = 1;
@@ -575,7 +575,7 @@ static void observe(struct observer *o, int device, int orders, int replies)
 		o->addr = opted_in(device, o->class, o->fd);
 		reply = o->fd >= 0 && o->addr != MAP_FAILED;
 	}
-	/* The first reply says that it is there. */
+	/* The first reply says that the observer is ready. */
 	while (write(replies, &reply, 1) == 1 && read(orders, &order, 1) == 1)
 		reply = obey(o, order);
 	_exit(0);
@@ -609,7 +609,7 @@ static bool start_observer(struct observer *o, int device)
 	return reply_of(o);
 }
 
-/* All observers do it, and have done so when this returns. */
+/* Gives all observers an order, and waits until all of them have carried it out. */
 static bool everyone(struct scene *s, enum order order)
 {
 	bool right;
@@ -669,9 +669,9 @@ FIXTURE_TEARDOWN(growth)
 }
 
 /*
- * The file has this size, and stand-ins have been mapped wherever it has no
- * page: read, and every other page written to where that is possible. They are
- * new ones: the file has grown over all those that were there before.
+ * Sets the size of the file and maps a stand-in at each page past EOF. All of them are read, and
+ * every other one is written to, if the mapping is writable. First this grows the file over all
+ * pages, so that no old stand-in is left.
  */
 static bool stand_ins_at(struct scene *s, size_t size)
 {
@@ -687,7 +687,7 @@ static bool stand_ins_at(struct scene *s, size_t size)
 	return everyone(s, LOOK);
 }
 
-/* The file has grown: what was written to is the file's again, unless it is a private copy. */
+/* The file has grown. All observers see its pages, also where they wrote. Private copies stay. */
 static bool all_see_the_file(struct scene *s)
 {
 	static unsigned char next;
@@ -696,13 +696,13 @@ static bool all_see_the_file(struct scene *s)
 	for (int i = 0; i < inside && i < PAGES; i++) {
 		if (s->observers[0].class != PRIVATE)
 			s->board->marked[i] = false;
-		/* Zeros would show the same as a stand-in that was left. */
+		/* Not zero, because a forgotten stand-in would look like a page of zeros. */
 		s->pen[i * page] = ++next | 1;
 	}
 	return everyone(s, LOOK);
 }
 
-/* As grower->grow(), in another process. */
+/* Runs grower->grow() in a child process. */
 static long grow_in_child(const struct grower *grower, const struct growth *g)
 {
 	int status;
@@ -716,15 +716,16 @@ static long grow_in_child(const struct grower *grower, const struct growth *g)
 }
 
 /*
- * What the sizes decide is the module's, and who has the file open is core's: so these are tried
- * on two file systems, unless GROWTH_SIZES says that it is to be on all.
+ * Whether all sizes, and all ways of opening the file, are tried on a file system. The results
+ * should not depend on it: sizes are up to the module, open files up to the VFS. Therefore only
+ * two file systems are tried, or all of them if GROWTH_SIZES is set.
  */
 static bool is_tried_on(enum backing backing)
 {
 	return backing == MEMFD || backing == EXT4 || getenv("GROWTH_SIZES");
 }
 
-/* Each grower grows the file through fd, from each size to each other. */
+/* Each grower grows the file through fd, by each of the steps in growths. */
 static void grow_through(struct __test_metadata *_metadata, struct scene *s, int fd,
 			 const char *through, bool all_sizes, bool in_child)
 {
@@ -749,7 +750,7 @@ static void grow_through(struct __test_metadata *_metadata, struct scene *s, int
 			continue;
 		EXPECT_TRUE(stand_ins_at(s, g.from))
 			TH_LOG("before %s: %s", grower->name, s->board->complaint);
-		/* ext4 inserts a range by truncating the page cache from there on. */
+		/* To insert a range, ext4 truncates the page cache after it. */
 		s->board->copies_may_go = grower->grow == grow_insert_range;
 		ret = in_child ? grow_in_child(grower, &g) : grower->grow(&g);
 		EXPECT_EQ(ret, 0)
@@ -762,7 +763,7 @@ static void grow_through(struct __test_metadata *_metadata, struct scene *s, int
 		EXPECT_EQ((size_t)st.st_size, g.to);
 		grown++;
 	}
-	/* Two sizes for each but for those that take aligned ones. */
+	/* At least two steps for each grower, or one if it needs aligned sizes. */
 	EXPECT_GE(grown, no_uring ? 28 : 40);
 }
 
@@ -796,7 +797,7 @@ TEST_F_TIMEOUT(growth, by_another_process, 300)
 	close(fd);
 }
 
-/* Another name of the file, another mount, and the layer of an overlay that has the file. */
+/* Opens the file by a hard link, through another mount, and in the upper layer of an overlay. */
 TEST_F_TIMEOUT(growth, through_another_path, 300)
 {
 	char path[PATH_MAX], *name;
@@ -805,7 +806,7 @@ TEST_F_TIMEOUT(growth, through_another_path, 300)
 	if (!is_tried_on(variant->backing) && variant->backing != OVERLAY)
 		SKIP(return, "make test_all does this");
 	if (variant->backing == MEMFD) {
-		/* It has none but that of an open file, which another process can use. */
+		/* A memfd has no path but that of an open file in /proc. */
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", self->s.observers[1].pid, self->s.fd);
 		fd = open(path, O_RDWR | O_CLOEXEC);
 		ASSERT_GE(fd, 0) TH_LOG("%s: %s", path, strerror(errno));
@@ -836,7 +837,7 @@ TEST_F_TIMEOUT(growth, through_another_path, 300)
 		dir_fd = open(fs_path("ext4/overlay/upper"), O_PATH | O_CLOEXEC);
 		fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC);
 		ASSERT_GE(fd, 0);
-		/* copy_file_range(2) wants both on one file system. */
+		/* copy_file_range(2) needs both files on the same file system. */
 		self->s.source = new_file(EXT4);
 		ASSERT_EQ(fill(self->s.source, CONTENT, 0, PAGES * page), 0);
 		GROW_THROUGH(fd, "the upper layer", false, false);
@@ -851,7 +852,7 @@ TEST_F(growth, repeated_growth_and_shrinking)
 	struct stat st;
 	off_t size;
 
-	/* What has been written to is kept until the file grows over it; private copies stay. */
+	/* Stores past EOF stay until the file grows over them. Private copies stay even then. */
 	ASSERT_TRUE(stand_ins_at(&self->s, 0));
 	if (variant->class == PRIVATE) {
 		ASSERT_TRUE(everyone(&self->s, DROP));
@@ -896,8 +897,8 @@ TEST_F(growth, sparse_to_1_tib)
 }
 
 /*
- * A client cuts the file off, gives it back its size and draws. It
- * is for the module alone that every frame is seen: nobody drops pages.
+ * A client truncates the file, restores its size, and draws a frame. No process calls madvise() to
+ * unmap pages. It is up to the module that all observers see each frame.
  */
 TEST_F(growth, frames_are_seen_without_madvise)
 {
@@ -913,7 +914,7 @@ TEST_F(growth, frames_are_seen_without_madvise)
 	}
 }
 
-/* The page tables have the stand-ins, but in a form that cannot be accessed. */
+/* The file grows while the stand-ins are mapped with PROT_NONE or read-only. */
 TEST_F(growth, while_protected)
 {
 	char *addr = self->s.observers[0].addr;
@@ -937,13 +938,13 @@ TEST_F(growth, while_protected)
 	}
 }
 
-/* A name for the file: inotify_add_watch(2) takes nothing else. */
+/* Adds a watch by the path of the open file: inotify_add_watch(2) takes only a path. */
 static int watch(int inotify, int fd)
 {
 	return inotify_add_watch(inotify, path_of(fd), IN_ALL_EVENTS);
 }
 
-/* Adds the masks of the events that there are to text, and what they belong to. */
+/* Appends to text: what was done (after), and the masks of all events that followed. */
 static void note_events(int inotify, const char *after, char *text, size_t size)
 {
 	long buffer[512];
@@ -964,8 +965,8 @@ static void note_events(int inotify, const char *after, char *text, size_t size)
 }
 
 /*
- * What a watch of the file of fd reports while that is changed and addr is
- * touched, after each change: the kernel merges events that are alike.
+ * Changes the file and touches the mapping, and returns the events of the watch. They are read
+ * after each change, because the kernel merges equal events.
  */
 static char *events_of(int inotify, int fd, char *addr)
 {
@@ -986,9 +987,9 @@ static char *events_of(int inotify, int fd, char *addr)
 }
 
 /*
- * Whoever watches the file with inotify sees what happens to it and nothing of
- * ours, and whoever watches another file sees nothing. Only a memfd reports
- * writes through the mapped file, which it would not without us.
+ * An inotify watch of the file reports the same events as without the module. A watch of another
+ * file reports nothing. The one difference: a memfd reports writes through the open file that is
+ * mapped, which it does not without the module.
  */
 TEST_F(growth, inotify_sees_no_difference)
 {
@@ -1026,8 +1027,8 @@ TEST_F(growth, inotify_sees_no_difference)
 }
 
 /*
- * A memfd that is opted in is as before until it has no page for somebody. Then fsnotify is told of
- * it, if that is how growth is seen.
+ * A memfd reports nothing to fsnotify until an opted-in mapping of it needs a stand-in. From then
+ * on it reports modifications, if the implementation learns of growth from fsnotify.
  */
 TEST(reports_from_the_first_stand_in_on)
 {
@@ -1059,10 +1060,10 @@ TEST(reports_from_the_first_stand_in_on)
 	close(device);
 }
 
-/* The kernel does not report writes by Linux AIO (io_submit(2)) to anyone. */
+/* The kernel does not report writes by Linux AIO (io_submit(2)) to fsnotify. */
 TEST_F(growth, known_limit_linux_aio)
 {
-	/* Only overlayfs hands the write on to its layer in a way that is reported. */
+	/* Only on overlayfs this is reported: overlayfs passes the write on to its layer. */
 	int at_once = SEES_ALL_GROWTH || variant->backing == OVERLAY ? CONTENT : 0;
 	char *addr = self->s.observers[0].addr;
 	struct iocb iocb = {
@@ -1075,7 +1076,7 @@ TEST_F(growth, known_limit_linux_aio)
 
 	need(_metadata, "aio");
 	ASSERT_EQ(ftruncate(self->s.fd, 0), 0);
-	/* In this order: the third page is not to be mapped ahead. */
+	/* Downwards, so that the module does not map the zero page ahead at the third page. */
 	EXPECT_EQ(read_byte(addr + page), 0);
 	EXPECT_EQ(read_byte(addr), 0);
 	ASSERT_EQ(syscall(SYS_io_setup, 1, &context), 0);
@@ -1084,18 +1085,18 @@ TEST_F(growth, known_limit_linux_aio)
 	ASSERT_EQ(event.res, (long)(3 * page));
 	ASSERT_EQ(syscall(SYS_io_destroy, context), 0);
 
-	/* Stand-ins that are there stay, and what has none shows the file. */
+	/* Mapped stand-ins stay. The third page has none and shows the file. */
 	EXPECT_EQ(read_byte(addr), at_once);
 	EXPECT_EQ(read_byte(addr + page), at_once);
 	EXPECT_EQ(read_byte(addr + 2 * page), CONTENT);
-	/* Until something else modifies the file. */
+	/* They stay until a modification of the file is reported. */
 	ASSERT_EQ(ftruncate(self->s.fd, 3 * page), 0);
 	EXPECT_EQ(pages_of(CONTENT, addr, 0, 3), 3);
 }
 
 /*
- * The files of memfd_create(2) report nothing: that is changed for the one that
- * is mapped, and it is not if the memfd is mapped through another open.
+ * The open file of memfd_create(2) does not report to fsnotify. The module changes that only for
+ * the open file that is mapped. Here another open file of the memfd is mapped.
  */
 TEST(known_limit_memfd_mapped_through_another_open)
 {
@@ -1114,11 +1115,11 @@ TEST(known_limit_memfd_mapped_through_another_open)
 	EXPECT_EQ(read_byte(addr), 0);
 	ASSERT_EQ(pwrite(fd, bytes, 4, 0), 4);
 	EXPECT_EQ(read_byte(addr), SEES_ALL_GROWTH);
-	/* Truncation is reported, whatever it goes through. */
+	/* Truncation is reported, whichever open file it goes through. */
 	ASSERT_EQ(ftruncate(fd, 4), 0);
 	EXPECT_EQ(read_byte(addr), 1);
 
-	/* And so are writes through the file that is mapped, or through a third one. */
+	/* Writes through the mapped open file, or through a third one, are reported, too. */
 	ASSERT_EQ(ftruncate(fd, 0), 0);
 	EXPECT_EQ(read_byte(addr), 0);
 	ASSERT_EQ(pwrite(again, bytes, 4, 0), 4);
@@ -1128,7 +1129,7 @@ TEST(known_limit_memfd_mapped_through_another_open)
 	EXPECT_EQ(read_byte(addr + page), 1);
 }
 
-/* The kernel takes no mark off an inode when its last name goes, if its file is mapped. */
+/* Unlinking the last name of an inode does not remove the mark while the file is mapped. */
 TEST(last_name_goes)
 {
 	const enum backing backings[] = { TMPFS, EXT4 };
@@ -1164,8 +1165,9 @@ TEST(last_name_goes)
 }
 
 /*
- * A system call that grows the file and then fails is not reported: fallocate() of more than there
- * is. The next fault inside EOF that takes more than the page cache finds out.
+ * fsnotify does not report a system call that grows the file and then fails: here fallocate() of
+ * more space than there is. The next fault inside EOF that calls the module notices the growth. A
+ * fault that the page cache can answer does not.
  */
 TEST(known_limit_growth_that_fails)
 {
@@ -1193,7 +1195,7 @@ TEST(known_limit_growth_that_fails)
 	ASSERT_GE(st.st_size, (off_t)(pages * page));
 	ASSERT_EQ(write_byte(plain, 1), 0);
 	EXPECT_EQ(read_byte(addr), SEES_ALL_GROWTH);
-	/* One that the kernel has not read ahead: that would be mapped without asking. */
+	/* A page that was not read ahead. Otherwise fault-around would map it. */
 	EXPECT_EQ(read_byte(addr + (pages - 1) * page), 0);
 	EXPECT_EQ(read_byte(addr), 1);
 	munmap(addr, pages * page);
@@ -1203,9 +1205,10 @@ TEST(known_limit_growth_that_fails)
 }
 
 /*
- * What a server has done to a file the kernel learns when it asks: fsnotify is not told of that, but
- * i_size_write() is called. The file starts empty: FUSE drops a file's pages when the size changes,
- * and where one of them is mapped, it unmaps the whole file, zeros included.
+ * A FUSE server has grown the file. The kernel learns of it when it asks the server for attributes.
+ * Then it calls i_size_write(), but reports nothing to fsnotify. The file starts empty: when the
+ * size changes, FUSE drops the file's pages, and if one of them is mapped, it unmaps the whole
+ * file, including stand-ins.
  */
 TEST(known_limit_growth_by_a_server)
 {
@@ -1251,7 +1254,7 @@ TEST(known_limit_growth_by_a_server)
 	close(device);
 }
 
-/* A file of a cgroup of ours, which is made if need be: its number, or -1. */
+/* The number in a file of the test's cgroup, or -1. */
 static long number_of_cgroup(const char *file)
 {
 	char path[PATH_MAX];
@@ -1262,7 +1265,7 @@ static long number_of_cgroup(const char *file)
 
 #define MANY		2048
 
-/* The shadow pages that the file grows over are given back, by a mapping that goes on. */
+/* When the file grows over shadow pages, they are freed, while the mapping stays. */
 TEST(shadow_pages_are_freed_by_growth)
 {
 	int device = open_device(), fd = new_file(MEMFD);
@@ -1287,7 +1290,7 @@ TEST(shadow_pages_are_freed_by_growth)
 	for (int i = 0; i < MANY; i++)
 		ASSERT_EQ(write_byte(addr + i * page, MARK), 0);
 	with = number_of_cgroup("memory.current");
-	/* The kernel accounts in batches: not to the page. */
+	/* The memcg charges in batches, so the number is not exact. */
 	EXPECT_GE(with - before, (long)(MANY * page / 8 * 7));
 
 	/* A file of holes takes no memory. */
@@ -1301,7 +1304,7 @@ TEST(shadow_pages_are_freed_by_growth)
 
 	ASSERT_TRUE(write_to("/sys/fs/cgroup/cgroup.procs", "0"));
 	munmap(addr, MANY * page);
-	/* Fails as long as something is charged to it: no matter, it is found next time. */
+	/* This fails while memory is charged to the cgroup. The next run then uses it again. */
 	rmdir("/sys/fs/cgroup/nosigbus-growth");
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The error contract of the ioctls: one test for each cause, and that nothing has changed. */
+/* The errors of the ioctls, one test for each cause. A failed call must not change anything. */
 
 #include "commands.h"
 #include "mapped_file.h"
@@ -35,7 +35,7 @@ FIXTURE_TEARDOWN(errors)
 	tear_down(&self->file);
 }
 
-/* The request is refused, and the mapping is as plain as before. */
+/* The request is refused, and the mapping is still plain. */
 #define EXPECT_REFUSED(request, error) do {				\
 	EXPECT_EQ(ioctl(self->device, NOSIGBUS_ENABLE, &(request)), -1);	\
 	EXPECT_EQ(errno, error);					\
@@ -80,7 +80,7 @@ TEST_F(errors, enotty_unknown_command)
 	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
 }
 
-/* Each bit that QUERY does not name, alone and with those that it does. */
+/* Each flag that QUERY does not return, alone and together with a known one. */
 TEST_F(errors, einval_unknown_flags)
 {
 	const __u32 known[] = { 0, NOSIGBUS_RECORD_ERRORS };
@@ -132,7 +132,7 @@ TEST_F(errors, ebadf_no_open_file_descriptor)
 	ASSERT_GE(closed, 0);
 	ASSERT_GE(efd, 0);
 	close(closed);
-	/* 0 is a number as any other. */
+	/* Descriptor 0 is not special. */
 	close(0);
 	request.flags = NOSIGBUS_EVENTFD;
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
@@ -207,13 +207,13 @@ TEST_F(errors, enomem_hole)
 {
 	size_t page = self->page;
 
-	/* In the middle: the parts are whole VMAs, but not all that was asked for. */
+	/* A hole in the middle: both parts are whole VMAs, but the range is not fully mapped. */
 	ASSERT_EQ(munmap(self->addr + page, page), 0);
 	EXPECT_EQ(enable(self->device, self->addr, self->len), -ENOMEM);
 	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
 	EXPECT_EQ(read_byte(self->addr + 2 * page), -SIGBUS);
 
-	/* At the start, at the end, all of it, and where nothing can be. */
+	/* A hole at the start, at the end, in all of the range; addresses that cannot be mapped. */
 	EXPECT_EQ(enable(self->device, self->addr + page, 3 * page), -ENOMEM);
 	EXPECT_EQ(enable(self->device, self->addr, 2 * page), -ENOMEM);
 	EXPECT_EQ(enable(self->device, self->addr + page, page), -ENOMEM);
@@ -235,13 +235,13 @@ TEST_F(errors, ebusy_opted_in_already)
 	EXPECT_EQ(enable(self->device, self->addr, self->len), -EBUSY);
 	EXPECT_EQ(read_byte(self->addr), 0);
 
-	/* A part that a split has made a whole VMA is opted in as well. */
+	/* After a split each part is a VMA of its own, and is opted in, too. */
 	ASSERT_EQ(munmap(self->addr + self->page, self->page), 0);
 	EXPECT_EQ(enable(self->device, self->addr, self->page), -EBUSY);
 	EXPECT_EQ(read_byte(self->addr), 0);
 }
 
-/* It keeps the flags and the eventfd that it has opted in with. */
+/* A second ENABLE fails. The mapping keeps the flags and the eventfd of the first one. */
 TEST_F(errors, ebusy_changes_no_flags)
 {
 	int efds[] = { eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK) };
@@ -313,7 +313,7 @@ TEST_F(errors, status_enoent_not_opted_in)
 	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
 }
 
-/* Part of it, or a hole behind it: it is as plain as before, whatever it was to get. */
+/* ENABLE of a part of the VMA, or with a hole, fails. Its flags and eventfd have no effect. */
 TEST_F(errors, flags_of_a_refused_request)
 {
 	struct nosigbus_enable request = GOOD_REQUEST();
@@ -333,7 +333,7 @@ TEST_F(errors, flags_of_a_refused_request)
 	close(efd);
 }
 
-/* STATUS knows nothing of what is mapped there, where there is a STATUS. */
+/* For the module: STATUS returns ENOENT for this address. The series has no STATUS. */
 static bool is_unknown(int device, unsigned long addr)
 {
 	return !IS_MODULE || call_range(device, STATUS, addr, 0) == -ENOENT;
@@ -355,7 +355,7 @@ TEST_F(errors, eopnotsupp_anonymous)
 	}
 }
 
-/* All that the kernel itself maps into a process, [vdso] and [vvar] among it. */
+/* All mappings that the kernel itself makes in a process, such as [vdso] and [vvar]. */
 TEST_F(errors, eopnotsupp_the_kernels_own_mappings)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -380,7 +380,7 @@ TEST_F(errors, eopnotsupp_the_kernels_own_mappings)
 	fclose(maps);
 }
 
-/* A mapping of each class at offset, where the file can be mapped so at all: how many were. */
+/* Maps the file at offset in each class. Every mapping is refused. Returns how many there were. */
 static int all_refused(struct __test_metadata *_metadata, int device, int fd, size_t len,
 		       off_t offset)
 {
@@ -480,7 +480,7 @@ TEST_F(errors, eopnotsupp_hugetlb)
 	close(fd);
 }
 
-/* Always shared. Its size cannot change once it is set, so it has no use for this either. */
+/* secretmem can only be mapped shared. Its size is set once, so opting in would be useless. */
 TEST_F(errors, eopnotsupp_secretmem)
 {
 	int fd;
@@ -521,7 +521,7 @@ TEST_F(errors, eopnotsupp_userfaultfd)
 	EXPECT_EQ(enable(self->device, self->addr, self->len), REFUSED);
 	ASSERT_EQ(ioctl(uffd, UFFDIO_UNREGISTER, &reg.range), 0);
 	EXPECT_EQ(enable(self->device, self->addr, self->len), 0);
-	/* And the other way round: the kernel refuses it. */
+	/* userfaultfd refuses an opted-in mapping. */
 	EXPECT_EQ(ioctl(uffd, UFFDIO_REGISTER, &reg), -1);
 	EXPECT_EQ(errno, EINVAL);
 	close(uffd);
@@ -543,7 +543,7 @@ TEST_F(errors, several_vmas_all_or_nothing)
 	EXPECT_EQ(enable(self->device, area, 3 * len), REFUSED);
 	EXPECT_EQ(read_byte(area), -SIGBUS);
 	EXPECT_EQ(read_byte(area + len), -SIGBUS);
-	/* It was not made unwritable either. */
+	/* The failed ENABLE has not cleared VM_MAYWRITE of the first one. */
 	EXPECT_EQ(mprotect(area, len, PROT_READ | PROT_WRITE), 0);
 	EXPECT_EQ(mprotect(area, len, PROT_READ), 0);
 
@@ -564,7 +564,7 @@ TEST_F(errors, several_vmas_all_or_nothing)
 	close(other);
 }
 
-/* A file that others may seal against writing: the mapping does not stand in the way. */
+/* Other processes can seal the file against writing. An opted-in mapping does not prevent that. */
 TEST_F(errors, seals_are_not_prevented)
 {
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
@@ -593,7 +593,7 @@ TEST_F(errors, other_processes_are_not_concerned)
 	EXPECT_EQ(in_child(child_sees_sigbus, self->addr), 0);
 }
 
-/* What takes root to make or to map. */
+/* Files that only root can create or map. */
 FIXTURE(privileged) {
 	MAPPED_FILE;
 };
@@ -610,7 +610,7 @@ FIXTURE_TEARDOWN(privileged)
 	tear_down(&self->file);
 }
 
-/* Firmware, or where a graphics card would be: some of it is not in use and can be mapped. */
+/* Physical addresses of firmware and of a graphics card. Some are unused and can be mapped. */
 TEST_F(privileged, eopnotsupp_dev_mem)
 {
 	const off_t places[] = { 0xa0000, 0xc0000, 0xe0000, 0xf0000 };
@@ -662,7 +662,7 @@ TEST_F(privileged, eopnotsupp_dax)
 	close(fd);
 }
 
-/* A file whose size another node may change: its ->fault asks for that. */
+/* A file on a cluster file system: another node may change its size, and ->fault checks that. */
 TEST_F(privileged, file_of_a_cluster)
 {
 	char *addr;
@@ -721,7 +721,7 @@ static int try_file(const char *path, const struct stat *st, int type, struct FT
 	return 0;
 }
 
-/* All of it that can be mapped: registers of PCI devices, tables of the firmware. */
+/* All files of sysfs that can be mapped: registers of PCI devices, tables of the firmware. */
 TEST_F_TIMEOUT(privileged, eopnotsupp_sysfs, 120)
 {
 	walk.metadata = _metadata;

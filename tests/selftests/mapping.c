@@ -19,7 +19,7 @@
 
 FIXTURE(mapping) {
 	MAPPED_FILE;
-	/* What was mapped; fd is to write and to shrink the file by. */
+	/* The open file that is mapped. fd is for writing to the file and shrinking it. */
 	int map_fd;
 };
 
@@ -105,10 +105,10 @@ TEST_F(mapping, inside_reads_the_file)
 {
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
 	EXPECT_EQ(differs(self->addr, CONTENT, self->size), 0);
-	/* The page that holds EOF is the file's: zeros after EOF. */
+	/* The page that holds EOF is the file's own. It has zeros after EOF. */
 	EXPECT_EQ(differs(self->addr + self->size, 0, FILE_PAGES * self->page - self->size), 0);
 
-	/* And it stays the file's. */
+	/* It is still the file's page: a write to the file shows. */
 	if (!IS_PRIVATE()) {
 		char byte = 0x77;
 
@@ -129,7 +129,7 @@ TEST_F(mapping, enable_keeps_what_is_mapped)
 	EXPECT_EQ(read_byte(self->addr + 1), IS_WRITABLE() ? 1 : CONTENT);
 }
 
-/* A write to the page that holds EOF, and to those before, is one to the file. */
+/* A write to a page inside EOF, including the page that holds EOF, goes to the file. */
 TEST_F(mapping, writes_inside_go_to_the_file)
 {
 	unsigned char got[3];
@@ -185,7 +185,7 @@ TEST_F(mapping, write_past_eof)
 		return;
 	}
 
-	/* Write first; read first, then write. */
+	/* The first page is written first. The second is read first, then written. */
 	EXPECT_EQ(write_byte(past + 7, 1), 0);
 	EXPECT_EQ(read_byte(past + self->page), 0);
 	EXPECT_EQ(write_byte(past + self->page + 7, 2), 0);
@@ -194,7 +194,7 @@ TEST_F(mapping, write_past_eof)
 	EXPECT_EQ(differs(past + 8, 0, self->page - 8 + 7), 0);
 	EXPECT_EQ(read_byte(past + self->page + 7), 2);
 
-	/* A private page is the process's own for good. */
+	/* A private page stays, even when the file grows over it. */
 	ASSERT_EQ(fstat(self->fd, &st), 0);
 	EXPECT_EQ(st.st_size, (off_t)self->size);
 	if (IS_PRIVATE()) {
@@ -221,7 +221,7 @@ TEST_F(mapping, system_calls_read_zeros)
 	EXPECT_EQ(read(pipe_fd[0], got, 2 * self->page), (ssize_t)(2 * self->page));
 	EXPECT_EQ(differs(got, 0, 2 * self->page), 0);
 
-	/* Across EOF, and into the mapping. */
+	/* write() reads across EOF; read() writes to the mapping. */
 	EXPECT_EQ(write(pipe_fd[1], past - 1, 2), 2);
 	if (IS_WRITABLE()) {
 		EXPECT_EQ(read(pipe_fd[0], past, 2), 2);
@@ -296,7 +296,7 @@ static void *access_until_done(void *arg)
 /* No access may raise a signal while the file shrinks under it, page by page. */
 TEST_F_TIMEOUT(mapping, shrinks_under_accesses, 120)
 {
-	/* Other file systems take their time to shrink a file. */
+	/* Other file systems are slow to shrink a file. */
 	bool quick = variant->backing == MEMFD;
 	int rounds = quick ? SHRINK_ROUNDS : 2, pages = quick ? SHRINK_PAGES : SHRINK_PAGES / 8;
 	size_t len = pages * self->page;
@@ -323,9 +323,9 @@ TEST_F_TIMEOUT(mapping, shrinks_under_accesses, 120)
 }
 
 /*
- * On tmpfs with huge=always the first page brings a huge one, and core mm maps
- * it whole, even where it reaches past EOF: there is no fault to answer there.
- * Whatever is touched first, nothing raises SIGBUS, and all past EOF is zeros.
+ * On tmpfs with huge=always the first page of the file is allocated as a huge page. Core mm maps
+ * all of it, even past EOF, where there is no fault then. Whichever page is touched first, no
+ * access raises SIGBUS, and all pages past EOF are zeros.
  */
 #define HUGE		(2UL << 20)
 
@@ -345,7 +345,7 @@ FIXTURE_VARIANT_ADD(huge, shared_read_past_first) { SHARED_READ, false };
 FIXTURE_VARIANT_ADD(huge, shared_write_inside_first) { SHARED_WRITE, true };
 FIXTURE_VARIANT_ADD(huge, shared_write_past_first) { SHARED_WRITE, false };
 
-/* Two pages of content, mapped over two huge pages at an address that suits them. */
+/* A file with two pages of content. The mapping is two huge pages long, and aligned to that. */
 FIXTURE_SETUP(huge)
 {
 	char *area = mmap(NULL, 3 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -365,7 +365,7 @@ FIXTURE_TEARDOWN(huge)
 	tear_down(&self->file);
 }
 
-/* That the file system does make huge pages: otherwise these tests show nothing. */
+/* The file system does allocate a huge page. Otherwise these tests would show nothing. */
 TEST_F(huge, file_has_a_huge_page)
 {
 	struct stat st;
@@ -387,7 +387,7 @@ TEST_F(huge, past_eof_reads_zero)
 	ASSERT_EQ(enable(self->device, self->addr, 2 * HUGE), 0);
 	EXPECT_EQ(pages_of(0, self->addr, 2, pages), pages - 2);
 	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, 2), 2);
-	/* And now that the first pages have been touched. */
+	/* The same after the first pages have been touched. */
 	EXPECT_EQ(pages_of(0, self->addr, 2, pages), pages - 2);
 	if (variant->class != SHARED_READ) {
 		EXPECT_EQ(write_byte(self->addr + 3 * self->page, 1), 0);
@@ -410,7 +410,7 @@ TEST_F(huge, shrunk_file_reads_zero)
 	EXPECT_EQ(pages_of(0, self->addr, 0, pages), pages);
 }
 
-/* A file system that nobody can write to, and whose files cannot shrink: selftests.sh has made it. */
+/* A read-only file system (made by selftests.sh), on which no file can shrink. */
 FIXTURE(read_only_fs) {
 	MAPPED_FILE;
 	struct stat before;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Unloading: refused while a mapping is opted in, fine afterwards, when faults have returned. Needs root. */
+/*
+ * Unloading fails while a mapping is opted in. After that it succeeds, but waits until all faults
+ * have returned. Needs root.
+ */
 
 #include "broken_file_systems.h"
 #include "loading.h"
@@ -22,25 +25,25 @@ FIXTURE_SETUP(module)
 	set_up_mapping(_metadata, &self->file, SHARED_READ);
 }
 
-/* Whatever has become of the test: nothing else is to wait for the disk. */
+/* Runs in the parent process, even if the test has died. Resumes the disk for other tests. */
 FIXTURE_TEARDOWN_PARENT(module)
 {
 	disk_waits(false);
 }
 
-/* delete_module(2) says EWOULDBLOCK of a module in use; rmmod(8) makes "is in use" of it. */
+/* For a module in use delete_module(2) fails with EWOULDBLOCK, and rmmod(8) says "is in use". */
 TEST_F(module, refused_while_opted_in)
 {
 	ASSERT_EQ(enable(self->device, self->addr, 4 * self->page), 0);
 	EXPECT_EQ(unload(), -EWOULDBLOCK);
 
-	/* The mapping holds it, not the open device. */
+	/* The mapping has a reference on the module, even without the open device. */
 	ASSERT_EQ(close(self->device), 0);
 	EXPECT_EQ(unload(), -EWOULDBLOCK);
 	EXPECT_EQ(WEXITSTATUS(system("rmmod nosigbus 2>/dev/null")), 1);
 	EXPECT_EQ(read_byte(self->addr), 0);
 
-	/* So does each part of it. */
+	/* After a split each part keeps that reference. */
 	ASSERT_EQ(munmap(self->addr + self->page, self->page), 0);
 	ASSERT_EQ(munmap(self->addr, self->page), 0);
 	EXPECT_EQ(unload(), -EWOULDBLOCK);
@@ -61,7 +64,7 @@ TEST_F(module, refused_while_the_device_is_open)
 	ASSERT_EQ(load(), 0);
 }
 
-/* The file's operations are the module's. */
+/* The list in debugfs is open: its file operations are in the module. */
 TEST_F(module, refused_while_the_list_is_open)
 {
 	const char *mappings = "/sys/kernel/debug/nosigbus/mappings";
@@ -104,7 +107,7 @@ TEST_F(module, refused_while_a_child_holds_a_copy)
 	ASSERT_EQ(load(), 0);
 }
 
-/* A mapping that has been opted out needs the module no more. */
+/* A mapping that has opted out does not need the module any more. */
 TEST_F(module, not_held_after_opting_out)
 {
 	char *shadow = map_file(SHARED_WRITE, self->fd, 4 * self->page);
@@ -120,7 +123,7 @@ TEST_F(module, not_held_after_opting_out)
 	ASSERT_EQ(close(self->device), 0);
 	ASSERT_EQ(unload(), 0);
 
-	/* The mappings are still there, and work without it. */
+	/* The mappings still exist, and work without the module. */
 	EXPECT_EQ(read_byte(self->addr), -SIGBUS);
 	EXPECT_EQ(write_byte(shadow, 1), -SIGBUS);
 	ASSERT_EQ(ftruncate(self->fd, 4 * self->page), 0);
@@ -161,7 +164,7 @@ static void *access_it(void *arg)
 	return NULL;
 }
 
-/* Whether a thread is in a sleep that only what it waits for ends. */
+/* Whether a thread is in uninterruptible sleep. */
 static bool is_waiting(int tid)
 {
 	char path[64], state = 0;
@@ -193,9 +196,8 @@ static void *unload_it(void *arg)
 }
 
 /*
- * A fault that the file system has put to sleep holds no lock by which the mapping could
- * be kept from opting out, and is to return through the module: unloading waits for it.
- * Both before something has stood in for a page of the mapping and after.
+ * A fault sleeps in the file system. It holds no lock that DISABLE needs. It will return into the
+ * module, so unloading has to wait for it. Tested before the mapping has a stand-in, and after.
  */
 static void wait_for_fault(struct __test_metadata *_metadata, struct mapped_file *self,
 			   bool has_stand_in)
@@ -240,7 +242,7 @@ static void wait_for_fault(struct __test_metadata *_metadata, struct mapped_file
 	}
 	EXPECT_EQ(waited, 20);
 	EXPECT_FALSE(atomic_load(&u.done));
-	/* Nobody comes in any more. */
+	/* The device is gone: no task can enter the module any more. */
 	EXPECT_EQ(access("/dev/nosigbus", F_OK), -1);
 	EXPECT_EQ(disk_waits(false), 0);
 	EXPECT_EQ(pthread_join(thread, NULL), 0);
@@ -267,15 +269,15 @@ TEST_F_TIMEOUT(module, waits_for_faults_that_wait_for_the_disk, 300)
 struct unloading {
 	atomic_bool stop;
 	atomic_int opted_in;
-	/* KUnit's tests, which loading runs, count who holds the module: nobody else is to. */
+	/* Loading runs KUnit tests that check the module's references: take none meanwhile. */
 	atomic_bool loading;
 	atomic_int inside;
 };
 
 /*
- * Opts a mapping of its own in whenever there is a device, with stand-ins, changes the
- * size of the file, which the other one maps as well, and gives the device back before
- * the mapping. 0, or what went wrong.
+ * Whenever there is a device, opts in a mapping of its own and closes the device. Maps stand-ins
+ * and changes the size of the file, which the other process maps, too. Then unmaps, or exits with
+ * the mapping. Returns 0, or the number of the step that failed.
  */
 static int opt_in_and_end(struct unloading *u, int fd, size_t len, bool exits)
 {
@@ -286,7 +288,7 @@ static int opt_in_and_end(struct unloading *u, int fd, size_t len, bool exits)
 		atomic_fetch_add(&u->inside, 1);
 		if (!atomic_load(&u->loading)) {
 			device = open_device();
-			/* Not loaded, or on its way. */
+			/* The module is not loaded, or is being loaded or unloaded. */
 			if (device < 0 && errno != ENOENT && errno != ENODEV && errno != ENXIO)
 				return 1;
 		}
@@ -324,7 +326,7 @@ static int exit_for_ever(struct unloading *u, int fd, size_t len)
 			_exit(opt_in_and_end(u, fd, len, true));
 		if (pid < 0 || waitpid(pid, &status, 0) != pid)
 			return 5;
-		/* Unless it has ended because of stop. */
+		/* The child did not lower it, unless it ended because of stop. */
 		if (!atomic_load(&u->stop))
 			atomic_fetch_sub(&u->inside, 1);
 		usleep(1000);
@@ -333,8 +335,8 @@ static int exit_for_ever(struct unloading *u, int fd, size_t len)
 }
 
 /*
- * The last who gives the module back is in its code yet, in munmap or in exit. That it
- * is there to return to is what the kernel's log says.
+ * A task in munmap or exit drops the last reference on the module while it still runs the module's
+ * code. If the module were unloaded before the task returns, the kernel's log would show a crash.
  */
 TEST_F_TIMEOUT(module, unloaded_when_the_last_mapping_has_just_gone, 600)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A user who has opted in a mapping makes no other user's system call wait: neither for
- * those whom an event wakes, nor for memory, nor for who looks at each mapping of the file,
- * where that has no stand-ins; and who waits for another one's read can be killed. Needs root, for a cgroup, many open files and many mappings.
+ * A mapping that one user has opted in must not delay system calls of other users. They must not
+ * wait for the wake-ups of an event, nor for memory, nor for a walk of all mappings of the file
+ * where there are no stand-ins. A task that waits for another task's read can be killed. Needs
+ * root, for a cgroup, many open files and many mappings.
  */
 
 #include "broken_file_systems.h"
@@ -19,14 +20,14 @@
 #include <sys/resource.h>
 #include <sys/uio.h>
 
-/* Of each file that is written to, and how often. */
+/* The pages that are mapped of a file, and how often it is written to. */
 #define PAGES		16
 #define WRITES		100
 
 /* What the two sides of a test share. */
 struct shared {
 	volatile bool ready, stop, failed;
-	/* Whether the reader is to read on. */
+	/* false: the reader pauses. */
 	volatile bool reading;
 	volatile long mappings;
 	/* What the reader has done. */
@@ -63,12 +64,12 @@ static int by_value(const void *a, const void *b)
 }
 
 /*
- * Makes the file longer by a page, over a stand-in, and shorter again, and sorts how long the former
- * takes. False if it fails.
+ * Grows the file by a page, over a stand-in, and truncates it again. Repeats this. took: how long
+ * each growth took, sorted. False if a step fails.
  */
 static bool write_to_file(const struct mapped_file *m, double took[WRITES])
 {
-	/* The stand-in is the writer's own: others would have to be interrupted to unmap theirs. */
+	/* The stand-in is the writer's own. To unmap one of another process takes an interrupt. */
 	char *addr = map_file(SHARED_READ, m->fd, 2 * m->page), content[m->page];
 	bool fine = addr != MAP_FAILED && !enable(m->device, addr, 2 * m->page);
 
@@ -98,10 +99,10 @@ static bool await_ready(struct shared *shared, pid_t reader)
 	return shared->ready;
 }
 
-/* How many wait for the eventfd, each by a descriptor of its own. */
+/* The number of waiters for the eventfd. Each has a descriptor of its own. */
 #define WAITERS	20000
 
-/* An eventfd that takes long to signal; -1 if there is none. */
+/* Creates an eventfd with WAITERS waiters, which takes long to signal; -1 if that fails. */
 static int awaited_event(void)
 {
 	struct rlimit files = { 2 * WAITERS, 2 * WAITERS };
@@ -118,8 +119,9 @@ static int awaited_event(void)
 }
 
 /*
- * Has the event signalled again and again: one stand-in at a time, where the writer does not come.
- * (Interrupts are off during a wake-up, and what is unmapped has to interrupt who has it mapped.)
+ * Makes the module signal the event in a loop, with one stand-in each time. The writer does not
+ * grow the file over it: to unmap it would need an interrupt of this process, and interrupts are
+ * off during a wake-up.
  */
 static void signal_events(struct mapped_file *m, struct shared *shared, int event)
 {
@@ -133,7 +135,7 @@ static void signal_events(struct mapped_file *m, struct shared *shared, int even
 	}
 	while (!shared->stop) {
 		status_of(m->device, addr, 0, &status);
-		/* The counter is left alone: to read it wakes everybody as well. */
+		/* Do not read the eventfd's counter: that would wake all waiters, too. */
 		read_byte(addr + (PAGES - 1) * m->page);
 		madvise(addr, m->len, MADV_DONTNEED);
 		shared->rounds++;
@@ -142,7 +144,7 @@ static void signal_events(struct mapped_file *m, struct shared *shared, int even
 	_exit(0);
 }
 
-/* The median of how long writers wait, and of how long it takes to wake all who wait. */
+/* A write (median) must take less than half as long as waking all waiters (median). */
 TEST_F_TIMEOUT(wait, for_those_whom_an_event_wakes, 300)
 {
 	double took[WRITES], signals[9];
@@ -175,11 +177,11 @@ TEST_F_TIMEOUT(wait, for_those_whom_an_event_wakes, 300)
 }
 
 #define CGROUP		"/sys/fs/cgroup/nosigbus-wait"
-/* How much of the file's mapping is read: so many page tables. */
+/* How many page tables the reader fills, and how much of the mapping each covers. */
 #define TABLES		2048
 #define TABLE		(2UL << 20)
 
-/* In a cgroup that has more memory than it should, and so waits for it. */
+/* Allocates page tables in a cgroup. Once the cgroup is over memory.high, that takes long. */
 static void take_page_tables(struct mapped_file *m, struct shared *shared)
 {
 	size_t len = TABLES * TABLE;
@@ -208,7 +210,7 @@ static long times_over_high(void)
 	return number_in(CGROUP "/memory.events", "high ");
 }
 
-/* Has the reader run in a cgroup that is over memory.high: false if it never is. */
+/* Lowers memory.high of the reader's cgroup, and waits until the cgroup is over it all the time. */
 static bool slow_down(struct __test_metadata *_metadata, struct shared *shared, pid_t reader)
 {
 	long before;
@@ -236,7 +238,7 @@ static bool make_cgroup(void)
 	return !mkdir(CGROUP, 0755) || errno == EEXIST;
 }
 
-/* A task in such a cgroup waits for up to two seconds. */
+/* In seconds. A task whose cgroup is over memory.high sleeps for up to two. */
 #define AT_MOST		0.5
 
 TEST_F_TIMEOUT(wait, for_memory, 300)
@@ -279,7 +281,7 @@ static void read_a_huge_page(struct mapped_file *m, struct shared *shared)
 		shared->failed = true;
 		_exit(1);
 	}
-	/* In one system call: who returns to user space waits there, with nothing locked. */
+	/* Use one system call: on return to user space the task sleeps with nothing locked. */
 	for (int i = 0; i < AT_ONCE; i++)
 		bytes[i] = (struct iovec){ addr + i * TABLE, 1 };
 	shared->ready = true;
@@ -291,7 +293,7 @@ static void read_a_huge_page(struct mapped_file *m, struct shared *shared)
 	_exit(0);
 }
 
-/* A page of the file that the reader has locked is not locked for as long as that waits. */
+/* While the reader waits for memory, it must not hold the lock of a folio of the file. */
 TEST_F_TIMEOUT(wait, for_memory_with_a_page_locked, 300)
 {
 	double took[WRITES], start;
@@ -324,13 +326,13 @@ TEST_F_TIMEOUT(wait, for_memory_with_a_page_locked, 300)
 
 #define MAX_MAP_COUNT	"/proc/sys/vm/max_map_count"
 #define NOBODY		65534
-/* Appended, a page at a time, and as many pages as there are at last. */
+/* How often a page is appended, and by how many pages the file is longer in the end. */
 #define APPENDS		64
 
-/* In a slow kernel it has fewer mappings, rather than take longer to make them. */
+/* The reader stops to make mappings after this time: a slow kernel gets fewer of them. */
 #define SECONDS_TO_MAP	10
 
-/* Has so many mappings of the file, and one that is opted in, if that is wanted. */
+/* Makes so many plain mappings of the file, and one in which it reads past EOF (if opt_in). */
 static void read_past_eof(struct mapped_file *m, struct shared *shared, long mappings, bool opt_in)
 {
 	size_t len = 2 * APPENDS * m->page;
@@ -363,7 +365,7 @@ static void read_past_eof(struct mapped_file *m, struct shared *shared, long map
 	_exit(0);
 }
 
-/* Medians, in seconds, but for the last. */
+/* Medians in seconds, except for close. */
 struct waits {
 	/* An append of a page, while the page behind EOF is being read, and then while not. */
 	double append, append_over_nothing;
@@ -423,7 +425,7 @@ static bool close_inotify(double *took)
 	int fd = inotify_init1(IN_CLOEXEC);
 	double start;
 
-	/* Of something else. */
+	/* It watches another inode. */
 	if (fd < 0 || inotify_add_watch(fd, "/", IN_MODIFY) < 0)
 		return false;
 	start = seconds();
@@ -442,7 +444,7 @@ static bool measure(struct mapped_file *m, struct shared *shared, struct waits *
 
 	shared->reading = true;
 	for (int i = 0; i < APPENDS; i++) {
-		/* Time for the reader to have a stand-in there. */
+		/* Give the reader time to map a stand-in there. */
 		usleep(2000);
 		if (!append_and_cut(m, &appended[i], &cut[i]))
 			return false;
@@ -487,7 +489,7 @@ static void measure_beside(struct __test_metadata *_metadata, struct mapped_file
 	       waits->append_over_nothing * 1e3, waits->cut * 1e3, waits->close * 1e3);
 }
 
-/* Beside who has many mappings of the file, and reads behind EOF again and again. */
+/* Another process has many mappings of the file and reads past EOF in a loop. */
 TEST_F_TIMEOUT(wait, for_a_walk_of_all_mappings, 600)
 {
 	long max_map_count = number_in(MAX_MAP_COUNT, ""), mappings = number_of("MAPPINGS", 100000);
@@ -504,17 +506,17 @@ TEST_F_TIMEOUT(wait, for_a_walk_of_all_mappings, 600)
 	snprintf(text, sizeof(text), "%ld", max_map_count);
 	write_to(MAX_MAP_COUNT, text);
 	EXPECT_GT(self->shared->rounds, APPENDS / 2);
-	/* Cutting a page off looks at each mapping, with this module or without. */
+	/* Truncation walks all mappings of the file, even without the module. */
 	EXPECT_LT(opted_in.append_over_nothing, native.cut / 8);
 	EXPECT_LT(opted_in.append, 2 * native.cut);
 }
 
-/* How many, and what each keeps a page of. */
+/* How many tasks meet errors, and how many other mappings the file has. */
 #define KEEPERS		48
 #define KEPT_MAPPINGS	20000
 #define CUTS		12
 
-/* Meets one error after the other, at a page of its own, and clears them. */
+/* Meets an error at a page of its own and clears it, in a loop. */
 static void meet_errors(struct mapped_file *m, struct shared *shared, int fd, int page)
 {
 	struct nosigbus_status status;
@@ -536,7 +538,7 @@ static void meet_errors(struct mapped_file *m, struct shared *shared, int fd, in
 	_exit(1);
 }
 
-/* Reads the page that follows them, which is past EOF, and has those many mappings. */
+/* Makes KEPT_MAPPINGS mappings, and reads the first page past EOF in a loop. */
 static void read_next_page(struct mapped_file *m, struct shared *shared, int fd, size_t len)
 {
 	char *addr = map_file(SHARED_READ, fd, len + m->page);
@@ -555,8 +557,8 @@ static void read_next_page(struct mapped_file *m, struct shared *shared, int fd,
 }
 
 /*
- * The median of how long it takes to cut off the last page that all mappings have or, beside the reader,
- * to make the file longer by a page that it has alone.
+ * How long (median) ftruncate() takes. grow: it grows the file by a page that only the reader has
+ * mapped. Otherwise it cuts off the last page, which is in all mappings.
  */
 static double resize(const struct mapped_file *m, struct shared *shared, int fd, size_t len, bool grow)
 {
@@ -566,7 +568,7 @@ static double resize(const struct mapped_file *m, struct shared *shared, int fd,
 		double start = seconds();
 		long before = shared->mappings;
 
-		/* The reader has a stand-in there. */
+		/* Wait until the reader has a stand-in there. */
 		while (grow && shared->mappings < before + 2 && seconds() < start + 10)
 			usleep(1000);
 		start = seconds();
@@ -580,8 +582,8 @@ static double resize(const struct mapped_file *m, struct shared *shared, int fd,
 }
 
 /*
- * Those who walk all mappings of the file because of errors have their turns one after the other: who
- * makes it grow, and so holds up who closes inotify descriptors, waits for few of them.
+ * Tasks that meet errors walk all mappings of the file, one task after the other. A task that grows
+ * the file must wait for few of them: while it waits, closing an inotify descriptor waits for it.
  */
 TEST_F_TIMEOUT(wait, for_many_who_meet_errors, 600)
 {
@@ -622,7 +624,7 @@ TEST_F_TIMEOUT(wait, for_many_who_meet_errors, 600)
 	TH_LOG("cutting a page off takes %.2f ms; growing beside %d who meet errors, %ld times, %.2f ms",
 	       cut * 1e3, KEEPERS, self->shared->rounds, beside * 1e3);
 	EXPECT_GT(beside, 0);
-	/* Who cuts a page off walks all mappings, with this module or without. */
+	/* Truncation walks all mappings of the file, even without the module. */
 	EXPECT_LT(beside, 6 * cut);
 	close(filler);
 	close(fd);
@@ -631,8 +633,9 @@ TEST_F_TIMEOUT(wait, for_many_who_meet_errors, 600)
 #define INSIDE		200
 
 /*
- * How long so many faults take that the file system answers, in a private mapping: each after a growth over
- * a stand-in of `attacker`, if there is one, that nobody is told of. -1 if anything fails.
+ * How long INSIDE faults take in a private mapping, all answered by the file system; -1 if anything
+ * fails. With an attacker, the file grows over one of its stand-ins before each fault, without a
+ * report of fsnotify.
  */
 static double fault_inside(const struct mapped_file *m, char *addr, int fd, const char *attacker)
 {
@@ -652,9 +655,9 @@ static double fault_inside(const struct mapped_file *m, char *addr, int fd, cons
 }
 
 /*
- * For all mappings of the file to be looked at by faults inside it, because it grows over stand-ins
- * and nobody is told: what is written by the first descriptor of a memfd, and it is another one that
- * is mapped.
+ * The file grows over stand-ins without a report of fsnotify: the test writes through the first
+ * open of a memfd and maps another one. The next fault inside EOF then walks all mappings of the
+ * file. Other tasks' faults must not do that each time.
  */
 TEST_F_TIMEOUT(wait, for_growths_that_nobody_reports, 300)
 {
@@ -683,7 +686,7 @@ TEST_F_TIMEOUT(wait, for_growths_that_nobody_reports, 300)
 		cuts[i] = seconds() - cuts[i];
 	}
 	cut = median(cuts, CUTS);
-	/* Only faults of mappings that have had stand-ins make up for such growths. */
+	/* Such growth is noticed only by faults in mappings that have had a stand-in. Map one. */
 	EXPECT_EQ(read_byte(addr + len - page), 0);
 
 	alone = fault_inside(&self->file, addr, -1, NULL);
@@ -692,17 +695,17 @@ TEST_F_TIMEOUT(wait, for_growths_that_nobody_reports, 300)
 	       cut * 1e3, INSIDE, alone * 1e3, beside * 1e3);
 	EXPECT_GT(alone, 0);
 	EXPECT_GT(beside, 0);
-	/* Who cuts a page off walks all mappings, with this module or without. */
+	/* Truncation walks all mappings of the file, even without the module. */
 	EXPECT_LT(beside, 2 * alone + INSIDE / 8 * cut);
 	close(mapped);
 	close(fd);
 }
 
-/* Of whom there is one on a CPU at most, and so most have been interrupted half way. */
+/* Only one reader can run on a CPU. Most of the others are preempted in the middle of a fault. */
 #define READERS		24
 #define ERRORS		20
 
-/* Has a stand-in again and again, and gets the CPU only when nobody else wants it. */
+/* Maps a stand-in in a loop. SCHED_IDLE: runs only when no other task wants the CPU. */
 static void read_past_end(struct mapped_file *m, struct shared *shared, int fd, size_t len)
 {
 	struct sched_param priority = { 0 };
@@ -722,7 +725,7 @@ static void read_past_end(struct mapped_file *m, struct shared *shared, int fd, 
 	_exit(1);
 }
 
-/* How long it takes at most to write to a page that the full file system does not let be written to. */
+/* The longest time that a write takes to a page for which the full file system has no block. */
 static double meet_an_error(struct mapped_file *m, int fd, size_t len)
 {
 	struct nosigbus_status status;
@@ -748,7 +751,7 @@ static double meet_an_error(struct mapped_file *m, int fd, size_t len)
 	return longest;
 }
 
-/* Whoever meets an error waits for readers, but they do not send him away again and again. */
+/* A task that meets an error waits for the readers. It must not have to retry without end. */
 TEST_F_TIMEOUT(wait, for_readers_when_one_meets_an_error, 60)
 {
 	int fd = new_file(SMALL_EXT4), filler = new_file(SMALL_EXT4);
@@ -778,7 +781,7 @@ TEST_F_TIMEOUT(wait, for_readers_when_one_meets_an_error, 60)
 	       beside * 1e3, self->shared->rounds);
 	EXPECT_GT(alone, 0);
 	EXPECT_GT(beside, 0);
-	/* It has no end where he is sent away. */
+	/* If the readers made the task retry, it would not come to an end. */
 	EXPECT_LT(beside, 5);
 	close(filler);
 	close(fd);
@@ -787,7 +790,7 @@ TEST_F_TIMEOUT(wait, for_readers_when_one_meets_an_error, 60)
 #define CLEARERS	8
 #define HOGS		4
 
-/* Clears the error again and again, and gets the CPU only when nobody else wants it. */
+/* Clears an error that does not exist, in a loop. Runs only when no other task wants the CPU. */
 static void clear_nothing(struct mapped_file *m, struct shared *shared)
 {
 	struct sched_param priority = { 0 };
@@ -814,7 +817,7 @@ static void hog(void)
 		;
 }
 
-/* A task that clears no error holds no lock that a writer waits for, even if it cannot run. */
+/* A task that clears no error holds no lock that a writer needs, even while it is preempted. */
 TEST_F_TIMEOUT(wait, for_who_clears_no_error, 120)
 {
 	struct sched_param high = { .sched_priority = 1 }, normal = { 0 };
@@ -844,7 +847,7 @@ TEST_F_TIMEOUT(wait, for_who_clears_no_error, 120)
 			longest = seconds() - start;
 	}
 	sched_setscheduler(0, SCHED_OTHER, &normal);
-	/* The hogs first: without the CPU the others cannot end. */
+	/* Kill the hogs first: the other tasks need the CPU to exit. */
 	for (int i = CLEARERS + HOGS - 1; i >= 0; i--) {
 		kill(others[i], SIGKILL);
 		waitpid(others[i], NULL, 0);
@@ -876,12 +879,13 @@ static bool ends_within(pid_t pid, double patience)
 	return true;
 }
 
-/* How often it is tried: the other one may come too early, and then it is not the module that waits. */
+/* The number of tries. If "other" reads too early, the victim does not wait in the module. */
 #define TRIES		8
 
 /*
- * The file system has failed to give a page, and when the module reads it once more, somebody else has
- * begun to read it, from a server that does not answer: who waits for that can be killed.
+ * The file system has failed a fault, and the module reads the page again. Meanwhile another task
+ * has begun to read the same page from a FUSE server that never answers. The faulting task waits
+ * for that read, and it can be killed.
  */
 TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 {
@@ -910,7 +914,7 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 			char byte;
 
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			/* On another CPU, it comes about when the file system's handler is done. */
+			/* On another CPU it reads when the file system's handler is about done. */
 			if (!run_on(1))
 				_exit(1);
 			while (!server->reads)
@@ -930,13 +934,13 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 		for (int j = 0; j < 3000 && !server->unanswered; j++)
 			usleep(10000);
 		EXPECT_EQ(server->unanswered, 1);
-		/* Time to have gone on to wait for it. */
+		/* Give the victim time to wait for that read. */
 		usleep(500000);
 		EXPECT_EQ(waitpid(victim, NULL, WNOHANG), 0);
 		EXPECT_EQ(kill(victim, SIGKILL), 0);
 		EXPECT_TRUE(ends_within(victim, 20));
 
-		/* All that waits for the server ends with it. */
+		/* When the server dies, all requests that wait for it end. */
 		kill(other, SIGKILL);
 		EXPECT_EQ(kill(pid, SIGKILL), 0);
 		EXPECT_EQ(waitpid(pid, NULL, 0), pid);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The zero page in a mapping that is none of the module's stand-ins: KSM's, for private
- * copies of zeros, and userfaultfd's. Needs root, for KSM.
+ * Entries that map the zero page but are not stand-ins of the module. KSM maps it in place of
+ * private copies that are all zeros, and userfaultfd maps it on request. Needs root, for KSM.
  */
 
 #include "broken_file_systems.h"
@@ -18,7 +18,7 @@
 #define PAGES	8
 #define KSM	"/sys/kernel/mm/ksm/"
 
-/* Of the mapping that has the address: whether its VmFlags have this one; -1 if there is none. */
+/* Whether the VMA at this address has this flag in its VmFlags; -1 if there is no VMA. */
 static int has_vm_flag(const void *addr, const char *flag)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");
@@ -40,7 +40,7 @@ static int has_vm_flag(const void *addr, const char *flag)
 
 FIXTURE(merged) {
 	MAPPED_FILE;
-	/* Pages of zeros that KSM has to merge, to see that it is at work. */
+	/* Pages of zeros. When KSM has merged them, the test knows that KSM is at work. */
 	char *control;
 	long run, use_zero_pages, sleep;
 };
@@ -83,7 +83,7 @@ static long merged_zeros(void)
 	return number_in("/proc/self/ksm_stat", "ksm_zero_pages ");
 }
 
-/* Waits until so many are. */
+/* Waits until so many pages have been merged. */
 static bool await_merged(long pages)
 {
 	for (int i = 0; i < 6000 && merged_zeros() < pages; i++)
@@ -91,7 +91,7 @@ static bool await_merged(long pages)
 	return merged_zeros() >= pages;
 }
 
-/* Waits until KSM has come by all memory so often. */
+/* Waits for so many full scans by KSM. */
 static bool await_scans(int scans)
 {
 	long end = number_in(KSM "full_scans", "") + scans;
@@ -101,7 +101,7 @@ static bool await_scans(int scans)
 	return number_in(KSM "full_scans", "") >= end;
 }
 
-/* KSM is at work: it has merged all of these. */
+/* Makes sure that KSM is at work: waits until it has merged the control pages. */
 static void merge_control(struct __test_metadata *_metadata, char **control, size_t len)
 {
 	long before = merged_zeros();
@@ -121,7 +121,7 @@ TEST_F_TIMEOUT(merged, copies_past_eof_stay, 300)
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
 	EXPECT_EQ(has_vm_flag(self->addr, " mg"), 0);
 	ASSERT_EQ(ftruncate(self->fd, 0), 0);
-	/* A stand-in below all of them, so that growth has something to drop. */
+	/* Map a stand-in below all copies, so that growth has something to drop. */
 	ASSERT_EQ(read_byte(self->addr), 0);
 	for (int i = 1; i < PAGES; i++) {
 		ASSERT_EQ(write_byte(self->addr + i * self->page, 1), 0);
@@ -138,7 +138,7 @@ TEST_F_TIMEOUT(merged, copies_past_eof_stay, 300)
 	EXPECT_EQ(pages_of(0, self->addr, 1, PAGES), PAGES - 1);
 }
 
-/* Those that were merged before it opted in stay as well, and may be merged again afterwards. */
+/* Copies that were merged before opting in stay. After opting out, KSM may merge them again. */
 TEST_F_TIMEOUT(merged, copies_of_before_stay, 300)
 {
 	ASSERT_EQ(madvise(self->addr, self->len, MADV_MERGEABLE), 0);
@@ -148,7 +148,7 @@ TEST_F_TIMEOUT(merged, copies_of_before_stay, 300)
 	EXPECT_EQ(merged_zeros(), 0);
 	EXPECT_EQ(has_vm_flag(self->addr, " mg"), 0);
 
-	/* A stand-in below all of them, which opting out drops, and all that looks like one above. */
+	/* Drop the first copy: page 0 shows the file. Opting out must not drop the others. */
 	ASSERT_EQ(madvise(self->addr, self->page, MADV_DONTNEED), 0);
 	ASSERT_EQ(enable(self->device, self->addr, self->len), OPTED_IN_TWICE);
 	EXPECT_EQ(pages_of(0, self->addr, 1, PAGES), PAGES - 1);
@@ -162,8 +162,9 @@ TEST_F_TIMEOUT(merged, copies_of_before_stay, 300)
 }
 
 /*
- * Somebody else's private zeros, of the same file, between two stand-ins for errors of a mapping that
- * clears them, and behind one of a mapping that opts out.
+ * Another mapping of the same file has a private copy that is all zeros. Its page is between those
+ * of two stand-ins of a mapping that records errors. The copy stays when that mapping clears the
+ * errors, and when it opts out.
  */
 TEST_F_TIMEOUT(merged, copies_of_a_stranger_stay, 300)
 {
@@ -193,7 +194,7 @@ TEST_F_TIMEOUT(merged, copies_of_a_stranger_stay, 300)
 	ASSERT_EQ(status_of(self->device, addr, NOSIGBUS_CLEAR_ERROR, &status), 0);
 	ASSERT_EQ(status.errors, errors);
 	EXPECT_EQ(pages_of(0, strangers, copied, copied + 1), 1);
-	/* They are cleared: the file system is asked again. */
+	/* The errors have been cleared, so the file system is asked again, and fails again. */
 	for (size_t i = 0; i < errors; i++)
 		ASSERT_EQ(read_byte(addr + failed[i] * self->page), 0);
 	ASSERT_EQ(status_of(self->device, addr, 0, &status), 0);
@@ -207,7 +208,7 @@ TEST_F_TIMEOUT(merged, copies_of_a_stranger_stay, 300)
 	close(fd);
 }
 
-/* Neither advice nor prctl(2) has it merged as long as it is opted in. */
+/* While a mapping is opted in, MADV_MERGEABLE does not make it mergeable. */
 TEST_F(merged, is_not_mergeable_while_opted_in)
 {
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
@@ -218,9 +219,9 @@ TEST_F(merged, is_not_mergeable_while_opted_in)
 }
 
 /*
- * The page tables have the zero page all over, by userfaultfd, and no stand-in. Who punches
- * holes into the file comes by them, and asks for the operations of a mapping that is
- * opted in and out meanwhile.
+ * userfaultfd has filled the page tables with the zero page. None of the entries is a stand-in. One
+ * thread punches holes into the file: for each entry, core mm reads vm_ops of the VMA. Meanwhile
+ * another thread opts the mapping in and out.
  */
 #define ENTRIES	(1 << 14)
 
@@ -286,7 +287,7 @@ static void *punch(void *arg)
 	}
 }
 
-/* At least, however slow the machine. */
+/* The minimum, even on a slow machine. */
 #define ROUNDS		100
 
 TEST_F_TIMEOUT(entries, are_walked_while_it_opts_in_and_out, 300)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory that a user can have the module take: all of it is charged to the user's
- * memory cgroup, and what is too much ends that process and nothing else. Needs root,
- * for the cgroup; what is tried in it is tried by nobody.
+ * Memory that a user can make the module allocate. All of it is charged to the user's memory
+ * cgroup. If it is too much, the OOM killer kills that process and no other. Needs root, for the
+ * cgroup; the processes in it run as the user nobody.
  *
- * OVERCOMMIT_REQUESTS is how many mappings are opted in until there is no memory for
- * more, again and again.
+ * OVERCOMMIT_REQUESTS: how many mappings are opted in, in total. Processes opt in mappings until
+ * there is no memory for more, one process after the other.
  */
 
 #include "mapped_file.h"
@@ -25,16 +25,16 @@
 #define NOBODY		65534
 #define MAX_MAP_COUNT	"/proc/sys/vm/max_map_count"
 
-/* As much as is mapped and touched; a 32-bit process has room for less. */
+/* The length of the mapping that is touched. A 32-bit process has less address space. */
 #define HUGE		((size_t)(sizeof(long) == 8 ? 4ULL << 40 : 1ULL << 30))
 /* What one page table maps. */
 #define TABLE		(2 * MIB)
 
-/* How much is to be charged where that is compared with what is gone. */
+/* How much is to be charged before a test compares that with the memory that is gone. */
 #define MEASURED	(40 * KIB)
 
 static size_t page;
-/* The process of the test, whose end is that of its children. */
+/* The PID of the test. Its children are killed when it dies. */
 static pid_t test;
 
 /* What the processes of a test share. */
@@ -55,7 +55,7 @@ static long oom_kills(void)
 	return number_in(CGROUP "/memory.events", "oom_kill ");
 }
 
-/* Free pages that CPUs hold for themselves, in KiB: they are not in MemFree, and many. */
+/* Free pages in the per-CPU lists, in KiB. MemFree does not include them, and they are many. */
 static long free_of_cpus(void)
 {
 	FILE *file = fopen("/proc/zoneinfo", "r");
@@ -70,7 +70,7 @@ static long free_of_cpus(void)
 	return pages * (page / KIB);
 }
 
-/* Memory that is in use, and not as a cache that could be given up, in KiB. */
+/* Memory in use, in KiB, without caches that can be reclaimed. */
 static long in_use(void)
 {
 	const char *meminfo = "/proc/meminfo";
@@ -80,7 +80,7 @@ static long in_use(void)
 		number_in(meminfo, "Shmem:") - free_of_cpus();
 }
 
-/* The same once it does not change any more: memory comes back at its own pace. */
+/* The same, once the number is stable: memory is freed with a delay. */
 static long in_use_for_long(void)
 {
 	long last = in_use(), now;
@@ -115,11 +115,11 @@ static const char *set_up(struct scene *scene)
 			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (scene->shared == MAP_FAILED)
 		return "mmap";
-	/* So that it is not charged to who is in there. */
+	/* Touch it here, so that it is not charged to a process in the cgroup. */
 	memset(scene->shared, 0, sizeof(*scene->shared));
 	if (!write_to("/sys/fs/cgroup/cgroup.subtree_control", "+memory"))
 		return "memory controller";
-	/* One that is left by a test that has not come to its end. */
+	/* A test that was killed may have left the cgroup behind. */
 	rmdir(CGROUP);
 	if (mkdir(CGROUP, 0755) || !write_to(CGROUP "/memory.max", "64M"))
 		return CGROUP;
@@ -141,18 +141,18 @@ static bool take_down(struct scene *scene)
 	return write_to(MAX_MAP_COUNT, text) && !rmdir(CGROUP);
 }
 
-/* Nobody, in the cgroup: the device, or minus errno. */
+/* Enters the cgroup and becomes the user nobody. Returns an open device, or minus errno. */
 static int become_nobody(void)
 {
 	if (!write_to(CGROUP "/cgroup.procs", "0") || setgroups(0, NULL) || setgid(NOBODY) ||
 	    setuid(NOBODY))
 		return -errno;
-	/* A change of user takes that back. */
+	/* setuid() has reset the parent-death signal. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	return getppid() == test ? open_device() : -ESRCH;
 }
 
-/* What is touched, in one way. */
+/* The class of the mapping, and whether it is written to. */
 struct use {
 	enum class class;
 	bool writes;
@@ -163,7 +163,7 @@ static char *map_huge(enum class class, int fd)
 	return mmap(NULL, HUGE, class_prot(class), class_flags(class) | MAP_NORESERVE, fd, 0);
 }
 
-/* Touches all pages, one of each page table first where that is all it takes. */
+/* Touches all pages. If only page tables take memory, it first touches one page of each of them. */
 static void touch_all(char *addr, const struct use *use, long until)
 {
 	bool pages = use->writes || use->class == SHARED_WRITE;
@@ -255,7 +255,7 @@ FIXTURE_TEARDOWN(huge)
 	EXPECT_TRUE(take_down(&self->scene)) TH_LOG("%s", strerror(errno));
 }
 
-/* A process that maps and touches: does not return. until: where it stops, if it does. */
+/* Opts in a mapping and touches it, never returns. until: stops at this charge, if not 0. */
 static void use_up(struct scene *scene, int fd, const struct use *use, long until)
 {
 	int device = become_nobody();
@@ -263,7 +263,7 @@ static void use_up(struct scene *scene, int fd, const struct use *use, long unti
 
 	if (device < 0 || addr == MAP_FAILED || enable(device, addr, HUGE))
 		_exit(1);
-	/* Which of them it was is the parent's to see. */
+	/* The parent can then see which signal it was. */
 	signal(SIGBUS, SIG_DFL);
 	signal(SIGSEGV, SIG_DFL);
 	touch_all(addr, use, until);
@@ -272,7 +272,7 @@ static void use_up(struct scene *scene, int fd, const struct use *use, long unti
 	_exit(until ? 0 : 2);
 }
 
-/* Another one in the cgroup, with a mapping of the same file, that has done nothing. */
+/* An innocent process in the same cgroup, with a mapping of the same file. */
 static void stand_by(struct scene *scene, int fd)
 {
 	int device = become_nobody();
@@ -285,7 +285,7 @@ static void stand_by(struct scene *scene, int fd)
 	_exit(read_byte(addr) != 'x' || read_byte(addr + page));
 }
 
-/* What has taken the memory is killed, and nobody else, in the cgroup or outside. */
+/* The OOM killer kills the process that took the memory, and no other in the cgroup or outside. */
 TEST_F_TIMEOUT(huge, the_oom_killer_ends_it_alone, 1200)
 {
 	struct scene *scene = &self->scene;
@@ -332,16 +332,16 @@ TEST_F_TIMEOUT(huge, the_oom_killer_ends_it_alone, 1200)
 	EXPECT_EQ(status, 0);
 }
 
-/* Each object has a record, which is charged to nobody. */
+/* kmemleak allocates a record for each object, which is not charged. */
 static bool has_kmemleak(void)
 {
 	return !access("/sys/kernel/debug/kmemleak", F_OK);
 }
 
 /*
- * What there is less of is what has been charged, but for this part of it: charges and
- * free pages are counted per CPU, slabs are not full, a cache of the kernel may grow
- * meanwhile. Pages are counted more exactly than small objects.
+ * How far the memory that is gone may differ from the memory that is charged. Charges and free
+ * pages are counted per CPU, slabs are not full, and a cache of the kernel may grow meanwhile.
+ * Pages are counted more exactly than small objects.
  */
 #define UNSURE_OF_PAGES(charge)		((charge) / 16)
 #define UNSURE_OF_OBJECTS(charge)	((charge) / 4)
@@ -379,7 +379,7 @@ TEST_F_TIMEOUT(huge, what_is_gone_is_charged, 1200)
 	EXPECT_EQ(oom_kills(), 0);
 }
 
-/* Many mappings: of one file, or each of a file of its own. */
+/* Many mappings, all of one file or each of a file of its own. */
 FIXTURE(mappings) {
 	struct scene scene;
 };
@@ -411,8 +411,8 @@ FIXTURE_TEARDOWN(mappings)
 }
 
 /*
- * Opts in as many mappings as there is memory for, or until that much is charged;
- * enables: or only has them mapped. Ends with 0 when there is no more, or is killed.
+ * Makes mappings until there is no memory for more, or until so much is charged. enables: opts
+ * them in. Exits with 0 when there is no more memory, unless it is killed.
  */
 static void map_many(struct scene *scene, enum class class, bool of_many_files, bool enables,
 		     long until)
@@ -427,11 +427,11 @@ static void map_many(struct scene *scene, enum class class, bool of_many_files, 
 			fd = memfd_create("nosigbus", MFD_CLOEXEC);
 		}
 		addr = fd < 0 ? MAP_FAILED : map_file(class, fd, page);
-		/* A file says it in its own way. */
+		/* memfd_create() may fail with ENFILE instead of ENOMEM. */
 		if (addr == MAP_FAILED)
 			_exit(errno != ENOMEM && !(fd < 0 && errno == ENFILE));
 		if (enables) {
-			/* With an event of its own, which only the mapping knows then. */
+			/* With an eventfd of its own, to which only the mapping refers then. */
 			int event = eventfd(0, EFD_CLOEXEC), ret;
 
 			if (event < 0)
@@ -452,7 +452,7 @@ static void map_many(struct scene *scene, enum class class, bool of_many_files, 
 	_exit(2);
 }
 
-/* Has mappings made until enough is charged: what one of them takes, charged and gone. */
+/* Makes mappings until MEASURED is charged. Per mapping: how much is charged, and how much gone. */
 static bool measure(struct scene *scene, enum class class, bool of_many_files, bool enables,
 		    long *charge, long *gone)
 {
@@ -493,7 +493,7 @@ TEST_F_TIMEOUT(mappings, what_is_gone_is_charged, 1200)
 	ASSERT_TRUE(measure(&self->scene, variant->class, variant->of_many_files, true, &charge,
 			    &gone));
 	TH_LOG("an opted-in one: %ld bytes are charged, %ld gone", charge, gone);
-	/* What opting in takes, without what core does not charge. */
+	/* The cost of opting in alone. Core mm does not charge all of a plain mapping. */
 	charge -= plain_charge;
 	gone -= plain_gone;
 	EXPECT_LT(gone - charge, charge / 8 + 32);
@@ -503,7 +503,7 @@ TEST_F_TIMEOUT(mappings, what_is_gone_is_charged, 1200)
 
 TEST_F_TIMEOUT(mappings, memory_for_them_ends, 3600)
 {
-	/* A kernel that keeps such records takes its time for each. */
+	/* With kmemleak each allocation is slow. */
 	bool slow = has_kmemleak();
 	long requests = number_of("OVERCOMMIT_REQUESTS", slow ? 3000 : 50000), killed = 0;
 	struct shared *shared = self->scene.shared;
@@ -521,7 +521,7 @@ TEST_F_TIMEOUT(mappings, memory_for_them_ends, 3600)
 		if (!pid)
 			map_many(&self->scene, variant->class, variant->of_many_files, true, 0);
 		ASSERT_EQ(waitpid(pid, &status, 0), pid);
-		/* Refused, or killed: that is up to the OOM killer. */
+		/* The last request fails, or the OOM killer kills the process. */
 		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 			killed++;
 		else
@@ -534,8 +534,8 @@ TEST_F_TIMEOUT(mappings, memory_for_them_ends, 3600)
 }
 
 /*
- * Without a limit the system's memory ends, and what has taken it is nowhere mapped: who holds
- * it is killed, and nobody else.
+ * Without a limit the system runs out of memory. It is taken by shadow pages, which are not mapped
+ * at that time. The OOM killer kills the process that holds them, and no other.
  */
 FIXTURE(system) {
 	long oom_kills;
@@ -560,11 +560,11 @@ TEST_F_TIMEOUT(system, who_holds_the_memory_is_killed, 1200)
 	pid_t pid, bystander;
 	int status;
 
-	/* Of the tests; of all others it is as it was. */
+	/* Protect the test. The values of all other processes do not change. */
 	ASSERT_TRUE(write_to("/proc/self/oom_score_adj", "-1000"));
-	/* Or, with nothing else left, the program itself would be read again and again. */
+	/* Otherwise the kernel would reclaim the pages of this program all the time. */
 	ASSERT_EQ(mlockall(MCL_CURRENT), 0);
-	/* Who has more memory mapped than the other ever has. */
+	/* The bystander has more memory mapped than the other process ever has. */
 	bystander = fork();
 	ASSERT_GE(bystander, 0);
 	if (!bystander) {
@@ -605,7 +605,7 @@ TEST_F_TIMEOUT(system, who_holds_the_memory_is_killed, 1200)
 	write_to("/proc/self/oom_score_adj", "0");
 }
 
-/* One file that many map, and that grows. */
+/* Many processes map one file, and the file grows. */
 #define MAPPERS		16
 #define MAPPINGS	256
 #define SHADOWS		16384
@@ -636,7 +636,7 @@ FIXTURE_TEARDOWN(one_file)
 	tear_down(&self->file);
 }
 
-/* Maps the file many times, touches what is past EOF, and waits until it is not. */
+/* Maps the file many times, touches pages past EOF, and waits until the file has grown. */
 static int map_one_file(struct shared *shared, int device, int fd)
 {
 	char *addr[MAPPINGS];

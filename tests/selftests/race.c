@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Processes that do nothing but change a file's size as fast as they can, while
- * others access opted-in mappings of it. RACE_SECONDS is how long each test is to
- * take. How many accesses that comes to is printed, and too few are a failure.
+ * Some processes change the size of a file as fast as they can. Others access opted-in mappings of
+ * it. Each test takes RACE_SECONDS. It prints how many accesses there were, and fails if there were
+ * too few.
  */
 
 #include "nosigbus_test.h"
@@ -16,18 +16,18 @@
 
 /* A worker that has made no progress for so long is stuck. */
 #define STUCK_SECONDS	60
-/* Workers that are stuck are found here, not by the harness. */
+/* So long that the race finds a stuck worker itself before the harness times out. */
 #define HARNESS_SECONDS	(24 * 3600)
 
 #define PAGES		32
 #define CLASSES		(LAST_CLASS + 1)
 #define WORKERS		4
 
-/* What a page has, and where: what writes and stores make it; 0 in stand-ins and in holes. */
+/* Values in a page: CONTENT by write(2), MARK by stores at MARK_AT; 0 in stand-ins and holes. */
 #define CONTENT		0x5a
 #define MARK		0x4d
 #define MARK_AT		8
-/* The number of the hand-shake, and the answer to it. */
+/* Where in a page the number of the hand-shake is, and where the answer to it. */
 #define NUMBER_AT	16
 #define ANSWER_AT	32
 
@@ -45,13 +45,13 @@ struct shared {
 	atomic_flag complained;
 	char complaint[200];
 
-	/* How often resizers have met. */
+	/* How often a resizer has come to a meeting. */
 	atomic_long meetings;
-	/* The hand-shake: its number, how many pages have it, and who has seen it. */
+	/* Hand-shake: its number, how many pages have it, the last number each worker has seen. */
 	atomic_long number, seen[WORKERS];
 	atomic_int pages;
 
-	/* Up by one before each change of the size, and after it. */
+	/* Incremented before each change of the size, and after it. */
 	atomic_long epoch;
 };
 
@@ -61,16 +61,16 @@ struct worker {
 	int index;
 	struct shared *shared;
 	struct progress *progress;
-	/* Less than this is a failure; the race goes on for a while to get there. */
+	/* The worker has to do at least this. The race is extended if that takes longer. */
 	struct progress minimum;
 	enum backing backing;
 	int device, fd;
 	unsigned int seed;
-	/* One of each class that can opt in. */
+	/* Opted-in mappings, one of each class. */
 	char *addr[SHARED_WRITE + 1];
 	/* A plain mapping. */
 	char *pen;
-	/* The last meeting it was at. */
+	/* How many meetings this worker has come to. */
 	long meeting;
 };
 
@@ -163,9 +163,9 @@ static bool all_have_done_enough(const struct worker *workers, int n)
 }
 
 /*
- * Has the workers run for race_seconds(), each in a process of its own. False if
- * one has complained, has died, has been stuck or has done too little. longest_pause: of any worker, in
- * milliseconds.
+ * Runs the workers for race_seconds(), each in a process of its own. False if a worker has
+ * complained, died, been stuck or done too little. longest_pause: the longest time that any worker
+ * made no progress, in milliseconds.
  */
 static bool race(struct worker *workers, int n, long *longest_pause)
 {
@@ -313,14 +313,14 @@ static void write_all(struct worker *w)
 	}
 }
 
-/* Has the pages fault again that no size change has taken away; private copies go. */
+/* Unmaps all pages, so that they fault again without a size change. Drops private copies. */
 static void drop_all(struct worker *w)
 {
 	for (int class = 0; class < CLASSES; class++)
 		madvise(w->addr[class], PAGES * page, MADV_DONTNEED);
 }
 
-/* Changes the size of the file, in any way. */
+/* Changes the size of the file in a randomly chosen way. */
 static int change_size(struct worker *w)
 {
 	size_t max = PAGES * page, size = any(w, max + 1);
@@ -379,7 +379,7 @@ static int reader(struct worker *w)
 			return 1;
 		if (pass % 4 == 0)
 			drop_all(w);
-		/* So that there is something to see: the size changes. */
+		/* Let the resizers change the size. */
 		if (pass % 64 == 0)
 			sched_yield();
 	}
@@ -441,7 +441,7 @@ TEST_F_TIMEOUT(race, no_access_raises_a_signal, HARNESS_SECONDS)
 	log_race(_metadata, self->workers, WORKERS, longest_pause);
 }
 
-/* Accesses mappings that have just opted in, once. */
+/* Opts new mappings in, accesses each of them once, and unmaps them, in a loop. */
 static int newcomer(struct worker *w)
 {
 	while (!stopped(w)) {
@@ -464,7 +464,7 @@ static int newcomer(struct worker *w)
 	return 0;
 }
 
-/* All or nothing: what a newcomer accesses is cut off and back again. */
+/* Truncates the file to 0 and back to full size: the newcomers' page comes and goes. */
 static int extreme_resizer(struct worker *w)
 {
 	while (!stopped(w)) {
@@ -475,7 +475,7 @@ static int extreme_resizer(struct worker *w)
 	return 0;
 }
 
-/* The file is not watched yet, or was so by others who have gone. */
+/* At the first access the file has no mark yet, or it had one for mappings that are gone. */
 TEST_F_TIMEOUT(race, first_accesses_raise_no_signal, HARNESS_SECONDS)
 {
 	long longest_pause;
@@ -488,14 +488,14 @@ TEST_F_TIMEOUT(race, first_accesses_raise_no_signal, HARNESS_SECONDS)
 	log_race(_metadata, self->workers, WORKERS, longest_pause);
 }
 
-/* Waits for what may be said by another worker; false if the race has ended. */
+/* Waits until another worker makes the condition true; false if the race has ended. */
 #define WAIT_UNTIL(w, condition) ({		\
 	while (!(condition) && !stopped(w))	\
 		sched_yield();			\
 	!stopped(w);				\
 })
 
-/* Both resizers are here: until the next meeting, only one of them does something. */
+/* Waits until both resizers are here. Until the next meeting only one of them acts. */
 static bool meet(struct worker *w)
 {
 	atomic_fetch_add(&w->shared->meetings, 1);
@@ -503,7 +503,7 @@ static bool meet(struct worker *w)
 	return WAIT_UNTIL(w, atomic_load(&w->shared->meetings) >= 2 * w->meeting);
 }
 
-/* Grows the file to so many pages, each of which has the number; minus errno if that fails. */
+/* Grows the file to so many pages and writes the number to each of them: 0, or minus errno. */
 static int grow_with_number(struct worker *w, int pages, long number)
 {
 	size_t size = pages * page;
@@ -528,13 +528,13 @@ static int grow_with_number(struct worker *w, int pages, long number)
 		ret = fallocate(w->fd, 0, 0, size);
 		break;
 	}
-	/* A store, unlike a write, is reported to nobody: growing has to have been enough. */
+	/* fsnotify does not report stores: the growth alone has to have removed the stand-ins. */
 	for (int i = 0; i < pages && !ret; i++)
 		*(volatile long *)(w->pen + i * page + NUMBER_AT) = number;
 	return ret ? -errno : 0;
 }
 
-/* "I have grown the file and written this number": both others have to see it. */
+/* Grows the file and writes a number to it. The reader and the writer have to see the number. */
 static int shake_hands(struct worker *w, long number)
 {
 	struct shared *shared = w->shared;
@@ -542,7 +542,7 @@ static int shake_hands(struct worker *w, long number)
 
 	if (ftruncate(w->fd, any(w, pages) * page))
 		return complain(w, "ftruncate: %s", strerror(errno));
-	/* Long enough for stand-ins, or not. */
+	/* The others may or may not have the time to map stand-ins. */
 	for (int i = any(w, 4); i > 0; i--)
 		sched_yield();
 	ret = grow_with_number(w, pages, number);
@@ -585,7 +585,7 @@ static int shaking_resizer(struct worker *w)
 	return 0;
 }
 
-/* If there is a new number, it is in all pages of all mappings. */
+/* If there is a new number, all pages of all mappings have to have it. */
 static int look_for_number(struct worker *w, bool answers)
 {
 	struct shared *shared = w->shared;
@@ -594,7 +594,7 @@ static int look_for_number(struct worker *w, bool answers)
 
 	if (number == atomic_load(&shared->seen[w->index]))
 		return 0;
-	/* Private copies are of an older time, and the writer has some. */
+	/* The writer may have private copies from before. Drop them. */
 	if (answers)
 		madvise(w->addr[PRIVATE], PAGES * page, MADV_DONTNEED);
 	for (int class = 0; class < CLASSES; class++)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Shadow pages: what a writable MAP_SHARED mapping has past EOF. Who shares them,
- * who does not see them, how long they live, and who pays for them.
+ * Shadow pages, which a writable MAP_SHARED mapping has past EOF: which processes share them, which
+ * mappings do not show them, how long they live, and which cgroup they are charged to.
  */
 
 #include "broken_file_systems.h"
@@ -58,7 +58,7 @@ static size_t shadow_differs(const char *p, int byte)
 
 TEST_F(shadow, written_and_read)
 {
-	/* Read first; write first; and often. */
+	/* One page is read first, another is written first. Then many writes. */
 	EXPECT_EQ(differs(self->past, 0, self->page), 0);
 	EXPECT_EQ(write_byte(self->past + 7, 1), 0);
 	EXPECT_SHADOW(self->past, 1);
@@ -72,7 +72,7 @@ TEST_F(shadow, written_and_read)
 	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES + 2, PAGES), PAGES - FILE_PAGES - 2);
 }
 
-/* The memory of one breaks: that is never read again without a word. */
+/* A poisoned shadow page is never read again: an access raises SIGBUS. */
 TEST_F(shadow, broken_memory_raises_sigbus)
 {
 	if (geteuid())
@@ -86,12 +86,12 @@ TEST_F(shadow, broken_memory_raises_sigbus)
 	EXPECT_EQ(last_signal.si_code, BUS_MCEERR_AR);
 	EXPECT_EQ(write_byte(self->past, 1), -SIGBUS);
 	EXPECT_EQ(read_byte(self->past + self->page), 2);
-	/* It goes as others do. */
+	/* Growth removes it like any other shadow page. */
 	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
 	EXPECT_EQ(read_byte(self->past), 0);
 }
 
-/* Whatever takes the page out of the page tables, it stays the mapping's. */
+/* A shadow page stays in the mapping, whatever unmaps it. */
 TEST_F(shadow, survives_what_unmaps_it)
 {
 	EXPECT_EQ(write_byte(self->past + 7, 1), 0);
@@ -101,7 +101,7 @@ TEST_F(shadow, survives_what_unmaps_it)
 	ASSERT_EQ(ftruncate(self->fd, 0), 0);
 	EXPECT_SHADOW(self->past, 2);
 
-	/* The page that EOF has passed is a new one. */
+	/* Page 0 is past EOF now. It gets a new shadow page. */
 	EXPECT_EQ(pages_of(0, self->addr, 0, FILE_PAGES), FILE_PAGES);
 	EXPECT_EQ(write_byte(self->addr + 7, 3), 0);
 	ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
@@ -126,7 +126,7 @@ TEST_F(shadow, shared_by_parts_and_copies)
 	ASSERT_NE(to, MAP_FAILED);
 	copy = mremap(self->addr, 0, self->len, MREMAP_MAYMOVE);
 	ASSERT_NE(copy, MAP_FAILED);
-	/* Split, and one part moved; neither page has been touched. */
+	/* Split the mapping and move one part. Neither page has been touched yet. */
 	ASSERT_EQ(munmap(self->past + self->page, self->page), 0);
 	moved = mremap(last, self->page, self->page, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 	ASSERT_EQ(moved, to);
@@ -140,11 +140,11 @@ TEST_F(shadow, shared_by_parts_and_copies)
 	EXPECT_SHADOW(self->past, 3);
 	EXPECT_SHADOW(moved, 4);
 
-	/* All but one part go. */
+	/* Unmap all but one part. */
 	ASSERT_EQ(munmap(copy, self->len), 0);
 	ASSERT_EQ(munmap(self->addr, self->len), 0);
 	EXPECT_SHADOW(moved, 4);
-	/* And that one has the rest in it as well, if it is mapped again. */
+	/* A new copy of that part shows the same shadow page. */
 	copy = mremap(moved, 0, self->page, MREMAP_MAYMOVE);
 	ASSERT_NE(copy, MAP_FAILED);
 	EXPECT_SHADOW(copy, 4);
@@ -165,7 +165,7 @@ TEST_F(shadow, shared_with_children)
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
-		/* A bit for each thing that is not as it has to be. */
+		/* One bit for each check that fails. */
 		int bad = shadow_differs(early, 1) ? 1 : 0;
 
 		write_byte(early + 7, 2);
@@ -175,7 +175,7 @@ TEST_F(shadow, shared_with_children)
 		bad |= shadow_differs(early, 4) ? 2 : 0;
 		bad |= shadow_differs(late, 5) ? 4 : 0;
 		bad |= shadow_differs(own, 6) ? 8 : 0;
-		/* The parent's mapping goes, this one stays. */
+		/* The parent unmaps its copy. That of this process stays. */
 		go_on(t.to_parent[1]);
 		wait_for(t.to_child[0]);
 		bad |= shadow_differs(own, 6) ? 16 : 0;
@@ -216,7 +216,7 @@ static int another_mapping_has_zeros(void *arg)
 	return write_byte(addr + v->len - 1, 9) ? 3 : 0;
 }
 
-/* Neither other mappings of the file nor the file itself ever show them. */
+/* Shadow pages never show in other mappings of the file, nor in the file itself. */
 TEST_F(shadow, seen_by_nobody_else)
 {
 	struct other_view view = { variant->backing, self->device, self->fd, self->page, self->len };
@@ -242,7 +242,7 @@ TEST_F(shadow, seen_by_nobody_else)
 	EXPECT_EQ(st.st_size, (off_t)(FILE_PAGES * self->page));
 	EXPECT_EQ(pread(self->fd, got, self->len, FILE_PAGES * self->page), 0);
 
-	/* The file has grown, and been written out: zeros still. */
+	/* After growth and fsync() the file still has zeros there. */
 	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
 	ASSERT_EQ(fsync(self->fd), 0);
 	EXPECT_EQ(pages_of(0, plain, FILE_PAGES, PAGES), PAGES - FILE_PAGES);
@@ -294,7 +294,7 @@ TEST_F_TIMEOUT(shadow, read_and_written_at_once, 60)
 		first = read_byte(r.p + 7);
 		pthread_barrier_wait(&r.start);
 		EXPECT_TRUE(first == 0 || first == 1);
-		/* What was read is the page that was written. */
+		/* Reader and writer got the same page. */
 		EXPECT_EQ(read_byte(r.p + 7), 1);
 	}
 	ASSERT_EQ(pthread_join(thread, NULL), 0);
@@ -333,13 +333,13 @@ static long counted_rss(void)
 
 #define MANY_PAGES	1024L
 
-/* Within what else comes and goes meanwhile, and the slack of a per-CPU count. */
+/* Other pages come and go meanwhile, and the counters are per CPU, so they are not exact. */
 #define EXPECT_ABOUT(value, expected) do {	\
 	EXPECT_GE(value, (expected) - 200);	\
 	EXPECT_LE(value, (expected) + 200);	\
 } while (0)
 
-/* Held, and mapped: once for each. */
+/* A shadow page counts once because the mapping holds it, and once more while it is mapped. */
 TEST_F(shadow, counted_in_rss)
 {
 	size_t len = MANY_PAGES * self->page;
@@ -363,7 +363,7 @@ TEST_F(shadow, counted_in_rss)
 	for (long i = FILE_PAGES; i < MANY_PAGES; i++)
 		ASSERT_EQ(read_byte(addr + i * self->page), 1);
 	EXPECT_ABOUT(counted_rss() - counted, 2 * MANY_PAGES);
-	/* Each part holds all of them, as does the whole. */
+	/* A part of the mapping still holds all shadow pages. */
 	munmap(addr, len / 2);
 	EXPECT_ABOUT(counted_rss() - counted, MANY_PAGES + MANY_PAGES / 2);
 	munmap(addr + len / 2, len / 2);
@@ -391,7 +391,7 @@ TEST_F(shadow, counted_in_rss_until_the_file_grows)
 	munmap(addr, len);
 }
 
-/* Whoever has the mapping still when another one that held its pages has unmapped it, or ended. */
+/* When the process that counts the pages unmaps them, another with the mapping counts them. */
 TEST_F(shadow, counted_in_rss_of_who_is_left)
 {
 	size_t len = MANY_PAGES * self->page;
@@ -446,7 +446,7 @@ static int write_file(const char *path, const char *text)
 	return ret;
 }
 
-/* The number in a file, or after name in a file with a name on each line; -1 without it. */
+/* The number in a file, or, with name, in the line that starts with it; -1 if there is none. */
 static long long read_number(const char *path, const char *name)
 {
 	FILE *file = fopen(path, "re");
@@ -484,13 +484,13 @@ FIXTURE_SETUP(memory_cgroup)
 
 FIXTURE_TEARDOWN(memory_cgroup)
 {
-	/* Empty at once, but for the kernel's own work on the way. */
+	/* The cgroup is empty, but the kernel may have work in flight that keeps it busy. */
 	for (int i = 0; i < 100 && rmdir(CGROUP) && errno == EBUSY; i++)
 		usleep(20000);
 	EXPECT_NE(access(CGROUP, F_OK), 0);
 }
 
-/* A process in the cgroup that opts in, touches all pages when told, and unmaps when told. */
+/* In the cgroup: opts in a mapping. At each turn takes one step: touches all pages; unmaps. */
 static void toucher(struct turns *t, int device, int fd, size_t len)
 {
 	size_t size = page_size();
@@ -516,7 +516,7 @@ static void toucher(struct turns *t, int device, int fd, size_t len)
 
 TEST_F(memory_cgroup, is_charged)
 {
-	/* Some 1 per cent of it is page tables and the index. */
+	/* About 1 per cent of the charge is page tables and xarray nodes. */
 	const long long slack = 1 << 20;
 	long long before, kmem, touched, touched_kmem, after = 0;
 	int status;
@@ -534,7 +534,7 @@ TEST_F(memory_cgroup, is_charged)
 	touched_kmem = read_number(CGROUP "/memory.stat", "kernel ");
 	go_on(self->t.to_child[1]);
 	wait_for(self->t.to_parent[0]);
-	/* Uncharging is done in batches, and page tables go after a grace period. */
+	/* The memcg uncharges in batches, and page tables are freed after a grace period. */
 	for (int i = 0; i < 100; i++) {
 		after = read_number(CGROUP "/memory.current", NULL);
 		if (after - before < slack)
@@ -548,12 +548,12 @@ TEST_F(memory_cgroup, is_charged)
 	ASSERT_GE(kmem, 0);
 	EXPECT_GE(touched - before, (long long)self->len - slack);
 	EXPECT_LE(touched - before, (long long)self->len + slack);
-	/* As kernel memory: they are on no LRU list, and cannot be reclaimed. */
+	/* Charged as kernel memory: shadow pages are on no LRU list and cannot be reclaimed. */
 	EXPECT_GE(touched_kmem - kmem, (long long)self->len - slack);
 	EXPECT_LT(after - before, slack);
 }
 
-/* Over its limit, it is the writer that is killed, and nobody else. */
+/* When the cgroup is over its limit, the OOM killer kills the writer and no other process. */
 TEST_F(memory_cgroup, over_the_limit_is_killed_alone)
 {
 	long long system = read_number("/proc/vmstat", "oom_kill ");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * NOSIGBUS_STATUS counts exactly: each test counts its own accesses, and compares
- * every field.
+ * The counters of NOSIGBUS_STATUS are exact. Each test counts its own accesses and compares every
+ * field.
  */
 
 #include "mapped_file.h"
@@ -22,7 +22,7 @@
 
 FIXTURE(status) {
 	MAPPED_FILE;
-	/* What there should be. */
+	/* The status that NOSIGBUS_STATUS should return. */
 	struct nosigbus_status want;
 };
 
@@ -88,7 +88,7 @@ TEST_F(status, first_touches)
 	}
 	EXPECT_STATUS(self->want);
 
-	/* Nor does what is mapped already, if only to be read. */
+	/* An access to a page that is mapped already does not count, either. */
 	TOUCH(0, IS_WRITABLE() ? PAGES : FILE_PAGES + 4, READ);
 	EXPECT_STATUS(self->want);
 	if (IS_WRITABLE())
@@ -128,7 +128,7 @@ TEST_F(status, at_any_byte)
 		EXPECT_STATUS_AT(p + 1, self->want);
 		EXPECT_STATUS_AT(p + self->page - 1, self->want);
 	}
-	/* One that is opted in after it has another one's address. */
+	/* A new mapping at the same address has its own counters. */
 	ASSERT_EQ(munmap(self->addr, self->len), 0);
 	ASSERT_EQ(mmap(self->addr, self->len, PROT_READ, MAP_SHARED | MAP_FIXED, self->fd, 0),
 		  self->addr);
@@ -165,14 +165,14 @@ TEST_F(status, growth)
 	EXPECT_EQ(self->want.shadow_pages_held, 0);
 	EXPECT_STATUS(self->want);
 
-	/* Truncation takes everything out of the page tables, copies as well. */
+	/* Truncation unmaps all pages, including private copies. */
 	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
 	EXPECT_STATUS(self->want);
 	TOUCH(0, PAGES, READ);
 	ADD(READ, PAST, PAST);
 	EXPECT_STATUS(self->want);
 
-	/* What has never been touched is not given back. */
+	/* A page without a stand-in is not counted as given back. */
 	ASSERT_EQ(ftruncate(self->fd, self->page), 0);
 	ASSERT_EQ(ftruncate(self->fd, FILE_PAGES * self->page), 0);
 	EXPECT_STATUS(self->want);
@@ -186,19 +186,19 @@ TEST_F(status, shrinking)
 		ASSERT_EQ(ftruncate(self->fd, pages * self->page), 0);
 		EXPECT_STATUS(self->want);
 		TOUCH(0, PAGES, READ);
-		/* All past EOF has been unmapped, and one page is past it that was not. */
+		/* All pages past EOF were unmapped. One page more is past EOF now. */
 		ADD(READ, PAGES - pages, 1);
 		EXPECT_STATUS(self->want);
 	}
 }
 
-/* A page that processes share, for what a child has been told. */
+/* A page shared with the child, which copies to it each status that it gets. */
 static struct nosigbus_status *new_board(void)
 {
 	return mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
-/* Every other page: none is mapped ahead, whoever has read which before. */
+/* Touches every other page: none is mapped ahead, whichever process has read which page. */
 static bool touch_apart(char *addr, int first, int end, enum how how)
 {
 	for (int i = first; i < end; i += 2)
@@ -226,10 +226,10 @@ TEST_F(status, children)
 	pid = fork();
 	ASSERT_GE(pid, 0);
 	if (!pid) {
-		/* A bit for each thing that is not as it has to be. */
+		/* One bit for each check that fails. */
 		int bad = status_of(self->device, self->addr, 0, &board[0]) ? 1 : 0;
 
-		/* What fork has copied is mapped. */
+		/* fork() has copied these entries, so the accesses do not count. */
 		bad |= !touch_apart(self->addr, 0, mid, READ) ? 2 : 0;
 		bad |= status_of(self->device, self->addr, 0, &board[1]) ? 4 : 0;
 		bad |= !touch_apart(self->addr, mid, late, how) ? 8 : 0;
@@ -248,7 +248,7 @@ TEST_F(status, children)
 	EXPECT_SAME_STATUS(board[2], self->want);
 	EXPECT_STATUS(self->want);
 
-	/* The parent's page tables are its own. */
+	/* The parent has page tables of its own, so its accesses count again. */
 	ASSERT_TRUE(touch_apart(self->addr, mid, late, READ));
 	ADD(READ, APART(mid, late), 0);
 	EXPECT_STATUS(self->want);
@@ -269,13 +269,13 @@ TEST_F(status, parts_and_copies)
 	ASSERT_NE(area, MAP_FAILED);
 	TOUCH(FILE_PAGES, FILE_PAGES + 8, READ);
 	ADD(READ, 8, 8);
-	/* Shadow pages do not go with what is unmapped. */
+	/* munmap() of a part does not free its shadow pages. */
 	ASSERT_EQ(munmap(self->past + 5 * self->page, self->page), 0);
 	EXPECT_STATUS(self->want);
 	EXPECT_STATUS_AT(last, self->want);
 	EXPECT_STATUS_AT(last + 4 * self->page - 1, self->want);
 
-	/* The four pages behind it, of which two have been touched. */
+	/* Move the four pages after it. Two of them have been touched. */
 	moved = mremap(last, 4 * self->page, 4 * self->page, MREMAP_MAYMOVE | MREMAP_FIXED, area);
 	ASSERT_EQ(moved, area);
 	EXPECT_STATUS(self->want);
@@ -285,7 +285,7 @@ TEST_F(status, parts_and_copies)
 	EXPECT_STATUS(self->want);
 	EXPECT_STATUS_AT(moved, self->want);
 
-	/* The second and third page of the rest. */
+	/* Move the second and third page of the rest. */
 	middle = mremap(self->past + self->page, 2 * self->page, 2 * self->page,
 			MREMAP_MAYMOVE | MREMAP_FIXED, area + self->len);
 	ASSERT_EQ(middle, area + self->len);
@@ -308,7 +308,7 @@ TEST_F(status, parts_and_copies)
 		munmap(copy, 2 * self->page);
 	}
 
-	/* All but one part go. */
+	/* Unmap all but one part. */
 	ASSERT_EQ(munmap(self->addr, self->len), 0);
 	ASSERT_EQ(munmap(middle, 2 * self->page), 0);
 	EXPECT_STATUS_AT(moved, self->want);
@@ -340,7 +340,7 @@ TEST_F(status, mappings_count_for_themselves)
 	ASSERT_EQ(munmap(other, self->len), 0);
 	EXPECT_STATUS(self->want);
 
-	/* Two that are opted in by one call, both of the file's first pages. */
+	/* One ENABLE opts in two VMAs. Both map the first pages of the file. */
 	ASSERT_EQ(ftruncate(self->fd, 0), 0);
 	area = mmap(NULL, 2 * self->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(area, MAP_FAILED);
@@ -398,7 +398,7 @@ TEST_F(status, opting_out)
 	ASSERT_EQ(disable(self->device, self->addr, self->len), 0);
 	EXPECT_EQ(status_of(self->device, self->addr, 0, &status), -ENOENT);
 
-	/* From zero. */
+	/* After opting in again, all counters start from 0. */
 	ASSERT_EQ(enable(self->device, self->addr, self->len), 0);
 	memset(&self->want, 0, sizeof(self->want));
 	EXPECT_STATUS(self->want);
@@ -406,7 +406,7 @@ TEST_F(status, opting_out)
 	ADD(READ, PAST, PAST);
 	EXPECT_STATUS(self->want);
 
-	/* One of two parts, and what is left has the counts. */
+	/* One of two parts opts out. The other keeps the counters. */
 	ASSERT_EQ(munmap(self->past, self->page), 0);
 	ASSERT_EQ(disable(self->device, self->addr, FILE_PAGES * self->page), 0);
 	EXPECT_EQ(status_of(self->device, self->addr, 0, &status), -ENOENT);
@@ -440,8 +440,8 @@ TEST_F(status, flags)
 }
 
 /*
- * Anything in any order: an access past EOF counts if the page is not mapped, with
- * what it maps ahead, and growth gives back what it goes over.
+ * Random operations. An access past EOF counts if its page is not mapped, together with the pages
+ * that it maps ahead. Growth gives back the shadow pages that it goes over.
  */
 TEST_F_TIMEOUT(status, anything, 120)
 {
@@ -469,7 +469,7 @@ TEST_F_TIMEOUT(status, anything, 120)
 			ASSERT_EQ(ftruncate(self->fd, eof * self->page), 0);
 			break;
 		case 2:
-			/* Only ever longer. */
+			/* A write never shortens the file. */
 			eof = first + 1 > eof ? first + 1 : eof;
 			ASSERT_EQ(pwrite(self->fd, "x", 1, first * self->page), 1);
 			break;
@@ -508,7 +508,7 @@ TEST_F_TIMEOUT(status, anything, 120)
 		GIVE_BACK(freed);
 		EXPECT_STATUS(self->want);
 	}
-	/* It has been about something. */
+	/* There have been enough accesses of each kind. */
 	EXPECT_GT(counted, 200);
 	EXPECT_GT(spared, 200);
 	EXPECT_TRUE(variant->class != SHARED_READ || ahead);
@@ -529,7 +529,7 @@ struct toucher {
 	int bad;
 };
 
-/* Pages that are this thread's alone. */
+/* Touches pages that no other thread touches. */
 static void *touch_own(void *arg)
 {
 	struct toucher *t = arg;
@@ -542,7 +542,7 @@ static void *touch_own(void *arg)
 	return NULL;
 }
 
-/* The same pages as the others, at once. */
+/* Touches the same pages as the other threads, at the same time. */
 static void *touch_shared(void *arg)
 {
 	struct toucher *t = arg;
@@ -553,7 +553,7 @@ static void *touch_shared(void *arg)
 			if (!touch(t->addr, i, i + 1, t->how))
 				t->bad++;
 		}
-		/* One of them, while the others wait for the next round. */
+		/* One thread unmaps the pages. The others wait for the next round. */
 		if (pthread_barrier_wait(t->barrier) == PTHREAD_BARRIER_SERIAL_THREAD &&
 		    madvise(t->addr, t->pages * page_size(), MADV_DONTNEED))
 			t->bad++;
@@ -561,7 +561,7 @@ static void *touch_shared(void *arg)
 	return NULL;
 }
 
-/* Has threads do that, of which so many write; each gets next pages more than the one before. */
+/* Runs the threads; "writers" of them write. Each starts "next" pages after the one before. */
 static bool run_threads(void *(*run)(void *arg), char *addr, int pages, int next, int writers)
 {
 	struct toucher threads[THREADS];
@@ -624,7 +624,7 @@ TEST_F_TIMEOUT(status, threads_at_the_same_page, 120)
 
 		ASSERT_TRUE(run_threads(touch_shared, addr, EACH_PAGES, 0, writers));
 		if (variant->class == PRIVATE && writers) {
-			/* Each writer may have made a copy, and all but one of a page be in vain. */
+			/* Several writers may copy a page. The module counts each of them. */
 			ASSERT_EQ(status_of(self->device, addr, 0, &got), 0);
 			EXPECT_GE(stand_ins(&got), times);
 			EXPECT_LE(got.private_pages, times * writers);
@@ -640,9 +640,9 @@ TEST_F_TIMEOUT(status, threads_at_the_same_page, 120)
 }
 
 /*
- * A write to a page of a frozen file system waits inside the file system, with
- * the locks of a fault held, until that is thawed. Whatever happens, the guard
- * thaws it: when the test is over or dead, or after GUARD_SECONDS.
+ * A write to a page of a frozen file system waits in the file system until that is thawed. It holds
+ * the locks of the fault meanwhile. The guard process thaws the file system when the test has ended
+ * or died, or after GUARD_SECONDS.
  */
 #define GUARD_SECONDS	30
 
@@ -671,7 +671,7 @@ FIXTURE_VARIANT(frozen) {
 	bool as_syscall;
 };
 
-/* Under the lock of the VMA, and under that of the whole address space. */
+/* The fault of a store holds the VMA lock; that of a system call holds the mmap lock. */
 FIXTURE_VARIANT_ADD(frozen, store) { false };
 FIXTURE_VARIANT_ADD(frozen, system_call) { true };
 
@@ -694,7 +694,7 @@ FIXTURE_SETUP(frozen)
 	self->guard_pid = fork();
 	ASSERT_GE(self->guard_pid, 0);
 	if (!self->guard_pid) {
-		/* Not to go with the test. */
+		/* A session of its own, so that it is not killed together with the test. */
 		setsid();
 		close(alive[1]);
 		guard(self->guard, self->fs, alive[0]);
@@ -754,7 +754,7 @@ TEST_F_TIMEOUT(frozen, status_waits_for_no_fault, 4 * GUARD_SECONDS)
 	pthread_t thread;
 	char byte;
 
-	/* In memory, and mapped to be read. */
+	/* Map the page read-only first, so that the write waits in page_mkwrite. */
 	ASSERT_EQ(read_byte(self->addr), CONTENT);
 	ASSERT_EQ(ioctl(self->fs, FIFREEZE, 0), 0) TH_LOG("%s", strerror(errno));
 	ASSERT_EQ(pthread_create(&thread, NULL, hang, &h), 0);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the kernel, other processes and other threads see of an opted-in mapping:
- * each is done to a plain mapping as well, and both outcomes are pinned.
- * Documentation/operations.rst is the table of them.
+ * What the kernel, other processes and other threads see of an opted-in mapping. The tests do the
+ * same to a plain mapping, and check both results. Documentation/operations.rst has the table of
+ * operations.
  */
 
 #include "pair.h"
@@ -34,7 +34,7 @@ static char *buffer(void)
 	return bytes;
 }
 
-/* Pages that show() as "wwwwww". */
+/* A buffer of pages for which shows() returns "wwwwww". */
 static char *marked_buffer(void)
 {
 	memset(buffer(), 0, ALL_BYTES);
@@ -43,7 +43,7 @@ static char *marked_buffer(void)
 	return buffer();
 }
 
-/* Pages that are none of the mapping's: "??????". */
+/* A buffer of pages that are not in the mapping: shows() returns "??????". */
 static char *foreign_buffer(void)
 {
 	return memset(buffer(), 0xff, ALL_BYTES);
@@ -115,7 +115,7 @@ static long over_socket(const struct side *m, bool send)
 	return send ? sent : received;
 }
 
-/* A stream socket sends nothing of a message that it cannot read as a whole. */
+/* If a stream socket cannot read the whole message, it sends nothing of it. */
 TEST_F(pair, sendmsg_from)
 {
 	EXPECT_INTACT();
@@ -196,7 +196,7 @@ TEST_F(pair, o_direct_read_into)
 	SHOWS(IF_WRITABLE("www!!!", "abc!!!"), IF_WRITABLE("wwwwww", "abc000"));
 }
 
-/* One operation of io_uring on a fixed buffer, of a ring of its own. Minus errno if it fails. */
+/* Does one io_uring operation with a fixed buffer, in a new ring. Its result, or minus errno. */
 static long with_fixed_buffer(int op, int fd, void *addr, size_t len)
 {
 	struct io_uring_params params = {};
@@ -240,8 +240,8 @@ static long with_fixed_buffer(int op, int fd, void *addr, size_t len)
 }
 
 /*
- * io_uring pins the pages for writing, for as long as it likes: so does the kernel
- * allow it, for private pages and for shmem. The same of stand-ins.
+ * io_uring pins the pages for writing and for an unlimited time (FOLL_LONGTERM). The kernel allows
+ * that for private pages and for shmem. The same is true of their stand-ins.
  */
 TEST_F(pair, io_uring_fixed_buffers)
 {
@@ -303,7 +303,7 @@ TEST_F(pair, process_vm_readv_writev)
 	marked_buffer();
 	DIFFER(process_vm_writev(pid, &ours, 1, &theirs[m == &self->opted], 1, 0),
 	       IF_WRITABLE(FILE_BYTES, -EFAULT), IF_WRITABLE(ALL_BYTES, -EFAULT));
-	/* Written into the child's memory, which is this process's too if it is shared. */
+	/* The write went to the child's memory. A shared mapping shows it here, too. */
 	SHOWS(BY_CLASS("abc!!!", "abc!!!", "www!!!"), BY_CLASS("abc000", "abc000", "wwwwww"));
 	ours.iov_base = foreign_buffer();
 	EXPECT_EQ(process_vm_readv(pid, &ours, 1, &theirs[1], 1, 0), ALL_BYTES);
@@ -362,7 +362,7 @@ TEST_F(pair, proc_pid_mem)
 	end_child(pid);
 }
 
-/* The one that takes a struct timespec as 32-bit programs have it. */
+/* The system call that takes the struct timespec of this program, also in 32-bit ones. */
 #ifdef SYS_futex_time64
 #define SYS_FUTEX	SYS_futex_time64
 #else
@@ -379,9 +379,8 @@ static long futex(char *addr, int op, unsigned int value, long nanoseconds)
 #define NOT_THE_VALUE	12345
 
 /*
- * A futex that only the threads of one process use is known by its address. For
- * one between processes get_futex_key() asks for the page's address_space, which
- * neither the zero page nor a shadow page has.
+ * The key of a futex that only one process uses is its address. For a futex between processes
+ * get_futex_key() needs the page's address_space. Neither the zero page nor a shadow page has one.
  */
 TEST_F(pair, futex)
 {
@@ -417,7 +416,7 @@ static void *wait_on_futex(void *arg)
 	return NULL;
 }
 
-/* A thread waits, this one wakes it: 0, or what the waiter got instead. */
+/* Another thread waits, this one wakes it. Returns the result of the wait; 0 is success. */
 static long wait_and_wake(char *addr, unsigned int value, int flag)
 {
 	struct waiter w = { .addr = addr, .value = value, .op = FUTEX_WAIT | flag };
@@ -439,7 +438,7 @@ TEST_F(pair, futex_between_threads)
 	DIFFER(wait_and_wake(at(m, 3), 0, 0), -EFAULT, BY_CLASS(0, -EFAULT, -EFAULT));
 }
 
-/* A child waits, this process wakes it, if the two have the page in common. */
+/* A child waits. This process can wake it only if both share the page. */
 static long child_waits(char *addr, unsigned int value, long nanoseconds)
 {
 	pid_t pid = fork();
@@ -456,7 +455,7 @@ static long child_waits(char *addr, unsigned int value, long nanoseconds)
 
 TEST_F(pair, futex_between_processes)
 {
-	/* Each process has a private page of its own. */
+	/* In a private mapping each process has its own page, so the wait times out. */
 	long timeout = BY_CLASS(100000000, 999999999, 999999999);
 
 	SAME(child_waits(at(m, 1), 0x62626262, timeout), BY_CLASS(-ETIMEDOUT, 0, 0));
@@ -464,7 +463,7 @@ TEST_F(pair, futex_between_processes)
 	       BY_CLASS(-ETIMEDOUT, -EFAULT, -EFAULT));
 }
 
-/* A child's copy is opted in, and so is its child's. */
+/* The copy in a child is opted in, and so is the copy in a grandchild. */
 static const char *grandchild_shows(const struct side *m, char *board, int pages)
 {
 	pid_t pid = fork();
@@ -481,13 +480,13 @@ TEST_F(pair, fork)
 	const char *now[2] = { IF_WRITABLE("ABC!!!", "abc!!!"),
 			       IF_WRITABLE("ABCwww", "abc000") };
 
-	/* Before and after there is anything in the page tables. */
+	/* First with empty page tables, then with mapped pages. */
 	for (int i = 0; i < 2; i++) {
 		DIFFER_STR(child_shows(m, self->board, PAGES), "abc!!!", "abc000");
 		DIFFER_STR(grandchild_shows(m, self->board, PAGES), "abc!!!", "abc000");
 		SHOWS("abc!!!", "abc000");
 	}
-	/* What a child writes, and what the parent has written. */
+	/* Stores of a child, then stores of the parent before the fork. */
 	DIFFER_STR(child_puts(m, self->board, PAGES), IF_WRITABLE("www!!!", "------"),
 		   IF_WRITABLE("wwwwww", "------"));
 	SHOWS(BY_CLASS("abc!!!", "abc!!!", now[0]), BY_CLASS("abc000", "abc000", now[1]));
@@ -497,7 +496,7 @@ TEST_F(pair, fork)
 	DIFFER_STR(grandchild_shows(m, self->board, PAGES), now[0], now[1]);
 }
 
-/* The parent writes after the fork, and then is without the mapping. */
+/* After the fork the parent writes to the mapping, and unmaps it. */
 static const char *child_after_munmap(const struct side *m, char *board)
 {
 	int go[2];
@@ -569,7 +568,7 @@ static void *thread_show_and_put(void *arg)
 	return NULL;
 }
 
-/* What a process that shares this one's memory sees, as after vfork(2), or a thread. */
+/* What a thread sees, or a process that shares this one's memory, as after vfork(2). */
 static const char *sharer_shows(const struct side *m, char *board, bool thread)
 {
 	struct sharer s = { .m = m, .board = board };
@@ -600,7 +599,7 @@ TEST_F(pair, threads)
 	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
 }
 
-/* Ends with everything mapped: by itself, or by SIGKILL. */
+/* Exits with all pages mapped: returns, or kills itself with SIGKILL. */
 static int touch_and_end(void *arg)
 {
 	const struct sharer *s = arg;
@@ -648,7 +647,7 @@ static int dump_core(void *filter)
 	return 2;
 }
 
-/* A file that a child has dumped core to; -1 if it has not. It is unlinked. */
+/* Makes a child dump core. Returns the open core file, unlinked; -1 if there is none. */
 static int core_file(const char *filter)
 {
 	const char *dir = fs_path("tmpfs");
@@ -660,7 +659,7 @@ static int core_file(const char *filter)
 	snprintf(core_dir, sizeof(core_dir), "%s/core-XXXXXX", dir);
 	if (!mkdtemp(core_dir) || in_child(dump_core, (void *)filter) != 128 + SIGQUIT)
 		return -1;
-	/* As /proc/sys/kernel/core_pattern has it, if nobody has changed it. */
+	/* The default of /proc/sys/kernel/core_pattern. */
 	snprintf(path, sizeof(path), "%s/core", core_dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	unlink(path);
@@ -668,12 +667,12 @@ static int core_file(const char *filter)
 	return fd;
 }
 
-/* A core is of the same class as the program. */
+/* The core file has the same ELF class (32 or 64 bits) as the program. */
 #define Elf_Off		ElfW(Off)
 #define Elf_Ehdr	ElfW(Ehdr)
 #define Elf_Phdr	ElfW(Phdr)
 
-/* What the core has for the mapping: as shows(), or "absent". NULL if it is not well-formed. */
+/* What the core file has for the mapping: as shows(), or "absent"; NULL if it is malformed. */
 static const char *core_shows(int fd, const struct side *m)
 {
 	const char *found = NULL;
@@ -691,7 +690,7 @@ static const char *core_shows(int fd, const struct side *m)
 		if (pread(fd, &seg, sizeof(seg), head.e_phoff + i * sizeof(seg)) != sizeof(seg))
 			return NULL;
 		notes |= seg.p_type == PT_NOTE;
-		/* One after the other, and all in the file. */
+		/* Segments must not overlap, and must be inside the file. */
 		if (seg.p_offset < end || seg.p_offset + seg.p_filesz > (Elf_Off)st.st_size)
 			return NULL;
 		end = seg.p_offset + seg.p_filesz;
@@ -717,16 +716,16 @@ static const char *core_shows(int fd, const struct side *m)
 	close(fd);								\
 } while (0)
 
-/* A page that is not there is a hole in the core, and so is one that nobody has written to. */
+/* In a core, missing pages and pages of zeros that were never written to are holes. */
 TEST_F(pair, core_dump)
 {
-	/* All kinds of memory; only the kinds that it is not; nothing. */
+	/* Dump all kinds of memory; all kinds but that of the mapping; nothing. */
 	CORE_SHOWS("0xf", "abc000", "abc000");
 	CORE_SHOWS(variant->class == PRIVATE ? "0xa" : "0xd", "absent", "absent");
 	CORE_SHOWS("0", "absent", "absent");
 	EXPECT_INTACT();
 	CORE_SHOWS("0xf", IF_WRITABLE("ABC000", "abc000"), IF_WRITABLE("ABCwww", "abc000"));
-	/* Without mapped files: these are deleted ones, and private pages have been written to. */
+	/* Without mapped files. These are dumped: deleted files, and written private pages. */
 	CORE_SHOWS("0x3", IF_WRITABLE("ABC000", "abc000"), IF_WRITABLE("ABCwww", "abc000"));
 	CORE_SHOWS("0", "absent", "absent");
 	SAME(madvise(m->addr, PAGES * page, MADV_DONTDUMP), 0);
@@ -747,7 +746,7 @@ static unsigned long long pte_of(const char *addr)
 	return entry;
 }
 
-/* For each page: '.' if it is not in the page tables, 'f' as of a file, or shared, else 'p'. */
+/* For each page: '.' if it is not mapped, 'f' if pagemap calls it file or shared, else 'p'. */
 static const char *page_tables(const struct side *m)
 {
 	static char picture[PAGES + 1];
@@ -760,7 +759,7 @@ static const char *page_tables(const struct side *m)
 	return picture;
 }
 
-/* The zero page belongs to no file, a shadow page to none either but it is shared. */
+/* The zero page counts as 'p'. A shadow page counts as 'f', because it is shared. */
 TEST_F(pair, pagemap)
 {
 	SHOWS("abc!!!", "abc000");
@@ -772,7 +771,7 @@ TEST_F(pair, pagemap)
 	DIFFER_STR(page_tables(m), "......", "......");
 }
 
-/* Shadow pages count as memory of each process that maps them, the zero page does not. */
+/* Shadow pages count in the Rss of each process that maps them. The zero page does not. */
 TEST_F(pair, smaps)
 {
 	long kb = page / 1024;
@@ -790,7 +789,7 @@ TEST_F(pair, smaps)
 	DIFFER(HAS_FLAG(m->addr, "gu"), 0, !IS_ORDINARY_VMA);
 	DIFFER(HAS_FLAG(m->addr, "nh"), 0, !IS_ORDINARY_VMA);
 	DIFFER(HAS_FLAG(m->addr, "ns"), 0, IS_ORDINARY_VMA);
-	/* May be made writable. */
+	/* VM_MAYWRITE: the mapping can be made writable. */
 	DIFFER(HAS_FLAG(m->addr, "mw"), 1, BY_CLASS(1, 0, 1));
 }
 

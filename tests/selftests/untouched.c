@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The file is never touched by a stand-in, and nobody is kept from anything by
- * one; inside EOF an opted-in mapping writes to its file exactly as a plain one.
+ * A stand-in never changes the file, and does not keep other processes from anything. Inside EOF an
+ * opted-in mapping writes to its file exactly as a plain one does.
  */
 
 #include "mapped_file.h"
@@ -57,7 +57,7 @@ FIXTURE_TEARDOWN(untouched)
 
 #define IS_WRITABLE()	(variant->class != SHARED_READ)
 
-/* Reads all stand-ins, and writes to them where that can be. */
+/* Reads all stand-ins, and writes to them if the class allows it. */
 #define USE_STAND_INS() do {							\
 	EXPECT_EQ(pages_of(0, self->addr, FILE_PAGES, PAGES), PAGES - FILE_PAGES);	\
 	for (int i = FILE_PAGES; i < PAGES; i++)				\
@@ -83,7 +83,7 @@ TEST_F(untouched, stat_stays_the_same)
 	struct stat before, used, synced, unmapped;
 
 	ASSERT_EQ(fstat(self->fd, &before), 0);
-	/* The clock that file times are taken from has coarse ticks. */
+	/* File times come from a coarse clock. Wait for its next tick. */
 	usleep(20000);
 	USE_STAND_INS();
 	ASSERT_EQ(fstat(self->fd, &used), 0);
@@ -113,7 +113,7 @@ TEST_F(untouched, content_stays_the_same)
 	EXPECT_EQ(differs(plain + self->size, 0, FILE_PAGES * self->page - self->size), 0);
 	EXPECT_EQ(read_byte(plain + FILE_PAGES * self->page), -SIGBUS);
 
-	/* Nor does it come up where the file grows. */
+	/* The content of stand-ins does not show up when the file grows. */
 	ASSERT_EQ(ftruncate(self->fd, self->len), 0);
 	ASSERT_EQ(pread(fd, got, self->len, 0), (ssize_t)self->len);
 	EXPECT_EQ(differs(got, CONTENT, self->size), 0);
@@ -124,7 +124,7 @@ TEST_F(untouched, content_stays_the_same)
 	free(got);
 }
 
-/* Size changes of others, rename, unlink: as if nobody had mapped it. */
+/* Other opens can resize, rename and unlink the file as if it were not mapped. */
 TEST_F(untouched, others_do_as_they_like)
 {
 	struct stat st;
@@ -158,7 +158,7 @@ TEST_F(untouched, others_do_as_they_like)
 	free(other);
 }
 
-/* What F_ADD_SEALS says of a memfd that is mapped so: 0, or minus errno. */
+/* Adds seals to a memfd that has such a mapping: 0, or minus errno. */
 static int seal_mapped(struct __test_metadata *_metadata, enum class class, int seals, bool opt_in)
 {
 	int fd = new_file(MEMFD), device = open_device(), ret;
@@ -177,7 +177,7 @@ static int seal_mapped(struct __test_metadata *_metadata, enum class class, int 
 	}
 	ret = fcntl(fd, F_ADD_SEALS, seals) ? -errno : 0;
 	if (opt_in) {
-		/* The seal is for the file; the stand-ins are not of it. */
+		/* The seal does not apply to stand-ins, which are not part of the file. */
 		EXPECT_EQ(read_byte(addr + page_size()), class != SHARED_READ);
 		if (class != SHARED_READ)
 			EXPECT_EQ(write_byte(addr + page_size(), 1), 0);
@@ -200,7 +200,7 @@ TEST(seals)
 			int plain = seal_mapped(_metadata, class, seals[i], false);
 			int opted = seal_mapped(_metadata, class, seals[i], true);
 
-			/* A mapping that cannot become writable does not count, as with O_RDONLY. */
+			/* Opted in, it cannot become writable, and does not prevent the seal. */
 			if (class == SHARED_READ && seals[i] == F_SEAL_WRITE) {
 				EXPECT_EQ(plain, -EBUSY);
 				EXPECT_EQ(opted, 0);
@@ -218,7 +218,7 @@ static int execute(void *path)
 	return errno;
 }
 
-/* A program of that class of mapping: what executing it says, and what writing says meanwhile. */
+/* Maps a program file. The results of executing it, and of opening it for writing. */
 static void run_mapped(struct __test_metadata *_metadata, enum class class, bool opt_in,
 		       int results[3])
 {
@@ -241,7 +241,7 @@ static void run_mapped(struct __test_metadata *_metadata, enum class class, bool
 	len = (st.st_size / page_size() + 3) * page_size();
 	free(bytes);
 
-	/* Opened for writing, and still mapped when it has been closed. */
+	/* The file is opened for writing, mapped, and closed. */
 	addr = map_file(class, fd, len);
 	ASSERT_NE(addr, MAP_FAILED);
 	close(fd);
@@ -252,7 +252,7 @@ static void run_mapped(struct __test_metadata *_metadata, enum class class, bool
 	results[0] = in_child(execute, path);
 	munmap(addr, len);
 
-	/* Opened read-only, and mapped: it can be executed, and written to. */
+	/* The file is opened read-only and mapped: it can be executed, and opened for writing. */
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	ASSERT_GE(fd, 0);
 	addr = map_file(class == SHARED_WRITE ? SHARED_READ : class, fd, len);
@@ -280,7 +280,7 @@ TEST(programs_are_not_busy)
 
 		run_mapped(_metadata, class, false, plain);
 		run_mapped(_metadata, class, true, opted);
-		/* The kernel counts writable opens, which a mapping keeps alive. */
+		/* The mapping keeps the writable open file alive, which the kernel counts. */
 		EXPECT_EQ(plain[0], ETXTBSY);
 		EXPECT_EQ(plain[1], 0);
 		EXPECT_EQ(plain[2], 0);
@@ -289,9 +289,9 @@ TEST(programs_are_not_busy)
 }
 
 /*
- * Writes inside EOF. The same steps are taken on two files, through a plain mapping
- * and through one that is opted in, and whose stand-ins are used at each step. What
- * fstat(2) says has to change at the same steps.
+ * Writes inside EOF. The test does the same steps on two files: one through a plain mapping, the
+ * other through one that is opted in. It also uses the latter's stand-ins at each step. fstat(2) of
+ * both files has to change at the same steps.
  */
 FIXTURE(inside) {
 	MAPPED_FILE;
@@ -321,7 +321,7 @@ FIXTURE_TEARDOWN(inside)
 	tear_down(&self->file);
 }
 
-/* Page 0 has content, 1 to 3 are holes, and EOF is in page 4, which is one as well. */
+/* Page 0 has content. Pages 1 to 4 are holes, and EOF is in page 4. */
 #define HOLE_PAGES	5
 #define MAPPED_PAGES	8
 
@@ -332,7 +332,7 @@ struct observed {
 	char *content;
 };
 
-/* Adds what has changed since the step before: m(time), c(time), a(time), s(ize). */
+/* Appends what this step has changed in fstat(): m(time), c(time), a(time), s(ize). */
 static void observe(struct observed *o, const char *step, int fd, struct stat *last)
 {
 	size_t end = strlen(o->steps);
@@ -410,7 +410,7 @@ TEST_F(inside, writes_change_the_file_as_ever)
 	EXPECT_EQ(plain.size, opted.size);
 	EXPECT_EQ(plain.size, (off_t)size);
 	EXPECT_EQ(memcmp(plain.content, opted.content, size), 0);
-	/* And the steps have been what they are called. */
+	/* The steps have done what their names say. */
 	EXPECT_EQ(plain.content[0], 5);
 	EXPECT_EQ(plain.content[page], 2);
 	EXPECT_EQ(plain.content[2 * page], 3);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What becomes of an opted-in mapping when its address range is operated on: each
- * operation is done to a plain mapping as well, and both outcomes are pinned.
- * Documentation/operations.rst is the table of them.
+ * Operations on the address range of an opted-in mapping. The tests do each of them to a plain
+ * mapping, too, and check both results. Documentation/operations.rst has the table of operations.
  */
 
 #include "pair.h"
@@ -16,7 +15,7 @@
 #define MADV_GUARD_REMOVE	103
 #endif
 
-/* Where else in the area a mapping can go, clear of where it is. */
+/* An address in the area to which the mapping can move without an overlap. */
 static char *elsewhere(const struct side *m)
 {
 	return m->area + (BEFORE + PAGES + 4) * page;
@@ -28,7 +27,7 @@ static int make_room(const struct side *m)
 	return munmap(at(m, PAGES), (AREA_PAGES - BEFORE - PAGES) * page);
 }
 
-/* mremap(2) of the whole mapping, or 0 pages of it, and m follows. 0, or minus errno. */
+/* mremap(2) from the start of the mapping. Updates m to the new address. 0, or minus errno. */
 static int remap(struct side *m, int old_pages, int new_pages, int flags, char *to)
 {
 	char *ret = mremap(m->addr, old_pages * page, new_pages * page, flags, to);
@@ -97,7 +96,7 @@ TEST_F(pair, mprotect_read_only_and_back)
 	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
 }
 
-/* A shared mapping that was not writable when it opted in stays so. */
+/* A shared mapping that was not writable when it opted in cannot be made writable. */
 TEST_F(pair, mprotect_writable)
 {
 	DIFFER(mprotect(m->addr, PAGES * page, PROT_READ | PROT_WRITE), 0,
@@ -120,7 +119,7 @@ TEST_F(pair, split_parts_merge_if_ordinary)
 	SAME(mprotect(at(m, 1), 2 * page, class_prot(variant->class)), 0);
 	DIFFER(vmas(m->addr, PAGES), 1, IS_ORDINARY_VMA ? 1 : 3);
 
-	/* mremap(2) resizes within one VMA. It moves several, of shmem only if it knows it. */
+	/* mremap(2) resizes one VMA only. It moves several, but not of shmem with VM_MIXEDMAP. */
 	DIFFER(remap(m, PAGES, PAGES + 1, MREMAP_MAYMOVE, NULL), 0, IS_ORDINARY_VMA ? 0 : -EFAULT);
 	DIFFER(remap(m, PAGES, PAGES, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere(m)), 0,
 	       variant->backing == MEMFD && !IS_ORDINARY_VMA ? -EFAULT : 0);
@@ -169,7 +168,7 @@ TEST_F(pair, mremap_grow_in_place)
 	DIFFER_STR(shows(m, at(m, PAGES), 2), "!!", IS_ORDINARY_VMA ? "00" : "--");
 }
 
-/* As long as there is room behind it, MREMAP_MAYMOVE alone does not help. MREMAP_FIXED does. */
+/* If the addresses after it are free, MREMAP_MAYMOVE does not help, but MREMAP_FIXED does. */
 TEST_F(pair, mremap_grow_may_move)
 {
 	SAME(make_room(m), 0);
@@ -189,7 +188,7 @@ TEST_F(pair, mremap_grow_without_room)
 	SAME(remap(m, PAGES, PAGES + 3, 0, NULL), -ENOMEM);
 	SAME(remap(m, PAGES, PAGES + 3, MREMAP_MAYMOVE, NULL), 0);
 	SHOWS("abc!!!!", "abc0000");
-	/* The new part is the file's too. */
+	/* The new part shows the file, too. */
 	for (int i = 0; i < 2; i++) {
 		struct side *m = i ? &self->opted : &self->plain;
 
@@ -214,7 +213,7 @@ TEST_F(pair, mremap_dontunmap)
 	SAME(mremap(m->addr, PAGES * page, PAGES * page,
 		    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, elsewhere(m)) ==
 	     elsewhere(m), true);
-	/* Private pages have moved, everything else is in both places. */
+	/* Private pages have moved. All other pages show at both addresses. */
 	SHOWS(BY_CLASS("abc!!!", "abc!!!", "ABC!!!"), BY_CLASS("abc000", "abc000", "ABCwww"));
 	DIFFER_STR(shows(m, elsewhere(m), PAGES), BY_CLASS("ABC!!!", "abc!!!", "ABC!!!"),
 		   BY_CLASS("ABCwww", "abc000", "ABCwww"));
@@ -222,7 +221,7 @@ TEST_F(pair, mremap_dontunmap)
 	DIFFER(enable(self->device, elsewhere(m), PAGES * page), 0, OPTED_IN_TWICE);
 }
 
-/* As libwayland duplicates a pool's mapping: the copy is opted in too. */
+/* libwayland duplicates the mapping of a pool in this way. The copy is opted in, too. */
 TEST_F(pair, mremap_old_size_0)
 {
 	char *original[2] = { self->plain.addr, self->opted.addr };
@@ -232,7 +231,7 @@ TEST_F(pair, mremap_old_size_0)
 		return;
 	EXPECT_NE(self->opted.addr, original[1]);
 	EXPECT_INTACT();
-	/* Each sees what was written to the other. */
+	/* Both copies show the same stores. */
 	DIFFER_STR(shows(m, original[m == &self->opted], PAGES),
 		   IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
 	SAME(munmap(original[m == &self->opted], PAGES * page), 0);
@@ -240,7 +239,7 @@ TEST_F(pair, mremap_old_size_0)
 	DIFFER(enable(self->device, m->addr, PAGES * page), 0, OPTED_IN_TWICE);
 }
 
-/* A copy from the middle of a mapping on, larger than what it is a copy of. */
+/* A copy that starts in the middle of the mapping, and is longer than the rest of it. */
 TEST_F(pair, mremap_old_size_0_of_a_part)
 {
 	if (variant->class == PRIVATE) {
@@ -263,7 +262,7 @@ TEST_F(pair, map_fixed_over_part)
 	SAME(mmap(at(m, 1), page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
 	     at(m, 1), true);
 	SHOWS("a0c!!!", "a0c000");
-	/* The same file, at the same place: not opted in all the same. */
+	/* A new mapping of the same file at the same offset is not opted in. */
 	SAME(mmap(at(m, 2), 2 * page, prot, fixed, m->fd, 2 * page) == at(m, 2), true);
 	SHOWS("a0c!!!", "a0c!00");
 	SAME(mmap(at(m, 5), page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
@@ -271,7 +270,7 @@ TEST_F(pair, map_fixed_over_part)
 	SHOWS("a0c!!!", "a0c!00");
 }
 
-/* A plain mapping would merge with each of them. */
+/* New neighbours of an opted-in mapping are plain. A plain mapping would merge with them. */
 TEST_F(pair, new_neighbours_are_plain)
 {
 	int prot = class_prot(variant->class), fixed = class_flags(variant->class) | MAP_FIXED;
@@ -284,7 +283,7 @@ TEST_F(pair, new_neighbours_are_plain)
 	SAME(ftruncate(m->fd, 0), 0);
 	SHOWS("!!!!!!!", "!00000!");
 
-	/* Opted in as well they are mappings of their own, if VM_MIXEDMAP keeps them apart. */
+	/* Opted in, they are mappings of their own, if VM_MIXEDMAP prevents the merge. */
 	EXPECT_EQ(enable(self->device, self->opted.addr, page), 0);
 	EXPECT_EQ(enable(self->device, at(&self->opted, PAGES), page), 0);
 	DIFFER(vmas(m->addr, PAGES + 1), 1, IS_ORDINARY_VMA ? 1 : 3);
@@ -295,7 +294,7 @@ TEST_F(pair, new_neighbours_are_plain)
 #define INSIDE	0, FILE_PAGES
 #define PAST	FILE_PAGES, (PAGES - FILE_PAGES)
 
-/* What madvise(2) answers for a private, a shared read-only, a shared writable mapping. */
+/* The result of madvise(2) for a private, a shared read-only and a shared writable mapping. */
 struct advice {
 	int advice;
 	const char *name;
@@ -332,7 +331,7 @@ static const struct advice advices[] = {
 	{ ADVICE(WIPEONFORK), ALL, FAIL(EINVAL), FAIL(EINVAL) },
 	/* Too small for a huge page. */
 	{ ADVICE(COLLAPSE), ALL, FAIL(EINVAL), FAIL(EINVAL) },
-	/* Past EOF there is something to populate now. */
+	/* Opted in, pages past EOF can be populated. */
 	{ ADVICE(POPULATE_READ), PAST, FAIL(EFAULT), OK },
 	{ ADVICE(POPULATE_WRITE), PAST, ANSWERS(-EFAULT, -EINVAL, -EFAULT),
 	  ANSWERS(0, -EINVAL, 0) },
@@ -342,7 +341,7 @@ static const struct advice advices[] = {
 	{ ADVICE(GUARD_REMOVE), ALL, OK, OK_IF_ORDINARY },
 };
 
-/* A kernel without what it is about does not know the advice. */
+/* A kernel without a feature (such as KSM) does not know its advice. */
 static bool is_known(int advice)
 {
 	switch (advice) {
@@ -392,7 +391,7 @@ TEST_F(pair, madvise_cold_pageout)
 	SHOWS(IF_WRITABLE("ABC!!!", "abc!!!"), IF_WRITABLE("ABCwww", "abc000"));
 }
 
-/* What is populated is in the page tables, and can be written to if it was for that. */
+/* MADV_POPULATE_READ and _WRITE map all pages: readable, and for _WRITE also writable. */
 TEST_F(pair, madvise_populate)
 {
 	DIFFER(madvise(m->addr, PAGES * page, MADV_POPULATE_READ), -EFAULT, 0);
@@ -403,7 +402,7 @@ TEST_F(pair, madvise_populate)
 	EXPECT_INTACT();
 }
 
-/* Shared and read-only it has lost VM_MAYWRITE, which madvise_remove() asks for. */
+/* Opting in clears VM_MAYWRITE of a shared read-only VMA. madvise_remove() requires it. */
 TEST_F(pair, madvise_remove)
 {
 	SHOWS("abc!!!", "abc000");
@@ -434,7 +433,7 @@ TEST_F(pair, madvise_dontdump)
 	EXPECT_INTACT();
 }
 
-/* KSM passes an opted-in mapping by, and says nothing. */
+/* For an opted-in mapping MADV_MERGEABLE succeeds, but has no effect. */
 TEST_F(pair, madvise_mergeable)
 {
 	need(_metadata, "ksm");
@@ -476,7 +475,7 @@ static long collapse(enum backing on, enum class class, int device)
 	return ret;
 }
 
-/* VM_NO_KHUGEPAGED. The page cache may get huge pages all the same, by way of other mappings. */
+/* VM_NO_KHUGEPAGED forbids it. Other mappings may still collapse pages in the page cache. */
 TEST_F(pair, madvise_collapse)
 {
 	need(_metadata, "thp");
@@ -493,12 +492,12 @@ TEST_F(pair, mlock)
 	EXPECT_INTACT();
 }
 
-/* With VM_MIXEDMAP nothing is locked, but everything is faulted in, stand-ins too: __mm_populate(). */
+/* With VM_MIXEDMAP mlock() locks nothing, but __mm_populate() faults in all pages and stand-ins. */
 TEST_F(pair, mlock_past_eof)
 {
 	DIFFER(mlock(m->addr, PAGES * page), -ENOMEM, 0);
 	DIFFER(HAS_FLAG(m->addr, "lo"), 1, IS_ORDINARY_VMA);
-	/* Locked means that msync(2) cannot invalidate it. */
+	/* msync(2) cannot invalidate a locked mapping. */
 	DIFFER(msync(m->addr, PAGES * page, MS_INVALIDATE), -EBUSY, IS_ORDINARY_VMA ? -EBUSY : 0);
 	SAME(munlock(m->addr, PAGES * page), 0);
 	SAME(msync(m->addr, PAGES * page, MS_INVALIDATE), 0);
@@ -524,7 +523,7 @@ TEST_F(pair, mlockall)
 	SAME(HAS_FLAG(m->addr, "lo"), 0);
 }
 
-/* What is locked from its start on is refused, until it is unlocked, if it will be VM_MIXEDMAP. */
+/* MCL_FUTURE locks new mappings. ENABLE refuses them until munlock(), if it sets VM_MIXEDMAP. */
 TEST_F(pair, mlockall_future)
 {
 	int prot = class_prot(variant->class), fixed = class_flags(variant->class) | MAP_FIXED;
@@ -588,14 +587,14 @@ static int register_userfaultfd(const struct side *m, int mode)
 
 	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg))
 		ret = -errno;
-	/* Which also undoes the registration. */
+	/* close() also undoes the registration. */
 	close(fd);
 	return ret;
 }
 
 /*
- * vma_can_userfault() refuses VM_SPECIAL. It knows plain shmem, and no ordinary file system. What
- * cannot be written to is not registered either.
+ * vma_can_userfault() refuses VM_SPECIAL. It accepts plain shmem, but no ordinary file system. A
+ * mapping that cannot become writable is not registered, either.
  */
 TEST_F(pair, userfaultfd)
 {
@@ -609,7 +608,7 @@ TEST_F(pair, userfaultfd)
 	EXPECT_INTACT();
 }
 
-/* It maps the file anew (do_mmap()), so what it has been applied to is plain. */
+/* remap_file_pages(2) makes a new mapping (do_mmap()), which is plain. */
 TEST_F(pair, remap_file_pages)
 {
 	SHOWS("abc!!!", "abc000");
@@ -645,7 +644,7 @@ static int policy(const char *addr)
 
 TEST_F(pair, mbind)
 {
-	/* What a kernel without NUMA answers is as good. */
+	/* In a kernel without NUMA all of these calls return the same error. */
 	long answer = result(syscall(SYS_get_mempolicy, NULL, NULL, 0, NULL, 0));
 	unsigned long node0 = 1;
 	int flags[] = { 0, MPOL_MF_MOVE, MPOL_MF_MOVE | MPOL_MF_STRICT };
@@ -672,7 +671,7 @@ static int node_of(char *addr)
 	return node;
 }
 
-/* The zero page is reported as any program's is: do_pages_stat_array(). */
+/* do_pages_stat_array() reports the zero page as it does in any program. */
 TEST_F(pair, move_pages)
 {
 	int on_stack = 0, answer = node_of((char *)&on_stack);
@@ -688,7 +687,7 @@ TEST_F(pair, move_pages)
 	DIFFER(node_of(at(m, 3)), -ENOENT, BY_CLASS(0, -EFAULT, 0));
 }
 
-/* What an opted-in mapping refuses, done while it is opted out. */
+/* Opts out for operations that an opted-in mapping does not support, then in again. */
 TEST_F(pair, opt_out_and_in_again)
 {
 	struct side *m = &self->opted;
