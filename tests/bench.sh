@@ -3,14 +3,13 @@
 #
 # tests/bench.sh [--record]
 #
-# The benchmarks (tests/bench): builds them and the module, runs them in two guests
-# with the stock kernel, and has tests/bench.py print a table of what came out, and
-# write build/bench/bench.json and build/bench/performance.svg. --record: also writes
-# the table and the chart to Documentation, and the figures to
-# tests/bench/previous.json, which stand beside those of the next time.
+# Builds the benchmarks (tests/bench) and the module, and runs the benchmarks in two guests with the
+# stock kernel. tests/bench.py then prints a table of the results, and writes build/bench/bench.json
+# and build/bench/performance.svg. --record: also writes the table and the chart to Documentation,
+# and the figures to tests/bench/previous.json. The next run prints these beside its own figures.
 #
-# In the first guest the clock counts instructions (BOOT_ICOUNT), so that figures do
-# not depend on the machine and its load. The second one has two CPUs, and a clock.
+# In the first guest the clock counts instructions (BOOT_ICOUNT), so that figures do not depend on
+# the machine and its load. The second guest has two CPUs and a wall clock.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -47,7 +46,7 @@ BOOT_ICOUNT=yes tests/boot.sh -- tests/guest/bench.sh "$out" faults sigbus frame
 step "Benchmarks: in a guest with two CPUs"
 tests/boot.sh -- tests/guest/bench.sh "$out" scaling >"$out/time.txt" || failed "$out/time.txt"
 
-# The kernel with the series is built by make rfc_kernel, which takes its time.
+# make rfc_kernel builds the kernel with the series, which takes long.
 series=()
 if [[ -e build/rfc/measured/release ]]; then
 	step "Benchmarks: of the series for linux-mm, in a guest whose clock counts instructions"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What the crate nosigbus has of the uAPI header, so that nobody needs bindgen to build it: a
-# copy of it, and what bindgen makes of it. "make bindings" puts both where they belong;
-# tests/host/bindings.sh sees that they are there.
+# Makes the crate nosigbus's copy of the uAPI header and its bindings, so that the crate builds
+# without bindgen. "make bindings" puts both into the crate; tests/host/bindings.sh checks that they
+# are up to date.
 #
 # usage: bindings.sh DIRECTORY
 #
@@ -15,8 +15,8 @@ set -euo pipefail
 
 out=$(cd "$1" && pwd -P)
 header=$REPO/include/uapi/linux/nosigbus.h
-# Without what differs from one bindgen to the next: uapi.rs asserts the layout, the header has the
-# comments, and rustfmt is the one that lint has.
+# Leaves out what differs between versions of bindgen. uapi.rs asserts the layout, and the header
+# has the comments. rustfmt is the same as in lint.
 {
 	printf '// SPDX-License-Identifier: MIT OR Apache-2.0\n\n'
 	printf '//! What bindgen makes of nosigbus.h; "make bindings" makes it anew.\n\n'

@@ -3,36 +3,34 @@
 #
 # tests/boot.sh [--kernel stock|debug|full|kcsan] [--share DIR] [--no-module] [-- COMMAND...]
 #
-# Boots that kernel (stock) under QEMU with the module loaded, runs COMMAND as
-# root in the same directory, and exits with its status; without COMMAND, opens
-# a shell. This checkout and each DIR are at their own paths in the guest, to
-# read and write; the rest of its root is the toolchain root, and what is
-# written there is gone afterwards. --no-module leaves the loading to COMMAND,
-# which finds the module's path in NOSIGBUS_KO.
+# Boots that kernel (stock by default) under QEMU, loads the module, runs COMMAND as root in the
+# same directory, and exits with its status. Without COMMAND, it opens a shell. In the guest, this
+# checkout and each DIR are at their own paths, readable and writable. The rest of the guest's root
+# is the toolchain root; the guest loses what it writes there. With --no-module, COMMAND loads the
+# module itself; NOSIGBUS_KO has its path.
 #
-# KERNEL_FLAVOUR: that of the stock kernel, see kernel.sh. The kernel's log is
+# KERNEL_FLAVOUR: the flavour of the stock kernel, see kernel.sh. The kernel's log is
 # build/boot/console-KERNEL.log, or console-stock-FLAVOUR.log. Other exit statuses:
 #   97  the guest took longer than BOOT_TIMEOUT (1200 s)
 #   98  the guest did not boot, or died before COMMAND ended
 #   99  the kernel's log has a report (see klog-check.sh), whatever COMMAND said
 #
-# QEMU is the toolchain root's, on all machines the same.
+# QEMU comes from the toolchain root, so it is the same on all machines.
 #
-# BOOT_MEM, BOOT_CPUS: its memory (2G, stock; 4G) and CPUs (2). BOOT_ENV: names of
-# variables to hand on. BOOT_KERNEL_DIR: a kernel other than those of kernel.sh,
-# in the same layout. BOOT_ROOT: a root other than the toolchain root, one that has the small
-# one's packages. BOOT_MODULE: a module other than build/KERNEL/nosigbus.ko, as an
-# absolute path in this checkout or in a DIR. BOOT_KMEMLEAK=: no memory leak scan (debug and
-# full, half a minute).
-# BOOT_ICOUNT=yes: one CPU, whose clock counts its instructions, one a nanosecond.
-# BOOT_PLUGIN: a plugin of QEMU's, with its arguments.
+# BOOT_MEM, BOOT_CPUS: the guest's memory (2G for stock, 4G for the others) and CPUs (2). BOOT_ENV:
+# names of variables to pass to the guest. BOOT_KERNEL_DIR: a kernel that is not from kernel.sh, in
+# the same layout. BOOT_ROOT: a root to use in place of the toolchain root; it needs the packages of
+# the small root. BOOT_MODULE: a module to load in place of build/KERNEL/nosigbus.ko, as an absolute
+# path in this checkout or in a DIR. BOOT_KMEMLEAK=: skips the memory leak scan (debug and full,
+# half a minute). BOOT_ICOUNT=yes: one CPU, whose clock counts its instructions, one per nanosecond.
+# BOOT_PLUGIN: a QEMU plugin, with its arguments.
 #
 # Why not virtme-ng: 1.35 was tried, for minutes, on Debian 12 with this root and
 # the stock kernel unpacked outside of it. It refused to share a directory that
-# is not inside that root, made no initramfs (--mods auto; the kernel found no
-# root), and with a /dev/kvm that opens but does not work it chose -cpu host and
-# QEMU aborted. The log check and the leak scan would have been ours anyway. Not
-# tried: its modules installed into the root first.
+# is not inside that root, and made no initramfs (--mods auto; the kernel found no
+# root). With a /dev/kvm that opens but does not work, it chose -cpu host, and
+# QEMU aborted. It would have saved neither the log check nor the leak scan. Not
+# tried: installing the kernel's modules into the root first.
 
 # shellcheck disable=SC2054 # QEMU's options have commas
 set -euo pipefail
@@ -68,9 +66,9 @@ debug | full) memory=4G append=slab_debug=U ;;
 kcsan) memory=4G append="kcsan.udelay_task=300 kcsan.udelay_interrupt=60 kcsan.skip_watch=2000" ;;
 *) usage ;;
 esac
-# A host that has no time for the guest for a minute or two (131 s were seen, of a test
-# that takes 6) is no lockup of the guest, and no unstable clock; a real lockup lasts
-# longer than these seconds, half of which is what the first one says.
+# A busy host may not run the guest for a minute or two (a test of 6 s once took 131 s). That is
+# neither a lockup of the guest nor an unstable clock. A real lockup lasts longer than these limits:
+# 300 s each, of which watchdog_thresh is half.
 append+=" watchdog_thresh=150 rcupdate.rcu_cpu_stall_timeout=300"
 append+=" sysctl.kernel.hung_task_timeout_secs=300 tsc=reliable"
 interactive=
@@ -79,8 +77,8 @@ if (($# == 0)); then
 	[[ -t 0 && -t 1 ]] || die "a shell needs a terminal" "give a command: tests/boot.sh -- COMMAND"
 fi
 
-# Really: the device node may be there without the hardware, and a machine
-# without a CPU (-M none) has been seen to start where a real one aborts.
+# Starts a real machine, because the device node may exist without the hardware. A machine without a
+# CPU (-M none) has started where a real one aborts.
 kvm_works() {
 	grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo && [[ -r /dev/kvm && -w /dev/kvm ]] && kvm_starts
 }
@@ -90,7 +88,7 @@ kvm_starts() {
 		-S -monitor stdio <<<quit
 } &>/dev/null
 
-# The modules that $2... need, of the tree $1: dependencies first.
+# Prints the module files of the tree $1 that modules $2... need, dependencies first.
 module_files() {
 	local tree=$1 name path needs word
 	shift
@@ -144,8 +142,8 @@ ROOT=${BOOT_ROOT:-$("$REPO/tests/toolchain.sh")}
 DIR=${BOOT_KERNEL_DIR:-$("$REPO/tests/kernel.sh" "$kernel")}
 release=$(<"$DIR/release")
 [[ -z ${BOOT_KERNEL_DIR-} ]] || visible+=(--bind "$(realpath "$DIR")")
-# The guest has its files over 9p, and what it writes to its root in an overlay. A kernel
-# without modules (debug) has these as it is configured here; Debian's cloud kernel has no 9p.
+# The guest gets its files over 9p, and its writes to the root go to an overlay. The kernels without
+# modules (debug) have both built in. Debian's cloud kernel has no 9p.
 tree=$DIR/modules/lib/modules/$release
 if [[ -d $tree ]]; then
 	for driver in 9pnet_virtio 9p overlay; do
@@ -165,7 +163,7 @@ fi
 
 log=$REPO/build/boot/console-$name.log
 mkdir -p "$REPO/build/boot" "$CACHE/tmp"
-# They would write into one log.
+# Two guests of one kernel would write to the same log.
 exec {one_at_a_time}>"$REPO/build/boot/$name.lock"
 flock -n "$one_at_a_time" || die "there is a guest of the $kernel kernel of this checkout already" \
 	"wait for its end, or take another checkout"
@@ -178,8 +176,8 @@ make_initramfs "$work/initramfs" "$work/initramfs.cpio"
 
 cpus=${BOOT_CPUS:-2}
 if [[ -n ${BOOT_ICOUNT-} ]]; then
-	# A string instruction counts once for each time that it repeats: have the kernel not
-	# take those that move single bytes.
+	# A string instruction counts once per repetition. Keep the kernel from using those that
+	# move single bytes.
 	accel=(-accel tcg,thread=single -icount shift=0,sleep=off -cpu max,-erms,-fsrm)
 	cpus=1
 elif kvm_works; then
@@ -187,16 +185,16 @@ elif kvm_works; then
 else
 	accel=(-accel tcg,thread=multi -cpu max)
 fi
-# sockets: the table that a kernel without ACPI finds its CPUs in has one of each.
+# sockets: without ACPI, a kernel finds its CPUs in a table with one entry per socket.
 qemu=(
 	"$REPO/tests/toolchain.sh" run "${visible[@]}" -- qemu-system-x86_64 -M q35 "${accel[@]}" -m "${BOOT_MEM:-$memory}" -smp "$cpus,sockets=$cpus"
 	-nodefaults -no-user-config -display none -no-reboot
 	-kernel "$DIR/vmlinuz" -initrd "$work/initramfs.cpio"
-	# memmap: a piece of memory as a persistent one, for a file system with DAX.
+	# memmap: makes a piece of memory persistent memory, for a file system with DAX.
 	-append "console=ttyS0,115200 earlyprintk=serial,ttyS0,115200 $append loglevel=${BOOT_LOGLEVEL:-5} panic=-1 random.trust_cpu=on no_timer_check memmap=32M!512M ${BOOT_APPEND-}"
 	-device virtio-rng-pci -device virtio-serial-pci
-	# Not a virtio console: that one allocates memory inside printk, which lockdep
-	# sees as a deadlock when the message comes from inside an allocator.
+	# Not a virtio console: it allocates memory inside printk. If an allocator prints the
+	# message, lockdep reports a deadlock.
 	-chardev "file,id=log,path=${log//,/,,}" -serial chardev:log
 	-chardev stdio,id=io,signal=off
 	${BOOT_PLUGIN:+-plugin "$BOOT_PLUGIN"}
@@ -248,8 +246,8 @@ else
 	: >"$work/boot/first"
 	for attempt in 1 2; do
 		rc=0
-		# The cat, because QEMU makes its stdout non-blocking; stdin is one that never
-		# ends; setpriv, so that QEMU does not outlive this script.
+		# cat, because QEMU makes its stdout non-blocking. stdin is a FIFO that never
+		# ends. setpriv ends QEMU together with this script.
 		setpriv --pdeathsig TERM timeout --foreground -k 5 "${BOOT_TIMEOUT:-1200}" "${qemu[@]}" 0<>"$work/stdin" 2>"$work/qemu.log" | cat ||
 			rc=${PIPESTATUS[0]}
 		# QEMU itself has been seen to abort, once in some thousand boots.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Builds what tests/guest/crate.sh runs, into build/crate: the tests of the crate nosigbus
-# and its examples, and the C samples, against the header where it has been installed.
+# Builds what tests/guest/crate.sh runs, into build/crate: the tests and the examples of the crate
+# nosigbus, and the C samples, which include the installed header.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh

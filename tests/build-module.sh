@@ -6,13 +6,13 @@
 #
 # usage: build-module.sh stock|debug|full|kcsan [MAKE-ARGUMENT...]
 #
-# OUT: a directory other than build/KERNEL. SOURCE: the module's source other than this
-# checkout. LOG: a log's name other than module-KERNEL.
+# OUT: a directory to use in place of build/KERNEL. SOURCE: the module's source, in place of this
+# checkout. LOG: a name for the log, in place of module-KERNEL.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# The kernel's make is not to see what ours was given.
+# Hide this make's variables from the kernel's make.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 kernel=$1
@@ -27,5 +27,5 @@ mkdir -p "$out"
 logged "${LOG:-module-$(kernel_name "$kernel")}" "$REPO/tests/toolchain.sh" run make -C "$dir/build" "${args[@]}" \
 	"KERNELRELEASE=$(cat "$dir/release")" "M=$source" "MO=$out" "-j$(nproc)" "$@" modules ||
 	die "the module did not build" "mend what the compiler complains of"
-# Warnings are for those who change the module to see.
+# Show warnings to developers of the module.
 grep -A9 -E '^(warning|error)|: warning:' "$CURRENT_LOG" >&2 || true

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make demo: sets up what it takes, boots Debian's stock kernel with the module and the root
-# that has Debian's compositors, and runs samples/demo-desktop.sh there.
+# make demo: prepares everything, boots Debian's stock kernel with the module and with the root of
+# Debian's compositors, and runs samples/demo-desktop.sh there.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh

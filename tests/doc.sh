@@ -4,8 +4,8 @@
 # make doc: the module's documentation by rustdoc, private items too, in build/doc. Every warning of
 # rustdoc is an error.
 #
-# Kbuild has no such target for modules outside the tree. So this takes the command that Kbuild has
-# compiled the module with, for the stock kernel, and gives its arguments to rustdoc.
+# Kbuild has no such target for modules outside the tree. So this script compiles the module for the
+# stock kernel, takes the arguments of Kbuild's rustc command, and passes them to rustdoc.
 #
 # usage: doc.sh
 

@@ -4,8 +4,8 @@
 # make fuzz: Debian's trinity against /dev/nosigbus and the memory calls around
 # it (tests/fuzz), as an unprivileged user in the stock kernel.
 #
-# FUZZ_CALLS (1000000) is how many calls, FUZZ_SEED (1) the seed of its first run,
-# FUZZ_KERNEL another kernel of tests/kernel.sh.
+# FUZZ_CALLS (1000000): the number of calls. FUZZ_SEED (1): the seed of trinity's first run.
+# FUZZ_KERNEL: another kernel of tests/kernel.sh.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make kcsan: the tests in which processes and threads race, in a kernel with
-# KCSAN. A race that the module has a part in is a failure. Others are counted:
-# the kernel's own code is not free of what KCSAN_STRICT reports.
+# make kcsan: runs the tests in which processes and threads race, in a kernel with
+# KCSAN. A race that involves the module is a failure. Other races are only counted:
+# KCSAN_STRICT also reports races in the kernel's own code.
 #
 # usage: kcsan.sh [PROGRAM...]    of tests/selftests
 #
-# RACE_SECONDS (10) and FUZZ_CALLS (20000) say how long race and fuzz take.
+# RACE_SECONDS (10) and FUZZ_CALLS (20000) limit the programs race and fuzz.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -16,7 +16,8 @@ set -euo pipefail
 cd "$REPO"
 tests/toolchain.sh all >/dev/null
 results=build/results/kcsan log=build/boot/console-kcsan.log
-# Not on all file systems, but for those in which all kinds of mappings matter more.
+# few: programs that run on a few file systems only. all: programs in which all kinds of mappings
+# matter more.
 few=(race growth io_errors_kept_pages status eventfd io_errors_recorded fuzz)
 all=(abi concurrency module shadow fdinfo_debugfs)
 if (($#)); then
@@ -32,7 +33,7 @@ logged selftests tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
 	"OUT=$REPO/build/selftests" "KSRC=$stock/source" ||
 	die "the selftests did not build" "mend what the compiler complains of"
 
-# What KCSAN is not told of it cannot see.
+# KCSAN sees only accesses that the compiler has instrumented.
 for object in nosigbus helpers; do
 	calls=$(tests/toolchain.sh run llvm-objdump-19 -dr "build/kcsan/rust/$object.o" |
 		grep -cE '__tsan_(unaligned_|volatile_)?(read|write)') || true
@@ -65,7 +66,7 @@ done
 mapfile -t ours < <(reports ours)
 mapfile -t native < <(reports native)
 mapfile -t others < <(reports others)
-# Its own test has passed, or it would not have booted.
+# KCSAN's self-test has passed: otherwise the kernel would not have booted.
 watchpoints=$(sed -n 's/^setup_watchpoints: *//p' "$results/counters") || true
 printf '%s accesses watched\n' "${watchpoints:-no}"
 printf '%d reports without the module, %d different ones:\n' \

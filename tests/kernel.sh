@@ -7,14 +7,14 @@
 #   vmlinuz    the bootable image
 #   build      the tree to build modules against (KDIR)
 #   source     the kernel's source, which kernels of one version share
-#   make-args  what make has to be told for modules of that tree
+#   make-args  the arguments that make needs for modules of that tree
 #   release    the kernel's release
 #   modules    the kernel's own modules, as modules/lib/modules/RELEASE (Debian's)
 #
-#   tests/kernel.sh stock   Debian's own kernel, as it is: the one that
-#       linux-image-amd64 of trixie-backports stands for, or KERNEL_VERSION=
-#       7.3.4, 7.3 (the newest 7.3) or 7.3.4+deb13-amd64. KERNEL_FLAVOUR=rt: the one of
-#       linux-image-rt-amd64 (PREEMPT_RT), cloud: of linux-image-cloud-amd64
+#   tests/kernel.sh stock   Debian's own kernel, unmodified: the one that linux-image-amd64
+#       of trixie-backports depends on, or KERNEL_VERSION= 7.3.4, 7.3 (the newest 7.3) or
+#       7.3.4+deb13-amd64. KERNEL_FLAVOUR=rt: the kernel of linux-image-rt-amd64
+#       (PREEMPT_RT). KERNEL_FLAVOUR=cloud: the kernel of linux-image-cloud-amd64
 #   tests/kernel.sh debug   tests/kernel/debug.config, built from the newest
 #       linux-source of trixie-backports, or DEBUG_KERNEL_VERSION= 7.3 or 7.3.4
 #   tests/kernel.sh full    the same with tests/kernel/full.config on top
@@ -27,7 +27,7 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# The kernel's make is not to see what ours was given.
+# Hide this make's variables from the kernel's make.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 OLDEST=7.3
@@ -35,8 +35,8 @@ DEBUG_ARGS=LLVM=-19
 CONFIGS=$REPO/tests/kernel
 METADATA=$REPO/tests/kernel/rustc-metadata.sh
 
-# What neither kernel needs of linux-source: two thirds of it. Kconfig files and
-# Makefiles stay, as every one of them is read.
+# Files of linux-source that no kernel here needs: two thirds of it. Kconfig files and Makefiles
+# stay, because make reads all of them.
 NOT_NEEDED=(
 	'linux-source-*/Documentation/*/*'
 	'linux-source-*/arch/[!x]*/*.[chS]' 'linux-source-*/arch/xtensa/*.[chS]'
@@ -56,8 +56,9 @@ at_least() {
 	[[ $(printf '%s\n' "$1" "$2" | sort -V | sed -n 1p) == "$1" ]]
 }
 
-# archive COMMAND...: the host's apt-get or apt-cache, with lists of its own: those of the
-# suites that kernels come from. So a kernel can be downloaded while the toolchain root is made.
+# archive COMMAND...: runs the host's apt-get or apt-cache with separate package lists, those of the
+# suites that kernels come from. So this script can download a kernel while tests/toolchain.sh makes
+# the toolchain root.
 archive() {
 	"$1" -o "Dir::Etc::SourceList=$APT/sources.list" -o "Dir::Etc::SourceParts=$APT/none" \
 		-o "Dir::Etc::Preferences=$APT/none" -o "Dir::Etc::PreferencesParts=$APT/none" \
@@ -65,7 +66,7 @@ archive() {
 		-o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root "${@:2}"
 }
 
-# At most once a day; what is there has to do when the archive cannot be reached.
+# Updates the lists at most once a day. Keeps the old ones if the archive cannot be reached.
 update_lists() {
 	local stamp=$APT/updated lock suite uri
 	exec {lock}>"$CACHE/apt.lock"
@@ -98,8 +99,8 @@ versions() {
 	archive apt-cache madison "$1" | awk -F' *[|] *' '$3 ~ /-backports\// { print $2 }'
 }
 
-# Releases of the flavour that the archive has and that are not too old, oldest first.
-# A new version is there unsigned before it is there signed.
+# Prints the archive's releases of this flavour that are not too old, oldest first. The archive has
+# a new version unsigned first, and signed later.
 releases() {
 	local release pattern='[0-9][0-9.]*\+deb[0-9]+'"-${FLAVOUR:+$FLAVOUR-}amd64"
 	{
@@ -113,7 +114,7 @@ releases() {
 	done
 }
 
-# The release that $1 (KERNEL_VERSION, or nothing) means.
+# Prints the release that $1 selects: KERNEL_VERSION, or nothing.
 stock_release() {
 	local want=$1 release found='' version name
 	if [[ -z $want ]]; then
@@ -235,7 +236,8 @@ make_stock() { # RELEASE VERSION DIR
 	printf '%s\n' "$release" >"$dir/release"
 }
 
-# output_is DIR: a cache entry has another name when it is ready (cache_entry).
+# output_is DIR: sets the build directory in the Makefile to its final name. Until the cache entry
+# is complete, that name has .part in it (cache_entry).
 output_is() {
 	sed -i "s,^export KBUILD_OUTPUT = .*,export KBUILD_OUTPUT = ${1%.part}/build," "$1/build/Makefile"
 }
@@ -252,7 +254,7 @@ make_debug() { # PACKAGE VERSION KIND CONFIG... DIR
 	configure "$kind-config" "$build" "$fragment" "${make[@]}"
 	step "${kind^} kernel: building it (minutes; about $lines lines)"
 	logged "$kind-build" "${make[@]}" bzImage modules || die "the $kind kernel did not build"
-	# The rest is not needed to build modules: 2 GB.
+	# Delete 2 GB of files that modules do not need.
 	find "$build" -type f \( -name '*.o' -o -name '*.a' -o -name vmlinux.unstripped \) \
 		-not -path "$build/scripts/*" -not -path "$build/tools/*" -delete
 	output_is "$dir"
@@ -261,15 +263,16 @@ make_debug() { # PACKAGE VERSION KIND CONFIG... DIR
 	printf '%s\n' "$DEBUG_ARGS" >"$dir/make-args"
 }
 
-# current LINK: prints the kernel that LINK stands for, if it is there and was
-# looked up not longer than a day ago.
+# current LINK: prints the kernel that LINK points to, if it exists and was looked up less than a
+# day ago.
 current() {
 	if [[ -e $1/release && -n $(find "$1" -maxdepth 0 -mtime -1) ]]; then
 		realpath "$1"
 	fi
 }
 
-# what_is_stock: sets release and version, of the archive's package; release is empty if it has none.
+# what_is_stock: sets release and version to those of the archive's package. release is empty if the
+# archive has no such package.
 what_is_stock() {
 	update_lists
 	release=$(stock_release "${KERNEL_VERSION-}")
@@ -301,7 +304,7 @@ stock() {
 	printf '%s\n' "$dir"
 }
 
-# What a stock kernel takes of the archive, while the toolchain root is made.
+# Downloads what a stock kernel needs, while tests/toolchain.sh makes the toolchain root.
 fetch_ahead() {
 	local release version
 	what_is_stock
@@ -311,7 +314,7 @@ fetch_ahead() {
 	fi
 }
 
-# find_source WANT: sets package and version, of the newest linux-source that WANT stands for.
+# find_source WANT: sets package and version to those of the newest linux-source that WANT selects.
 find_source() {
 	local want=$1 candidate
 	package='' version=''
@@ -371,7 +374,7 @@ mkdir -p "$KERNELS"
 case $1 in
 stock)
 	if [[ -z $("$REPO/tests/toolchain.sh" there) ]]; then
-		# Both ask for it, and apt cannot be asked twice at once.
+		# Both jobs need the mirror, and two processes cannot run apt at once.
 		"$REPO/tests/toolchain.sh" mirror >/dev/null
 		"$REPO/tests/toolchain.sh" >/dev/null &
 		root=$!

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Looks in a kernel log for what a test may not cause, whatever it said itself:
-# tests/klog-check.sh LOG prints each such report and exits 1, or exits 0. KCSAN's
-# reports of races that the module has no part in are no such reports (kcsan-reports.awk);
-# tests/klog-check.sh --kcsan ours|native|others LOG prints all of those that are so.
+# Searches a kernel log for reports that a test must not cause, whatever the test itself printed.
+# tests/klog-check.sh LOG prints these reports and exits 1, or exits 0 if there are none. KCSAN's
+# reports of races that do not involve the module do not count (kcsan-reports.awk).
+# tests/klog-check.sh --kcsan ours|native|others LOG prints all of KCSAN's reports of that kind.
 
 set -euo pipefail
 
@@ -45,7 +45,7 @@ if [[ $take != rest ]]; then
 	part "$1"
 	exit
 fi
-# What cannot be read is not clean.
+# A log that awk cannot read is not clean.
 part "$1" >/dev/null || exit
 if part "$1" | grep -aE "$pattern" >/dev/null; then
 	printf 'the kernel log has reports (%s):\n' "$1"

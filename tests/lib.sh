@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Shared by the scripts in this directory (source it, do not run it): where
-# things are, what is said while they happen, and how a cache entry is made.
+# Shared by the scripts in this directory (source it, do not run it): paths, progress messages and
+# cache entries.
 #
-# What is said goes to stderr; stdout is left to each script's result.
+# Messages go to stderr. stdout is for the result of each script.
 
 # shellcheck disable=SC2034 # for those who source this
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -15,7 +15,7 @@ CACHE=$(cd "$CACHE" && pwd -P)
 CURRENT_STEP=${0##*/}
 CURRENT_LOG=
 
-# step TEXT: says what happens now; a later die names it.
+# step TEXT: prints the step that begins now. A later die names it.
 step() {
 	CURRENT_STEP=$1
 	CURRENT_LOG=
@@ -60,9 +60,9 @@ progress() {
 	done
 }
 
-# What set -e ends is not to end without a word.
+# If set -e ends the script, print where.
 set -E
-# Nor is a command substitution to go on after it.
+# Let set -e end command substitutions too.
 shopt -s inherit_errexit
 trap '((BASH_SUBSHELL)) || printf "FAILED: %s, line %d (step: %s)\n" "${BASH_SOURCE[0]##*/}" "$LINENO" "$CURRENT_STEP" >&2' ERR
 
@@ -86,9 +86,9 @@ logged() {
 	return "$rc"
 }
 
-# cache_entry DIR FUNCTION ARG...: has FUNCTION ARG... TMPDIR fill a directory
-# and makes it DIR, in one step, so that what stands in the cache is whole. Of
-# two scripts that want the same entry one makes it, and the other waits.
+# cache_entry DIR FUNCTION ARG...: calls FUNCTION ARG... TMPDIR to fill a directory, and then
+# renames it to DIR. So each entry of the cache is complete. If two scripts want the same entry, one
+# makes it and the other waits.
 cache_entry() {
 	local dir=$1 lock
 	shift
@@ -102,8 +102,8 @@ cache_entry() {
 		flock "$lock"
 	fi
 	if [[ ! -d $dir ]]; then
-		# What was ended while it installed packages has /proc, /sys and /dev mounted
-		# in there: nothing behind those may be removed.
+		# A script that was killed while it installed packages leaves /proc, /sys and
+		# /dev mounted in there. Nothing below these may be removed.
 		awk -v under="$dir.part/" 'index($2, under) == 1 { print $2 }' /proc/self/mounts |
 			sort -r | xargs -r umount
 		rm -rf --one-file-system "$dir.part"
@@ -114,21 +114,21 @@ cache_entry() {
 	exec {lock}>&-
 }
 
-# kernel_name KERNEL: what is built for it, and its log, is under this name: of a
-# flavour (KERNEL_FLAVOUR, see kernel.sh) not under the one of the plain kernel.
+# kernel_name KERNEL: prints the name for the kernel's build directory and log. A flavour
+# (KERNEL_FLAVOUR, see kernel.sh) has another name than the plain kernel.
 kernel_name() {
 	local flavour=${KERNEL_FLAVOUR-}
 	[[ $1 == stock ]] || flavour=
 	printf '%s\n' "$1${flavour:+-$flavour}"
 }
 
-# key TEXT...: a short name for what went into a cache entry.
+# key TEXT...: prints a short hash of the inputs of a cache entry.
 key() {
 	printf '%s\n' "$@" | sha256sum | cut -c1-12
 }
 
-# fragment CONFIG...: all their lines about symbols, of several about the same one
-# the last: what Kconfig makes of it, without its warnings.
+# fragment CONFIG...: prints their lines about symbols. If several are about the same symbol, it
+# prints the last one, as Kconfig would choose, but without Kconfig's warnings.
 fragment() {
 	awk '
 		/^CONFIG_[^=]*=/ { symbol = $0; sub(/=.*/, "", symbol) }
@@ -156,8 +156,8 @@ check_config() { # .config FRAGMENT
 		"give tests/kernel/*.config what these depend on, or take them out"
 }
 
-# configure LOG BUILD FRAGMENT MAKE...: the .config of a kernel that MAKE builds in BUILD: tinyconfig,
-# and what the fragment has on top.
+# configure LOG BUILD FRAGMENT MAKE...: makes the .config of a kernel that MAKE builds in BUILD. It
+# is tinyconfig plus the fragment.
 configure() {
 	local log=$1 build=$2 fragment=$3
 	shift 3

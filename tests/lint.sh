@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# rustfmt with the kernel's settings, clippy and rustdoc with warnings as errors, where unsafe
-# code is, the kernel's checkpatch.pl, shellcheck, and the man page's format. Says what is
-# wrong; changes nothing.
+# Runs rustfmt with the kernel's settings, clippy and rustdoc with warnings as errors, the kernel's
+# checkpatch.pl, and shellcheck. Also checks where unsafe code is, and the format of the man page.
+# Reports problems, and changes nothing.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -16,7 +16,7 @@ stock=$(tests/kernel.sh stock)
 mapfile -t files < <(git ls-files --cached --others --exclude-standard)
 ((${#files[@]})) || die "git lists no files here" "lint takes a checkout of git"
 
-# of PATTERN...: those of the project's files whose names match.
+# of PATTERN...: prints the project's files whose names match.
 of() {
 	local file pattern
 	for file in "${files[@]}"; do
@@ -51,7 +51,7 @@ check "unsafe code" inside python3 tests/unsafe-audit.py --check
 check "shellcheck" inside shellcheck -x "${shell[@]}"
 checkpatch=(inside perl "$stock/source/scripts/checkpatch.pl" --no-tree --quiet --show-types)
 check "checkpatch, module" "${checkpatch[@]}" --file "${kernel_c[@]}" "${rust[@]}"
-# In user space volatile makes an access happen, and the test harness is macros.
+# User space needs volatile to force an access, and the test harness consists of macros.
 check "checkpatch, tests" "${checkpatch[@]}" --ignore VOLATILE,NAKED_SSCANF,COMPLEX_MACRO \
 	--file "${user_c[@]}"
 check "man page" tests/host/man.sh format

@@ -1,60 +1,59 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make mutants: each fault of tests/mutants is put into the module, on its own, and
-# the tests that are to catch it are run. What comes of that is a table: which test
-# has caught it, and in how many seconds.
+# make mutants: puts each fault of tests/mutants into the module, one at a time, and runs the tests
+# that should catch it. Prints a table: which test caught the fault, and in how many seconds.
 #
 # usage: mutants.sh [NAME...]
 #
-# NAME stands for tests/mutants/NAME.patch; without one, all of them are tried. A
-# patch has a header above the diff:
+# NAME selects tests/mutants/NAME.patch. Without a NAME, the script tries all of them. Each patch
+# has a header above the diff:
 #
-#   What: what is broken by it, in a sentence.
+#   What: what the fault breaks, in a sentence.
 #   Caught-by: KERNEL PROGRAM...
-#       a kernel of tests/kernel.sh, and the selftests that are to catch it there
-#       (tests/selftests), or KUnit, which runs as the debug kernel loads the module
+#       a kernel of tests/kernel.sh, and the selftests that should catch the fault there
+#       (tests/selftests), or KUnit, which runs when the debug kernel loads the module
 #   Caught-by: model CASE
-#       no test meets this fault for certain: a case of tests/model/run.sh has the same fault in the
-#       model. The mutant is built, and it is the case that has to find it
-#   Why: of the latter, why that is so.
-#   Needs: all-tests, if it shows only on file systems that "few" of selftests.sh leaves out;
-#       leak-scan, if it shows only in what kmemleak finds (half a minute)
+#       no test catches this fault reliably. CASE of tests/model/run.sh has the same fault in the
+#       model. The script builds the mutant, and CASE has to find the fault
+#   Why: only for "model": why no test catches the fault reliably.
+#   Needs: all-tests, if the fault shows only on file systems that "few" of selftests.sh leaves out;
+#       leak-scan, if only kmemleak finds it (half a minute)
 #
-# A mutant is caught if a test fails, which ends the run, or if the guest dies or has a
-# report in its kernel log (tests/boot.sh). A guest that takes too long proves nothing, as it
-# may be the host that is slow; the tests have time limits of their own. Before all that the
-# module as it is has to pass the same tests. The mutant's module, what the guest has printed,
-# its kernel log and the results are left in build/mutants/NAME. The mutants for the stock kernel
-# and those for the debug kernel are tried side by side.
+# A mutant is caught if a test fails (which ends the run), if the guest dies, or if the guest's
+# kernel log has a report (tests/boot.sh). A guest that takes too long proves nothing, because the
+# host may be slow; the tests have their own time limits. First, the unmodified module has to pass
+# the same tests. build/mutants/NAME keeps the mutant's module, the output of the guest, its kernel
+# log and the results. The mutants for the stock kernel and those for the debug kernel run side by
+# side.
 #
-# The last line reads "N passed, N failed, N skipped": a mutant that is not caught where its
-# header says has failed.
+# The last line reads "N passed, N failed, N skipped". A mutant has failed if it is not caught where
+# its header says.
 #
-# BOOT_TIMEOUT: after how many seconds a guest is ended (600).
+# BOOT_TIMEOUT: the seconds after which the script ends a guest (600).
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 shopt -s nullglob
 
-# The most that the unmutated module may take for all programs at once.
+# The time limit of the unmodified module for all programs at once, in seconds.
 ALL_TIMEOUT=3600
 
 cd "$REPO"
 tests/toolchain.sh all >/dev/null
 mutants=build/mutants
-# A line for each mutant: passed, failed or skipped, and a row of the table; and what there
-# is to complain of.
+# table has a line for each mutant: passed, failed or skipped, and a row to print. complaints has
+# the messages about failures.
 table=$mutants/table complaints=$mutants/complaints
 
-# header NAME FIELD: what the patch says there; nothing, if it does not.
+# header NAME FIELD: prints that field of the patch's header, or nothing.
 header() {
 	sed -n "/^--- /q; s/^$2: //p" "tests/mutants/$1.patch" | sed -n 1p
 }
 
-# Where a mutant is to be caught: sets kernel, programs and needs; or kernel to "model", and model to
-# the case.
+# Reads where a mutant should be caught: sets kernel, programs and needs. Or sets kernel to "model",
+# and model to the case.
 read_header() { # NAME
 	local by
 	[[ -e tests/mutants/$1.patch ]] || die "$1: no such mutant" "ls tests/mutants"
@@ -75,14 +74,14 @@ read_header() { # NAME
 	((${#programs[@]})) || die "tests/mutants/$1.patch: Caught-by: names no program"
 }
 
-# A copy of what the module is built from, with the fault in it. All mutants use the same
-# directory, where only what differs is replaced, so that make builds only what has to be.
+# Copies the module's source and puts the fault into it. All mutants use the same directory, and
+# only files that differ are replaced, so that make rebuilds only what has changed.
 make_tree() { # NAME
 	local tree=$mutants/tree new=$mutants/tree.new file
 	rm -rf "$new"
 	mkdir -p "$new" "$tree"
 	git ls-files -co --exclude-standard -z rust include Kbuild Makefile | xargs -0 cp --parents -t "$new"
-	# git has no notion of a tree below a directory that it ignores, hence the prefix.
+	# git does not see a tree inside a directory that it ignores, so it needs the prefix.
 	logged "mutant-$1" git apply -v -C1 --directory="$new" "tests/mutants/$1.patch" || return
 	while read -r -d '' file; do
 		cmp -s "$new/$file" "$tree/$file" || (cd "$new" && cp --parents "$file" "$REPO/$tree")
@@ -92,7 +91,7 @@ make_tree() { # NAME
 	done < <(cd "$tree" && find . -type f -print0)
 }
 
-# build NAME: leaves the module in $mutants/NAME, and beside it how long that has taken.
+# build NAME: leaves the module in $mutants/NAME, and beside it the time that the build took.
 build() {
 	local dir=$mutants/$1 begin=$SECONDS sum
 	read_header "$1"
@@ -101,7 +100,7 @@ build() {
 		unusable "$1" "does not apply"
 		return
 	fi
-	# The module of last time will do if it would be the same.
+	# Keep the module of the last run if its source and kernel are the same.
 	[[ $kernel != model ]] || kernel=stock
 	sum=$(cd "$mutants/tree" && find . -type f -exec sha256sum {} + | sort | key "$("$REPO/tests/kernel.sh" "$kernel")" "$(cat)")
 	if [[ -e $dir/nosigbus.ko && $(cat "$dir/built-from" 2>/dev/null) == "$sum" ]]; then
@@ -118,15 +117,15 @@ build() {
 	fi
 }
 
-# unusable NAME WHY: the module has changed, and the mutant has not.
+# unusable NAME WHY: reports a mutant that does not fit the module any more.
 unusable() {
 	complain "$1: $2 (log: $CACHE/log/mutant-$1.log): bring it up to date"
 	row failed "$1" "$2" - -
 	rm -f "$mutants/$1/nosigbus.ko"
 }
 
-# run_tests DIR MODULE PROGRAM...: boots $kernel with the module and has it run these, until
-# the first test has failed; sets status, of boot.sh, and seconds.
+# run_tests DIR MODULE PROGRAM...: boots $kernel with the module and runs the programs, until a test
+# fails. Sets status (the exit status of boot.sh) and seconds.
 run_tests() {
 	local dir=$1 module=$2 program begin=$SECONDS few=,few selftests=() guest
 	local command=(true)
@@ -146,10 +145,10 @@ run_tests() {
 	guest=$!
 	# shellcheck disable=SC2064 # the one of now
 	trap "kill $guest 2>/dev/null || true" EXIT
-	# What is printed in the guest is seen here at once.
+	# The guest's output appears here at once.
 	while kill -0 "$guest" 2>/dev/null; do
 		if [[ -n $(failures "$dir") ]]; then
-			# And QEMU with it.
+			# QEMU ends with it.
 			kill "$guest" 2>/dev/null || true
 			break
 		fi
@@ -171,11 +170,11 @@ failures() { # DIR
 	done
 }
 
-# What has failed, in a few words; nothing, if all is well.
+# Prints in a few words what has failed, or nothing.
 verdict() { # DIR
 	local found=()
 	mapfile -t found < <(failures "$1")
-	# Those at insmod; the kernel's own come before that.
+	# The KUnit tests at insmod. The kernel's own KUnit tests come before that in the log.
 	mapfile -t -O ${#found[@]} found < <(sed '1,/nosigbus: loading out-of-tree module/d' "$1/console.log" |
 		sed -nE 's/^(\[[^]]*\] )? +not ok [0-9]+ ([^ ]+).*/KUnit: \2/p')
 	case $status in
@@ -223,8 +222,7 @@ complain() {
 	echo "$*" >>"$complaints"
 }
 
-# The module as it is, in a kernel, with the programs and in the ways that the mutants are
-# tried there.
+# Tries the unmodified module in a kernel, once for each value of "Needs" of the mutants there.
 try_unmutated() { # KERNEL
 	local name way ways=()
 	for name in "${names[@]}"; do
@@ -273,7 +271,7 @@ try() { # NAME
 	fi
 }
 
-# The case has to find what the model's mutant breaks.
+# Runs the case of the model, which has to find the fault.
 try_model() { # NAME
 	local begin=$SECONDS status=0
 	step "Mutant $1, in the model: $model"
@@ -286,7 +284,7 @@ try_model() { # NAME
 	fi
 }
 
-# All of one kernel: the module as it is, then each mutant.
+# Tries everything of one kernel: first the unmodified module, then each mutant.
 lane() { # KERNEL
 	local name
 	try_unmutated "$1"
@@ -325,7 +323,7 @@ for name in "${names[@]}"; do
 	build "$name"
 done
 lanes=() status=0
-# They end their guests.
+# A lane that is killed ends its guest.
 trap '((! ${#lanes[@]})) || kill "${lanes[@]}" 2>/dev/null || true' EXIT
 for kernel in "${kernels[@]}"; do
 	(lane "$kernel") 2> >(sed -u "s/^/[$kernel] /" >&2) &

@@ -3,10 +3,10 @@
 #
 # tests/profile.sh [CONTEST...]
 #
-# Where the instructions go that tests/bench.sh counts: has a plugin of QEMU's
-# (tests/profile) count each while the benchmarks measure those contests, and
-# tests/profile.py print a table of each contest: instructions per page or per call, by
-# function. It is in build/profile/profile.txt as well.
+# Shows which functions execute the instructions that tests/bench.sh counts. A QEMU plugin
+# (tests/profile) counts each instruction while the benchmarks measure those contests.
+# tests/profile.py then prints a table for each contest: instructions per page or per call, by
+# function. build/profile/profile.txt has the tables too.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -25,7 +25,7 @@ mkdir -p "$out"
 step "Profile: building it"
 logged bench inside make -C tests/bench CC=gcc-14 "OUT=$REPO/$out" ||
 	die "the benchmarks did not build" "mend what the compiler complains of"
-# QEMU 9 refuses plugins of the first version; what is used here has not changed since.
+# QEMU 9 refuses plugins of API version 1. The functions that this plugin uses have not changed.
 qemu=$(inside qemu-system-x86_64 --version | sed -En '1s/.* version ([0-9]+)\..*/\1/p')
 logged profile inside gcc-14 -O2 -Wall -Wextra -Werror -shared -fPIC \
 	"-DQEMU_PLUGIN_VERSION=$((qemu < 9 ? 1 : 2))" \

@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The kernels with the series for linux-mm, of the tree that make rfc has left in build/rfc/linux.
-# Builds one, or what has changed of it, in build/rfc/KIND, and prints that directory: boot.sh takes
-# it as BOOT_KERNEL_DIR.
+# The kernels with the series for linux-mm, built from the tree that make rfc leaves in
+# build/rfc/linux. Builds one in build/rfc/KIND, or rebuilds what has changed, and prints that
+# directory. boot.sh takes it as BOOT_KERNEL_DIR.
 #
 #   tests/rfc-kernel.sh debug     all checkers and file systems: tests/kernel/{debug,full}.config
+#   tests/rfc-kernel.sh kcsan     looks for data races: tests/kernel/kcsan.config
 #   tests/rfc-kernel.sh measured  for the benchmarks: no checkers
 #   tests/rfc-kernel.sh plain     the same without the series
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# The kernel's make is not to see what ours was given.
+# Hide this make's variables from the kernel's make.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 kind=${1-}
 cd "$REPO/tests/kernel"
 case $kind in
 debug) configs=(debug.config full.config rfc.config) ;;
+kcsan) configs=(debug.config kcsan.config rfc.config) ;;
 measured | plain) configs=(debug.config rfc.config measured.config) ;;
 *) sed -n 's/^#   tests/usage: tests/p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac
@@ -29,8 +31,8 @@ dir=$REPO/build/rfc/$kind
 build=$dir/build
 [[ -e $tree/.git ]] || die "there is no tree with the series" "make rfc"
 
-# A checkout of its own, in which git writes no file that has not changed: make rfc goes
-# through all patches each time.
+# A separate checkout, in which git writes only files that have changed. In build/rfc/linux, make
+# rfc applies all patches again each time.
 source=$REPO/build/rfc/source-$kind
 commit=$(git -C "$tree" rev-parse "$([[ $kind == plain ]] && echo base || echo series)")
 if ! git -C "$source" checkout -q -f --detach "$commit" 2>/dev/null; then

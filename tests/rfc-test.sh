@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make test_rfc: boots the debug kernel with the series for linux-mm, and runs what of the module's
-# selftests applies to it (tests/rfc/cases), the selftest that the series brings, and the stress
-# program for STRESS_SECONDS (60). T=PROGRAM...: only these of the selftests.
+# make test_rfc: boots the debug kernel with the series for linux-mm. Runs those of the module's
+# selftests that apply to it (tests/rfc/cases), the selftest of the series, and the stress program
+# for STRESS_SECONDS (60). T=PROGRAM...: only these selftests.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -37,7 +37,7 @@ logged rfc-stress inside make -C tests/stress CC=gcc-14 CORE_MM=1 "KSRC=$kernel/
 
 {
 	if ((${#only[@]} == 0)); then
-		# In a directory of ext4, which has all ways to move ranges.
+		# On ext4, which supports all ways to move ranges.
 		printf 'truncate -s 64M /tmp/ext4.img && mkfs.ext4 -q -F /tmp/ext4.img && mkdir /tmp/ext4 && '
 		printf 'mount -o loop /tmp/ext4.img /tmp/ext4 && { (cd /tmp/ext4 && %q) >%q 2>&1; umount /tmp/ext4; }\n' \
 			"$REPO/$programs/nosigbus" "$REPO/$results/nosigbus.tap"

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make rfc: the series for linux-mm (Documentation/rfc), on the newest linux-source that the
-# archive has (DEBUG_KERNEL_VERSION= another; RFC_SOURCE= a directory with any): makes a git tree
-# of it in build/rfc/linux, applies the series to it, patch by patch (tests/rfc/apply.py), has
-# checkpatch look at each and the compiler at what each touches, and leaves the mails in build/rfc.
+# make rfc: makes a git tree of the archive's newest linux-source in build/rfc/linux, and applies
+# the series for linux-mm (Documentation/rfc) to it, patch by patch (tests/rfc/apply.py). Runs
+# checkpatch on each patch, compiles the files that it touches, and leaves the mails in build/rfc.
+# DEBUG_KERNEL_VERSION= selects another version. RFC_SOURCE= names a directory with any kernel
+# source.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# The kernel's make is not to see what ours was given.
+# Hide this make's variables from the kernel's make.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 series=$REPO/Documentation/rfc/series
@@ -21,7 +22,7 @@ tests/toolchain.sh all >/dev/null
 source=${RFC_SOURCE:-$(tests/kernel.sh whole)}
 version=$(make -s -C "$source" kernelversion)
 
-# As whoever calls it: whoever sends the series signs it.
+# Commits under the caller's name, because the person who sends the series signs it.
 git_in_tree() {
 	git -C "$tree" -c user.name="${GIT_AUTHOR_NAME-nosigbus}" -c user.email="${GIT_AUTHOR_EMAIL-nosigbus}" \
 		-c core.autocrlf=false -c gc.auto=0 "$@"
@@ -53,7 +54,7 @@ step "RFC: configuring it"
 configure rfc-config "$obj" "$(fragment tests/kernel/{debug,rfc}.config)" compile
 logged rfc-config compile prepare || die "make prepare failed"
 
-# As its Makefile has it, which is not what builds the kernel.
+# Builds the selftest with its own Makefile, which the build of the kernel does not use.
 selftest() {
 	mkdir -p "$out/selftest"
 	inside make -C "$tree/tools/testing/selftests/mm" CC=gcc-14 "OUTPUT=$out/selftest" "$out/selftest/nosigbus"
@@ -67,12 +68,13 @@ for patch in "$series"/*/; do
 	# shellcheck disable=SC2086 # names of files without spaces
 	git_in_tree add -f $touched
 	git_in_tree commit -q -F "$patch/message"
-	# What is to be ignored is what the file that is changed has all over.
+	# Ignore warnings that the changed files are full of already.
 	ignored=FILE_PATH_CHANGES$([[ ! -e $patch/ignore ]] || sed 's/^/,/' "$patch/ignore")
 	logged rfc-checkpatch inside sh -c "cd '$tree' && git -c safe.directory='*' show --format=email |
 		perl scripts/checkpatch.pl --strict --no-signoff --ignore=$ignored -" ||
 		{ failed+=("checkpatch, $name") && cat "$CURRENT_LOG" >&2; }
-	# Not hostfs, which is for ARCH=um alone, nor ocfs2, which finds its headers if it is configured.
+	# Not hostfs, which is only for ARCH=um, nor ocfs2, which finds its headers only if
+	# configured.
 	# shellcheck disable=SC2046
 	logged rfc-compile compile W=1 mm/ $(sed -nE '/hostfs|ocfs2/d; s,^((fs|io_uring)/.*)\.c$,\1.o,p' <<<"$touched") ||
 		{ failed+=("the compiler, $name") && tail -n 30 "$CURRENT_LOG" >&2; }

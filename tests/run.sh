@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make run: sets up what the demo takes, boots Debian's stock kernel with the module, and
-# runs samples/demo.sh there. What does not depend on each other is made side by side, and
-# no more than that takes.
+# make run: prepares what the demo needs and nothing else, boots Debian's stock kernel with the
+# module, and runs samples/demo.sh there. Independent parts are built side by side.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -12,7 +11,7 @@ unset MAKEFLAGS MFLAGS MAKELEVEL
 
 cd "$REPO"
 release=build/samples/release
-# Two that install packages of the host at once would get into each other's way.
+# First, because two processes cannot install host packages at once.
 tests/toolchain.sh host
 make -s "build/$(kernel_name stock)/nosigbus.ko" >&2 &
 module=$!

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Says how fast this machine is just now, beside which each figure of seconds is to be
-# read: how long one CPU takes for a fixed piece of work, and how many there are.
+# Prints how fast this machine is now: how long one CPU takes for a fixed piece of work, and how
+# many CPUs there are. Read each figure in seconds beside it.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh

@@ -5,8 +5,8 @@
 #
 # usage: stress.sh KERNEL RESULTDIR
 #
-# STRESS_SECONDS is how long it is to take (1200), SEED what to repeat. The result is
-# RESULTDIR/stress.tap. Exit statuses as of boot.sh.
+# STRESS_SECONDS: the duration (1200). SEED: the seed of a run to repeat. The result is
+# RESULTDIR/stress.tap. The exit statuses are those of boot.sh.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -20,6 +20,6 @@ step "Stress: building it"
 logged stress make build/stress || die "the stress test did not build" "mend what the compiler complains of"
 
 export STRESS_SECONDS=${STRESS_SECONDS:-1200}
-# Setting up, the end of all processes, and the search for leaks take their time as well.
+# Setting up, ending all processes, and the leak scan also take time.
 BOOT_ENV="STRESS_SECONDS STRESS_MEMORY SEED" BOOT_TIMEOUT=$((STRESS_SECONDS + 900)) \
 	tests/boot.sh --kernel "$kernel" -- tests/guest/stress.sh build/stress/stress "$results"

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make test_wayland: attacks Wayland compositors from Debian, each natively and under nosigbus
-# run, in a guest of the stock kernel whose root has them, and runs wlcs both ways there. The
-# last line reads "N passed, N failed, N skipped"; skipped is what a compositor does not offer.
+# make test_wayland: attacks Wayland compositors from Debian, each natively and under nosigbus run.
+# A guest with the stock kernel and a root that has the compositors runs them. It also runs wlcs
+# both ways. The last line reads "N passed, N failed, N skipped". An attack is skipped if the
+# compositor does not offer what the attack needs.
 #
-# T=NAME...    only these: compositors of tests/compositors/table, wlcs
-# A=ATTACK...  only these rows of it
+# T=NAME...    only these compositors of tests/compositors/table, or wlcs
+# A=ATTACK...  only these rows of the table
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# The makes below are not to see what ours was given.
+# Hide this make's variables from the makes below.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 cd "$REPO"

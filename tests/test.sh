@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make test, and with the argument "all" make test_all, which is the same and then the
-# rest. What is run where and when stands in tests/table. The last line reads "N passed, N
-# failed, N skipped".
+# make test. With the argument "all", make test_all: the same tests, and then the rest. tests/table
+# says what runs where and when. The last line reads "N passed, N failed, N skipped".
 #
 # usage: test.sh [all]
 #
-# T=NAME   only what has that name in the table
-# K=WHERE  only what is run there: host, stock, debug, full
-# FLAVOUR=rt  that flavour of Debian's kernel as the stock kernel; the others, of
-#          which there is one each, are left out then
+# T=NAME   only the lines of the table with that name
+# K=WHERE  only the lines that run there: host, stock, debug, full
+# FLAVOUR=rt  takes that flavour of Debian's kernel as the stock kernel, and leaves out the other
+#          kernels, which have only one flavour
 #
-# With T or K that is all that the table has of it, in test_all as well.
+# T and K select from all lines of the table, those of test_all included.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# The makes below are not to see what ours was given.
+# Hide this make's variables from the makes below.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 want_all=${1-} only=${T-} where=${K-}
@@ -26,8 +25,8 @@ results=build/results
 started=$SECONDS
 cd "$REPO"
 
-# The table, as lines "WHEN WHERE NAME TAKES COMMAND...", WHEN being 1 for make test and 2
-# for what test_all has besides. The selftests of a guest are one command for all of them.
+# The plan has the lines of the table as "WHEN WHERE NAME TAKES COMMAND...". WHEN is 1 for make
+# test, and 2 for the lines that only test_all runs. One command runs all selftests of a guest.
 plan=()
 read_table() {
 	local kind name rest cells i cell when spec
@@ -74,7 +73,7 @@ take() {
 	plan+=("$*")
 }
 
-# of WHEN WHERE: prints those lines of the plan, without the two.
+# of WHEN WHERE: prints those lines of the plan, without these two fields.
 of() {
 	local line
 	for line in "${plan[@]}"; do
@@ -86,7 +85,7 @@ has() {
 	[[ -n $(of "$@") ]]
 }
 
-# What the lines of the plan take, of this phase or another.
+# Builds what the lines of the plan need, of both phases.
 build() {
 	local takes=()
 	mapfile -t takes < <(printf '%s\n' "${plan[@]}" | awk '$4 != "selftest" && $4 != "-" { print $4 }' |
@@ -108,8 +107,8 @@ build() {
 
 logs=()
 
-# one_test NAME LABEL STATUS [WHY]: a test that is one exit status, as TAP and for the
-# report, after WHY as its diagnostics.
+# one_test NAME LABEL STATUS [WHY]: writes the TAP of a test that is one exit status, with WHY as
+# its diagnostics, and adds it to the report.
 one_test() {
 	local ok='not ok'
 	(($3 != 0)) || ok=ok
@@ -136,9 +135,9 @@ on_host() {
 	done < <(of "$1" host)
 }
 
-# amounts WHEN KERNEL: prints variables that say how much the tests do there; who calls make may
-# have set them. Of the failures that can be injected make test has every 24th, each day others;
-# test_all has them all.
+# amounts WHEN KERNEL: prints variables that say how much the tests do there. The user of make may
+# set them. make test injects every 24th possible failure, each day others; test_all injects all of
+# them.
 amounts() {
 	local calls=100000 stride=24
 	[[ $2 != debug ]] || calls=25000
@@ -148,8 +147,9 @@ amounts() {
 		"STRESS_SECONDS=${STRESS_SECONDS-60}"
 }
 
-# in_guest WHEN KERNEL: all that is run there, in one guest. boot.sh fails if a command did,
-# if the guest did not come to an end or if the kernel complained, and that is a test as well.
+# in_guest WHEN KERNEL: runs all lines of that kernel in one guest. boot.sh fails if a command
+# failed, if the guest did not end, or if the kernel log has a report. Its exit status is a test
+# too.
 in_guest() {
 	local kernel=$2 name dir=$results/$2-$1 selftests amounts status=0 log why=''
 	name=$(kernel_name "$kernel")
@@ -165,7 +165,7 @@ in_guest() {
 	note "${amounts[*]}"
 	env "${amounts[@]}" BOOT_ENV="RACE_SECONDS SEED ${amounts[*]%%=*}" BOOT_TIMEOUT="${BOOT_TIMEOUT:-3600}" \
 		tests/boot.sh --kernel "$kernel" -- tests/guest/run.sh "$dir" || status=$?
-	# What has left no result has failed.
+	# A line without a result has failed.
 	while read -r log; do
 		logs+=("$name $log=$dir/$log.tap")
 	done < <(of "$1" "$kernel" | awk '$2 != "selftest" { print $1; next }
@@ -178,7 +178,7 @@ in_guest() {
 	if [[ $kernel != stock ]]; then
 		logs+=("$name KUnit=$dir/kernel.log")
 	fi
-	# There it is no reason to skip anything.
+	# These kernels inject failures, so no test may be skipped for lack of that.
 	if [[ $kernel != stock && -e $dir/failing_allocations.tap ]]; then
 		status=0
 		! grep -q 'does not inject failures' "$dir/failing_allocations.tap" || status=1
@@ -186,7 +186,7 @@ in_guest() {
 	fi
 }
 
-# The lanes, which go on side by side: a guest without KVM seldom keeps two CPUs busy.
+# The lanes run side by side, because a guest without KVM seldom keeps two CPUs busy.
 
 guests() { # WHEN KERNEL...
 	local kernel
@@ -197,8 +197,8 @@ guests() { # WHEN KERNEL...
 	done
 }
 
-# What is run on the host goes to the lane that has less to do: in make test the stock kernel has
-# the longest list, in the rest the full one.
+# The host's lines run in the lane that has less to do. In make test the stock kernel has the
+# longest list, in the rest of test_all the full kernel.
 plain_lane() {
 	(($1 == 1)) || on_host "$1"
 	guests "$1" stock
@@ -211,8 +211,8 @@ debug_lane() {
 	guests "$1" full
 }
 
-# lane NAME WHEN: runs NAME_lane, says of each line whose it is, and leaves what the report
-# is to read. One that does not come to its end is a failed test.
+# lane NAME WHEN: runs NAME_lane, marks each line of its output with NAME, and leaves the list of
+# logs for the report. A lane that does not reach its end is a failed test.
 lane() {
 	local status=0 name=$1
 	{
@@ -241,7 +241,8 @@ rm -rf "$results"
 mkdir -p "$results"
 tests/toolchain.sh all >/dev/null
 stock=$(tests/kernel.sh stock)
-# The kernels first, one after the other with all CPUs: beside tests each makes the other late.
+# Build the kernels first, one after the other, each with all CPUs. Builds and tests side by side
+# would slow each other down.
 for kernel in debug full; do
 	if has 1 $kernel || has 2 $kernel; then
 		tests/kernel.sh $kernel >/dev/null

@@ -6,16 +6,16 @@
 # Nothing of it touches the host, which only gets the packages of HOST_PACKAGES. The
 # same directory is the root file system of the guests that tests/boot.sh boots.
 #
-#   tests/toolchain.sh          makes it if need be, prints its path
-#   tests/toolchain.sh all      the same, with what only the tests take
-#   tests/toolchain.sh there    prints its path if it is there
-#   tests/toolchain.sh compositors  prints the path of a root of its own, which has the small
-#       one's packages and COMPOSITOR_PACKAGES, and makes it if need be
+#   tests/toolchain.sh          makes it if necessary, prints its path
+#   tests/toolchain.sh all      the same, with the packages that only the tests need
+#   tests/toolchain.sh there    prints its path if it exists
+#   tests/toolchain.sh compositors  prints the path of a separate root, which has the packages of
+#       the small one and COMPOSITOR_PACKAGES; makes it if necessary
 #   tests/toolchain.sh host     installs HOST_PACKAGES
 #   tests/toolchain.sh mirror   prints the Debian mirror that the host's apt has
 #   tests/toolchain.sh run [--rw] [--bind DIR]... [--] CMD...
 #       runs CMD inside it, in the same directory: the cache, this checkout and each
-#       DIR are at their own paths and writable, the rest is read-only (--rw: is not)
+#       DIR are at their own paths and writable, the rest is read-only (--rw: writable)
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -37,9 +37,9 @@ PACKAGES=(
 	gcc gcc-14 make rustc rust-src bindgen cargo
 	pahole bc bison flex libelf-dev libssl-dev
 	libc6-dev cpio kmod xz-utils zstd perl python3 ca-certificates
-	# to boot a guest. Up to version 8.0 it kills one now and then: it translates a page of
-	# kernel text while another CPU writes to it, and goes on with a breakpoint that is no
-	# longer there ("Oops: int3").
+	# to boot a guest. QEMU up to version 8.0 now and then kills its guest: it translates a
+	# page of kernel text while another CPU writes to the page, and then executes a
+	# breakpoint that is no longer there ("Oops: int3").
 	qemu-system-x86
 	# to be a guest
 	busybox-static mount util-linux procps iproute2 e2fsprogs weston
@@ -56,16 +56,16 @@ TEST_PACKAGES=(
 	coccinelle
 	# to be a guest
 	strace xfsprogs btrfs-progs erofs-utils gfs2-utils dmsetup
-	# to be protected there: programs that map files
+	# to be protected in a guest: programs that map files
 	ripgrep b3sum sqlite3 silversearcher-ag
 	python3-numpy lrzip libvips-tools rrdtool lmdb-utils openjdk-21-jdk-headless musl-tools bubblewrap
-	# to attack the device there
+	# to attack the device in a guest
 	trinity
 )
 # What make test_wayland and make demo take besides what make run does.
 COMPOSITOR_PACKAGES=(
 	sway labwc cage phoc weston kwin-wayland mutter mir-demos
-	# Mir's way of having no screen: it is a window of a Weston that has none
+	# to run Mir without a screen, as a window of a Weston that has no screen
 	mir-platform-graphics-wayland mir-platform-rendering-egl-generic
 	# what draws without a GPU, and what desktops take for granted
 	libgl1-mesa-dri libegl-mesa0 libgles2 dbus-daemon dbus-bin xkb-data fonts-dejavu-core
@@ -100,7 +100,7 @@ need_root() {
 	((EUID == 0)) || die "this step needs root" "run as root: sudo make run"
 }
 
-# What the host's apt is told about proxies and certificates, for the apt inside.
+# Copies the settings of the host's apt for proxies and certificates, for the apt inside.
 apt_conf() {
 	apt-config dump |
 		grep -iE '^Acquire::(https?|ftp|Retries|ForceIPv[46])\b' |
@@ -150,8 +150,8 @@ make_root() {
 		die "the toolchain root could not be made" "see the log; if it is the network, run this again"
 }
 
-# make_larger_root LOG PACKAGE... DIR: the small root, whose files this one shares as long as no
-# package replaces them, and more packages.
+# make_larger_root LOG PACKAGE... DIR: copies the small root and installs more packages in the copy.
+# The copy shares the small root's files (hard links) until a package replaces them.
 make_larger_root() {
 	local packages=("${@:2:$#-2}")
 	ROOT=$SMALL_ROOT
@@ -195,7 +195,7 @@ run_inside() {
 		--setenv PATH /usr/sbin:/usr/bin:/sbin:/bin --setenv LC_ALL C.UTF-8
 		--setenv HOME "$CACHE/home" --setenv CARGO_HOME "$CACHE/cargo"
 		--setenv XDG_CACHE_HOME "${CACHE%/*}" --setenv APT_CONFIG "$CACHE/apt.conf"
-		# Paths of the host, which say nothing in here.
+		# Paths of the host, which mean nothing inside.
 		--unsetenv SSL_CERT_FILE --unsetenv SSL_CERT_DIR
 		--unsetenv CURL_CA_BUNDLE --unsetenv CARGO_HTTP_CAINFO
 		--unsetenv RUSTUP_HOME --unsetenv TMPDIR

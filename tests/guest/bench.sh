@@ -3,9 +3,9 @@
 #
 # usage: bench.sh BINDIR PROGRAM...
 #
-# Runs benchmarks in a guest (tests/boot.sh), as root: those of tests/bench,
-# built, in BINDIR. What they print goes to stdout. For tests/profile.sh, it leaves the
-# kernel's symbols there.
+# Runs benchmarks of tests/bench in a guest (tests/boot.sh), as root. BINDIR has the built programs.
+# Their output goes to stdout. For tests/profile.sh, the script leaves the kernel's symbols in
+# BINDIR.
 set -euo pipefail
 
 bin=$1

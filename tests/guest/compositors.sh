@@ -7,17 +7,18 @@
 #
 # usage: compositors.sh BINDIR RESULTDIR NAME...
 #
-# BINDIR has the samples. A NAME is a compositor, or wlcs (wlcs.sh). What has to be seen stands in
-# tests/compositors/table. The results (TAP) go to RESULTDIR/compositor-NAME.tap; tests/report.py
-# reads them. RESULTDIR/NAME.seen has the lines "ATTACK NATIVELY PROTECTED", and RESULTDIR/NAME.fds
-# what it offers, and which requests of that take a file descriptor: they have to be those of
-# tests/compositors/requests. ATTACKS: the names of some, which are run alone.
+# BINDIR has the samples. A NAME is a compositor, or wlcs (wlcs.sh). tests/compositors/table has the
+# expected outcomes. The results (TAP) go to RESULTDIR/compositor-NAME.tap; tests/report.py reads
+# them. RESULTDIR/NAME.seen has the outcomes, as lines "ATTACK NATIVELY PROTECTED".
+# RESULTDIR/NAME.fds has the compositor's interfaces, and their requests that take a file
+# descriptor. These requests have to be those of tests/compositors/requests. ATTACKS: names of
+# attacks, to run only these.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=tap.sh
 . "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
 
 if (($# > 3)); then
-	# Each waits a lot.
+	# Run them side by side, because each mostly waits.
 	printf '%s\0' "${@:3}" | xargs -0 -n 1 -P "$(nproc)" "$0" "$1" "$2"
 	exit
 elif [[ $3 == wlcs ]]; then
@@ -31,12 +32,13 @@ name=$3
 mkdir -p "$2"
 results=$(realpath "$2")
 work=$(mktemp -d)
-# Not over 9p each time that they are run.
+# Copied, so that they are not read over 9p each time.
 cp "$1"/{nosigbus,libnosigbus_preload.so,nosigbus-hostile} "$work"
 PATH=$work:$PATH
 ulimit -c 0
 
-# How long something may take, in seconds: the guest may be slow. The last is for a whole attack.
+# Time limits in seconds, for one step and for a whole attack. They are long, because the guest may
+# be slow.
 PATIENCE=120
 ATTACK_PATIENCE=400
 
@@ -50,7 +52,7 @@ must() {
 	output=$("$@" 2>&1) || fail "cannot set up the tests: $*: $output"
 }
 
-# The table: $rows has the names of its rows, $attacks those that are to be run, and
+# Reads the table: $rows gets the names of its rows, $attacks the names of the rows to run, and
 # ${expected[COMPOSITOR ATTACK]} the cells.
 rows=() attacks=()
 declare -A expected=()
@@ -72,7 +74,7 @@ read_table() {
 	[[ " ${columns[*]} " == *" $name "* ]] || fail "tests/compositors/table has no $name"
 }
 
-# File systems with files that are no memfds, and without space, and which attack is for them.
+# Two attacks need a file system: one with files that are not memfds, one without space.
 declare -A places=([shm-ext4]=$work/ext4 [shm-full]=$work/full)
 set_up() {
 	mkdir "${places[@]}"
@@ -88,7 +90,8 @@ take_down() {
 	rm -rf "$work"
 }
 
-# start_natively, start_protected: with another client on it, which is to keep its window.
+# start_natively, start_protected: start the compositor. start_protected also starts another client,
+# which has to keep its window.
 start_natively() {
 	start_compositor "$name" "$work/run"
 	stands || complain "it does not start: $(tail -n 20 "$work/run/log")"
@@ -103,7 +106,8 @@ start_protected() {
 	await grep -q shown "$work/bystander" || complain "another client has no window: $(<"$work/bystander")"
 }
 
-# stands: the socket is there, and answers. One that has ended will not.
+# stands: whether the compositor's socket is there and answers. Fails at once if the compositor has
+# ended.
 stands() {
 	await has_socket_or_end && ! has_ended "$compositor" && await answers
 }
@@ -146,7 +150,7 @@ attack() {
 	fi
 }
 
-# Of a cell of the table, what is seen natively, and under nosigbus run.
+# The two parts of a cell of the table: the outcome natively, and under nosigbus run.
 native_cell() { # ATTACK
 	echo "${expected["$name $1"]%%/*}"
 }
@@ -197,7 +201,7 @@ under_nosigbus_run() { # ATTACK
 	esac
 }
 
-# The lines "REQUEST USE" of what it offers have to be those of tests/compositors/requests.
+# The compositor's requests, as lines "REQUEST USE", have to be those of tests/compositors/requests.
 lists_requests() {
 	local wanted
 	run 0 nosigbus-hostile fds
@@ -219,8 +223,8 @@ has_all_attacks() {
 		diff <(printf '%s\n' "${rows[@]}" | sort) <(nosigbus-hostile attacks | cut -f 1 | sort)
 }
 
-# Where a compositor would have died, of SIGBUS or of its own handler, nosigbus run has said of
-# which file.
+# If an attack natively kills the compositor, by SIGBUS or by the compositor's own handler, nosigbus
+# run has to name the file.
 says_what_was_cut_off() {
 	[[ ${native[*]} =~ SIG(BUS|ABRT) ]] || skip "no attack kills it natively by that"
 	[[ -n $skipped ]] || expect "nosigbus run has not said so: $(<"$work/notices")" \
@@ -250,7 +254,7 @@ read_table
 set_up
 export WAYLAND_DISPLAY XDG_RUNTIME_DIR
 printf 'TAP version 13\n1..%d\n' $((2 * ${#attacks[@]} + 5)) >"$results/compositor-$name.tap"
-# What bash says of a process that was killed is said here, in other words.
+# Drop bash's messages about killed processes: the cases report these processes themselves.
 exec 3>&2 2>/dev/null
 all >>"$results/compositor-$name.tap"
 exec 2>&3

@@ -17,7 +17,7 @@ mkdir -p "$2"
 tap=$2/crate.tap
 work=$(mktemp -d)
 chmod 755 "$work"
-# Not over 9p each time that it is run.
+# Copied, so that they are not read over 9p each time.
 cp "$1"/{module,compositor,existing,linker,protect,shm-server,shm-client} "$work"
 small=$work/small
 mkdir "$small"
@@ -62,7 +62,7 @@ the client has cut its pool off
 file: $((2 * frame)) bytes; frame: 0 bytes drawn"
 }
 
-# Where there is no device, and where it may not be opened, it says so, and goes on.
+# Without the device, or without permission to open it, the compositor says so and goes on.
 compositor_does_without() {
 	local frame=$((640 * 480 * 4)) plain
 	plain='clients can end it by shrinking a file'"
@@ -108,7 +108,7 @@ the zero page has stood in 2 times"
 	expect "the file is not as long" test "$(stat -c %s "$work/file")" = 100
 }
 
-# Where the opt-in does nothing, the sample is what it says: killed.
+# If opting in does nothing, SIGBUS kills the sample, as its comment says.
 c_without_opting_in_is_killed() {
 	head -c $((3 * PAGE)) /dev/zero >"$work/file"
 	run $BUS strace -qq -o "$work/strace" -e trace=ioctl -e inject=ioctl:retval=0 \
@@ -143,7 +143,7 @@ serve() { # [COMMAND...]: runs the server by it.
 	complain "no socket: $(<"$work/server.log")"
 }
 
-# server_ends STATUS: by itself, or as it is told to.
+# server_ends STATUS: the server has to end with STATUS, by itself or by SIGTERM.
 server_ends() {
 	local status=0
 	(($1 != TERMINATED)) || kill "$server" || true
@@ -182,7 +182,7 @@ shm_server_sends_liars_away() {
 	server_ends $TERMINATED
 }
 
-# The same, with plain mappings: and then the first client that lies ends it.
+# Without the device the server uses plain mappings, and the first client that lies kills it.
 shm_server_does_without() {
 	serve without_device
 	for mode in draw grow; do

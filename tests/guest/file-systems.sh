@@ -6,8 +6,8 @@
 # below NOSIGBUS_FS, each under its name (nosigbus_test.h). take_down undoes it all,
 # at the latest when the script ends.
 #
-# What this kernel or this machine has not is no failure: NOSIGBUS_FS/lacks/NAME says
-# why, and who needs it is skipped with that reason. What it has must work.
+# It is no failure if this kernel or this machine lacks something: NOSIGBUS_FS/lacks/NAME says why,
+# and the tests that need it are skipped with that reason. Everything that is there must work.
 
 # shellcheck disable=SC2154 # results
 
@@ -31,7 +31,7 @@ must() {
 	output=$("$@" 2>&1) || fail "cannot set up the file systems: $*: $output"
 }
 
-# lack REASON NAME...: this is why there is none of these.
+# lack REASON NAME...: records that these are missing, and why.
 lack() {
 	local name
 	for name in "${@:2}"; do
@@ -43,13 +43,13 @@ lacks() { # NAME
 	[[ -e $NOSIGBUS_FS/lacks/$1 ]]
 }
 
-# as_for NAME OTHER...: if there is none of the first, the others are lacking as well.
+# as_for NAME OTHER...: if NAME is missing, records that the others are missing for the same reason.
 as_for() {
 	! lacks "$1" || lack "$(<"$NOSIGBUS_FS/lacks/$1")" "${@:2}"
 }
 
-# has NAME WHAT CHECK...: whether the kernel has that, as CHECK says. It is lacking
-# otherwise: "this kernel has no WHAT".
+# has NAME WHAT CHECK...: whether the kernel has it, according to CHECK. If not, records that NAME
+# is missing: "this kernel has no WHAT".
 has() {
 	"${@:3}" || {
 		lack "this kernel has no $2" "$1"
@@ -57,7 +57,7 @@ has() {
 	}
 }
 
-# has_disk_fs NAME TYPE: the same of a file system in a file, $images/NAME.
+# has_disk_fs NAME TYPE: the same for a file system in a file, $images/NAME.
 has_disk_fs() {
 	as_for loop "$1"
 	! lacks "$1" && has "$1" "$2" knows_fs "$2"

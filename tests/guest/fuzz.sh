@@ -7,10 +7,10 @@
 #
 # usage: fuzz.sh TRINITY.SO RESULTDIR CALLS SEED
 #
-# Prints TAP. There are runs of trinity until there are CALLS calls: the first with
-# SEED, and each that follows with that of the run before it plus its processes, since
-# each of those has a seed of its own, one after the other. RESULTDIR/runs says what
-# each run came to, RESULTDIR/answers what was asked and what the answers were.
+# Prints TAP. Runs trinity again and again, until it has made CALLS calls. The first run has SEED.
+# Each process of a run takes the next seed, so the next run starts after the seeds of this run's
+# processes. RESULTDIR/runs has the result of each run, RESULTDIR/answers the requests and their
+# answers.
 
 set -euo pipefail
 
@@ -18,7 +18,7 @@ library=$1 results=$(realpath "$2") calls=$3 seed=$4
 children=4 per_run=20000
 MODULE=/sys/module/nosigbus
 
-# What acts on mappings and on the files in them. Nothing that ends processes,
+# Calls that act on mappings and on the files in them. None of them ends processes,
 # changes the user, or waits.
 syscalls=(
 	mmap munmap mremap mprotect pkey_mprotect madvise process_madvise msync mincore
@@ -92,7 +92,7 @@ between() { # MINIMUM MAXIMUM NAME...: whether these counts are
 	done
 }
 
-# Those of a process that was killed go a moment later.
+# A killed process drops its references a moment later.
 # shellcheck disable=SC2317 # for check
 nothing_is_left() {
 	local i
@@ -107,7 +107,7 @@ work=$(mktemp -d)
 chmod 755 "$work"
 mkdir "$work"/{cwd,full,tmpfs,ext4}
 truncate -s 16384 "$work/counts"
-# A fifth of what the file on it may come to.
+# A fifth of the size that the file on it may reach.
 mount -t tmpfs -o size=48K tmpfs "$work/full"
 mount -t tmpfs -o size=64M tmpfs "$work/tmpfs"
 truncate -s 64M "$work/ext4.img"
@@ -139,11 +139,11 @@ while read_counts; before=${count[calls]}; ((before < calls)); do
 		export NOSIGBUS_FUZZ_COUNTS=$work/counts
 		export NOSIGBUS_FUZZ_FILES=$work/full/file:$work/tmpfs/file:$work/ext4/file
 		left=$((calls - before))
-		# trinity keeps memfds open in its main process: with large ones in the cgroup
-		# killing others would free nothing.
+		# trinity keeps memfds open in its main process. If they were large, killing its
+		# other processes would free no memory in the cgroup.
 		trap '' XFSZ
 		ulimit -f 1024
-		# At the same addresses each time, so that the seed says what each process asks.
+		# The same addresses each time, so that the seed determines each process's calls.
 		timeout -k 5 1800 setpriv --reuid=nobody --regid=nogroup --clear-groups \
 			setarch -R env "LD_PRELOAD=$work/trinity.so" trinity -q -l off -a 64 \
 			-C "$children" -N $((left < per_run ? left : per_run)) -s "$seed" \

@@ -2,19 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Process 1 of the guest (see boot.sh): mounts what a Debian system has, loads
-# the module, runs the command and switches the machine off. What it is to do
-# stands in /run/boot, a directory of the host:
+# the module, runs the command and switches the machine off. /run/boot, a directory
+# of the host, has its instructions:
 #
 #   shares    mount tag, mount options and directory of each share
 #   settings  shell assignments: MODULE, KMEMLEAK, CONSOLE, HOSTNAME
 #   command   the bash script to run
 #
-# and there it leaves "mounted" at once, and "status", the command's exit status, or "error". If there is
-# "first", it may leave "bad-start" instead: what the kernel has said so far, and that it should not have.
+# The script writes to the same directory: "mounted" early on, and at the end "status" (the
+# command's exit status) or "error". If the file "first" exists, it may write "bad-start" instead:
+# kernel messages from a start that went wrong.
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 
-# A reboot, which QEMU (-no-reboot) takes for the end: to be switched off takes ACPI.
+# Reboots, because switching off needs ACPI. QEMU (-no-reboot) exits at a reboot.
 off() {
 	sync
 	busybox reboot -f
@@ -35,11 +36,11 @@ share() { # TAG OPTIONS DIRECTORY
 	must mount -t 9p -o "trans=virtio,version=9p2000.L,msize=512000,$2" "$1" "$3"
 }
 
-# Objects younger than five seconds do not count, and an object has to look
-# the same in two scans.
+# kmemleak ignores objects younger than five seconds. It reports an object only if
+# it looks the same in two scans.
 kmemleak() {
 	local file=/sys/kernel/debug/kmemleak
-	# Out of memory, it gives up for good: then it has nothing to say of leaks.
+	# When out of memory, kmemleak gives up for good and reports no leaks.
 	echo scan >$file || printf '<4>WARNING: kmemleak has given up\n' >/dev/kmsg
 	sleep 5.5
 	echo scan >$file
@@ -64,8 +65,8 @@ ln -sf /proc/self/fd/2 /dev/stderr
 ip link set lo up
 
 share boot cache=none /run/boot
-# A host that is busy may not let the machine run for a moment early on, and then the kernel gives up its
-# timer, or is interrupted before it can be. Nothing that follows would say anything.
+# A busy host may stop the machine for a moment early on. The kernel then gives up its timer, or
+# gets an interrupt too early. The results of such a start would mean nothing.
 if [[ -e /run/boot/first ]] && dmesg | grep -E 'APIC timer disabled|BUG: |WARNING: ' >/run/boot/bad-start; then
 	off
 fi
@@ -101,7 +102,7 @@ else
 			break
 		fi
 	done
-	# The port can be opened but once; a pipe is what a program knows.
+	# The port can be opened only once, and programs expect a pipe.
 	mkfifo /run/output
 	cat /run/output >"$port" &
 	setsid -w bash /run/boot/command </dev/null >/run/output 2>&1

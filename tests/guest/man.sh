@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Does in the guest (tests/boot.sh), as root, what nosigbus(4) shows of its example, and
-# compares what is to be seen.
+# Replays the example session of nosigbus(4) in the guest (tests/boot.sh), as root, and compares the
+# output.
 #
 # usage: man.sh DIRECTORY RESULTDIR
 #
-# DIRECTORY is what tests/host/man.sh leaves: "session", what one sees, in which what
-# comes after a prompt ("# " or "$ ") is typed in, and the example as a 64-bit and as a
-# 32-bit program. The result (TAP) goes to RESULTDIR/man.tap.
+# tests/host/man.sh makes DIRECTORY. It has the example as a 64-bit and as a 32-bit program, and
+# "session", the text on the terminal. In it, text after a prompt ("# " or "$ ") is input. The
+# result (TAP) goes to RESULTDIR/man.tap.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=tap.sh
 . "$(dirname "${BASH_SOURCE[0]}")/tap.sh"

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Tests the command nosigbus in a guest (tests/boot.sh), as root: its preload
-# library with programs that are hard on it, and programs from Debian that have
-# their files shrunk under them. Unloads the module and loads it again.
+# Tests the command nosigbus in a guest (tests/boot.sh), as root. Runs its preload library with
+# programs that are hard on it, and with programs from Debian whose files shrink while they run.
+# Unloads the module and loads it again.
 #
 # usage: programs.sh [--losses] RESULTDIR
 #
-# --losses: programs from Debian that write to a full file system, or read a file that is cut off,
-# and do not end with 0 and a wrong result. Without it, all else.
+# --losses: only programs from Debian that write to a full file system or read a truncated file.
+# They must not end with 0 and a wrong result. Without it, all other tests.
 #
 # build/samples/release and build/programs have what it needs. The result (TAP)
 # goes to RESULTDIR/programs.tap, or losses.tap; tests/report.py reads it.
@@ -26,7 +26,7 @@ tap=$(realpath "$1")/$name.tap
 repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 ko=${NOSIGBUS_KO:-$repo/build/stock/nosigbus.ko}
 work=$(mktemp -d)
-# Not over 9p each time that it is run. As a package would install it.
+# Copied, so that it is not read over 9p each time. The layout is that of an installed package.
 mkdir "$work/bin" "$work/lib"
 cp "$repo"/build/samples/release/nosigbus "$repo"/build/programs/{preload,library.so} "$work/bin"
 cp "$repo/build/samples/release/libnosigbus_preload.so" "$work/lib"
@@ -43,8 +43,8 @@ export HOME=$work
 BUS=$((128 + 7))
 PAGE=$(getconf PAGE_SIZE)
 
-# protected STATUS [OPTION...] CASE [ARGUMENT]: a case of the program preload, run by nosigbus,
-# which says nothing unasked.
+# protected STATUS [OPTION...] CASE [ARGUMENT]: runs a case of the program preload under nosigbus
+# run, without its notices.
 protected() {
 	local status=$1 options=(--quiet --keep-status)
 	shift
@@ -55,7 +55,7 @@ protected() {
 	run "$status" "$nosigbus" run "${options[@]}" "$preload" "$@"
 }
 
-# The same as it is for a plain program, which SIGBUS kills.
+# Natively, SIGBUS kills the case. Under nosigbus run, it succeeds.
 only_protected_lives() {
 	run $BUS "$preload" "$@"
 	protected 0 "$@"
@@ -83,7 +83,7 @@ shared_mappings_can_be_left() {
 	protected 1 --shared=all shared_read_only
 }
 
-# loud STATUS CASE [ARGUMENT]: $output is what is said without being asked for, and has no process ids.
+# loud STATUS CASE [ARGUMENT]: runs a case with the notices. $output has them, without process ids.
 loud() {
 	local status=$1
 	shift
@@ -123,8 +123,8 @@ ends_are_announced() {
 	expect "it says: $output" test -z "$output"
 }
 
-# Those who may have cut it off: who has the file open, and who has it mapped. Each is named for a
-# limited number of files.
+# The notice names the processes that may have cut the file off: those that have it open, and those
+# that map it. It does so for a limited number of files.
 holders_are_named() {
 	local options=() opener mapper mapped
 	: >"$dir/lost"
@@ -146,7 +146,8 @@ holders_are_named() {
 	announces '' "$CUT_OFF"
 }
 
-# announces TEXT WHAT: $output is the text that the program has printed, and what became of the file.
+# announces TEXT WHAT: $output has to be TEXT, which the program prints, and the notice WHAT about
+# the file.
 announces() {
 	local expected
 	expected=$(printf '%s\n' ${1:+"$1"} "nosigbus: (preload): $dir/lost: $2" | sort)
@@ -210,7 +211,8 @@ what_filters_forbid_is_said() {
 	protected 0 mremap_fails
 }
 
-# Programs of another libc do not start with the library, and those of AddressSanitizer want to be the first.
+# A program of another libc does not start with the library. AddressSanitizer insists on being the
+# first library of a program.
 other_runtimes_run() {
 	echo 'int main(void) { return 5; }' >"$work/five.c"
 	musl-gcc -o "$work/five" "$work/five.c"
@@ -258,8 +260,8 @@ without_device_all_is_plain() {
 	[[ -z $output ]] || complain "it says: $output"
 }
 
-# As many system calls for each anonymous mapping as there are without the library, and one more to see
-# whether there is anything to say.
+# The library adds at most one system call for each anonymous mapping, to check whether there is
+# anything to announce. With --quiet it adds none.
 anonymous_costs_little() {
 	local how count counts=()
 	for how in '' "$nosigbus run --quiet --keep-status" "$nosigbus run"; do
@@ -371,7 +373,7 @@ stats_come_with_each_end() {
 	done
 }
 
-# What reads it is gone.
+# The reader of the pipe is gone.
 stats_to_a_closed_pipe_kill_nobody() {
 	rm -f gone
 	mkfifo gone
@@ -395,7 +397,7 @@ stats_tell_of_errors() {
 	protected 0 --record-errors --force --stats own_handler recorded
 	says "[1-9][0-9]* shadow pages; ([0-9]+) for errors, the first ENOSPC \(28\) at byte [0-9]+"
 	expect "no errors counted" test "${found:-0}" -gt 0
-	# Otherwise there are none.
+	# Without --record-errors, no errors are counted.
 	protected 0 --stats own_handler plain
 	[[ $output != *errors* ]] || complain "it says: $output"
 }
@@ -405,7 +407,7 @@ nothing_is_said_unasked() {
 	[[ -z $output ]] || complain "it says: $output"
 }
 
-# waiting CASE COMMAND...: starts a program that maps a lost file and waits; sets $waiting to
+# waiting CASE COMMAND...: starts a program that maps a truncated file and waits. Sets $waiting to
 # its process.
 waiting() {
 	local case=$1
@@ -449,8 +451,8 @@ shows() {
 	[[ $(tr -s ' ' <<<"$output") == *"$1"* ]] || complain "not there ($1): $output"
 }
 
-# Names that are no text, would do something to a terminal, have lines of their own, or look like
-# what the kernel says.
+# File names that are not text, control the terminal, contain line breaks, or imitate the kernel's
+# output.
 status_is_not_fooled_by_names() {
 	local waiting to_it row
 	row="shared-read 1 0 0 0 /memfd:\\377\\u{1b}[31m\\npid=1 range=0-1 (deleted)"
@@ -502,7 +504,7 @@ exit_statuses_are_the_programs() {
 	# shellcheck disable=SC2016 # for the shell inside
 	run 0 bash -c '"$1" run sh -c "echo \$\$" & wait $!; echo $!' pid "$nosigbus"
 	expect "another process: $output" test "$(sort -u <<<"$output" | wc -l)" = 1
-	# What else is to be as it was.
+	# Ignored and blocked signals have to stay as they were.
 	run 0 bash -c 'trap "" PIPE; grep -E "^Sig(Ign|Blk)" /proc/self/status'
 	found=$output
 	# shellcheck disable=SC2016 # for the shell inside
@@ -540,7 +542,7 @@ usage_errors_say_so() {
 	run 0 "$nosigbus" run -- echo x
 }
 
-# What the dynamic linker does not see, and what it would not load the library for.
+# Programs without the dynamic linker, and programs for which it would not load the library.
 unreachable_programs_are_told() {
 	run 125 "$nosigbus" run busybox true
 	says '/busybox: it is statically linked.*--if-available'
@@ -594,7 +596,7 @@ without_module_says_so() {
 	protected 0 reads_past_eof
 }
 
-# shrunk PROGRAM: one from Debian is killed, and with nosigbus run it is not.
+# shrunk PROGRAM: SIGBUS kills a program from Debian, but not under nosigbus run.
 shrunk() {
 	local how
 	for how in '' "$nosigbus run --stats --"; do
@@ -608,8 +610,8 @@ shrunk() {
 	done
 }
 
-# lossy CASE [OPTION...]: a program from Debian that SIGBUS kills, or that has an error of its own, is
-# not to end with 0 and a wrong result, with nosigbus run.
+# lossy CASE [OPTION...]: natively, SIGBUS kills a program from Debian, or the program reports an
+# error itself. Under nosigbus run, the program must not end with 0 and a wrong result.
 lossy() {
 	local case=$1 how status verdict
 	shift

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Runs in a guest (tests/boot.sh), as root, what tests/test.sh has found in tests/table for
-# it.
+# Runs in a guest (tests/boot.sh), as root, the commands that tests/test.sh has taken from
+# tests/table.
 #
 # usage: run.sh RESULTDIR
 #
-# RESULTDIR/commands has the commands, one a line. How many seconds each took is added to
-# RESULTDIR/seconds; of selftests.sh it is each program. Fails if one of them does.
+# RESULTDIR/commands has the commands, one per line. The script adds the seconds that each took to
+# RESULTDIR/seconds; selftests.sh itself adds those of each program. Fails if a command fails.
 set -euo pipefail
 
 results=$1 status=0

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Runs nosigbus-writer in a guest (tests/boot.sh), as root, on file systems that
-# have space for its files and on such that have not.
+# Runs nosigbus-writer in a guest (tests/boot.sh), as root, on file systems with and
+# without space for its files.
 #
 # usage: samples.sh BINDIR RESULTDIR
 #
@@ -66,7 +66,7 @@ free_pages() {
 	stat -f -c %f "$dir"
 }
 
-# says_where: the error has to be ENOSPC, and sets $offset to where it was.
+# says_where: the reported error has to be ENOSPC. Sets $offset to its position in the file.
 says_where() {
 	local perhaps=''
 	# The file system may not have said which error it was; tmpfs does.
@@ -76,7 +76,7 @@ says_where() {
 	expect "byte $offset is no start of a page" test $((offset % PAGE)) = 0
 }
 
-# older_output: there is an older file of the same name; untouched: it is as it was.
+# older_output: makes an older file of the same name. untouched: that file has not changed.
 older_output() {
 	echo older >"$out"
 	older=$(stat -c '%i %s %y %z' "$out")
@@ -130,7 +130,7 @@ full_recorded_says_so() {
 	nothing_left
 }
 
-# What it says against the partial output, which it is kept from removing.
+# Compares the writer's message with its partial output, which strace keeps it from removing.
 full_recorded_tells_the_truth() {
 	local partial missing free
 	fresh $LARGE
@@ -181,7 +181,7 @@ with_space_all_write_the_same() {
 	files other plain recorded write
 }
 
-# In recorded mode, of a size that does not end with a page.
+# Recorded mode works with sizes that do not end at the end of a page, too.
 with_space_any_size() {
 	local size
 	fresh $LARGE
@@ -226,7 +226,7 @@ with_space_client_shows_all() {
 	done
 }
 
-# No error, but stand-ins: here of a file that ftruncate has not made longer.
+# There are stand-ins but no error: strace keeps ftruncate from making the file longer.
 a_file_cut_off_is_noticed() {
 	local cut=(strace -qq -o "$work/strace" -e 'trace=ftruncate' -e 'inject=ftruncate:retval=0')
 	fresh $LARGE

@@ -5,16 +5,18 @@
 #
 # usage: selftests.sh BINDIR RESULTDIR [PROGRAM[,nobody][,32][,few|,some]]...
 #
-# The programs are those of tests/selftests; BINDIR has them built, and BINDIR32 as 32-bit
-# ones; NOSIGBUS_KO is the module. Each runs as root, with all file systems that the kernel
-# has: "nobody" as an unprivileged user, "32" as a 32-bit program, "few" on memfds alone
-# where it makes a difference, "some" on ext4 and overlayfs as well; what that is for a program
-# that does not go by file systems, see below. What one prints (TAP)
-# goes to RESULTDIR/PROGRAM[-nobody][-32].tap, and how many seconds it took is added to
-# RESULTDIR/seconds; tests/report.py reads them, and takes a program that could not be run
-# for a failed one. What takes something that this kernel or machine lacks is skipped with
-# that as the reason; the last line has them all. Without PROGRAM, all programs. Fails
-# itself if a file system could not be set up or taken down.
+# The programs are those of tests/selftests. BINDIR has the built programs, BINDIR32 the 32-bit
+# ones. NOSIGBUS_KO is the module. Without PROGRAM, the script runs all programs.
+#
+# By default a program runs as root, on all file systems of the kernel. "nobody" runs it as an
+# unprivileged user, "32" as a 32-bit program. "few" runs it on memfds only, "some" on memfds, ext4
+# and overlayfs. For programs whose tests are not per file system, see below.
+#
+# The output of a program (TAP) goes to RESULTDIR/PROGRAM[-nobody][-32].tap. The script adds the
+# seconds that the program took to RESULTDIR/seconds. tests/report.py reads these files; a program
+# that could not run has failed. Tests that need something that this kernel or machine lacks are
+# skipped with that reason; the last line lists all reasons. The script fails only if it cannot set
+# up or take down a file system.
 set -euo pipefail
 
 bin=$1
@@ -40,8 +42,8 @@ if has_disk_fs erofs erofs; then
 	mounted_at erofs -o loop,ro "$images/erofs.img"
 fi
 
-# Those that real errors come from, see broken_file_systems.h: full and with quotas. Without
-# reserved blocks, as root could use them.
+# File systems for real errors, see broken_file_systems.h: full ones, and ones with quotas. They
+# have no reserved blocks, because root could use these.
 mounted_at tmpfs-small -t tmpfs -o size=1M tmpfs
 if has_disk_fs ext4-small ext4; then
 	image ext4-small.img 4M mkfs.ext4 -q -F -m 0 -b 1024 -O ^has_journal
@@ -77,10 +79,10 @@ flaky() {
 }
 mkdir "$NOSIGBUS_FS/disks"
 flaky ext4-dm ext4 mkfs.ext4 -q -F -O ^has_journal
-# Whose faults take locks of its own.
+# The faults of gfs2 take its own locks.
 flaky gfs2-dm gfs2 mkfs.gfs2 -q -O -p lock_nolock -j 1 -J 8
 
-# What is no ordinary file, see ioctl_errors.c.
+# For files that are not ordinary, see ioctl_errors.c.
 if has hugetlbfs hugetlbfs knows_fs hugetlbfs; then
 	mounted_at hugetlbfs -t hugetlbfs hugetlbfs
 fi
@@ -95,7 +97,7 @@ if has_disk_fs dax ext4 && has dax "persistent memory (nd_pmem)" knows_pmem &&
 	mounted_at dax -o dax=always /dev/pmem0
 fi
 
-# And what else the tests need: there is something that tells, if the kernel has it.
+# Other things that the tests need. The path exists if the kernel has the feature.
 while IFS=: read -r name what path; do
 	has "$name" "$what" test -e "$path" || true
 done <<-END
@@ -127,7 +129,7 @@ if [[ "$*" == *,32* ]]; then
 	has 32-bit "32-bit programs (IA32_EMULATION)" has_function do_int80_emulation || true
 fi
 
-# What a program that is killed would leave changed, see fault_around.c.
+# A killed program would leave this setting changed, see fault_around.c.
 around=/sys/kernel/debug/fault_around_bytes
 around_bytes=''
 [[ ! -w $around ]] || around_bytes=$(cat "$around")
@@ -137,7 +139,7 @@ run() {
 	local name=$1 status=0 start=$SECONDS
 	shift
 	"$@" >"$results/$name.tap" 2>&1 || status=$?
-	# Its tests may have passed before it ended as it should not.
+	# The program may fail after all its tests have passed.
 	((status == 0)) || grep -q '^not ok' "$results/$name.tap" ||
 		echo "Bail out! exit status $status" >>"$results/$name.tap"
 	[[ -z $around_bytes ]] || echo "$around_bytes" >"$around"

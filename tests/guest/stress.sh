@@ -6,9 +6,8 @@
 #
 # usage: stress.sh PROGRAM RESULTDIR
 #
-# What it prints (TAP) goes to RESULTDIR/stress.tap as well. Fails if a test did, or if
-# something could not be set up or taken down. STRESS_MEMORY is how much memory the
-# cgroup has (64M).
+# The output (TAP) also goes to RESULTDIR/stress.tap. The script fails if a test fails, or if it
+# cannot set up or take down something. STRESS_MEMORY: the memory of the cgroup (64M).
 set -euo pipefail
 
 program=$1
@@ -28,7 +27,7 @@ cgroup=/sys/fs/cgroup/nosigbus-stress
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 mkdir "$cgroup"
 echo "${STRESS_MEMORY:-64M}" >"$cgroup/memory.max"
-# Little, so that the OOM killer has not long to wait.
+# Little swap, so that the OOM killer acts soon.
 echo 16M >"$cgroup/memory.swap.max"
 
 status=0

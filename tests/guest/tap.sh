@@ -20,7 +20,7 @@ complain() {
 	bad=yes
 }
 
-# run STATUS COMMAND...: how it has to end. What it prints is in $output.
+# run STATUS COMMAND...: runs the command, which has to end with STATUS. $output gets its output.
 run() {
 	local expected=$1 status=0
 	shift
@@ -47,7 +47,7 @@ says() {
 	fi
 }
 
-# skip WHY: the case says nothing of what it is about.
+# skip WHY: marks the case as skipped, because it cannot test anything.
 skip() {
 	skipped=$1
 }

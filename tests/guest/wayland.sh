@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Runs Wayland compositors in a guest (tests/boot.sh), as root, with clients that
-# keep to the rules and one that does not: nosigbus-compositor, plain and with
-# --protect, and Weston, natively and under nosigbus run.
+# Runs Wayland compositors in a guest (tests/boot.sh), as root, with well-behaved clients and a
+# hostile one. The compositors are nosigbus-compositor, plain and with --protect, and Weston,
+# natively and under nosigbus run.
 #
 # usage: wayland.sh BINDIR RESULTDIR
 #
@@ -20,7 +20,7 @@ pictures=${here%/*/*}/build/pictures
 mkdir -p "$pictures"
 rm -f "$pictures"/{compositor,weston}-*.png
 work=$(mktemp -d)
-# Not over 9p each time that they are run.
+# Copied, so that they are not read over 9p each time.
 cp "$1"/{nosigbus,libnosigbus_preload.so,nosigbus-compositor,nosigbus-hostile} "$work"
 PATH=$work:$PATH
 ulimit -c 0
@@ -40,20 +40,20 @@ must() {
 
 BUS=$((128 + 7))
 TERMINATED=$((128 + 15))
-# How long something may take, in seconds: the guest may be slow.
+# A time limit in seconds. It is long, because the guest may be slow.
 PATIENCE=120
 # The windows of the ordinary client, whose pixels are counted, and of the hostile one.
 COLOR=22aa44
 WIDTH=300 HEIGHT=260
 HOSTILE_WIDTH=100 HOSTILE_HEIGHT=80
 PIXELS=$((WIDTH * HEIGHT))
-# Where windows can overlap, so many are seen at least.
+# The least number of visible pixels where windows can overlap.
 UNCOVERED=$((PIXELS - HOSTILE_WIDTH * HOSTILE_HEIGHT))
 # wl_shm's invalid_fd.
 TOLD='told: error 2: '
 mappings=/sys/kernel/debug/nosigbus/mappings
 frames=$work/frames shots=$work/shots
-# File systems with files that are no memfds, and without space for the hostile one's.
+# A file system for files that are not memfds, and one without space for the hostile client's files.
 ext4=$work/ext4 full=$work/full
 # And a file system whose server does not answer.
 silent=$work/silent
@@ -96,7 +96,7 @@ has_ended() { # NAME
 	! kill -0 "${!1}"
 }
 
-# ends NAME STATUS: by itself, in that way.
+# ends NAME STATUS: the process has to end by itself, with STATUS.
 ends() {
 	local status=0
 	if ! await has_ended "$1"; then
@@ -107,14 +107,14 @@ ends() {
 	((status == $2)) || complain "$1: status $status, not $2: $(tail -n 3 "$work/$1.log")"
 }
 
-# stop NAME STATUS: it goes on until it is told to end.
+# stop NAME STATUS: terminates the process, which has to end with STATUS.
 stop() {
 	kill "${!1}" 2>/dev/null || true
 	ends "$@"
 }
 
-# Those that keep to the rules: Weston's own, and then, so that it is above them, one
-# whose pixels are counted.
+# Starts the well-behaved clients: first Weston's own, and then one whose pixels are counted. The
+# last one is on top.
 start_clients() {
 	start shm env WAYLAND_DEBUG=client weston-simple-shm
 	await said shm 'wl_buffer.*release' || complain "weston-simple-shm is not shown"
@@ -141,7 +141,7 @@ count() { # FILE...
 	nosigbus-hostile --color $COLOR pixels "$@"
 }
 
-# has_pixels FILE AT-LEAST: of the ordinary client.
+# has_pixels FILE AT-LEAST: the picture has to show so many pixels of the ordinary client.
 has_pixels() {
 	local pixels
 	pixels=$(count "$1") || pixels=0
@@ -201,7 +201,7 @@ last_frame_is_right() {
 	(($(count "${files[-1]}") == PIXELS))
 }
 
-# The plain one dies from all of them.
+# Each mode kills the plain compositor.
 is_killed() { # ARGUMENT...
 	local any=()
 	[[ $picture != ext4 ]] || any=(--any-file-system)
@@ -211,17 +211,18 @@ is_killed() { # ARGUMENT...
 	# Not every frame is written as a picture.
 	await last_frame_is_right || complain "no picture of the ordinary client"
 	start_hostile --hold 10 "$@"
-	# bash has something to say of that as well.
+	# bash prints a message about it, too.
 	ends compositor $BUS 2>/dev/null
 	# The ordinary client has lost its windows with it.
 	ends paint 1
 	wait "$hostile" || true
 	keep_last_frame "compositor-plain-$picture"
-	# It was right to the end.
+	# The last picture was right.
 	has_pixels "$pictures/compositor-plain-$picture.png" $PIXELS
 }
 
-# The protected one tells the client, and all frames show the others as they are.
+# The protected compositor sends the hostile client an error. All frames show the other clients
+# unchanged.
 lives() { # ARGUMENT...
 	local seen pixels wrong
 	# Those written from now on have the ordinary client's window.
@@ -253,7 +254,7 @@ protected_ends() {
 	stop compositor $TERMINATED
 }
 
-# What the ordinary clients have is all that it has.
+# The compositor has only the mappings and descriptors of the ordinary clients.
 nothing_is_left() {
 	await is_as_before ||
 		complain "mappings and descriptors were $resources, and are $(resources)"
@@ -284,7 +285,7 @@ floods_are_stopped() {
 	done
 }
 
-# Also where nothing of it is to be seen.
+# The compositor also answers frame callbacks of a client that is not visible.
 callbacks_are_answered() {
 	run 0 timeout $PATIENCE nosigbus-hostile --frames 20 bystander
 }
@@ -308,7 +309,7 @@ pools_are_read_only() {
 	! grep "^pid=$compositor .*class=shared-write" $mappings || complain "writable mappings"
 }
 
-# A file system of somebody's own, whose server opens its file, and answers nothing else.
+# Mounts a FUSE file system whose server opens its file and answers nothing else.
 serve_silently() {
 	start server python3 "$here/silent-fuse.py" "$silent"
 	await said server serving || complain "not mounted: $(<"$work/server.log")"
@@ -330,7 +331,7 @@ a_silent_file_is_refused() {
 	start_hostile file "$silent/file"
 	await said compositor "disconnected: the file is neither a memfd nor on a tmpfs" ||
 		complain "not refused: $(tail -n 3 "$work/compositor.log")"
-	# To close the file means to ask the server as well. The client has to wait for that.
+	# Closing the file asks the server, too. The client has to wait for that.
 	await said server 'unanswered: 25' || complain "the file is not closed: $(<"$work/server.log")"
 	more_frames || complain "no more frames"
 	alive compositor
@@ -340,7 +341,7 @@ a_silent_file_is_refused() {
 	said hostile "${TOLD}the file is neither" || complain "not told: $(<"$work/hostile.log")"
 }
 
-# Why: it waits until the server is gone.
+# This is why the compositor refuses such files: otherwise it waits until the server is gone.
 a_silent_file_stops_it() {
 	local seen later
 	serve_silently
@@ -381,8 +382,8 @@ without_the_device_says_so() {
 	says '/dev/nosigbus: No such file or directory .*insmod'
 }
 
-# Weston. It reads, and writes captures, by way of libwayland, which has a SIGBUS handler.
-# start_weston COMMAND...: which has to run it.
+# Weston reads buffers and writes captures through libwayland, which has a SIGBUS handler.
+# start_weston COMMAND...: starts Weston with COMMAND.
 start_weston() {
 	rm -f "$socket"
 	start weston "$@" weston --backend=headless --renderer=pixman --width=640 --height=480 \
@@ -402,14 +403,14 @@ take_shot() { # NAME
 	expect "no screenshot" mv "$shots"/*.png "$pictures/$1.png"
 }
 
-# Told natively: by the handler's work, a client that does this is disconnected.
+# Natively, Weston disconnects the client with an error, because of libwayland's SIGBUS handler.
 weston_tells() { # ARGUMENT...
 	rm -f "$shots"/*
 	XDG_PICTURES_DIR=$shots start_hostile --frames 100 "$@"
 	await has_ended hostile || complain "the hostile client goes on"
 	wait "$hostile" || true
 	if [[ $* == destroy ]]; then
-		# What is destroyed is not shown any more.
+		# Weston does not show a destroyed buffer any more.
 		said hostile 'nothing to say' || complain "told: $(<"$work/hostile.log")"
 	else
 		said hostile "$TOLD" || complain "not told: $(<"$work/hostile.log")"
@@ -428,11 +429,11 @@ weston_tells() { # ARGUMENT...
 # Under nosigbus run, there is nothing to tell: the client's window has zeros.
 weston_goes_on() { # ARGUMENT...
 	rm -f "$shots"/*
-	# Those of the client before.
+	# Wait until the stand-ins of the client before are gone.
 	await has_no_stand_ins || complain "stand-ins, before there is the client"
 	XDG_PICTURES_DIR=$shots start_hostile --frames 1000000 "$@"
 	if [[ $picture == full ]]; then
-		# That is no truncation, and left to libwayland's handler.
+		# ENOSPC is no truncation: nosigbus run leaves it to libwayland's handler.
 		await has_ended hostile || complain "the hostile client goes on"
 		said hostile "$TOLD" || complain "not told: $(<"$work/hostile.log")"
 		screenshot "weston-run-$picture"
@@ -466,7 +467,7 @@ weston_ends() { # [STATUS]
 	stop weston "${1:-0}"
 }
 
-# Whether Weston has met pages that a client's file does not have.
+# Whether Weston has accessed pages past the end of a client's file.
 has_stand_ins() {
 	grep "^pid=$weston .*class=shared-write" $mappings | grep -q ' shadow_pages=[1-9]'
 }
@@ -475,8 +476,8 @@ has_no_stand_ins() {
 	! has_stand_ins
 }
 
-# captures_into_nothing STATUS PATTERN: the screenshooter passes a file without a page, as
-# its fallocate does nothing. How that ends for it.
+# captures_into_nothing STATUS PATTERN: the screenshooter passes an empty file, because strace
+# suppresses its fallocate. It has to end with STATUS.
 captures_into_nothing() {
 	run "$1" env XDG_PICTURES_DIR="$shots" strace -qq -o "$work/strace" \
 		-e trace=fallocate,ftruncate -e inject=fallocate,ftruncate:retval=0 weston-screenshooter
@@ -519,13 +520,13 @@ all() {
 	tap_case 'Weston, nosigbus run, with ordinary clients' start_weston nosigbus run
 	each_mode 'Weston, nosigbus run' weston_goes_on "${weston_modes[@]}"
 	tap_case 'Weston, nosigbus run, capture' captures_into_nothing $BUS ''
-	# Which says that what clients had there is lost.
+	# Status 74 says that data written to a client's file is lost.
 	tap_case 'Weston, nosigbus run, ends' weston_ends 74
 }
 
 set_up
 all >"$work/cases"
-# What reads it wants to know first how many there are.
+# A reader of TAP expects the number of tests first.
 {
 	printf 'TAP version 13\n1..%d\n' "$number"
 	cat "$work/cases"

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Runs wlcs, the conformance tests for Wayland compositors, whole on Mir in a guest whose root
-# has both (tests/boot.sh with BOOT_ROOT=$(tests/toolchain.sh compositors)): natively and under
-# nosigbus run. Each of its tests has to end the same way, but for those of
+# Runs all of wlcs, the conformance tests for Wayland compositors, on Mir, natively and under
+# nosigbus run. The guest's root has both (tests/boot.sh with BOOT_ROOT=$(tests/toolchain.sh
+# compositors)). Each test has to end the same way both times, except those of
 # tests/compositors/wlcs.
 #
 # usage: wlcs.sh BINDIR RESULTDIR
@@ -38,7 +38,7 @@ outcomes() {
 	sed -nE 's/^\[ +(OK|FAILED|SKIP) +\] ([^ ,]+).* \([0-9]+ ?ms\)$/\2 \1/p' "$results/wlcs-$1" | sort
 }
 
-# Nothing of it is left out: gtest says at the end how many there were.
+# No test may be left out: at the end, gtest prints how many there were.
 runs_to_its_end() { # HOW
 	local there
 	there=$(sed -nE 's/^\[=+\] ([0-9]+) tests from .* ran\..*/\1/p' "$results/wlcs-$1")

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What tests/bench.py makes of figures: what got worse is marked, and nothing else, and
-# only what is complete is recorded. With figures that are made up. Prints TAP; exits 1 if
-# anything failed.
+# Tests tests/bench.py with made-up figures: it marks figures that got worse, and no others, and it
+# records figures only if all are there. Prints TAP; exits 1 if anything failed.
 
 # shellcheck disable=SC2317 # check calls the functions
 set -euo pipefail
@@ -17,8 +16,8 @@ work=build/bench-test
 rm -rf "$work"
 mkdir -p "$work"
 
-# values SUBJECT FACTOR: what the benchmarks print, of all that bench.py asks for, in which
-# that subject of each contest costs so much more than the others.
+# values SUBJECT FACTOR: prints the lines that the benchmarks print, for all figures of bench.py. In
+# each contest, SUBJECT costs FACTOR times as much as the others.
 values() {
 	inside python3 -B - "$@" <<-'END'
 		import sys
@@ -42,7 +41,7 @@ report() {
 		--json "$work/$1.json" --chart "$work/$1.svg" "${@:2}" "$work/$1.txt" >"$work/$1.out"
 }
 
-# The rows of time are those that have to do with threads and processes.
+# Counts the rows that match, without the rows of time: these mention threads or processes.
 rows() { # NAME PATTERN
 	grep -E "$2" "$work/$1.out" | grep -cvE '^(WORSE|missed)|threads|processes' || true
 }
@@ -52,7 +51,7 @@ nothing_is_worse_than_itself() {
 		values none 1 >"$work/same.txt" && report same && (($(rows same WORSE) == 0))
 }
 
-# Of those that set us against others all are, and those that set others against us.
+# All rows that compare an opted-in mapping with others are marked, whichever comes first.
 ours_is_worse() {
 	local all
 	values opted-in 1.2 >"$work/worse.txt" && report worse &&

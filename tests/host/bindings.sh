@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What the crate nosigbus has of the uAPI header is what the header says today: its copy,
-# and what bindgen makes of it. Prints TAP; exits 1 if anything failed.
+# The crate nosigbus has a copy of the uAPI header, and bindings that bindgen makes of it. Tests
+# that both are up to date. Prints TAP; exits 1 if anything failed.
 #
 # usage: bindings.sh
 
@@ -18,7 +18,7 @@ mkdir -p "$CACHE/tmp"
 work=$(mktemp -d "$CACHE/tmp/bindings.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# same FILE MADE: what is to be done if not is said.
+# same FILE MADE: both are the same. If not, prints the command that makes them so.
 same() {
 	diff -u "$REPO/samples/nosigbus/$1" "$work/$2" || {
 		echo 'make bindings'
@@ -26,7 +26,7 @@ same() {
 	}
 }
 
-# What would be found if the header had another field, or another number.
+# If the header had another field or another number, the test would notice.
 differs() { # EXPRESSION
 	mkdir -p "$work/changed/tests" "$work/changed/include/uapi/linux"
 	cp "$REPO"/tests/{lib,toolchain,bindings}.sh "$work/changed/tests"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Shared by the tests of this machine, after lib.sh (source it, do not run it): each
-# is one command, whose output is shown if it fails. tap.sh is for those in a guest.
+# Shared by the tests that run on the host (source it after lib.sh, do not run it). Each test is one
+# command; its output is printed if it fails. guest/tap.sh is for the tests in a guest.
 
 # shellcheck disable=SC2034 # for those who source this
 number=0 failed=0

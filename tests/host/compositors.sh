@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Documentation/compositors.rst has the tables that the tests of the compositors compare
-# with, and a difference is found. Prints TAP; exits 1 if anything failed.
+# Tests that Documentation/compositors.rst has the same tables as the tests of the compositors, and
+# that a difference is found. Prints TAP; exits 1 if anything failed.
 
 # shellcheck disable=SC2317 # check calls the functions
 set -euo pipefail
@@ -17,7 +17,7 @@ agrees() {
 	inside python3 tests/compositors/tables.py check
 }
 
-# In a copy, one cell after the other, of those that say that a compositor dies.
+# Changes a cell in a copy of the table: the first one that says that a compositor dies.
 difference_is_found() {
 	local copy=build/compositors-test
 	rm -rf "$copy"

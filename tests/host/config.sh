@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Compares the configuration of a kernel that tests are run in with Debian's: each
-# option of core mm, of fsnotify and of the file systems that tests use, since an
-# option that is off there may leave out the very code that this module has to get
-# on with. What differs stands in tests/kernel/differences, with the reason.
-# Prints TAP.
+# Compares the configuration of a kernel that runs tests with Debian's: each option of core mm, of
+# fsnotify and of the file systems that tests use. An option that is off in the test kernel may
+# leave out code that the module has to work with. tests/kernel/differences lists the differences,
+# with reasons. Prints TAP.
 #
 # usage: config.sh debug|full
 
@@ -25,7 +24,7 @@ options() { # FILE...
 	sed -nE 's/^(menu)?config ([A-Z0-9_]+)$/\2/p' "$@" | sort -u
 }
 
-# What a configuration says of an option: a module is as good as what is built in.
+# Prints the value of an option in a configuration. A module counts as built in.
 value() { # CONFIG OPTION
 	local found
 	found=$(sed -nE "s/^CONFIG_$2=(.*)/\1/p" "$1")
@@ -33,7 +32,7 @@ value() { # CONFIG OPTION
 	printf '%s' "${found:-n}"
 }
 
-# The file systems that there is none of in the debug kernel are in the full one.
+# The full kernel also has the file systems that the debug kernel lacks.
 files=("$source"/mm/Kconfig{,.debug} "$source"/fs/notify/Kconfig "$source"/fs/notify/*/Kconfig)
 for fs in '' ext4 jbd2 overlayfs iomap netfs hugetlbfs 9p; do
 	files+=("$source/fs/$fs/Kconfig")

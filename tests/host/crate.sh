@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The unit tests of the command and of the compositor, and the crate nosigbus as those get it who depend on it: it builds with each set of
-# features, its documentation has no warnings and its examples compile, and it could
-# be published. In the toolchain root; asks the registry, uploads nothing. Prints TAP;
-# exits 1 if anything failed.
+# Runs the unit tests of the command and of the compositor. Tests the crate nosigbus as its users
+# get it: it builds with each set of features, its documentation has no warnings, its examples
+# compile, and it could be published. Runs in the toolchain root. Queries the registry, and uploads
+# nothing. Prints TAP; exits 1 if anything failed.
 #
 # usage: crate.sh
 
@@ -44,12 +44,12 @@ passes() {
 	}
 }
 
-# Uncommitted changes are no reason to refuse: this is what one tests before a commit.
+# Allows uncommitted changes, because this test also runs before a commit.
 publishes() {
 	in_root cargo publish --dry-run --allow-dirty -p nosigbus --all-features
 }
 
-# In the package as files, not links, and none that is not meant to be there.
+# The package has all files, as files and not as links, and no others.
 package_has() {
 	local expected packed
 	expected=$(cd "$REPO/samples/nosigbus" && find . -type f -o -type l | sed "s,^\./,$package/," | sort)
@@ -60,7 +60,8 @@ package_has() {
 		cmp - "$REPO/include/uapi/linux/nosigbus.h"
 }
 
-# With a C compiler, which is the linker, and no other tool that a build script could call.
+# PATH has a C compiler, which rustc uses as its linker, and no other tool that a build script could
+# call.
 builds_without_bindgen() {
 	mkdir -p "$target/bin"
 	ln -sf /usr/bin/{cc,gcc,ld,rustc} "$target/bin"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Whether the code that documents show is code that is built and run: each literal block that
-# follows a comment ".. from FILE" has to be in that file, but for indentation, and so does
-# each part of it between lines "...". Prints TAP; exits 1 if anything failed.
+# Checks that the code that documents show is code that is built and run. Each literal block after a
+# comment ".. from FILE" has to be in that file, except for its indentation. Lines "..." divide a
+# block into parts, and then each part has to be in the file. Prints TAP; exits 1 if anything
+# failed.
 #
 # usage: excerpts.py DOCUMENT...
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What a program makes of the uAPI header: it compiles by itself, as the strictest
-# C and as C++, 32-bit and 64-bit, and is where "make headers_install" says, for
-# pkg-config as well. Prints TAP; exits 1 if anything failed.
+# Tests the uAPI header as a program uses it. It compiles on its own, as the strictest C and as C++,
+# 32-bit and 64-bit. "make headers_install" puts it where it says, and pkg-config finds it there.
+# Prints TAP; exits 1 if anything failed.
 #
 # usage: header.sh
 
@@ -26,7 +26,7 @@ printf '#include <linux/nosigbus.h>\n' >"$work/once"
 cat "$work/once" "$work/once" >"$work/header.c"
 cp "$work/header.c" "$work/header.cc"
 
-# All of it, as a program has it from where it has been installed.
+# A program that uses everything in the installed header.
 cat >"$work/program.c" <<'EOF'
 #include <linux/nosigbus.h>
 
@@ -81,7 +81,7 @@ build() { # PROGRAM OPTION...
 		-o "$work/$1" "$work/program.c"
 }
 
-# pkg_config OPTION...: of what has been installed outside of the system's directories.
+# pkg_config OPTION...: asks about the header that is installed outside of the system's directories.
 pkg_config() {
 	inside env "PKG_CONFIG_PATH=$work/usr/share/pkgconfig" pkg-config "$@" nosigbus
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What a kernel developer's plain "make KDIR=..." does: builds with a good tree,
-# says in one line what a bad one lacks. Prints TAP.
+# Tests a kernel developer's plain "make KDIR=...". It builds with a good tree, and says in one line
+# what a bad tree lacks. Prints TAP.
 #
 # usage: kdir.sh [KERNEL-DIRECTORY]    as tests/kernel.sh prints it; the stock one
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The man pages: their format, and of nosigbus(4) that it says what the uAPI header
-# says, and that its example compiles, as a 64-bit and as a 32-bit program. What
-# tests/guest/man.sh runs is left in build/man-test. Prints TAP; exits 1 if anything failed.
+# Tests the format of the man pages. Also tests that nosigbus(4) agrees with the uAPI header, and
+# that its example compiles, as a 64-bit and as a 32-bit program. Leaves in build/man-test what
+# tests/guest/man.sh runs. Prints TAP; exits 1 if anything failed.
 #
 # usage: man.sh [format]
 #
-# "format" is the first part only.
+# "format": only the tests of the format.
 
 # shellcheck disable=SC2317 # check calls the functions
 set -euo pipefail
@@ -21,7 +21,7 @@ page=Documentation/nosigbus.4.rst
 header=include/uapi/linux/nosigbus.h
 work=build/man-test
 
-# Has rst2man say everything that it could, and takes anything for an error.
+# Makes rst2man print all its messages, and takes each one as an error.
 converts() { # SECTION
 	rm -f "build/man/nosigbus.$1"
 	make -s "build/man/nosigbus.$1"
