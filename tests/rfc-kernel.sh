@@ -22,7 +22,7 @@ case $kind in
 debug) configs=(debug.config full.config rfc.config) ;;
 kcsan) configs=(debug.config kcsan.config rfc.config) ;;
 measured | plain) configs=(debug.config rfc.config measured.config) ;;
-*) sed -n 's/^#   tests/usage: tests/p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+*) sed -n 's/^#   tests/usage: tests/p' "$REPO/tests/rfc-kernel.sh" >&2 && exit 2 ;;
 esac
 fragment=$(fragment "${configs[@]}")
 cd "$REPO"
