@@ -2,9 +2,9 @@
 #
 # make            the module, for the kernel tree KDIR, with your own toolchain
 # make run        everything from nothing: a stock Debian kernel in QEMU, the demo
-# make test       what one waits for: in the stock kernel, and in the debug kernel.
-#                 T=NAME, K=KERNEL: only that (tests/table); FLAVOUR=rt: in that kernel
-# make test_all   that, and then all the rest
+# make test       the shorter tests, in the stock kernel and in the debug kernel.
+#                 T=NAME, K=KERNEL: only these (tests/table); FLAVOUR=rt: in that kernel
+# make test_all   the same tests, and then all the rest
 # make test_wayland  attacks sway, KWin, Mutter and others, natively and protected
 #                 (T= the names of some, A= some attacks)
 # make demo       what an empty file does to sway, natively and protected: two pictures
@@ -13,21 +13,21 @@
 # make kcsan      the race tests in a kernel with KCSAN (a build of its own)
 # make fuzz       trinity against /dev/nosigbus, FUZZ_CALLS=1000000 (an hour) in the stock
 #                 kernel
-# make mutants    faults put into the module, and which test catches each
+# make mutants    puts faults into the module, and shows which test catches each
 #                 (MUTANTS= the names of some)
-# make model      the model of faults and size changes, all interleavings (spin)
-# make rfc        the series for linux-mm (Documentation/rfc): applied to the newest linux-source,
-#                 checked, compiled, as mails in build/rfc
-# make rfc_kernel  kernels of that, in build/rfc: one that checks, two that are measured
-# make test_rfc   boots the first of them and runs what of the module's tests applies to it
+# make model      checks the models of faults and size changes, over all interleavings (spin)
+# make rfc        applies the series for linux-mm (Documentation/rfc) to the newest linux-source,
+#                 checks and compiles it, and writes its mails to build/rfc
+# make rfc_kernel  kernels with the series, in build/rfc: one with checkers, two for benchmarks
+# make test_rfc   boots the first of them and runs the module's tests that apply to it
 #                 (tests/rfc/cases; T= the names of some)
-# make bench      what it costs, against what else there is: a table
-# make bench_record  the same, into Documentation, and for the next to be compared with
-# make bench_profile  in which functions of the kernel and the module the instructions are
+# make bench      measures the cost and compares it with the alternatives: prints a table
+# make bench_record  the same; records the table in Documentation, for the next run to compare with
+# make bench_profile  shows which functions of kernel and module execute the instructions
 # make lint       rustfmt, clippy, rustdoc, shellcheck, checkpatch
 # make doc        the module's documentation by rustdoc, in build/doc
 # make tools      the command nosigbus and its library; tools_install installs them
-# make bindings   what the crate has of the uAPI header, of the header as it is now
+# make bindings   updates the crate's copy of the uAPI header, and its bindings
 # make man        the man pages, in build/man; man_install installs them
 # make clean      removes what was built here
 # make distclean  also removes the cache (toolchain, kernels)
@@ -48,7 +48,7 @@ modules:
 modules_install: modules
 	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' modules_install
 
-# With a file for pkg-config, in which the paths are relative.
+# Also installs a file for pkg-config, with relative paths.
 headers_install:
 	install -D -m 644 include/uapi/linux/nosigbus.h '$(HEADERS)/include/linux/nosigbus.h'
 	install -D -m 644 include/nosigbus.pc '$(HEADERS)/share/pkgconfig/nosigbus.pc'
@@ -70,7 +70,7 @@ bindings:
 
 tools: build/$(RELEASE)/nosigbus
 
-# For a system as new as the one that they are built in, Debian 13.
+# The programs need a system at least as new as the one that builds them, Debian 13.
 tools_install: tools
 	install -D -m 755 build/$(RELEASE)/nosigbus '$(DESTDIR)$(or $(prefix),/usr/local)/bin/nosigbus'
 	install -D -m 644 build/$(RELEASE)/libnosigbus_preload.so \
@@ -131,8 +131,8 @@ lint:
 doc:
 	@tests/doc.sh
 
-# The module for a kernel of tests/kernel.sh, and user space: Kbuild and cargo
-# know what has to be built again.
+# The module for a kernel of tests/kernel.sh, and the programs. Kbuild and cargo
+# find out what they have to build again.
 build/stock/nosigbus.ko build/debug/nosigbus.ko build/full/nosigbus.ko build/kcsan/nosigbus.ko: build/%/nosigbus.ko: FORCE
 	@KERNEL_FLAVOUR= tests/build-module.sh $*
 

@@ -24,7 +24,7 @@ from xml.sax.saxutils import escape
 
 # A figure that is so much worse than the previous one is marked.
 WORSE = 1.10
-# The subject that is what all of this is about. What is set against it had better cost more.
+# The subject under test. If others are compared with it, a large ratio is good.
 OURS = "opted-in"
 
 
@@ -38,7 +38,7 @@ class Row:
     against: str | None
     most: float | None = None
     least: float | None = None
-    # Measured with a clock, at the mercy of whatever else runs.
+    # Measured with a clock, so that everything else that runs affects it.
     by_time: bool = False
 
     @property
@@ -156,7 +156,7 @@ GROUPS: dict[str, list[Row]] = {
         for n, text in {"1": "1 thread", "2": "2 threads", "4": "4 threads"}.items()
     ],
 }
-# What is asked of the series, at most or, of what is set against it, at least.
+# The targets of the series: at most so much, or at least so much if others are compared with it.
 UNTOUCHED = 1.0005
 INSIDE, WHOLE, ISOLATED, IN_SEQUENCE, COPIES, NOTHING = 1.001, 1.001, 1.05, 0.20, 1.02, 0
 SERIES: dict[str, float] = {
@@ -178,9 +178,9 @@ SERIES: dict[str, float] = {
     "memory/read-private/bytes": NOTHING,
     "memory/read-shared-read/bytes": NOTHING,
 }
-# What the chart shows: all that is a ratio to what the kernel itself does.
+# The groups in the chart: those with ratios to what the kernel itself does.
 CHART = list(GROUPS)[:2] + list(GROUPS)[3:4]
-# Of a page, what a counter that is brought up to date in large steps may be off by.
+# How far bytes per page may be off, because the kernel updates the counter in large steps.
 BYTES_OFF = 2
 
 

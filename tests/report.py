@@ -19,8 +19,8 @@ import sys
 PLAN = re.compile(r"1\.\.[0-9]+$")
 NOT_OK = re.compile(r"(\[[^]]*\] )?\s*not ok ")
 
-# What the kernel prints first of all when it loads the module: tests in a
-# kernel log before that are the kernel's own.
+# The kernel's first message when it loads the module. Tests that a kernel log
+# has before that are the kernel's own.
 LOADED = "nosigbus: loading out-of-tree module"
 
 
@@ -75,7 +75,7 @@ def main() -> int:
             continue
         counts = kunit_parser.parse_run_tests(lines, null_printer).counts
         bad = counts.failed + counts.crashed + counts.errors
-        # Without its plan, a log that has broken off looks like one that is whole.
+        # Without the plan, a log that has broken off looks complete.
         planned = not path.endswith(".tap") or any(PLAN.match(line) for line in lines)
         if not bad and not (planned and counts.total()):
             bad = 1

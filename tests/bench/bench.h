@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the benchmarks share. Each prints lines "value CONTEST SUBJECT NUMBER", as
- * often as it has measured that; tests/bench.py makes something of them.
+ * What the benchmarks share. Each prints a line "value CONTEST SUBJECT NUMBER" for each
+ * measurement. tests/bench.py reads these lines.
  */
 #ifndef _NOSIGBUS_BENCH_H
 #define _NOSIGBUS_BENCH_H
@@ -29,7 +29,7 @@
 
 typedef unsigned long long u64;
 
-/* What must not fail, since there would be nothing to measure. */
+/* For calls that must not fail, because there would be nothing to measure. */
 #define MUST(call) must((long)(call), #call)
 
 static inline long must(long result, const char *call)
@@ -41,7 +41,7 @@ static inline long must(long result, const char *call)
 	return result;
 }
 
-/* Whether what is measured is profiled, and is being measured just now. */
+/* Whether this contest is profiled, and whether a measurement is in progress. */
 static bool profiled, measuring;
 
 static inline void profile(unsigned long mark)
@@ -50,7 +50,7 @@ static inline void profile(unsigned long mark)
 		((void (*)(void))mark)();
 }
 
-/* The time, when something begins that is measured, and when it ends. */
+/* The time. To be called at the beginning and at the end of each measurement. */
 static inline u64 now(void)
 {
 	struct timespec t;
@@ -74,7 +74,7 @@ static inline void prepare_profile(void)
 	memset(page, 0xc3, PAGE);
 }
 
-/* What is measured of it, given arg: a number, the smaller the better, or NONE. */
+/* A subject of a contest. measure(arg) returns its cost (smaller is better), or NONE. */
 #define NONE	(-1.0)
 struct subject {
 	const char *name;
@@ -89,9 +89,9 @@ static inline void print_value(const char *contest, const char *subject, double 
 }
 
 /*
- * Measures subjects side by side, the last of which has no name: each in its turn. With
- * BENCH_PROFILE, names of contests, only if this is one of them, and profiled. With BENCH_PLAIN,
- * plain mappings alone: nobody opts in, and nobody has.
+ * Measures the subjects in turn. An entry without a name ends their list. BENCH_PROFILE lists
+ * contests: only these are measured, and they are profiled. With BENCH_PLAIN, only plain mappings
+ * are measured, and no mapping ever opts in.
  */
 static inline void contest(const char *name, int rounds, const struct subject *subjects)
 {
@@ -106,7 +106,7 @@ static inline void contest(const char *name, int rounds, const struct subject *s
 		return;
 	if (names)
 		prepare_profile();
-	/* The first round finds caches cold, and lazily made things missing. */
+	/* Do not count the first round: caches are cold, and lazily made objects are missing. */
 	for (int round = -1; round < rounds; round++)
 		for (s = subjects; s->name; s++) {
 			double value;
@@ -121,7 +121,7 @@ static inline void contest(const char *name, int rounds, const struct subject *s
 		}
 }
 
-/* Opted in, against not. */
+/* An opted-in mapping against a plain one. */
 static inline void against_plain(const char *name, int rounds, double (*measure)(const void *arg),
 				 const void *plain, const void *opted_in)
 {
@@ -167,8 +167,8 @@ static inline int class_prot(enum class class)
 }
 
 /*
- * A new file of that many bytes, all of them written, so many at a time, which is how
- * large ext4 makes its folios. BENCH_EXT4 is a directory there.
+ * Makes a new file and writes len bytes, at_a_time bytes with each call. ext4 makes its folios as
+ * large as these writes. BENCH_EXT4 is a directory on ext4.
  */
 static inline int new_file_of(enum backing backing, size_t len, size_t at_a_time)
 {
@@ -200,8 +200,8 @@ static inline int new_file(enum backing backing, size_t len)
 }
 
 /*
- * A mapping of a file from its start, always at the same address, and a page table
- * begins there: so where page tables and fault-around windows end is the same for all.
+ * Maps a file from its start, always at the same address. A page table begins there, so page tables
+ * and fault-around windows end at the same pages in all mappings.
  */
 static inline char *map(enum backing backing, enum class class, int fd, size_t len)
 {
@@ -213,13 +213,13 @@ static inline char *map(enum backing backing, enum class class, int fd, size_t l
 	addr = mmap((void *)0x100000000000, len, class_prot(class), flags | MAP_FIXED_NOREPLACE,
 		    fd, 0);
 	MUST(addr);
-	/* Pages against pages. */
+	/* Pages are compared with pages, not with huge pages. */
 	if (backing == ANONYMOUS)
 		MUST(madvise(addr, len, MADV_NOHUGEPAGE));
 	return addr;
 }
 
-/* Reads a word of each page, so many pages apart. */
+/* Reads a word of every apart-th page. */
 static inline void read_pages(const char *addr, size_t len, size_t apart)
 {
 	for (size_t i = 0; i < len; i += apart * PAGE)
@@ -232,7 +232,7 @@ static inline void write_pages(char *addr, size_t len, size_t apart)
 		*(volatile u64 *)(addr + i) = 1;
 }
 
-/* Reads every word, as a compositor does that copies a buffer, or blends it. */
+/* Reads every word, like a compositor that copies or blends a buffer. */
 static inline u64 read_all(const char *addr, size_t len)
 {
 	u64 sum = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* System calls: those that opt in and out, and those that find something opted in. Per call. */
+/* The cost per call of opting in and out, and of system calls that meet an opted-in mapping. */
 
 #include "bench.h"
 
@@ -40,7 +40,7 @@ static void close_mapped(struct opened *o, size_t len)
 	close(o->fd);
 }
 
-/* ENABLE and DISABLE, or two mprotect(2); size says how much of it is in the page table. */
+/* ENABLE and DISABLE, or two mprotect(2). The page table has size bytes of the mapping. */
 static double to_and_fro(const void *arg)
 {
 	enum { TIMES = 64 };
@@ -86,7 +86,7 @@ static double growth(const void *arg)
 	return (double)total / TIMES;
 }
 
-/* The first access past EOF of a file that nothing has stood in for, or to anonymous memory. */
+/* The first access past EOF of a file without stand-ins so far, or to anonymous memory. */
 static double first_access(const void *arg)
 {
 	enum { TIMES = 32 };
@@ -128,7 +128,7 @@ static double writing(const void *arg)
 	return cost;
 }
 
-/* With a stand-in past EOF, if it is opted in, which no call grows the file over. */
+/* If the mapping is opted in, it has a stand-in past EOF. No call grows the file over that. */
 static double writing_below(const void *arg)
 {
 	const struct call *c = arg;
@@ -155,7 +155,7 @@ static double writing_another(const void *arg)
 	return cost;
 }
 
-/* ftruncate(2) by that many bytes, to and fro, where there is nothing. */
+/* ftruncate(2) by size bytes, down and up again, where no page is mapped. */
 static double truncating(const void *arg)
 {
 	enum { TIMES = 128 };
@@ -207,10 +207,13 @@ static double unmapping(const void *arg)
 	return start;
 }
 
-/* So many mappings, one of which has a stand-in. */
+/* Opted-in mappings, one of which has a stand-in. */
 struct watched {
 	int mappings;
-	/* What is measured: an event, and that it is asked for again; or an eventfd, and asking all. */
+	/*
+	 * What is measured: to read an event; that and the STATUS that asks for the next one; or to
+	 * read an eventfd and ask for the STATUS of all mappings.
+	 */
 	enum { EVENT, EVENT_AND_STATUS, STATUS_OF_ALL } by;
 };
 
@@ -221,13 +224,13 @@ static void ask(const char *addr)
 	MUST(ioctl(device(), NOSIGBUS_STATUS, &status));
 }
 
-/* Learning of that. */
+/* Learning which mapping has the stand-in. */
 static double learning(const void *arg)
 {
 	enum { TIMES = 4 };
 	const struct watched *w = arg;
 	int fd = new_file(MEMFD, 0), signalled = MUST(eventfd(0, EFD_CLOEXEC));
-	/* Apart, so that each stays a VMA of its own. */
+	/* Leave gaps, so that the VMAs do not merge. */
 	size_t apart = 2 * PAGE;
 	bool by_status = w->by == STATUS_OF_ALL;
 	char *base = (char *)0x100000000000;

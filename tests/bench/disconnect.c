@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From the compositor's first access past EOF until the client finds itself disconnected: by an
- * event of the device in the compositor's event loop, and by a SIGBUS handler that maps memory
- * and leaves word.
+ * The time from the compositor's first access past EOF until the client notices that it is
+ * disconnected. The compositor learns of the access from an event of the device in its event loop,
+ * or from a SIGBUS handler that maps memory and sets a flag.
  */
 
 #include "handler.h"
@@ -21,7 +21,7 @@ static void map_and_tell(int sig, siginfo_t *info, void *context)
 	handled = 1;
 }
 
-/* The event loop's turn: returns the cookie of the pool that has had a stand-in. */
+/* One turn of the event loop. Returns the cookie of the pool that has got a stand-in. */
 static u64 next_event(int loop)
 {
 	struct nosigbus_event event;
@@ -32,7 +32,7 @@ static u64 next_event(int loop)
 	return event.cookie;
 }
 
-/* A client that waits for its compositor; leaves the time when it found that gone. */
+/* Starts a client that waits for its compositor. It stores the time when it is disconnected. */
 static pid_t start_client(int socket, int compositors, u64 *when)
 {
 	pid_t pid = MUST(fork());
@@ -41,7 +41,7 @@ static pid_t start_client(int socket, int compositors, u64 *when)
 	if (pid)
 		return pid;
 	close(compositors);
-	/* It is the client who ends what the compositor begins to measure. */
+	/* The compositor begins the measurement, and the client ends it. */
 	measuring = true;
 	if (read(socket, &byte, 1))
 		_exit(1);
@@ -74,7 +74,7 @@ static double disconnecting(const void *arg)
 	*when = 0;
 	client = start_client(sockets[1], sockets[0], when);
 	close(sockets[1]);
-	/* It is to wait by then. */
+	/* Time for the client to start waiting. */
 	usleep(20000);
 
 	start = now();

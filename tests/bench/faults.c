@@ -14,14 +14,14 @@ struct access {
 	enum backing backing;
 	enum class class;
 	bool opted_in, past_eof, writes;
-	/* One page after the other, or so many apart. */
+	/* The distance of the accesses, in pages. */
 	size_t apart;
-	/* What has been accessed already is accessed once more. */
+	/* Measure a second access to the same pages. */
 	bool again;
 	bool large_folios;
 };
 
-/* One that has LEN bytes, one that has none, and one that has LEN bytes in large folios. */
+/* Of each kind: a file of LEN bytes, an empty file, and one of LEN bytes in large folios. */
 static int files[ANONYMOUS + 1][3];
 
 static void go(const struct access *a, char *addr)
@@ -69,7 +69,7 @@ static void inside(const char *name, enum backing backing, enum class class, boo
 
 int main(void)
 {
-	/* khugepaged would make huge pages of what has been written page by page. */
+	/* khugepaged would collapse the files that are written page by page into huge pages. */
 	MUST(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
 	for (enum backing backing = MEMFD; backing < ANONYMOUS; backing++) {
 		files[backing][0] = new_file(backing, LEN);

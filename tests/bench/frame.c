@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A compositor reads a client's buffer, frame after frame: as it is, and after the
- * client has truncated it, with what may be done against SIGBUS. Per frame.
+ * The cost per frame of a compositor that reads a client's buffer, frame after frame. The buffer is
+ * intact, or the client has truncated it. The compositor uses one of several protections against
+ * SIGBUS.
  */
 
 #include "handler.h"
@@ -17,7 +18,7 @@ enum approach {
 	HANDLER_PAGE, HANDLER_POOL,
 	/* No mapping: each frame is read into memory of the compositor's own. */
 	PREAD,
-	/* Each frame asks whether the file can shrink (if so, a copy would have to be made). */
+	/* Each frame checks whether the file can shrink (if so, it would have to make a copy). */
 	SEALS,
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory, as the memory cgroup BENCH_CGROUP counts it, which this process is in: per
- * opted-in mapping, per file that has any, and per page past EOF. In bytes.
+ * Memory in bytes, per opted-in mapping, per file that has such a mapping, and per page past EOF.
+ * This process is in the memory cgroup BENCH_CGROUP, which counts it.
  */
 
 #include "bench.h"
@@ -11,7 +11,7 @@
 #define FILES	500
 #define PAGES	8192
 
-/* Without page tables, which every mapping has that is accessed. */
+/* Without page tables: every mapping that is accessed has these. */
 static double bytes(void)
 {
 	char path[PATH_MAX], name[64];
@@ -31,7 +31,7 @@ static double bytes(void)
 	return total;
 }
 
-/* memory.stat is brought up to date now and then: every two seconds at the latest. */
+/* The kernel updates memory.stat at least every two seconds. */
 static double settled(void)
 {
 	struct timespec t = { .tv_sec = 3 };
@@ -48,7 +48,7 @@ static void *map_page(int fd)
 	return addr;
 }
 
-/* Opting in mappings of one file, of which one is opted in. */
+/* Opting in more mappings of a file that has an opted-in mapping already. */
 static double per_mapping(const void *arg)
 {
 	static char *addr[MAPPINGS];
@@ -70,8 +70,8 @@ static double per_mapping(const void *arg)
 }
 
 /*
- * Opting in a mapping of each file, and reading past EOF if arg is not null: with what
- * it takes per mapping.
+ * Opting in one mapping of each file, and reading past EOF if arg is not null. This includes the
+ * memory per mapping.
  */
 static double per_file(const void *arg)
 {

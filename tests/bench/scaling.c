@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reading past EOF from several threads or processes at once, each its own part: of
- * one mapping, or each a mapping of its own of one file. Per page, of all together.
- * And writing inside the file, with a mapping for each.
+ * Several threads or processes read past EOF at once, each its own part. They share one mapping, or
+ * each has its own mapping of one file. The cost is per page of all of them together. Another
+ * contest writes inside the file, with a mapping for each thread.
  */
 
 #include "bench.h"
@@ -29,7 +29,7 @@ struct worker {
 	size_t len;
 	bool writes;
 	pthread_barrier_t *barrier;
-	/* Its own clock readings: nobody else need have the CPU when it does. */
+	/* Each worker reads the clock itself, because the others may not have a CPU just then. */
 	u64 start, end;
 };
 

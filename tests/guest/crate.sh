@@ -108,7 +108,7 @@ the zero page has stood in 2 times"
 	expect "the file is not as long" test "$(stat -c %s "$work/file")" = 100
 }
 
-# If opting in does nothing, SIGBUS kills the sample, as its comment says.
+# If opting in does nothing, SIGBUS kills the sample.
 c_without_opting_in_is_killed() {
 	head -c $((3 * PAGE)) /dev/zero >"$work/file"
 	run $BUS strace -qq -o "$work/strace" -e trace=ioctl -e inject=ioctl:retval=0 \

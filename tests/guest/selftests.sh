@@ -15,8 +15,8 @@
 # The output of a program (TAP) goes to RESULTDIR/PROGRAM[-nobody][-32].tap. The script adds the
 # seconds that the program took to RESULTDIR/seconds. tests/report.py reads these files; a program
 # that could not run has failed. Tests that need something that this kernel or machine lacks are
-# skipped with that reason; the last line lists all reasons. The script fails only if it cannot set
-# up or take down a file system.
+# skipped with that reason; the last line lists all reasons. The script itself fails if it cannot
+# set up or take down a file system.
 set -euo pipefail
 
 bin=$1

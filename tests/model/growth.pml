@@ -1,40 +1,42 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A model of what happens when a file that has an opted-in mapping changes its
- * size while the mapping is accessed. Documentation/growth.rst is the argument
- * in words; tests/model/run.sh runs this, with and without what is named below
- * taken out.
+ * A model of an opted-in mapping that is accessed while the size of its file
+ * changes. Documentation/growth.rst has the argument in words. tests/model/run.sh
+ * runs the model, both complete and with the parts named below taken out.
  *
- * A file of at most N pages; a shared writable mapping of it that two processes
- * have (a fork; or two threads, with ONE_VMA); a thread in each that reads and
- * writes; and tasks that change the size: by truncate(2), of which fsnotify
- * reports with the inode lock held, or by write(2) and
- * fallocate(FALLOC_FL_COLLAPSE_RANGE), of which it does after that. A page of
- * the file may be one that the file system cannot read.
+ * There is a file of at most N pages, and a shared writable mapping of it. Two
+ * processes have the mapping (by a fork), or two threads (with ONE_VMA). A thread
+ * in each reads and writes. Tasks change the size. They use truncate(2), which
+ * fsnotify reports with the inode lock held, or write(2) and
+ * fallocate(FALLOC_FL_COLLAPSE_RANGE), which it reports after the unlock. The file
+ * may have a page that the file system cannot read.
  *
- * One step is one access to what others change meanwhile, with what comes before
- * it that only waits for a lock, and what comes after it that only gives one back:
- * taking a lock later or giving it back earlier allows no less. The memory is
- * sequentially consistent: growth.rst says which barriers make it so.
+ * One step is one access to shared state. It includes a preceding wait for a lock
+ * and a following unlock: to lock later or to unlock earlier allows no fewer
+ * interleavings. The memory is sequentially consistent: growth.rst names the
+ * barriers that make it so.
  *
- * What is to hold, by the names that a violation is reported under:
+ * The properties, by the names under which spin reports a violation:
  *
- * P1 a SIGBUS is delivered only for a page that cannot be read.
- * P2 such a page is told of, not mapped, nor tried for ever (a non-progress
- *    cycle), and nor is it hidden by a stand-in while it is inside EOF for good.
- * P3 from when a growing system call has returned until the file is shrunk
- *    again, no page that it has added is mapped as a stand-in.
- * P4 whoever sees a stand-in at an index sees the same page (P4_one_page). Once
- *    the shrinking system call has returned, what is written to it stays until
- *    the file grows over it, and after that it is zeros again (P4_content).
- * P5 no deadlock (spin's invalid end state), no livelock (non-progress cycle).
- * P6 a shadow page is not below `lowest`, so that a growth finds it, unless it belongs
- *    to a fault that has not looked at EOF again yet.
+ * P1 SIGBUS is delivered only for a page that cannot be read.
+ * P2 An access to such a page gets SIGBUS. The page is not mapped, the access is
+ *    not retried for ever (a non-progress cycle), and no stand-in hides the page
+ *    while it stays inside EOF.
+ * P3 After a growing system call has returned, and until the file shrinks again,
+ *    no page that the call has added is mapped as a stand-in.
+ * P4 All that see a stand-in at an index see the same page (P4_one_page). Once the
+ *    shrinking system call has returned, data written to that page stays until the
+ *    file grows over it. After that, the page is zeros again (P4_content).
+ * P5 There is no deadlock (spin's invalid end state), and no livelock
+ *    (non-progress cycle).
+ * P6 No shadow page is below `lowest`, so that growth finds all of them. A page of
+ *    a fault that has not checked EOF again is an exception.
  *
- * What can be set: SHMEM (a file system without ->read_folio, that takes no
- * invalidate lock and cannot collapse), ONE_VMA, FORK (the second process comes
- * to be by a fork meanwhile), ATTACH (the file is watched from the first stand-in on, and who
- * changes the size may look whether it is before the size is seen by others), ACCESSES, OPS1, OPS2, and what to take out.
+ * Macros: SHMEM (a file system without ->read_folio, which takes no invalidate
+ * lock and cannot collapse), ONE_VMA, FORK (a fork creates the second process
+ * meanwhile), ATTACH (the file is watched from the first stand-in on; a task that
+ * changes the size may check for the watch before others see the new size),
+ * ACCESSES, OPS1, OPS2, and the parts to take out.
  */
 
 #ifndef N
@@ -62,8 +64,8 @@
 #endif
 
 /*
- * Never set. An assertion reads "P1 || condition", and so spin says which one
- * failed.
+ * Never set. Each assertion reads "P1 || condition", so that spin names the
+ * property that failed.
  */
 bit P1_sigbus, P2_swallowed, P3_grown, P4_one_page, P4_content, P6_held;
 
@@ -83,7 +85,7 @@ bit invalidate_writer;
 
 byte state_readers;		/* `state`, the semaphore */
 bit state_writer;
-bit changed[THREADS];		/* `generation` is another one than the thread has sampled */
+bit changed[THREADS];		/* `generation` differs from the thread's sample */
 byte lowest = N;		/* NONE */
 byte end_dropping;		/* the size that stand-ins are being dropped up to, or 0 */
 byte last_size;
@@ -105,7 +107,7 @@ byte pte[VMAS * N];
 #ifdef ATTACH
 bit marked;			/* the inode has the mark that makes fsnotify report */
 bit watched;			/* Mapping::watch */
-byte reordered;			/* tasks that have looked at the mark, and whose size is not seen yet */
+byte reordered;			/* tasks that checked the mark, and whose size is not seen yet */
 #define WATCHED			watched
 #else
 #define WATCHED			true
@@ -125,11 +127,11 @@ byte i_mmap_readers;
 /* ---- What an observer knows ---- */
 
 byte shown;			/* pages that P3 holds for */
-byte mine[2];			/* those that a task's growth will add to it when it returns */
+byte mine[2];			/* pages that a task's growth adds to `shown` when it returns */
 bit past[N];			/* past EOF, and the call that shrunk the file has returned */
 #define ANY		2
 byte expect[N];			/* content of the stand-in at an index, or ANY */
-byte looking[N];		/* faults between get_or_alloc() and looking at EOF again */
+byte looking[N];		/* faults between get_or_alloc() and the second check of EOF */
 
 #define MIN(a, b)	((a) < (b) -> (a) : (b))
 #define MAX(a, b)	((a) > (b) -> (a) : (b))
@@ -181,7 +183,7 @@ inline down_write(readers, writer)
 
 /* ---- Faults: rust/device/mapping.rs ---- */
 
-/* ShadowPages::get_or_alloc(): what is new is zeros, and not in use. */
+/* ShadowPages::get_or_alloc(): a new page is zeros, and not in use. */
 inline get_or_alloc(p)
 {
 	d_step {
@@ -199,7 +201,7 @@ inline get_or_alloc(p)
 	}
 }
 
-/* insert_page(), under the page-table lock: -EBUSY, where something is, is fine. */
+/* insert_page(), under the page-table lock: -EBUSY is fine, something is mapped already. */
 inline insert_page(v, p)
 {
 	d_step {
@@ -449,8 +451,8 @@ end:
 /* ---- Changes of size ---- */
 
 /*
- * unmap_mapping_pages(): under i_mmap_rwsem, each VMA in the order of i_mmap, where a child comes
- * after its parent; the page tables of one VMA, of so few pages, under one page-table lock.
+ * unmap_mapping_pages(): holds i_mmap_rwsem, and unmaps each VMA in the order of i_mmap, where a
+ * child comes after its parent. A VMA has so few pages that one page-table lock covers all of them.
  */
 inline unmap_vma(v, first, end)
 {
@@ -486,7 +488,7 @@ inline unmap(first, end)
 #endif
 }
 
-/* WatchedFile::is_settled(); keep.pml has its looks one after the other. */
+/* WatchedFile::is_settled(), in one step; keep.pml has a step for each of its loads. */
 #ifdef NO_DROPPING
 #define SETTLED		(lowest >= s)
 #else
@@ -494,8 +496,8 @@ inline unmap(first, end)
 #endif
 
 /*
- * WatchedFile::modified(), where policy::growth decides. Whatever is mapped behind EOF may be unmapped
- * as well; shadow pages stay.
+ * WatchedFile::modified(), where policy::growth decides. It may also unmap everything past EOF; the
+ * shadow pages there stay.
  */
 inline modified(attributes)
 {
@@ -591,7 +593,7 @@ inline report(attributes)
 #define SIZE_IS_SEEN	skip
 #endif
 
-/* i_size_write(), from which on nothing is past EOF that was, or the other way round. */
+/* i_size_write(): some pages are no longer past EOF, or some are now. */
 inline set_size()
 {
 	d_step {
@@ -614,7 +616,7 @@ inline set_size()
 inline grown()
 {
 	d_step {
-#if !defined(NO_LOWEST) && !defined(LATE_LOWEST) && !defined(NO_DROP)	/* of which worse comes */
+#if !defined(NO_LOWEST) && !defined(LATE_LOWEST) && !defined(NO_DROP)	/* these break more */
 		q = 0;
 		do
 		:: q < N -> assert(P6_held || shadows[q] == 0 || looking[q] || lowest <= q); q++
@@ -648,7 +650,7 @@ inline shrunk()
 	}
 }
 
-/* truncate_pagecache(): the mappings of the range, then each folio and what maps it. */
+/* truncate_pagecache(): unmaps the range, then removes each folio and unmaps it again. */
 inline truncate_pagecache()
 {
 	unmap(to, N);
@@ -741,8 +743,8 @@ end:
 
 #ifdef FORK
 /*
- * dup_mmap(): with the mmap lock and the parent's VMA locked for write, the child's VMA gets into
- * i_mmap, and then copy_page_range() copies, each entry under both page-table locks.
+ * dup_mmap(): holds the mmap lock and the parent's VMA lock for write. It adds the child's VMA to
+ * i_mmap. Then copy_page_range() copies each entry under both page-table locks.
  */
 proctype fork()
 {

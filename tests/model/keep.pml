@@ -1,41 +1,43 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A model of what happens when the file system fails at a page of a mapping that
- * records errors, while others succeed at it. Documentation/errors.rst is the
- * argument in words; tests/model/run.sh runs this, with and without what is named
- * below taken out.
+ * A model of a mapping that records errors. The file system fails for a page in
+ * one fault, while it succeeds in another. Documentation/errors.rst has the
+ * argument in words. tests/model/run.sh runs the model, both complete and with the
+ * parts named below taken out.
  *
- * One page of a file; a shared writable mapping of it with NOSIGBUS_RECORD_ERRORS
- * that two processes have (a fork); threads that read and write; a file system
- * that fails or succeeds as it likes, each time that it is asked; tasks that clear
- * the error, and one that cuts the page off and grows the file over it again. The
- * page may be in the page cache at first, and be mapped.
+ * There is one page of a file, and a shared writable mapping of it with
+ * NOSIGBUS_RECORD_ERRORS that two processes have (by a fork). Threads read and
+ * write. The file system fails or succeeds at random in each call. Tasks clear the
+ * error. One task cuts the page off and grows the file over it again. At first,
+ * the page may be in the page cache, and may be mapped.
  *
- * One step is one access to what others change meanwhile, as in growth.pml. The
- * memory is sequentially consistent but for the two stores that are before an
- * smp_mb(): of a kept page, where the page cache has none, and of a page into the
- * page cache. Others see these when they happen to, at the latest after the barrier.
+ * One step is one access to shared state, as in growth.pml. The memory is
+ * sequentially consistent, except for two stores before an smp_mb(): the store of
+ * a kept page that the page cache does not have, and the store of a page into the
+ * page cache. Others see these stores at any time, at the latest after the barrier.
  *
- * What is to hold, by the names that a violation is reported under:
+ * The properties, by the names under which spin reports a violation:
  *
- * P1 no store is lost: each access, in both processes, finds what was stored last
- *    (P1_lost), except while the error is being cleared, or the file cut off and
- *    grown. Nobody reaches the file's page once the fault that has put a kept page
- *    in its place has returned (P1_two).
- * P2 an error that was answered is recorded until a clear that has told of it.
- * P3 what was kept is neither kept nor mapped when a clear has returned, or the
- *    growth over a page that was cut off. Only an error that is recorded after that
- *    keeps a page again, and the next clear drops it.
- * P4 no deadlock (spin's invalid end state), no livelock (non-progress cycle).
+ * P1 No store is lost. Each access, in both processes, finds the last store
+ *    (P1_lost), except during a clear, or while the file is cut off and grown. Once
+ *    the fault that puts a kept page in place of the file's page has returned, no
+ *    access reaches the file's page (P1_two).
+ * P2 An error that a stand-in has answered stays recorded until a clear that has
+ *    reported it.
+ * P3 When a clear has returned, the old page is neither kept nor mapped. The same
+ *    holds when growth over a page that was cut off has returned. Only an error
+ *    that is recorded later keeps a page again, and the next clear drops it.
+ * P4 There is no deadlock (spin's invalid end state), and no livelock
+ *    (non-progress cycle).
  *
- * What can be set: MKWRITE (the file system has ->page_mkwrite), THREADS (two, or
- * three, of which the first and the last are in one process), AROUND (one more
- * in that process, that does nothing but fault around), LARGE (one more in the
- * other, that faults at another page of the same folio), STALE (the page cache may
- * have the page at first, and have it mapped, but not up to date), ACCESSES, CLEARS,
- * SIZE, COLLAPSE (the page is cut off by a collapse, and growth is reported first),
- * REPORT (one more report, at any time, and nothing done in one step but single accesses),
- * and what to take out.
+ * Macros: MKWRITE (the file system has ->page_mkwrite), THREADS (two or three; the
+ * first and the third are in one process), AROUND (one more thread in that
+ * process, which only faults around), LARGE (one more thread in the other process,
+ * which faults at another page of the same folio), STALE (at first, the page cache
+ * may have the page, and have it mapped, but not up to date), ACCESSES, CLEARS,
+ * SIZE, COLLAPSE (a collapse cuts the page off, and growth is reported first),
+ * REPORT (one more report at any time, and only single accesses as steps), and the
+ * parts to take out.
  */
 
 #ifndef THREADS
@@ -49,8 +51,8 @@
 #endif
 
 /*
- * Never set. An assertion reads "P1 || condition", and so spin says which one
- * failed.
+ * Never set. Each assertion reads "P1 || condition", so that spin names the
+ * property that failed.
  */
 bit P1_lost, P1_two, P2_recorded, P3_dropped;
 
@@ -96,17 +98,17 @@ byte error_count;		/* `errors` */
 /* WatchedFile, in rust/device/watched_file.rs */
 byte state_readers;		/* `state`, the semaphore */
 byte state_writer;
-bit changed[3];			/* `generation` is another one than the thread has sampled */
+bit changed[3];			/* `generation` differs from the thread's sample */
 bit last_size = 1;
 bit low;			/* `lowest` is the page */
 bit first_failed;		/* so is `first_failed` */
 byte end_dropping;		/* 2: whatever the size is */
 
-/* RCU: the threads in a critical section, and those that one waits for, as bits. */
+/* RCU, as bits: threads in a critical section, and for each thread those that it waits for. */
 byte rcu_readers;
 byte rcu_pending[3];
 
-/* Not visible yet but to who has stored it. */
+/* Stored, and visible only to the thread that has stored it. */
 bit kept_buffered;
 bit cached_buffered;
 
@@ -114,12 +116,12 @@ bit cached_buffered;
 
 #define ANY		2
 byte expect;			/* what was stored last, or ANY */
-bit settled;			/* a page is kept, and who has done so is done */
+bit settled;			/* a page is kept, and the fault that kept it has finished */
 bit old;			/* the shadow page is from before the growth */
 byte clearing, resizing;
 #define UNSURE		(clearing || resizing)
 
-/* Something that has made it unsure what to expect is over. */
+/* A clear or a change of size is over, after which the expected content is known again. */
 inline sure()
 {
 	if
@@ -130,7 +132,7 @@ inline sure()
 	fi
 }
 
-/* Of several accesses: with REPORT, one after the other. */
+/* Several accesses in one step; with REPORT, a step for each. */
 #ifdef REPORT
 #define ATOMIC(steps)	steps
 #else
@@ -203,7 +205,7 @@ inline access(v, w)
 /* StandIns::is_kept() */
 #define IS_KEPT		(keeping && kept && !kept_buffered)
 
-/* It may have become visible by now, or not. */
+/* The store may have become visible, or not. */
 inline may_see_kept()
 {
 	if
@@ -839,7 +841,7 @@ proctype size()
 		}
 	}
 #ifdef COLLAPSE
-	/* write(), by somebody who is faster than its report */
+	/* write(), by a task that is faster than the report of the collapse */
 	i_size = 1;
 	modified(0);
 #else
@@ -854,7 +856,7 @@ proctype size()
 #endif
 
 #ifdef REPORT
-/* The report of a write, or of the collapse, that comes whenever it comes. */
+/* The report of a write or of the collapse. It can come at any time. */
 proctype report()
 {
 	bit s, unsettled;

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Checks growth.pml, keep.pml and series.pml with spin: that nothing is violated, over all
-# interleavings, and that something is, and what, when a part of the protocol is
-# taken out.
-# Prints TAP, with the number of states of each case. Runs in the toolchain root:
+# Checks growth.pml, keep.pml and series.pml with spin, over all interleavings. The complete
+# protocol must violate no property. If a part of it is taken out, spin has to find a certain
+# violation. Prints TAP, with the number of states of each case. Runs in the toolchain root:
 #
 # usage: tests/toolchain.sh run tests/model/run.sh [--short|--long|--case NAME] [FILE]
-#        FILE gets the TAP as well. --short are the cases in which nothing is to be found
-#        in few states, --long all others. --case: that one.
+#        FILE gets the TAP too. --short: the cases with few states in which spin has to find
+#        nothing. --long: all others. --case: only that case.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
@@ -18,9 +17,9 @@ work=$REPO/build/model
 # MiB; the largest case takes some 1100.
 memory=4000
 
-# Of each model, WHAT IS TO BE FOUND|NAME|DEFINES. "none": nothing, and all states were
-# visited. "cycle": a non-progress cycle; "no cycle": that there is none, nor anything else.
-# "none, long": the same, in more than seven million states.
+# The cases of each model, as EXPECTED RESULT|NAME|DEFINES. "none": spin visits all states and finds
+# nothing. "none, long": the same, in more than seven million states. "cycle": spin finds a
+# non-progress cycle. "no cycle": it finds no such cycle, and nothing else.
 growth=(
 	"none, long|two threads in two processes, two size changes|-DN=1 -DOPS1=1 -DOPS2=1"
 	"none, long|shmem: two threads in two processes, three size changes|-DN=1 -DSHMEM -DOPS1=2 -DOPS2=1"
@@ -149,7 +148,7 @@ check() {
 	found=$(sed -nE 's/^pan:1: assertion violated \(+(P[0-9]_[a-z_]+)\|\|.*/\1/p
 		s/^pan:1: non-progress cycle.*/cycle/p
 		s/^pan:1: (invalid end state).*/\1/p' log)
-	# Truncated by memory or depth, or not run at all, is not "nothing found".
+	# A search that memory or depth has cut short, or that has not run, is not "nothing found".
 	if [[ -z $found ]] && grep -q '^State-vector .*, errors: 0$' log &&
 		! grep -qE 'Search not completed|max search depth|out of memory' log; then
 		found=none

@@ -1,28 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A model of the series for linux-mm (Documentation/rfc): a file that has zeros mapped past
- * EOF changes its size while it is accessed. tests/model/run.sh runs this, with and without
- * what is named below taken out.
+ * EOF is accessed while its size changes. tests/model/run.sh runs the model, both complete and
+ * with the parts named below taken out.
  *
- * A file of at most N pages, which two mappings have, and a thread in each that reads; tasks
- * that change the size, one at a time, as the inode lock has it, and unmap zeros, with that lock
- * or after it. A page of the file may be one that the file system cannot read.
+ * There is a file of at most N pages, with two mappings, and a thread in each that reads. Tasks
+ * change the size. The inode lock lets only one do so at a time. Tasks unmap zeros with that lock
+ * or after they have released it. The file may have pages that the file system cannot read.
  *
- * One step is one access to what others change meanwhile. The memory is sequentially
- * consistent: the barriers in mm/nosigbus.c make it so for the size, the mark and `lowest`.
+ * One step is one access to shared state. The memory is sequentially consistent: the barriers
+ * in mm/nosigbus.c make it so for the size, the mark and `lowest`.
  *
- * What is to hold, by the names that a violation is reported under:
+ * The properties, by the names under which spin reports a violation:
  *
- * P1 a SIGBUS is delivered only for a page that cannot be read.
- * P3 from when a growing system call has returned until the file is shrunk again, no page
- *    that it has added is mapped as zeros.
- * P5 no deadlock (spin's invalid end state).
+ * P1 SIGBUS is delivered only for a page that cannot be read.
+ * P3 After a growing system call has returned, and until the file shrinks again, no page that
+ *    the call has added is mapped as zeros.
+ * P5 There is no deadlock (spin's invalid end state).
  *
- * What can be taken out: NO_EOF_FLAG (VM_FAULT_EOF), NO_RECHECK (the second look at the size),
- * LATE_LOWEST (recorded after that), LOWEST_UNLOCKED (recorded before the page table is locked),
- * LATE_MARK (the inode is marked after that look), RAISED_LATE (`lowest`, after unmapping),
- * NO_UNMAPPING, MARK_BEFORE_SIZE (looked at by the writer), NO_LOOK_AT_LOCK (by which a writer
- * learns that another one is still unmapping what `lowest` says nothing of any more).
+ * Parts to take out, or to change:
+ *
+ * NO_EOF_FLAG		there is no VM_FAULT_EOF
+ * NO_RECHECK		a fault does not check the size a second time
+ * LATE_LOWEST		a fault records the lowest page after the second check
+ * LOWEST_UNLOCKED	a fault records the lowest page before it locks the page table
+ * LATE_MARK		a fault marks the inode after the second check
+ * RAISED_LATE		a writer raises `lowest` after unmapping
+ * NO_UNMAPPING		a writer does not unmap
+ * MARK_BEFORE_SIZE	a writer checks the mark before it stores the size
+ * NO_LOOK_AT_LOCK	a writer does not check whether another one holds the lock: that one may
+ *			still be unmapping pages below the raised `lowest`
  */
 
 #ifndef N
@@ -39,7 +46,7 @@
 #endif
 #define VMAS		2
 
-/* Never set. An assertion reads "P1 || condition", and so spin says which one failed. */
+/* Never set. Each assertion reads "P1 || condition", so spin names the property that failed. */
 bit P1_sigbus, P3_grown;
 
 /* ---- The file ---- */
@@ -65,7 +72,7 @@ bit ptl[VMAS];
 
 bit marked;			/* IOP_ZEROS_MAPPED */
 byte lowest = N;
-bit unmapping;			/* its lock, which who unmaps holds */
+bit unmapping;			/* its lock; the task that unmaps holds it */
 
 inline record(p)
 {
@@ -83,7 +90,7 @@ proctype thread(byte v)
 		accesses++;
 		select (p : 0 .. N - 1);
 again:
-		/* ->fault() looks at the size. What it finds it maps under the folio's lock. */
+		/* ->fault() checks the size, and maps what it finds under the folio's lock. */
 		if
 		:: PTE(v, p) != NONE -> goto next
 		:: d_step { PTE(v, p) == NONE && p < i_size && !bad[p] -> PTE(v, p) = FILE } -> goto next
@@ -92,7 +99,7 @@ again:
 			goto next
 		:: d_step { PTE(v, p) == NONE && p >= i_size -> skip }
 		fi;
-		/* Past EOF then. */
+		/* ->fault() has found the page past EOF. */
 		if
 		:: p < i_size ->
 #ifdef NO_EOF_FLAG
@@ -186,7 +193,7 @@ proctype task(bit me; byte ops)
 #endif
 			if
 			:: has_zeros ->
-				/* fsnotify_modify() and task work are after the lock, notify_change() is not. */
+				/* notify_change() holds the lock, the others do not. */
 				if
 				:: d_step { inode_lock = 0; unlocked = 1 }
 				:: skip

@@ -60,7 +60,7 @@ static bool open_file(struct file *file, enum backing backing, int id)
 	file->fd = new_named_file(backing, &file->path);
 	if (file->fd < 0)
 		goto failed;
-	/* Not where that would be in the way, as for new_file(). */
+	/* Remove the name, unless that would be in the way (as in new_file()). */
 	if (file->path && may_be_unnamed(backing)) {
 		unlink(file->path);
 		free(file->path);
@@ -84,7 +84,7 @@ static struct changes *changes_by(const struct worker *w, const struct file *fil
 	return &w->shared->changes[w->index][file->id - 1];
 }
 
-/* To be called before something is done to a file that others may look at. */
+/* To be called before a change of a file that others may look at. */
 static void begin(const struct worker *w, const struct file *file)
 {
 	if (file->shared)
@@ -92,8 +92,8 @@ static void begin(const struct worker *w, const struct file *file)
 }
 
 /*
- * And after that. The kernel may not have said anything to the module of what has failed
- * (Documentation/growth.rst); it does of a change of times.
+ * To be called after the change. The kernel may not have reported a failed change to the module
+ * (Documentation/growth.rst). It does report a change of times.
  */
 static void end(const struct worker *w, const struct file *file, bool failed)
 {
@@ -101,7 +101,7 @@ static void end(const struct worker *w, const struct file *file, bool failed)
 		atomic_fetch_add(&changes_by(w, file)->done, 1);
 }
 
-/* Ends what a process has begun that is dead. */
+/* Ends the changes that a dead process has begun. */
 static void end_all(struct shared *shared, int index, const struct file *shared_files)
 {
 	shared->hot = 0;
@@ -113,12 +113,12 @@ static void end_all(struct shared *shared, int index, const struct file *shared_
 	}
 }
 
-/* How much has been done to a shared file; -1 while something is. */
+/* The number of changes to a shared file, or -1 while one is in progress. */
 static long changes_of(const struct worker *w, const struct file *file)
 {
 	long done = 0, begun = 0;
 
-	/* In this order: if it is the same nothing was going on in between. */
+	/* In this order: if both sums are equal, no change was in progress in between. */
 	for (int i = 0; i < WORKERS; i++)
 		done += w->shared->changes[i][file->id - 1].done;
 	for (int i = 0; i < WORKERS; i++)
@@ -127,8 +127,8 @@ static long changes_of(const struct worker *w, const struct file *file)
 }
 
 /*
- * A word says whose it is, from its last byte on: two letters, the file, the page,
- * the process that has written it, and how many that one has written.
+ * Each word names its origin. From its last byte on, it has two letters, the file, the page, the
+ * process that wrote it, and the number of words that this process has written.
  */
 #define PAGE_BYTE	0x40
 #define CHILD		0x80
@@ -209,14 +209,14 @@ struct change {
 	off_t size;
 	off_t pos;
 	size_t len;
-	/* Another file, as much of which is copied. */
+	/* The file to copy from. */
 	struct file *source;
 	/* What is written. */
 	unsigned char bytes[FILE_PAGES * 4096];
 	char path[32];
 };
 
-/* Each does one, and returns what the system call has, or minus errno. */
+/* Each makes one change, and returns the result of the system call, or minus errno. */
 static long do_ftruncate(struct change *c)
 {
 	return result(ftruncate(c->file->fd, c->pos));
@@ -319,7 +319,7 @@ static long do_insert(struct change *c)
 	return result(fallocate(c->file->fd, FALLOC_FL_INSERT_RANGE, c->pos, c->len));
 }
 
-/* And what each has done to the content: the size afterwards. */
+/* Each updates the known content after such a change, and returns the new size. */
 static off_t set_size(struct change *c, long ret)
 {
 	(void)ret;
@@ -400,8 +400,8 @@ static const struct {
 	bool may_drop_copies;
 } changes[] = {
 	/*
-	 * All that is done on 9p, where pages can stay mapped when a file becomes shorter, as
-	 * plain mappings show, and the server may take a moment to say how large a file is.
+	 * The only change that is made on 9p. There, pages can stay mapped when a file shrinks,
+	 * also in plain mappings, and the server may take a moment to report the size of a file.
 	 */
 	{ "pwrite", do_pwrite, has_written, ANYWHERE, false },
 	{ "ftruncate", do_ftruncate, set_size, SIZE, true },
@@ -413,7 +413,7 @@ static const struct {
 	{ "splice", do_splice, has_written, ANYWHERE, false },
 	{ "sendfile", do_sendfile, has_copied, COPY, false },
 	{ "copy_file_range", do_copy_file_range, has_copied, COPY, true },
-	/* On xfs it sets the size as truncate does, which drops copies behind that. */
+	/* On xfs, it sets the size like truncate, which drops copies past that size. */
 	{ "fallocate", do_fallocate, has_allocated, ANYWHERE, true },
 	{ "KEEP_SIZE", do_keep_size, has_kept, ANYWHERE, false },
 	{ "PUNCH_HOLE", do_punch, has_punched, ANYWHERE, true },
@@ -425,7 +425,7 @@ static const struct {
 #define CHANGES		((int)ARRAY_SIZE(changes))
 #define CHANGES_OF_P9	1
 
-/* Those that name a page, or a byte that need not be the first of one. */
+/* An offset of any byte, or, as often, of the start of a page. */
 static off_t any_offset(struct worker *w, off_t max)
 {
 	off_t offset = any(w, max + 1);
@@ -472,7 +472,7 @@ static bool for_want_of_memory(long ret)
 	return ret == -ENOMEM || ret == -ENOSPC || ret == -ENFILE;
 }
 
-/* Reads what is in the file, as nobody knows how far a change of it has got. */
+/* Reads the content of the file again, after a change that may have been made in part. */
 static void look_again(struct worker *w, struct file *file)
 {
 	struct stat st = {};
@@ -518,7 +518,7 @@ static bool resize(struct worker *w, struct file *file)
 	}
 	if (!choose_place(w, c, kind))
 		return false;
-	/* Others' words have no place in a file that is shared, as is the file position. */
+	/* A shared file must not get words of other files, and others use its position too. */
 	if (file->shared && (changes[kind].where == COPY || changes[kind].run == do_write))
 		return false;
 	if (file->shared && changes[kind].where == SHIFT && !backings[file->backing].shifts)
@@ -532,7 +532,7 @@ static bool resize(struct worker *w, struct file *file)
 	end(w, file, for_want_of_memory(ret));
 	if (ret == -EOPNOTSUPP || (changes[kind].where == COPY && ret == -EXDEV))
 		return false;
-	/* Others have made it smaller, or larger, than it has to be. */
+	/* Another process has made the file too small or too large for this change. */
 	if (file->shared && changes[kind].where == SHIFT && (ret == -EINVAL || ret == -EFBIG))
 		return false;
 	if (ret < 0) {
@@ -565,8 +565,8 @@ static bool resize(struct worker *w, struct file *file)
 #define RUSHES		32
 
 /*
- * Calls the others to a shared file, and makes it shrink and grow, by words only: what
- * stands in for one of its pages and is still there afterwards shows.
+ * Calls the other workers to a shared file, and makes it shrink and grow. It grows only by words,
+ * so that the others notice a stand-in that is left over.
  */
 static bool rush(struct worker *w, struct file *file)
 {
@@ -591,7 +591,7 @@ static bool rush(struct worker *w, struct file *file)
 				 name_of(file->backing), (long)from, strerror(-ret));
 		if (!failed)
 			count(&w->progress->ops[RESIZE], 2);
-		/* For those who look. */
+		/* Time for the others to look. */
 		usleep(any(w, 300));
 	}
 	w->shared->hot = 0;

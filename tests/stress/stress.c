@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Load and malice: processes with random mappings of files, all doing random things
- * to them and to the files' sizes, in a memory cgroup that is too small for them, and
- * killed at random. Each knows what every page may show (worker.h).
+ * Load and malice. Processes have random mappings of files, and do random things to the mappings
+ * and to the files' sizes. Their memory cgroup is too small for them, and they are killed at
+ * random. Each process knows what every page may show (worker.h).
  *
- * usage: stress CGROUP, as root. STRESS_SECONDS is how long it is to take. SEED repeats
- * what each process does, though not when it is killed, nor what they do to each
- * other; it is printed.
+ * usage: stress CGROUP, as root. STRESS_SECONDS is the duration. The program prints its SEED. The
+ * same SEED repeats the operations of each process, but not the moments when processes are killed,
+ * nor their effects on each other.
  */
 
 #include "loading.h"
@@ -18,7 +18,7 @@
 
 /* A process that has made no progress for so long is stuck. */
 #define STUCK_SECONDS	300
-/* A process is killed every so many rounds of the loop that looks after them, on average. */
+/* run() looks at all processes every LOOK_SECONDS, and kills one every KILL_EVERY looks. */
 #define LOOK_SECONDS	0.05
 #define KILL_EVERY	40
 
@@ -32,7 +32,7 @@ static const enum backing shared_backings[SHARED_FILES] = {
 struct life {
 	pid_t pid;
 	int number;
-	/* By this process, on purpose; and it has ended, but perhaps not its children. */
+	/* Killed by this process on purpose; dead itself, while its children may still run. */
 	bool killed, dead;
 	long last_ops;
 	double since;
@@ -43,7 +43,7 @@ static struct shared *shared;
 static struct file shared_files[SHARED_FILES];
 static struct life lives[PROCESSES];
 static unsigned int seed;
-/* What has been killed by this process, and what has been found killed by another. */
+/* Processes that this process has killed, and those that were found killed by others. */
 static long kills, workers_found_dead, hogs_found_dead, started;
 
 static long oom_kills_of(const char *cgroup)
@@ -63,9 +63,9 @@ static int give_up(struct worker *w, const char *what)
 }
 
 /*
- * Writes to page after page of a mapping that is all past EOF, until the memory of
- * all is used up and the OOM killer comes; looks now and then whether earlier ones
- * still have what was written.
+ * Writes to one page after another of a mapping that is wholly past EOF, until the memory of the
+ * cgroup is used up and the OOM killer comes. After each page, checks that a random one of those
+ * written so far still has its content.
  */
 static int eat(struct worker *w)
 {
@@ -119,7 +119,7 @@ static int live(int index, const char *cgroup)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() == 1)
 		return 1;
-	/* So that what becomes of its children is known when it is dead. */
+	/* A process group, to kill its children and to wait for them when it is dead. */
 	setpgid(0, 0);
 	w->index = index;
 	w->life = lives[index].number;
@@ -160,7 +160,7 @@ static void start(int index, const char *cgroup)
 	started++;
 }
 
-/* A process has ended, and so have its children to; whether something is wrong with that. */
+/* A process has ended: kills its children, and complains if it ended in a wrong way. */
 static void has_ended(int index, int status)
 {
 	struct life *life = &lives[index];
@@ -171,7 +171,7 @@ static void has_ended(int index, int status)
 		count(&shared->progress[index].faults,
 		      atomic_exchange(&shared->faults_now[index], 0));
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
-		/* By whom, the cgroup tells in the end. */
+		/* At the end, the cgroup tells how many the OOM killer has killed. */
 		if (!life->killed)
 			(*(index < WORKERS ? &workers_found_dead : &hogs_found_dead))++;
 	} else if (status) {
@@ -189,7 +189,7 @@ static bool is_gone(int index)
 
 	if (life->pid && !life->dead && waitpid(life->pid, &status, WNOHANG) == life->pid)
 		has_ended(index, status);
-	/* Its children are this process's now. */
+	/* This process has become the parent of its children. */
 	if (life->pid && (!life->dead || waitpid(-life->pid, NULL, WNOHANG) >= 0))
 		return false;
 	life->pid = 0;
@@ -217,7 +217,7 @@ static struct progress total(void)
 	return sum;
 }
 
-/* But for those of hogs, which do only one thing. */
+/* All operations, except those of hogs, which have only one kind. */
 static long operations_of(const struct progress *progress)
 {
 	long ops = 0;
@@ -227,7 +227,7 @@ static long operations_of(const struct progress *progress)
 	return ops;
 }
 
-/* All kinds of things, and not just once: NULL, or what there was too little of. */
+/* Whether enough was done of everything: NULL if so, else a thing that was done too little. */
 static const char *too_little(const struct progress *sum, long oom_kills)
 {
 	const struct {
@@ -259,8 +259,8 @@ static const char *too_little(const struct progress *sum, long oom_kills)
 }
 
 /*
- * Has all of them run for so long, and for a while more if that was not enough; has
- * killed processes replaced. How long that was.
+ * Runs all processes for that many seconds, and for some more if they have done too little.
+ * Replaces killed processes. Returns the seconds that it took.
  */
 static long run(long duration, const char *cgroup)
 {
@@ -321,7 +321,7 @@ static long run(long duration, const char *cgroup)
 	return seconds() - begin;
 }
 
-/* Whether nobody is counted any more as somebody who could write to a shared memfd. */
+/* Whether the kernel counts no writable mapping of a shared memfd any more. */
 static bool can_be_sealed(void)
 {
 	for (int i = 0; i < SHARED_FILES; i++) {
@@ -398,7 +398,7 @@ int main(int argc, char **argv)
 		shared_files[i].shared = true;
 	}
 	worker.shared_files = shared_files;
-	/* Nobody touches this one; it is there for the sake of those who try to unload. */
+	/* Not accessed: this mapping keeps the module loaded while workers try to unload it. */
 	mapped = map_file(PRIVATE, shared_files[0].map_fd, page);
 	device = open_device();
 	if (mapped == MAP_FAILED || device < 0 || enable(device, mapped, page))
@@ -418,7 +418,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < WRONGS; i++)
 		ksft_test_result(!shared->complained || shared->wrong != (enum wrong)i, "%s\n",
 				 tests[i]);
-	/* Children are killed as well, and not all of them are found dead. */
+	/* The OOM killer kills children too, and this process does not find all of them dead. */
 	found_dead = workers_found_dead + hogs_found_dead;
 	ksft_test_result(oom_kills > 0 && found_dead <= oom_kills,
 			 "the OOM killer has killed all that nobody else has (%ld of %ld)\n",

@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 
 #define WORKERS		5
-/* Those behind the workers do nothing but use memory up. */
+/* The processes after the workers. They only use up memory. */
 #define HOGS		2
 #define PROCESSES	(WORKERS + HOGS)
 
@@ -40,7 +40,7 @@ enum op {
 	EAT, OPS,
 };
 
-/* What can be wrong; the tests are those. */
+/* What can be wrong. There is a test for each. */
 enum wrong { SIGNAL, BYTE, ANSWER, MODULE, SEAL, DEATH, STUCK, WRONGS };
 
 struct progress {
@@ -55,7 +55,7 @@ struct progress {
 	atomic_long unloads_refused, seals;
 };
 
-/* What a worker does to a shared file: all is done that has begun if nothing is going on. */
+/* A worker's changes to a shared file. If both numbers are equal, no change is in progress. */
 struct changes {
 	atomic_long begun, done;
 };
@@ -73,16 +73,16 @@ struct shared {
 	char names[WORKERS][OWN_FILES][128];
 	atomic_bool complained;
 	enum wrong wrong;
-	/* Empty, if who has complained was killed. */
+	/* Empty if the process that complained was killed. */
 	char complaint[600];
 };
 
 struct file {
 	enum backing backing;
 	int id;
-	/* Resized by others as well, so that only what may be in it is known. */
+	/* Others resize it too, so that only its possible contents are known. */
 	bool shared;
-	/* To change it by, and to map it by. */
+	/* One to change the file, the other to map it. */
 	int fd, map_fd;
 	/* Its name, if it still has one. */
 	char *path;
@@ -91,7 +91,7 @@ struct file {
 	unsigned char *bytes;
 };
 
-/* What has opted in: all pieces that came from one mapping. */
+/* An opted-in mapping, with all pieces that came from it. */
 struct object {
 	int pieces;
 	struct file *file;
@@ -107,7 +107,7 @@ struct object {
 /* A page of a process's own, in a private mapping. */
 struct copy {
 	unsigned char *bytes;
-	/* It may have been dropped; or may be there, which is all that is known of a shared file. */
+	/* The copy may have been dropped. For a shared file: there may be a copy. */
 	bool maybe;
 };
 
@@ -128,7 +128,7 @@ struct worker {
 	int index, life;
 	unsigned int seed;
 	long steps;
-	/* What the parent does too is not done: changes to what both have. */
+	/* A child leaves changes of what it shares with its parent to the parent. */
 	bool child;
 	char *arena;
 	struct file *shared_files;
@@ -159,7 +159,7 @@ static inline bool stopped(const struct worker *w)
 	return atomic_load_explicit(&w->shared->stop, memory_order_relaxed);
 }
 
-/* Ends it all; only the first complaint is kept. */
+/* Stops all processes. Only the first complaint is kept. */
 static void __printf(3, 4) complain(struct worker *w, enum wrong kind, const char *format, ...)
 {
 	size_t size = sizeof(w->shared->complaint), len;

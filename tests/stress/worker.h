@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A worker of the stress test: random operations on mappings of which it knows what
- * each page has to show. That of files of its own it knows byte for byte; so it does
- * with files that others resize if nobody is doing anything to them (changes_of()), and
- * otherwise as a set (impossible()).
+ * A worker of the stress test. It does random operations on mappings, and knows what each page has
+ * to show. For its own files, it knows each byte. For files that others resize, it knows each byte
+ * while no change is in progress (changes_of()). Otherwise it knows which bytes are possible
+ * (impossible()).
  */
 
 #ifndef _NOSIGBUS_STRESS_WORKER_H
@@ -24,11 +24,11 @@
 /* Where the kernel puts nothing on its own: it goes down from the stack. */
 #define ARENA		((char *)0x10000000000)
 
-/* Steps of a child, and between two looks at how many faults there have been. */
+/* Steps of a child, and steps between two readings of the number of faults. */
 #define CHILD_STEPS	60
 #define ROUND		64
 
-/* How often a page of a shared file is looked at, at most, until nobody is in the way. */
+/* The most reads of a page of a shared file, until no change is in the way. */
 #define LOOKS		20
 
 static const char * const op_names[OPS] = {
@@ -55,7 +55,7 @@ static int pages_of_file(const struct file *file)
 	return (file->size + page - 1) / page;
 }
 
-/* What is being said of, in a complaint. */
+/* Describes a piece in a complaint. */
 static const char *describe(const struct piece *p)
 {
 	static const char * const classes[] = { "private", "shared read", "shared write" };
@@ -70,14 +70,14 @@ static const char *describe(const struct piece *p)
 
 static bool out_of_memory(struct worker *w, long ret)
 {
-	/* ENFILE is pipe2's word for it. */
+	/* pipe2() says ENFILE. */
 	if (ret != -ENOMEM && ret != -EAGAIN && ret != -EMFILE && ret != -ENFILE)
 		return false;
 	count(&w->progress->out_of_memory, 1);
 	return true;
 }
 
-/* The result of an access: its -SIGSEGV is the number that is -EAGAIN elsewhere. */
+/* For the result of an access: there, the number of -EAGAIN is -SIGSEGV. */
 static bool no_memory_to_access(struct worker *w, long ret)
 {
 	return ret != -SIGSEGV && out_of_memory(w, ret);
@@ -122,7 +122,7 @@ static struct piece *any_piece(struct worker *w)
 	return NULL;
 }
 
-/* One of the file that others call to, if there is one. */
+/* A piece of the file that rush() calls all workers to, if there is one. */
 static struct piece *hot_piece(struct worker *w)
 {
 	int start = any(w, PIECES), hot = w->shared->hot;
@@ -222,7 +222,7 @@ static struct piece *cut_out(struct worker *w, struct piece *p, int from, int to
 	return from ? split(w, p, from) : p;
 }
 
-/* Whether the eventfd has been signalled since it was last asked, as often as it has to be. */
+/* Whether the eventfd has been signalled as often as expected since the last call. */
 static bool is_signalled(struct object *o, bool expected)
 {
 	uint64_t times = 0;
@@ -233,9 +233,8 @@ static bool is_signalled(struct object *o, bool expected)
 }
 
 /*
- * STATUS of a piece: counts what there was since it was last asked. The device is not
- * kept open, here and elsewhere: it is to be mappings that keep the module from being
- * unloaded.
+ * Checks the STATUS of a piece, and counts the changes since the last call. Here and elsewhere, the
+ * device does not stay open: only mappings should keep the module from being unloaded.
  */
 static bool ask(struct worker *w, struct piece *p)
 {
@@ -277,7 +276,7 @@ static bool ask(struct worker *w, struct piece *p)
 			 s.shadow_pages_held, shadows, s.given_back, s.errors, s.error, describe(p));
 		return false;
 	}
-	/* A child counts together with its parent, who does so itself. */
+	/* Parent and child share the numbers, and only the parent counts them. */
 	if (!w->child) {
 		if (o->flags & NOSIGBUS_EVENTFD) {
 			bool expected = stand_ins(&s) > stand_ins(&o->last);
@@ -301,7 +300,7 @@ static void unmap_piece(struct worker *w, struct piece *p)
 {
 	if (p->object)
 		ask(w, p);
-	/* Nothing of a VMA has to be allocated to unmap all of it; a merged one is split. */
+	/* Unmapping a whole VMA allocates nothing, but a merged VMA has to be split. */
 	while (munmap(address_of(w, p), p->pages * page))
 		if (!out_of_memory(w, -errno)) {
 			complain(w, ANSWER, "munmap: %s: %s", strerror(errno), describe(p));
@@ -310,7 +309,7 @@ static void unmap_piece(struct worker *w, struct piece *p)
 	forget_piece(p);
 }
 
-/* A call may have been done in part: what is where it was is not known any more. */
+/* A failed call may have been done in part, so that the content of the slot is not known. */
 static void clear_slot(struct worker *w, int slot)
 {
 	for (int i = 0; i < PIECES; i++)
@@ -453,7 +452,7 @@ static long write_word(enum way way, void *to, unsigned long value)
 	}
 }
 
-/* Whether a call has failed as one does that the access would have raised the signal in. */
+/* Whether an access has failed in its way: directly by the signal, in a system call by EFAULT. */
 static bool same_failure(enum way way, long ret, int sig)
 {
 	return ret == (way == DIRECTLY ? -sig : -EFAULT);
@@ -464,7 +463,7 @@ static bool same_page(const unsigned char *a, const unsigned char *b)
 	return b && !memcmp(a, b, page);
 }
 
-/* Huge pages of the file that it maps across EOF belong to it. */
+/* The kernel may map a huge page of the file across EOF. */
 static bool may_be_mapped_past_eof(const struct piece *p)
 {
 	return p->file->backing == TMPFS_HUGE;
@@ -489,7 +488,7 @@ static void complain_of_page(struct worker *w, const struct piece *p, int i,
 		 expected ? *(const unsigned long *)(expected + at) : 0, describe(p));
 }
 
-/* Past EOF a shadow page shows what those who share it have written. */
+/* Past EOF, a shadow page shows what this worker and its children have written. */
 static bool may_be_shadow(const struct worker *w, const struct piece *p, const unsigned char *got)
 {
 	for (size_t at = 0; at < page; at += sizeof(long)) {
@@ -502,7 +501,7 @@ static bool may_be_shadow(const struct worker *w, const struct piece *p, const u
 	return true;
 }
 
-/* With nobody at the file, of whose page len bytes are inside of it. */
+/* For a page of which len bytes are inside EOF, while no change of the file is in progress. */
 static void check_exactly(struct worker *w, struct piece *p, int i, enum way way, long ret,
 			  const unsigned char *got, const unsigned char *expected, size_t len)
 {
@@ -521,7 +520,7 @@ static void check_exactly(struct worker *w, struct piece *p, int i, enum way way
 		count(&w->progress->exact, 1);
 }
 
-/* Inside the file there may be anything behind EOF. */
+/* For a shared file. The page that holds EOF may have any bytes after EOF. */
 static bool check_shared(struct worker *w, struct piece *p, int i, enum way way)
 {
 	unsigned char got[4096], expected[4096];
@@ -532,7 +531,7 @@ static bool check_shared(struct worker *w, struct piece *p, int i, enum way way)
 
 	for (int n = 0; n < LOOKS && !stopped(w); n++) {
 		changes = changes_of(w, p->file);
-		/* A fault in the middle of a change is what the next look may find the traces of. */
+		/* Have the read fault during the change: a later read may find traces of that. */
 		if (changes < 0 && !p->copies[i].maybe)
 			madvise(addr, page, MADV_DONTNEED);
 		ret = read_page(way, got, addr);
@@ -636,7 +635,7 @@ static void check_all(struct worker *w)
 			check_page(w, &w->pieces[i], j);
 }
 
-/* How far into the page something may be stored: what is behind EOF is never seen again. */
+/* How much of the page may be stored to: bytes after EOF in it are never seen again. */
 static size_t room(const struct piece *p, int i)
 {
 	off_t pos = (off_t)index_of(p, i) * page;
@@ -647,7 +646,7 @@ static size_t room(const struct piece *p, int i)
 	return page;
 }
 
-/* Has what a store has done be known. */
+/* Records what a store has done. */
 static void has_stored(struct piece *p, int i, size_t at, unsigned long value)
 {
 	int index = index_of(p, i);
@@ -678,17 +677,17 @@ static bool store_to(struct worker *w, struct piece *p, int i)
 	size_t words, at;
 	long ret;
 
-	/* What both have is the parent's to change. */
+	/* Only the parent changes what both share. */
 	if (w->child && p->class == SHARED_WRITE && !p->file->shared)
 		return false;
-	/* Nobody knows whose huge page that is. */
+	/* The store may go to a huge page of the file or to a stand-in. */
 	if (!p->file->shared && past_eof && may_be_mapped_past_eof(p))
 		return false;
 	words = room(p, i) / sizeof(value);
 	if (!words)
 		return false;
 	at = any(w, words) * sizeof(value);
-	/* So that what is there is known. */
+	/* Find out whether the copy is still there. */
 	if (p->copies[i].bytes && p->copies[i].maybe && p->prot & PROT_READ)
 		check_page(w, p, i);
 	if (p->copies[i].bytes && p->copies[i].maybe)
@@ -732,7 +731,7 @@ static bool store_some(struct worker *w)
 	return done;
 }
 
-/* Whether a plain piece beside it may be one VMA with this one. */
+/* Whether the kernel may have merged a plain neighbour with this piece into one VMA. */
 static bool may_be_merged(const struct worker *w, const struct piece *p)
 {
 	for (const struct piece *o = w->pieces; o < w->pieces + PIECES; o++)
@@ -764,7 +763,7 @@ static bool opt_in(struct worker *w, struct piece *p)
 	close(device);
 	if (!ret && !p->object && enable_answers(w, p) != REFUSED) {
 		p->object = new_object(w, p->file, flags, event);
-		/* Made read-only before it opted in, it is for good. */
+		/* A mapping that is read-only when it opts in stays so for good. */
 		if (p->class == SHARED_WRITE && !(p->prot & PROT_WRITE))
 			p->class = SHARED_READ;
 		return true;
@@ -867,7 +866,7 @@ static bool protect_some(struct worker *w)
 	prot = prots[any(w, 3)];
 	if (chance(w, 50))
 		prot = class_prot(p->class);
-	/* One that is not writable, but could be made so, is of another class then. */
+	/* A plain mapping that becomes writable would change its class. */
 	if (p->class == SHARED_READ && prot & PROT_WRITE && !p->object)
 		return false;
 	refused = p->class == SHARED_READ && prot & PROT_WRITE;
@@ -895,7 +894,7 @@ static bool move_some(struct worker *w)
 	old = new = p->pages;
 	dont_unmap = kind == 1;
 	duplicate = kind == 2 && p->class != PRIVATE;
-	/* Merged with its neighbours, one that is an ordinary VMA cannot be resized. */
+	/* An ordinary VMA may be merged with its neighbours, and then it cannot be resized. */
 	if (kind == 3 && p->object && !IS_ORDINARY_VMA)
 		new = 1 + any(w, p->pages + 4);
 	if (new > 2 * MAP_PAGES || p->pgoff + new > INDEXES)
@@ -930,7 +929,7 @@ static bool move_some(struct worker *w)
 	return true;
 }
 
-/* Every page of a private mapping that has been written to has become one of its own. */
+/* Records that these pages of a private mapping have become private copies. */
 static void all_are_copies(struct piece *p, int from, int to)
 {
 	for (int i = from; i < to; i++)
@@ -957,7 +956,7 @@ static bool advise_some(struct worker *w)
 
 	if (!p || free_pieces(w) < 2)
 		return false;
-	/* A plain mapping has an error past EOF, and after part of it. */
+	/* A plain mapping fails past EOF, after it has been populated in part. */
 	if (populates && (!p->object || !(p->prot & PROT_READ)))
 		return false;
 	if (advice == MADV_POPULATE_WRITE) {
@@ -977,7 +976,7 @@ static bool advise_some(struct worker *w)
 		to = p->pages;
 	}
 	if (madvise(address_of(w, p) + from * page, (to - from) * page, advice)) {
-		/* CONFIG_TRANSPARENT_HUGEPAGE may be without; a page table may not fit. */
+		/* The kernel may lack CONFIG_TRANSPARENT_HUGEPAGE, or memory for a page table. */
 		if (!out_of_memory(w, -errno) && !(errno == EINVAL && advice >= MADV_HUGEPAGE &&
 						   advice <= MADV_NOHUGEPAGE))
 			complain(w, ANSWER, "madvise %d, pages %d to %d: %s: %s", advice, from, to,
@@ -1003,7 +1002,7 @@ static bool sync_some(struct worker *w)
 		return false;
 	if (!msync(address_of(w, p), p->pages * page, flags))
 		return true;
-	/* Only this one does more than to look whether all of it is mapped. */
+	/* Only MS_SYNC does more than check that all of it is mapped. */
 	if (flags != MS_SYNC || !out_of_memory(w, -errno))
 		complain(w, ANSWER, "msync: %s: %s", strerror(errno), describe(p));
 	return false;
@@ -1018,7 +1017,7 @@ static bool lock_some(struct worker *w)
 		return false;
 	if (mincore(address_of(w, p), p->pages * page, resident) && !only_eagain(w, -errno))
 		complain(w, ANSWER, "mincore: %s: %s", strerror(errno), describe(p));
-	/* A plain one would be locked; and private pages are made of all. */
+	/* mlock would really lock a plain mapping, and make private copies of a private one. */
 	if (!p->object || p->class == PRIVATE || !(p->prot & PROT_READ))
 		return false;
 	if (!mlock(address_of(w, p), p->pages * page) &&
@@ -1062,7 +1061,7 @@ static bool rush_some(struct worker *w)
 	return rush(w, &w->shared_files[any(w, SHARED_FILES)]);
 }
 
-/* The first process has a mapping all the time that is opted in, so it says EWOULDBLOCK. */
+/* The first process always has an opted-in mapping, so delete_module fails with EWOULDBLOCK. */
 static bool try_to_unload(struct worker *w)
 {
 	bool refused;
@@ -1093,7 +1092,7 @@ static bool new_own_file(struct worker *w, int i)
 	return true;
 }
 
-/* With all its mappings gone, a memfd can be sealed against writing: none is counted. */
+/* Once all its mappings are gone, a memfd can be sealed: the kernel counts none as writable. */
 static bool retire(struct worker *w)
 {
 	int i = any(w, OWN_FILES), ret;
@@ -1124,7 +1123,7 @@ static void note_faults(struct worker *w)
 		w->shared->faults_now[w->index] = usage.ru_minflt + usage.ru_majflt;
 }
 
-/* A child knows what its parent does, and is alone with its own address space. */
+/* A child starts with the knowledge of its parent, in an address space of its own. */
 static void run_child(struct worker *w, bool for_ever)
 {
 	struct rusage usage;
@@ -1188,14 +1187,14 @@ static bool fork_one(struct worker *w)
 	for (struct object *o = w->objects; o < w->objects + OBJECTS; o++)
 		o->asked = true;
 	count(&w->progress->children, 1);
-	/* The OOM killer is nobody's mistake. */
+	/* It is no error if the OOM killer kills a child. */
 	if (status && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) {
 		complain(w, DEATH, "a child ended with %#x", status);
 		return false;
 	}
 	if (!value)
 		return true;
-	/* One that was killed may not have come so far. */
+	/* A child that was killed may not have written its word. */
 	if (status && !read_directly(got, address_of(w, p) + i * page) &&
 	    memcmp(got + at, &value, sizeof(value)))
 		return true;
@@ -1204,7 +1203,7 @@ static bool fork_one(struct worker *w)
 	return true;
 }
 
-/* Each says whether it has done something, and has succeeded. */
+/* Each returns whether it has done something and has succeeded. */
 static bool (*const operations[OPS])(struct worker *w) = {
 	[CHECK] = check_some, [STORE] = store_some, [MAP] = map_some, [UNMAP] = unmap_some,
 	[PROTECT] = protect_some, [MOVE] = move_some, [ADVISE] = advise_some, [SYNC] = sync_some,
@@ -1213,7 +1212,7 @@ static bool (*const operations[OPS])(struct worker *w) = {
 	[UNLOAD] = try_to_unload, [RETIRE] = retire,
 };
 
-/* Of a thousand. */
+/* How many of a thousand steps. */
 static const int shares[OPS] = {
 	[CHECK] = 270, [STORE] = 200, [MAP] = 60, [UNMAP] = 45, [PROTECT] = 40, [MOVE] = 40,
 	[ADVISE] = 60, [SYNC] = 5, [LOCK] = 15, [OPT_IN] = 40, [OPT_OUT] = 15, [ASK] = 20,
