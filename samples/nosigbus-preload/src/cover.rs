@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which mappings are opted in, and which are left, or made, plain mappings.
+//! Decides which mappings are opted in, and opts mappings in and out.
 
 use crate::{
     device, event, fdinfo, handlers,
@@ -25,15 +25,15 @@ use std::{
 const MAX_MAP_COUNT: &std::ffi::CStr = c"/proc/sys/vm/max_map_count";
 const DEFAULT_MAX_MAP_COUNT: u64 = 65530;
 
-/// After how many mappings it is looked how many there are.
+/// The number of mappings is checked once per this many attempts to opt in.
 const INTERVAL: u32 = 1024;
 
 static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
-/// Whether there are so many opted-in mappings, which the kernel makes none of with another, that the
-/// program could run out of them.
+/// Whether the program has so many opted-in mappings that it could reach `vm.max_map_count`. The
+/// kernel does not merge opted-in mappings.
 static FULL: AtomicBool = AtomicBool::new(false);
 
-/// Whether a mapping of a file that is made with these arguments of mmap is to be opted in.
+/// Returns whether to opt in a file mapping that mmap creates with these arguments.
 pub fn is_wanted(prot: i32, flags: i32) -> bool {
     let is_shared = flags & MAP_TYPE & MAP_SHARED != 0;
     let excepted = options::shared_read_only() && is_shared && prot & PROT_WRITE != 0;
@@ -57,19 +57,19 @@ pub fn opt_in(range: &Range<usize>) -> Result<()> {
     opt_in_again(range).inspect(|()| lost::opted_in())
 }
 
-/// Opts in what takes the place of an opted-in mapping.
+/// Opts in a mapping that replaces an opted-in one. It is not counted again.
 pub fn opt_in_again(range: &Range<usize>) -> Result<()> {
     let result = device::get().ok_or(ENODEV).and_then(|device| {
         let event = event::get();
         match enable(device, range, flags(), event) {
-            // The program has closed the eventfd, or it is about the range.
+            // Either the program has closed the eventfd, or the range is invalid.
             Err(EBADF | EINVAL) if event.is_some() => {
                 enable(device, range, flags(), None).inspect(|()| event::is_lost())
             }
             result => result,
         }
     });
-    // Filters of seccomp answer with whatever they like. The module has other answers.
+    // The module does not return these errnos. A seccomp filter can return any errno.
     if let Err(errno @ (ENODEV | ENOSYS | EPERM | EACCES | ENOTTY)) = result {
         notice::unreachable(errno);
     }
@@ -83,7 +83,7 @@ fn is_full() -> bool {
             all += 1;
             own += u64::from(entry.identity.pid == pid);
         });
-        // Those that are not listed are of this process, if all others are.
+        // If all listed mappings are of this process, the others count as its mappings too.
         let more = more.filter(|_| own == all).unwrap_or(0);
         let is_full = own + more > max_map_count() / 2;
         if is_full && !FULL.load(Relaxed) {
@@ -110,11 +110,11 @@ fn max_map_count() -> u64 {
     read().unwrap_or(DEFAULT_MAX_MAP_COUNT)
 }
 
-/// Opts out what is opted in of a range, VMA by VMA. Returns whether anything was.
+/// Opts out the opted-in mappings of a range, VMA by VMA. Returns whether it opted any out.
 ///
 /// # Safety
 ///
-/// Nothing may rely on what stands in for pages there, nor on there being no SIGBUS.
+/// No code may rely on the stand-ins in the range, or on not getting SIGBUS there.
 pub unsafe fn opt_out(range: Range<usize>) -> bool {
     let (Some(vmas), Some(device)) = (Vmas::open(), device::get()) else {
         return false;
@@ -130,7 +130,8 @@ pub unsafe fn opt_out(range: Range<usize>) -> bool {
     any
 }
 
-/// Opts in anew, as it is wanted by now, what is opted in and has no stand-ins.
+/// Opts out all mappings that have no stand-ins, and opts them in again with the current flags,
+/// unless they are no longer to be opted in.
 pub fn renew() {
     let (Some(vmas), Some(device)) = (Vmas::open(), device::get()) else {
         return;
@@ -142,7 +143,7 @@ pub fn renew() {
         if !status(device, vma.range.start).is_ok_and(has_none) {
             continue;
         }
-        // SAFETY: The program has a handler for what it is told of from here on.
+        // SAFETY: The program has installed a handler for the SIGBUS that it may get from here on.
         let out = unsafe { disable(device, &vma.range) };
         if out.is_ok() && !handlers::have_all() {
             let _ = opt_in_again(&vma.range);
@@ -150,8 +151,9 @@ pub fn renew() {
     }
 }
 
-/// Makes plain mappings of all parts of a file's mapping that has the byte at `range`, if there are so many
-/// that the program has no more, and has the kernel make one of those that can be one.
+/// Reduces the number of VMAs, if it is above half of `vm.max_map_count`. Opts out all VMAs of the
+/// file that is mapped at the start of `range`, and makes the kernel merge those that it can merge.
+/// Returns whether it opted any out.
 ///
 /// # Safety
 ///
@@ -175,7 +177,8 @@ pub unsafe fn merge(range: &Range<usize>) -> bool {
     }
     if any {
         notice::too_many();
-        // What changes a VMA has it merged with its neighbours. This changes each.
+        // The kernel tries to merge a VMA with its neighbours when the VMA changes. The two calls
+        // change each VMA.
         for advice in [MADV_RANDOM, MADV_NORMAL] {
             for vma in parts() {
                 let _ = madvise(&vma.range, advice);

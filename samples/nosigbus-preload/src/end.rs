@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The ways in which a program ends: the end of main, exit and quick_exit, which call what was
-//! registered, and _exit. It is then that the user is told, and that the status may change.
+//! Interposes the ways in which a program ends: return from main, exit, quick_exit and _exit.
+//! exit and quick_exit call the functions that were registered for them. At the end of the
+//! program, this module prints the last reports, and may change the exit status.
 
 use crate::{
     kernel::exit_group,
@@ -16,17 +17,17 @@ use std::{
 };
 
 unsafe extern "C" {
-    /// What at_quick_exit is in a program.
+    /// The function that at_quick_exit of a program calls.
     fn __cxa_at_quick_exit(
         function: extern "C" fn(*mut c_void),
         dso: *const *const c_void,
     ) -> c_int;
     fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
-    /// Does with streams what exit does.
+    /// Flushes and closes all streams, as exit does.
     fn fcloseall() -> c_int;
 }
 
-/// What quick_exit was called with.
+/// The status that quick_exit was called with.
 static QUICK: AtomicI32 = AtomicI32::new(0);
 
 extern "C" fn at_quick_exit(_: *mut c_void) {
@@ -38,12 +39,12 @@ extern "C" fn at_quick_exit(_: *mut c_void) {
     }
 }
 
-/// After all else that was registered, and all destructors.
+/// Runs after all other registered functions, and after all destructors.
 extern "C" fn at_exit(status: c_int, _: *mut c_void) {
     tell();
     let other = outcome::instead_of(status);
     if other != status {
-        // SAFETY: exit is about to do the same, and nobody else runs here any more.
+        // SAFETY: exit is about to do the same, and no other registered function runs after this.
         unsafe { fcloseall() };
         exit_group(other);
     }
@@ -57,8 +58,8 @@ fn tell() {
 pub fn start() {
     find([&EXIT, &QUICK_EXIT]);
     if options::watches() {
-        // SAFETY: Functions of this library, which is not unloaded. What is registered first is called
-        // last, and nothing was before this.
+        // SAFETY: The functions are of this library, which is not unloaded. The function that is
+        // registered first is called last, and none was registered before these.
         unsafe {
             __cxa_at_quick_exit(at_quick_exit, ptr::null());
             on_exit(at_exit, ptr::null_mut());
@@ -74,10 +75,10 @@ type Main = unsafe extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) -> c
 
 static MAIN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// The program's main, and then what there is to say, while stderr is open: many programs have
-/// registered a function that closes it.
+/// Calls the program's main, then prints the reports while stderr is still open. Many programs
+/// register a function with atexit that closes stderr.
 unsafe extern "C" fn main(argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c_char) -> c_int {
-    // SAFETY: What was put there.
+    // SAFETY: `__libc_start_main` has stored a `Main` there.
     let main = unsafe { transmute::<*mut c_void, Main>(MAIN.load(Relaxed)) };
     // SAFETY: The caller's.
     let status = unsafe { main(argc, argv, envp) };
@@ -85,11 +86,11 @@ unsafe extern "C" fn main(argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c
     status
 }
 
-/// What every program calls first.
+/// Is the first function of libc that every program calls.
 ///
 /// # Safety
 ///
-/// That of what libc has by this name.
+/// That of libc's `__libc_start_main`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __libc_start_main(
     of_program: Main,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The eventfd that every mapping signals at its first stand-in. It tells at little cost whether there
-//! was any, and is never read: processes that were forked have it in common.
+//! The eventfd that every mapping signals at its first stand-in. Polling it is a cheap way to find
+//! out whether there were any stand-ins. It is never read, because forked processes share it.
 
 use crate::{
     device,
@@ -24,11 +24,11 @@ use std::{
     },
 };
 
-/// Not a file descriptor: there was none to be had, or the program has closed it.
+/// Stands for no file descriptor: creating the eventfd failed, or the program has closed it.
 const LOST: i32 = -1;
 
 static EVENT: AtomicI32 = AtomicI32::new(LOST);
-/// What the kernel calls it.
+/// The eventfd's id in fdinfo.
 static ID: AtomicU64 = AtomicU64::new(0);
 
 pub fn start() {
@@ -61,19 +61,21 @@ pub fn get() -> Option<i32> {
     Some(EVENT.load(Acquire)).filter(|&fd| fd != LOST)
 }
 
-/// There are mappings that do not signal it.
+/// Gives the eventfd up, because not all mappings signal it.
 pub fn is_lost() {
     EVENT.store(LOST, Relaxed);
 }
 
-/// How many mappings have signalled it, in this process and those that have it as well; more than
-/// that, if some have been asked for their status since. `None`: nobody knows.
+/// Returns how often mappings have signalled it, in this process and in the forked processes that
+/// share it. A mapping signals at its first stand-in, and at the first one after each status query.
+/// Returns `None` if the count is not known.
 ///
-/// It takes `sure` to find out that there is another file at the number, in which nothing happens.
+/// The program may have closed the eventfd, and another file may have its number. If that file is
+/// not readable, only `sure` detects it.
 pub fn count(sure: bool) -> Option<u64> {
     let number = get()?;
-    // SAFETY: Used at once, and only by the kernel. If the program has another file there, nothing
-    // happens to it.
+    // SAFETY: Used at once, and only by the kernel. If the program has another file at this number,
+    // polling does not change it.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
     let now = Timespec {
@@ -106,7 +108,7 @@ fn fdinfo(number: i32) -> Option<(u64, u64)> {
     let lines = buffer.get(..len.ok()?)?.split(|&byte| byte == b'\n');
     let (mut id, mut count) = (None, None);
     for line in lines {
-        // In hexadecimal, with spaces before it.
+        // The count is hexadecimal, with spaces before it.
         if let Some(value) = line.strip_prefix(b"eventfd-count:") {
             count = number_in(value, 16);
         } else if let Some(value) = line.strip_prefix(b"eventfd-id:") {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! exec and posix_spawn: what this program has to say when another takes its place, and to that one;
-//! and whether this library reaches the other.
+//! exec and posix_spawn. Before exec replaces the program, this module prints what is still to
+//! be reported, and passes the exit status on to the new program. It also checks whether this
+//! library will be loaded into the new program.
 
 use crate::{
     kernel::{Mmap, munmap},
@@ -33,7 +34,8 @@ fn is_library(path: &[u8]) -> bool {
     path.windows(LIBRARY.len()).any(|part| part == LIBRARY)
 }
 
-/// Says so if this library does not reach a program. Returns whether that can do without it only.
+/// Reports a program into which this library will not be loaded. Returns whether the program can
+/// start only without this library (musl).
 ///
 /// # Safety
 ///
@@ -59,7 +61,7 @@ unsafe fn look_at(program: *const c_char, strings: Strings) -> bool {
     why == Some(nosigbus_reach::MUSL)
 }
 
-/// As [`look_at`], for a program that is looked for in PATH.
+/// Does what [`look_at`] does, for a program that is searched for in PATH.
 ///
 /// # Safety
 ///
@@ -116,13 +118,14 @@ unsafe fn entries<'a>(strings: Strings) -> impl Iterator<Item = &'a CStr> {
 /// The environment of another program.
 struct Environment {
     strings: Strings,
-    /// The memory for it, if it is another than the program has given.
+    /// The mapping that holds `strings`, if they are a copy and not the caller's own list.
     made: Option<(usize, usize)>,
 }
 
 impl Environment {
-    /// What the program has given, but for what the other is to know: the status that it is to end
-    /// with instead of 0, if that is another; and that it is to be without this library.
+    /// Returns `strings`, or a copy with two changes. If `status` is not 0, the options variable
+    /// of the copy tells the new program to exit with `status` instead of 0. With
+    /// `without_library`, LD_PRELOAD of the copy does not list this library.
     ///
     /// # Safety
     ///
@@ -228,7 +231,8 @@ unsafe fn before_exec(environment: Strings, without_library: bool) -> Environmen
     unsafe { Environment::of(environment, outcome::status(), without_library) }
 }
 
-/// Executes a program by `next`, which `look` finds as that does: a path, or a name.
+/// Executes a program by `next`. `look` checks the program first. It must find the program in
+/// the same way as `next`: by path, or by name in PATH.
 ///
 /// # Safety
 ///
@@ -304,7 +308,7 @@ type Spawn = unsafe extern "C" fn(
     Strings,
 ) -> c_int;
 
-/// As [`exec`], in a child that libc makes.
+/// Does what [`exec`] does, in a child process that libc creates.
 ///
 /// # Safety
 ///

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What /proc/PID/fdinfo says of the device: a line for each mapping that was opted in through it,
-//! whatever has become of its parts. nosigbus(4) describes it.
+//! Reads the fdinfo of the device in /proc: a line for each mapping that was opted in through it.
+//! A mapping that was split or moved still has one line. nosigbus(4) describes the format.
 
 use crate::{
     device,
@@ -18,13 +18,13 @@ use std::{ffi::CStr, fmt::Write};
 /// Major and minor number of the device, and the inode.
 pub type FileId = (u32, u32, u64);
 
-/// Which mapping it is, as far as a line tells. There may be others like it.
+/// The fields of a line that identify a mapping. Other mappings may have the same values.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     pub pid: u64,
     pub file: FileId,
-    /// The first byte of its name differs in each two classes but in "shared-read" and
-    /// "shared-write", whose length does.
+    /// First byte and length of the class name. Together they are unique: only "shared-read" and
+    /// "shared-write" have the same first byte, and their lengths differ.
     class: (u8, usize),
     offset: u64,
     pub len: u64,
@@ -71,7 +71,7 @@ impl Entry {
         self.zero_pages | self.private_pages | self.shadow_pages != 0
     }
 
-    /// Whether it may be what has become of another: numbers do not get smaller.
+    /// Returns whether it may be a later state of `other`. The counts never decrease.
     pub fn may_have_been(&self, other: &Self) -> bool {
         self.identity == other.identity
             && self.zero_pages >= other.zero_pages
@@ -116,7 +116,7 @@ fn file_id(text: &[u8]) -> Option<FileId> {
 
 fn open_fdinfo() -> Option<OwnedFd> {
     let mut path = Text::<64>::new();
-    // Of this thread: it may have file descriptors of its own.
+    // The thread's directory, not the process's: a thread can have its own file descriptor table.
     write!(
         path,
         "/proc/thread-self/fdinfo/{}\0",
@@ -127,8 +127,8 @@ fn open_fdinfo() -> Option<OwnedFd> {
     open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Calls `f` for every mapping that the kernel tells of. Returns how many others there are; `None` if it
-/// cannot be asked.
+/// Calls `f` for every mapping that fdinfo lists. Returns how many mappings it does not list, or
+/// `None` if fdinfo cannot be read.
 pub fn for_each(mut f: impl FnMut(&Entry)) -> Option<u64> {
     let mut more = Some(0);
     let info = open_fdinfo()?;

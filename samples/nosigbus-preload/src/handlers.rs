@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Handlers of SIGBUS that the program has installed, which may know better what an error is to become
-//! than this library.
+//! Detects whether the program has installed a handler for SIGBUS. Such a handler may treat an
+//! error better than this library does.
 
 use crate::{
     cover,
@@ -24,12 +24,12 @@ pub fn start() {
     find([&SIGACTION, &SIGNAL, &SYSV_SIGNAL]);
 }
 
-/// Whether errors of file systems are the program's.
+/// Returns whether the program's own handler gets SIGBUS for errors of file systems.
 pub fn have_errors() -> bool {
     INSTALLED.load(Relaxed) && !options::force()
 }
 
-/// Whether truncated files are the program's as well.
+/// Returns whether the program's own handler also gets SIGBUS for truncated files.
 pub fn have_all() -> bool {
     have_errors() && options::keeps_handlers()
 }
@@ -40,7 +40,7 @@ fn installed(signal: c_int, handler: sighandler_t) {
     }
     let is_one = ![SIG_DFL, SIG_IGN, SIG_ERR].contains(&handler);
     if !INSTALLED.swap(is_one, Relaxed) && is_one && have_errors() {
-        // It is called from here on, if need be.
+        // From here on, errors reach the new handler.
         if options::records_errors() || have_all() {
             cover::renew();
         }
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn signal(signal: c_int, handler: sighandler_t) -> sighand
     unsafe { by_signal(&SIGNAL, signal, handler) }
 }
 
-/// What signal is in a program that asks for System V or strict POSIX.
+/// Replaces signal in a program that is compiled for System V or strict POSIX.
 ///
 /// # Safety
 ///

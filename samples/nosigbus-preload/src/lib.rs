@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Opts in every mapping of a file that a program makes. `nosigbus run` has it loaded (LD_PRELOAD).
+//! Opts in every mapping of a file that a program creates. `nosigbus run` loads this library by
+//! LD_PRELOAD.
 //!
-//! What is interposed here is called by anything at any time: by allocators, in signal handlers,
-//! between fork and exec, before constructors have run. So nothing here allocates or panics, and
-//! what is shared between threads are single atomic words. Where these are not enough, there is a
-//! lock that can be taken anywhere. The program gets the results of the
-//! plain calls; errno changes where a plain call would have changed it. What cannot be opted in is
-//! left alone.
+//! The interposed functions can be called in any context: by allocators, in signal handlers,
+//! between fork and exec, and before constructors have run. So this library does not allocate and
+//! does not panic. Threads share single atomic words. Larger data has a lock that can be taken in
+//! any context (`lock.rs`). The program gets the results of the plain calls; errno changes where a
+//! plain call would have changed it. A mapping that cannot be opted in stays a plain mapping.
 
 mod cover;
 mod device;
@@ -39,8 +39,8 @@ mod vmas;
 use kernel::{Mmap, Mremap, Result};
 use libc::{MREMAP_DONTUNMAP, MREMAP_FIXED, c_char, c_int, c_void, off_t, size_t};
 
-/// Has the program find the device open, in case it locks itself away from it, and the options read,
-/// before it can change its environment.
+/// Initializes this library before the program runs. Reads the options before the program can
+/// change its environment. Opens the device before the program can confine itself so that it may not.
 extern "C" fn start(_: c_int, _: *const *const c_char, _: *const *const c_char) {
     options::read();
     device::get();
@@ -59,7 +59,7 @@ extern "C" fn start(_: c_int, _: *const *const c_char, _: *const *const c_char) 
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = start;
 
-/// As libc returns it: -1 and errno.
+/// Converts a result to the convention of libc: -1 and errno.
 fn returned(result: Result) -> isize {
     match result {
         Ok(value) => value as isize,
@@ -115,8 +115,8 @@ pub unsafe extern "C" fn mmap64(
     unsafe { mmap(addr, len, prot, flags, fd, offset) }
 }
 
-/// Variadic in C, which is the same as this on the architectures that Linux has Rust for: the fifth
-/// argument is in a register, whether the caller has one or not.
+/// Replaces mremap, which is variadic in C. On the architectures that Linux supports Rust on, that
+/// makes no difference: the fifth argument is read from a register, even if the caller passed none.
 ///
 /// # Safety
 ///

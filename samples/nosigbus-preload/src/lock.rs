@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A lock for what is more than a word. While a thread has it no signal handler runs there, which
-//! might want it as well, or wait for a thread that does. Who has waited for too long goes on
-//! without it.
+//! A lock for data that is larger than a word. A thread that holds it blocks all signals: a signal
+//! handler could want the lock too, or wait for a thread that wants it. A thread that has waited
+//! too long goes on without the lock.
 
 use crate::kernel::{gettid, pid, replace_signal_mask, sleep};
 use std::{
@@ -18,7 +18,7 @@ const NAP: Duration = Duration::from_micros(50);
 /// More than a second altogether.
 const NAPS: u32 = 20_000;
 
-/// The process, and below it the thread, that has it; 0 if nobody does.
+/// The owner: the process ID in the upper 32 bits, the thread ID in the lower ones. 0 if free.
 pub struct Lock(AtomicU64);
 
 pub struct Held<'a> {
@@ -38,7 +38,7 @@ impl Lock {
         let owner = pid | gettid() as u64;
         for _ in 0..NAPS {
             let seen = self.0.load(Relaxed);
-            // After fork, the thread that had it is in the parent alone.
+            // Another process's lock is free: after fork, its owner is only in the parent.
             let free = seen >> 32 != pid >> 32;
             if free
                 && self
@@ -59,10 +59,10 @@ impl Lock {
     }
 }
 
-/// What those use who hold a lock.
+/// Data that only the holder of a lock may access.
 pub struct Locked<T>(UnsafeCell<T>);
 
-// SAFETY: Used by who holds the lock, as `get` asks for.
+// SAFETY: `get` requires that its caller holds the lock, so only one thread accesses the value.
 unsafe impl<T> Sync for Locked<T> {}
 
 impl<T> Locked<T> {
@@ -72,10 +72,11 @@ impl<T> Locked<T> {
 
     /// # Safety
     ///
-    /// It must be the lock that this value is for, and nobody have got it since that is held.
+    /// `Held` must be of the lock that protects this value. The caller must not have called `get`
+    /// since it took that lock.
     #[expect(clippy::mut_from_ref)]
     pub unsafe fn get<'a>(&'static self, _: &'a Held<'_>) -> &'a mut T {
-        // SAFETY: Nobody else holds the lock; the rest is the caller's.
+        // SAFETY: No other thread holds the lock. The caller guarantees the rest.
         unsafe { &mut *self.0.get() }
     }
 }

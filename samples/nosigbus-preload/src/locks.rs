@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! mlock and its like, and what madvise refuses to opted-in mappings: these are made plain ones, since
-//! the kernel would lock nothing, or refuse.
+//! Interposes mlock, mlock2, mlockall and madvise. The kernel locks no pages of opted-in mappings,
+//! and refuses some advice for them. So these functions opt the mappings out.
 
 use crate::{
     cover,
@@ -22,10 +22,12 @@ pub fn start() {
     find([&MLOCK, &MLOCK2, &MLOCKALL, &MADVISE]);
 }
 
-/// What the program has locked was not, where it is opted in: opts that out, and locks it again.
+/// Locks the range by `call`. That does not lock opted-in mappings: if there are any, opts them out
+/// and calls `call` again.
 fn lock(range: Range<usize>, call: impl Fn() -> c_int) -> c_int {
     let result = call();
-    // SAFETY: The program has its pages there from here on, or SIGBUS, as it asks for.
+    // SAFETY: From here on the program gets the file's pages or SIGBUS, as it does without this
+    // library.
     if result == 0 && !lost::has_none() && unsafe { cover::opt_out(range) } {
         notice::locked();
         return call();
@@ -33,7 +35,7 @@ fn lock(range: Range<usize>, call: impl Fn() -> c_int) -> c_int {
     result
 }
 
-/// The pages that have a byte of it.
+/// Returns the pages that contain a byte of `len` bytes at `addr`.
 fn pages_of(addr: usize, len: usize) -> Range<usize> {
     let start = addr & !(page_size() - 1);
     pages(start, len.saturating_add(addr - start))

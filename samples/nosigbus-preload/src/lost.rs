@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which mappings have had stand-ins. The module counts; here is kept what it forgets with a mapping
-//! that is gone.
+//! Keeps track of which mappings have had stand-ins. The kernel module counts the stand-ins, but
+//! drops the counts when a mapping is unmapped. This module keeps them after that.
 //!
-//! A process knows of what it has opted in itself. What a child does to mappings that it has got by
-//! fork is in the numbers of the parent, as long as that lives.
+//! A process reports the mappings that it has opted in itself. Stand-ins of a child in mappings
+//! that it inherited by fork count in the parent's numbers, as long as the parent lives.
 
 use crate::{
     device, event,
@@ -27,7 +27,7 @@ use std::{
     },
 };
 
-/// How many mappings that are gone can be told of one by one.
+/// How many unmapped mappings can be reported one by one.
 const GONE: usize = 1024;
 
 const READY: u32 = 1;
@@ -46,17 +46,18 @@ impl Known {
     };
 }
 
-/// A mapping that is gone. Written to by who holds the lock, and read when it is ready.
+/// A mapping that was unmapped. The thread that holds `LOCK` writes it. Any thread may read it when
+/// `state` is `READY`.
 struct Slot {
     state: AtomicU32,
     known: UnsafeCell<Known>,
 }
 
-// SAFETY: Who holds the lock is alone with what is known until the slot is ready, and nobody writes
-// to it after that.
+// SAFETY: Until the slot is ready, only the thread that holds `LOCK` accesses `known`. After that,
+// no thread writes to it.
 unsafe impl Sync for Slot {}
 
-/// Held while mappings go, so that no two threads take the same one for theirs.
+/// Held while mappings are unmapped, so that two threads do not record the same mapping.
 static LOCK: Lock = Lock::new();
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static SLOTS: [Slot; GONE] = [const {
@@ -65,14 +66,15 @@ static SLOTS: [Slot; GONE] = [const {
         known: UnsafeCell::new(Known::NONE),
     }
 }; GONE];
-/// The process, and below it how many are gone of which nothing else is known.
+/// How many mappings were unmapped of which nothing else is known. The upper 32 bits are the
+/// process ID.
 static MORE: AtomicU64 = AtomicU64::new(0);
 
-/// What one system call may make go.
+/// The mappings that one system call may unmap.
 struct Before {
     known: [Known; GONE],
     len: usize,
-    /// How many there was no space for.
+    /// How many mappings did not fit into `known`.
     more: usize,
 }
 
@@ -82,12 +84,13 @@ static BEFORE: Locked<Before> = Locked::new(Before {
     more: 0,
 });
 
-/// The process, and below it how many mappings it has opted in: a child begins anew.
+/// How many mappings the process has opted in. The upper 32 bits are the process ID, so that a
+/// forked child starts at 0.
 static OPTED_IN: AtomicU64 = AtomicU64::new(0);
-/// Whether there may have been stand-ins; for good, once there may.
+/// Whether there may have been stand-ins. Once set, it stays set.
 static MAY_HAVE_BEEN: AtomicBool = AtomicBool::new(false);
 
-/// Adds to a number of this process: a child begins anew.
+/// Adds to a counter of this process. A forked child starts at 0.
 fn add(number: &AtomicU64, count: u32) {
     let pid = u64::from(pid()) << 32;
     let _ = number.fetch_update(Relaxed, Relaxed, |seen| {
@@ -126,8 +129,9 @@ pub fn has_none() -> bool {
     OPTED_IN.load(Relaxed) == 0 && options::watches()
 }
 
-/// Whether any mapping may have had a stand-in. Costs a system call as long as there was none, and some
-/// more to be `sure`, whatever the program has at the eventfd's number.
+/// Returns whether any mapping may have had a stand-in. Costs one system call as long as there was
+/// none. With `sure` it makes a few more, and notices if the program has closed the eventfd and has
+/// another file at its number.
 pub fn may_have_been(sure: bool) -> bool {
     if MAY_HAVE_BEEN.load(Relaxed) {
         return true;
@@ -139,7 +143,7 @@ pub fn may_have_been(sure: bool) -> bool {
     may
 }
 
-/// Does what may unmap mappings in the range, and keeps their numbers.
+/// Runs `call`, which may unmap mappings in the range, and keeps the counts of those mappings.
 pub fn unmapping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     if !options::watches() || has_none() || vfork::is_child() || !may_have_been(false) {
         return call();
@@ -188,8 +192,9 @@ impl Before {
         known.any(|known| known.entry.identity.file == file)
     }
 
-    /// Adds those of this process that have had stand-ins and whose file it is, which has a mapping
-    /// that may go. It is the whole of such a mapping, or part of it, or another one of that file.
+    /// Adds all mappings of `file` that have had stand-ins and belong to this process. A VMA of
+    /// `file` may be unmapped. That VMA can be a whole mapping or a part of one, and the file can
+    /// have other mappings, so all of them are added.
     fn add(&mut self, file: FileId, path: Option<&'static [u8]>) {
         if self.has(file) {
             return;
@@ -210,7 +215,7 @@ impl Before {
         });
     }
 
-    /// Keeps the numbers of those that are not there any more.
+    /// Keeps the counts of the mappings that no longer exist.
     fn keep_those_gone(&mut self) {
         let pid = u64::from(pid());
         fdinfo::for_each(|entry| {
@@ -246,14 +251,14 @@ impl Before {
     }
 }
 
-/// Those that [`for_each`] has not called for.
+/// How many mappings [`for_each`] has not called its closure for.
 pub struct Others {
-    /// Of which the kernel does not tell.
+    /// Mappings that exist, but that fdinfo does not list.
     pub there: u64,
     pub gone: usize,
 }
 
-/// Calls `f` for each mapping that has had stand-ins, and with what is known of its file's path.
+/// Calls `f` for each mapping that has had stand-ins. Passes the path of its file, if known.
 pub fn for_each(mut f: impl FnMut(&Entry, Option<&'static [u8]>)) -> Others {
     let pid = u64::from(pid());
     let ready = SLOTS
@@ -273,7 +278,7 @@ pub fn for_each(mut f: impl FnMut(&Entry, Option<&'static [u8]>)) -> Others {
             f(entry, None);
         }
     });
-    // Those that are not listed may be of processes that have the device by fork.
+    // Mappings that are not listed may belong to processes that inherited the device by fork.
     let there = match more {
         Some(more) => more.min(count_opted_in().saturating_sub(listed).into()),
         None => 1,
@@ -282,7 +287,8 @@ pub fn for_each(mut f: impl FnMut(&Entry, Option<&'static [u8]>)) -> Others {
     Others { there, gone }
 }
 
-/// Whether a mapping is this process's to tell of: its own, or one that a process has left to it.
+/// Returns whether this process reports a mapping that `opted_in_by` has opted in: its own
+/// mappings, and those of a process that no longer exists.
 fn is_own(opted_in_by: u64, pid: u64) -> bool {
     let is_gone = || {
         let process = i32::try_from(opted_in_by).ok().and_then(Pid::from_raw);
@@ -293,6 +299,6 @@ fn is_own(opted_in_by: u64, pid: u64) -> bool {
 
 /// The path of a mapping's file.
 pub fn path(entry: &Entry) -> Option<&'static [u8]> {
-    // What it says may have to wait, without the lock.
+    // Without the lock, no path can be kept, so only paths kept earlier are found.
     names::of(LOCK.get().as_ref(), entry.identity.file)
 }

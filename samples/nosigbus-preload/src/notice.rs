@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Says once of each file that it was cut off, or that its file system has failed, as soon as this
-//! library has its turn after that.
+//! Reports each file once that was cut off, or whose file system has failed. It does so at the
+//! next call of this library after that.
 
 use crate::{
     event,
@@ -23,19 +23,19 @@ use std::{
     },
 };
 
-/// Of how many files it is known what was said.
+/// How many reports are remembered (`SAID`), so that they are not repeated.
 const FILES: usize = 256;
 
-/// What is said of a file.
+/// What is reported about a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     /// Zeros were found behind its end.
     CutOff,
     /// What was written behind its end is lost.
     Written,
-    /// What could not be read are zeros.
+    /// Data could not be read; the program read zeros instead.
     Unread,
-    /// What could not be written is lost.
+    /// Data could not be written, and is lost.
     Unwritten,
 }
 
@@ -48,7 +48,7 @@ struct Said {
 
 static LOCK: Lock = Lock::new();
 static SAID: Locked<[Option<Said>; FILES]> = Locked::new([None; FILES]);
-/// What [`event::count`] was when this was done last, and above it the process.
+/// [`event::count`] at the last call of `say_all` by [`look`]; upper 32 bits: the process ID.
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 
 impl What {
@@ -62,7 +62,8 @@ impl What {
     }
 }
 
-/// Whether it was not said yet; it is from here on. `None`: that cannot be told.
+/// Returns whether `what` was not reported for the file yet, and records it as reported. Returns
+/// `None` if it cannot be found out.
 fn is_new(file: FileId, what: What) -> Option<bool> {
     let said = Said {
         pid: pid(),
@@ -72,7 +73,7 @@ fn is_new(file: FileId, what: What) -> Option<bool> {
     let held = LOCK.get()?;
     // SAFETY: Of this lock, and got once.
     let all = unsafe { SAID.get(&held) };
-    // A child begins anew.
+    // A forked child starts with no reports: entries of another process are free slots.
     let is_old = |slot: &Option<Said>| slot.is_none_or(|old| old.pid != said.pid);
     let is_this =
         |slot: &Option<Said>| slot.is_some_and(|old| old.file == file && old.what == what);
@@ -82,12 +83,13 @@ fn is_new(file: FileId, what: What) -> Option<bool> {
     Some(is_new)
 }
 
-/// To be called now and then: says what there is to say. Costs a system call if there is nothing.
+/// Prints the reports that are due. Callers call it from time to time. If there is nothing to
+/// report, it costs one system call.
 pub fn look() {
     if !options::notices() || lost::has_none() || vfork::is_child() {
         return;
     }
-    // If nobody knows, at the end.
+    // If the count is not known, `end` prints the reports.
     let Some(count) = event::count(false) else {
         return;
     };
@@ -97,14 +99,14 @@ pub fn look() {
     }
 }
 
-/// What is said once of a process.
+/// Prints a line once per process.
 fn once(said: &AtomicU32, line: impl FnOnce(&mut Text<384>) -> fmt::Result) {
     if options::notices() && !vfork::is_child() && said.swap(pid(), Relaxed) != pid() {
         say(b"", line);
     }
 }
 
-/// The device cannot be used, because of the errno.
+/// Reports that the device cannot be used, and the errno.
 pub fn unreachable(errno: i32) {
     static SAID: AtomicU32 = AtomicU32::new(0);
     once(&SAID, |text| {
@@ -115,7 +117,7 @@ pub fn unreachable(errno: i32) {
     });
 }
 
-/// There are so many mappings that some are made plain ones.
+/// Reports that there are so many mappings that some are plain mappings.
 pub fn too_many() {
     static SAID: AtomicU32 = AtomicU32::new(0);
     once(&SAID, |text| {
@@ -126,7 +128,7 @@ pub fn too_many() {
     });
 }
 
-/// Mappings are made plain ones because they are to be locked, or the like.
+/// Reports that mappings were opted out because of mlock(2) or madvise(2).
 pub fn locked() {
     static SAID: AtomicU32 = AtomicU32::new(0);
     once(&SAID, |text| {
@@ -137,14 +139,14 @@ pub fn locked() {
     });
 }
 
-/// A program is executed that this library does not reach.
+/// Reports an executed program into which this library will not be loaded.
 pub fn not_reached(program: &[u8], why: &str) {
     if options::notices() {
         say(program, |text| write!(text, ": not protected: {why}"));
     }
 }
 
-/// Says what was not said yet.
+/// Prints all reports that were not printed yet.
 pub fn end() {
     if options::notices() && !lost::has_none() && !vfork::is_child() && lost::may_have_been(true) {
         say_all();

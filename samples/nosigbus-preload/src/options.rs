@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What `nosigbus run` was asked for. It is in an environment variable, which is read once, before
-//! the program can change its environment.
+//! The options of `nosigbus run`. It passes them in an environment variable. This module reads the
+//! variable once, before the program can change its environment.
 
 use crate::{
     kernel::{NOSIGBUS_RECORD_ERRORS, pid},
@@ -16,16 +16,15 @@ use std::{
     },
 };
 
-/// Words with a space in between.
+/// The variable with the options: words separated by spaces.
 const VARIABLE: &[u8] = b"NOSIGBUS_RUN=";
 /// The path of what `--log` names.
 const LOG_VARIABLE: &[u8] = b"NOSIGBUS_LOG=";
-/// What a program leaves to the one that takes its place: its process, a colon, and its [`inherited`]
-/// status.
+/// Starts the word that a program passes on at exec: process ID, colon, [`inherited`] status.
 const INHERITED: &[u8] = b"ends-with=";
 
 const READ: u32 = 1 << 0;
-/// The variable is there: it is `nosigbus run` that has this library loaded.
+/// The variable is set: `nosigbus run` has loaded this library.
 const RUN: u32 = 1 << 1;
 const RECORD_ERRORS: u32 = 1 << 2;
 const STATS: u32 = 1 << 3;
@@ -37,7 +36,7 @@ const READ_ONLY: u32 = 1 << 8;
 
 static OPTIONS: AtomicU32 = AtomicU32::new(0);
 static LOG: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
-/// The process, and below it its [`inherited`] status.
+/// The process ID in the upper 32 bits, its [`inherited`] status in the lower ones.
 static STATUS: AtomicU64 = AtomicU64::new(0);
 
 pub type Strings = *const *const c_char;
@@ -80,7 +79,7 @@ fn word(word: &[u8]) -> u32 {
     }
 }
 
-/// Reads them. The constructor does, or a mapping that is made before it has run.
+/// Reads the options. The constructor calls this; a mapping that is created earlier calls it first.
 pub fn read() -> u32 {
     let mut options = READ;
     // SAFETY: The environment is a list of strings with a null pointer at its end, or there is none
@@ -122,27 +121,27 @@ pub fn stats() -> bool {
     is_set(STATS)
 }
 
-/// Whether it is to be said at once which files have lost pages.
+/// Returns whether to report at once which files have lost pages.
 pub fn notices() -> bool {
     get() & (RUN | QUIET) == RUN
 }
 
-/// Whether a program that ends well although pages were lost has another status.
+/// Returns whether to change the exit status 0 of a program for which pages were lost.
 pub fn changes_status() -> bool {
     get() & (RUN | KEEP_STATUS) == RUN
 }
 
-/// Whether it is of interest what becomes of mappings.
+/// Returns whether any option needs to know what happens to mappings.
 pub fn watches() -> bool {
     stats() || notices() || changes_status()
 }
 
-/// Whether a program's own handler of SIGBUS does not make errors its own.
+/// Returns whether to record errors even if the program has its own handler for SIGBUS.
 pub fn force() -> bool {
     is_set(FORCE)
 }
 
-/// Whether a program's own handler of SIGBUS goes on to be called for truncated files.
+/// Returns whether the program's own handler for SIGBUS is still called for truncated files.
 pub fn keeps_handlers() -> bool {
     is_set(KEEP_HANDLERS)
 }
@@ -152,7 +151,8 @@ pub fn shared_read_only() -> bool {
     is_set(READ_ONLY)
 }
 
-/// The path of what `--log` names. To be asked by the constructor: it is in the environment.
+/// Returns the path that `--log` names. Only the constructor may call this, because the string is
+/// in the environment.
 pub fn log() -> Option<&'static CStr> {
     get();
     let path = LOG.load(Relaxed);
@@ -160,8 +160,8 @@ pub fn log() -> Option<&'static CStr> {
     (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) })
 }
 
-/// The status that this program is to end with instead of 0, as the one has said whose place it has
-/// taken; 0 if there is none. A child that was forked is another process.
+/// Returns the status that this program must exit with instead of 0, or 0 if there is none. The
+/// program that this process executed before has passed it on. A forked child does not inherit it.
 pub fn inherited() -> i32 {
     let status = STATUS.load(Relaxed);
     if status >> 32 == u64::from(pid()) {
@@ -171,12 +171,13 @@ pub fn inherited() -> i32 {
     }
 }
 
-/// Whether it is the entry of the environment that has the options.
+/// Returns whether an environment entry is the variable with the options.
 pub fn is_variable(entry: &[u8]) -> bool {
     entry.starts_with(VARIABLE)
 }
 
-/// That entry for who takes the place of this program, which is to end with `status` instead of 0.
+/// Writes the variable with the options for the program that replaces this one. That program must
+/// exit with `status` instead of 0.
 pub fn variable_for_next<const SIZE: usize>(entry: &[u8], status: i32, text: &mut Text<SIZE>) {
     for part in entry.split(|&byte| byte == b' ') {
         let words = part.strip_prefix(VARIABLE).unwrap_or(part);

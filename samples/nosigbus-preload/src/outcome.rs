@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The status that a program ends with which would end with 0, though what it has read or written
-//! was not the file's.
+//! Changes the exit status of a program that would exit with 0 although it has read or written
+//! stand-ins instead of the file's pages.
 
 use crate::{lost, options, vfork};
 
@@ -10,7 +10,7 @@ const READS: i32 = 65;
 /// EX_IOERR: what was written is not in the file.
 const WRITES: i32 = 74;
 
-/// That status; 0 if nothing is wrong.
+/// Returns the status to exit with instead of 0, or 0 if no page was lost.
 pub fn status() -> i32 {
     if !options::changes_status() || vfork::is_child() {
         return 0;
@@ -32,9 +32,9 @@ pub fn status() -> i32 {
     status
 }
 
-/// The status to end with, of a program that is about to end with another.
+/// Returns the status to exit with for a program that is about to exit with `status`.
 pub fn instead_of(status: i32) -> i32 {
-    // What its parent gets to see.
+    // The parent sees only the lower 8 bits.
     match status & 0xff {
         0 => self::status(),
         _ => status,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Where the program's user is told something: its stderr, or what `--log` names.
+//! Writes messages to the user: to the program's stderr, or to the file that `--log` names.
 
 use crate::{
     device,
@@ -28,8 +28,8 @@ unsafe extern "C" {
     static program_invocation_short_name: *const c_char;
 }
 
-/// Its file descriptor, and what fstat says of that: the program may close it, and have another file
-/// at its number.
+/// The file descriptor of the output, and its device and inode from fstat. The program may close
+/// the descriptor, and another file may then get the same number.
 static OUTPUT: AtomicI32 = AtomicI32::new(STDERR);
 static OUTPUT_FILE: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
@@ -38,7 +38,7 @@ fn file_of(fd: impl AsFd) -> Option<[u64; 2]> {
     Some([stat.st_dev, stat.st_ino])
 }
 
-/// A file descriptor of this library that goes to where the program's user is told.
+/// Opens or duplicates a file descriptor for the output that belongs to this library.
 fn own() -> Option<OwnedFd> {
     if let Some(path) = options::log() {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
@@ -50,8 +50,8 @@ fn own() -> Option<OwnedFd> {
         }
         return Some(log);
     }
-    // Many programs close their stderr before they are at their end. But who waits for them to close
-    // it is not to wait for longer, unless it is wanted.
+    // Many programs close their stderr before they exit. A duplicate keeps it open, so a process
+    // that waits for the end of stderr would wait longer. So it is duplicated only for `--stats`.
     // SAFETY: Used at once, and only by the kernel.
     let stderr = unsafe { BorrowedFd::borrow_raw(STDERR) };
     options::stats().then(|| device::duplicate(stderr))?
@@ -82,12 +82,12 @@ fn current() -> Option<BorrowedFd<'static>> {
     if is_it(&output) {
         return Some(output);
     }
-    // The duplicate may have been closed where stderr was not.
+    // The program may have closed the duplicate, but not stderr.
     Some(fd(STDERR)).filter(|fd| options::log().is_none() && is_it(fd))
 }
 
-/// Says a line, in one piece: the path of a file, if it is about one, and the text. It may be in a
-/// signal handler, on a small stack.
+/// Writes one line with a single system call: `path`, which is empty if the line is not about a
+/// file, and the text. May run in a signal handler, on a small stack.
 pub fn say(path: &[u8], line: impl FnOnce(&mut Text<384>) -> fmt::Result) {
     let Some(output) = current() else {
         return;
@@ -98,7 +98,7 @@ pub fn say(path: &[u8], line: impl FnOnce(&mut Text<384>) -> fmt::Result) {
     let _ = write!(start, "nosigbus: {} (", pid());
     let mut said = Text::new();
     let _ = line(&mut said);
-    // Both are whatever somebody wants them to be.
+    // The program's name and the path can contain any bytes, so both are escaped.
     let (mut own, mut escaped) = (Text::<64>::new(), Text::<512>::new());
     text::escape(name.to_bytes(), &mut own);
     let path = if text::is_plain(path) {
@@ -116,8 +116,8 @@ pub fn say(path: &[u8], line: impl FnOnce(&mut Text<384>) -> fmt::Result) {
         b"\n",
     ];
     let parts = parts.map(IoSlice::new);
-    // At the current position, and without SIGPIPE, which would be the program's death where nobody
-    // reads. What knows no flags is no pipe or socket.
+    // Offset -1 writes at the current position. RWF_NOSIGNAL prevents SIGPIPE, which would kill the
+    // program if the pipe has no reader. A file that supports no flags is not a pipe or socket.
     if pwritev2(output, &parts, u64::MAX, NO_SIGNAL) == Err(Errno::OPNOTSUPP) {
         let _ = writev(output, &parts);
     }

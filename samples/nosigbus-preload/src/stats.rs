@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `--stats`: tells at the end which files had lost pages.
+//! `--stats`: prints at exit which files had lost pages.
 
 use crate::{fdinfo::Entry, kernel::pid, lost, options, output::say, text::Text, vfork};
 use std::{
@@ -10,18 +10,18 @@ use std::{
 
 /// The process that was started, not forked.
 static STARTED: AtomicU32 = AtomicU32::new(0);
-/// The process that has told all.
+/// The process that has printed its statistics.
 static TOLD: AtomicU32 = AtomicU32::new(0);
 
 pub fn start() {
     STARTED.store(pid(), Relaxed);
 }
 
-/// Tells all, once.
+/// Prints the statistics, once per process.
 pub fn end() {
     if options::stats() && !vfork::is_child() && TOLD.swap(pid(), Relaxed) != pid() {
         let (count, with_stand_ins) = (lost::count_opted_in(), tell());
-        // Not for a child that was forked and does nothing of interest.
+        // A forked child that opted nothing in prints no summary.
         if count != 0 || STARTED.load(Relaxed) == pid() {
             say(b"", |text| {
                 write!(
@@ -33,14 +33,14 @@ pub fn end() {
     }
 }
 
-/// Tells what exec would have forgotten.
+/// Prints what would be lost at exec.
 pub fn before_exec() {
     if options::stats() {
         tell();
     }
 }
 
-/// Tells of all mappings that have had stand-ins. Returns how many.
+/// Prints a line for each mapping that has had stand-ins. Returns how many there are.
 fn tell() -> usize {
     if lost::count_opted_in() == 0 {
         return 0;
@@ -67,7 +67,7 @@ fn tell() -> usize {
     count + others.gone
 }
 
-/// What a file is called whose path is not known.
+/// Returns a name for a file whose path is not known: its device and inode.
 pub fn unknown(entry: &Entry) -> Text<64> {
     let (major, minor, inode) = entry.identity.file;
     let mut text = Text::new();
@@ -75,7 +75,7 @@ pub fn unknown(entry: &Entry) -> Text<64> {
     text
 }
 
-/// An errno, by its name where it has one here.
+/// Returns the name of an errno, or "errno" if it is none of these.
 pub fn errno_name(errno: u64) -> &'static str {
     match errno as i32 {
         libc::EIO => "EIO",

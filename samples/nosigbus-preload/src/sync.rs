@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! msync, fsync and fdatasync of a file that has had errors recorded. They are to fail, since what
-//! was written to its mapping is not in it. Most file systems say so; tmpfs does not, nor does a
-//! memfd. As in the kernel each error is told once, though to the process, not to the descriptor.
+//! Interposes msync, fsync and fdatasync, and makes them fail for a file that has had errors
+//! recorded: data that was written to its mapping is not in the file. Most file systems return the
+//! error themselves; tmpfs and memfds do not. As in the kernel, each error is returned once, but
+//! once per process, not once per open file.
 
 use crate::{
     fdinfo::{self, FileId},
@@ -18,13 +19,13 @@ use rustix::{
     fs::{fstat, major, minor},
 };
 
-/// Of how many files it is known what was told.
+/// For how many files it is remembered which errors were returned.
 const FILES: usize = 64;
 
 #[derive(Clone, Copy)]
 struct Told {
     file: FileId,
-    /// How many; 0 if it is about no file.
+    /// How many errors; 0 if the slot is free.
     errors: u64,
 }
 
@@ -44,8 +45,8 @@ pub fn start() {
     find([&MSYNC, &FSYNC, &FDATASYNC]);
 }
 
-/// The errno to tell, if there is an error of the file that was not told of. `told` says that the file
-/// system has done so just now.
+/// Returns the errno of the file's first error if it has errors that were not returned yet. `told`:
+/// the file system has returned an error itself just now, so `None` is returned.
 fn untold(file: FileId, told: bool) -> Option<i32> {
     let (mut errors, mut first) = (0, 0);
     fdinfo::for_each(|entry| {
@@ -64,7 +65,7 @@ fn untold(file: FileId, told: bool) -> Option<i32> {
         .iter_mut()
         .find(|known| known.file == file || known.errors == 0);
     if let Some(slot) = slot {
-        // Fewer, if a mapping is gone: those that are left count as new.
+        // A smaller number means that a mapping was unmapped. The remaining errors count as new.
         if slot.file == file && slot.errors == errors {
             return None;
         }

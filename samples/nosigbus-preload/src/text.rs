@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Text without memory to be allocated for it.
+//! Text in fixed buffers: no memory is allocated.
 
 use std::fmt::{self, Write};
 
@@ -37,7 +37,8 @@ impl<const SIZE: usize> fmt::Write for Text<SIZE> {
     }
 }
 
-/// Whether a name is one line, and does nothing to a terminal.
+/// Returns whether a name can be printed as it is: it is one line, and contains no backslash and no
+/// terminal control characters.
 pub fn is_plain(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| {
         name.chars()
@@ -45,7 +46,7 @@ pub fn is_plain(name: &[u8]) -> bool {
     })
 }
 
-/// A name as `ls -b` shows it, which is [`is_plain`].
+/// Escapes a name as `ls -b` does. The result is safe to print.
 pub fn escape<const SIZE: usize>(name: &[u8], text: &mut Text<SIZE>) {
     for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Whether this is a child that has the memory of its parent, until it executes a program: what it leaves
-//! there is the parent's.
+//! Detects a child that shares the memory of its parent (vfork) until it executes a program. Data
+//! that such a child writes would be the parent's data.
 
 use crate::{
     kernel::{Mmap, page_size, pid},
@@ -13,7 +13,8 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// In a page that is full of zeros in a child that has memory of its own: the process that has it.
+/// The ID of the process that owns the memory. It is in a page that fork fills with zeros in a
+/// child that has its own memory (`MADV_WIPEONFORK`).
 static OWNER: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
 pub fn start() {

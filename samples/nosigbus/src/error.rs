@@ -9,13 +9,13 @@ use std::{fmt, io};
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something failed. It displays what has failed, and how:
+/// An error of this crate. Its `Display` shows which operation has failed, and why:
 ///
 /// > /dev/nosigbus: No such file or directory (os error 2)
 ///
-/// `?` makes an [`io::Error`] of it where one is wanted, with the same
-/// [`raw_os_error`](io::Error::raw_os_error). What to do about it stands with the [`ErrorKind`];
-/// whether to tell that to somebody is up to the program.
+/// `?` converts it to an [`io::Error`] with the same
+/// [`raw_os_error`](io::Error::raw_os_error). Each [`ErrorKind`] describes what to do about the
+/// error. The program decides whether to show that to its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
@@ -25,23 +25,23 @@ pub struct Error {
     recorded: Option<RecordedError>,
 }
 
-/// What kind of [`Error`] it is, where a program may want to go on in another way.
+/// The kind of an [`Error`], for programs that can continue in another way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no `/dev/nosigbus`: the module is not loaded. Root loads it, by
-    /// `insmod nosigbus.ko` or modprobe. [`MapOptions::map_or_plain`](crate::MapOptions::map_or_plain) does
-    /// without.
+    /// There is no `/dev/nosigbus`: the module is not loaded. Root can load it, by
+    /// `insmod nosigbus.ko` or modprobe.
+    /// [`MapOptions::map_or_plain`](crate::MapOptions::map_or_plain) works without the module.
     NotLoaded,
-    /// The device may not be opened. As the module makes it, every user may; see its mode, and what
-    /// the process is confined by.
+    /// The process may not open the device. By default every user may. Check the mode of the device,
+    /// and whether a sandbox confines the process.
     Denied,
     /// The file descriptor is not one of `/dev/nosigbus`.
     NotTheDevice,
     /// The module does not know the command: it is older than this crate.
     TooOld,
-    /// Only mappings of ordinary files can be opted in, which are not locked in memory (by mlock, or
-    /// by mlockall with `MCL_FUTURE`) and not registered with userfaultfd.
+    /// The mapping cannot be opted in. It must map an ordinary file. It must not be locked in memory
+    /// (by mlock, or by mlockall with `MCL_FUTURE`), and not be registered with userfaultfd.
     Unsupported,
     /// The file is not of a tmpfs, and no memfd: see
     /// [`MapOptions::tmpfs_only`](crate::MapOptions::tmpfs_only).
@@ -52,25 +52,26 @@ pub enum ErrorKind {
     NotOptedIn,
     /// Nothing is mapped in part of the range, or memory is short.
     NoMemory,
-    /// The range is empty, does not begin with a page, is larger than any file, or covers part of a
-    /// mapping only: the kernel makes one of adjacent mappings that continue each other in the
-    /// file.
+    /// The range is empty, does not begin at a page boundary, is larger than any file, or covers
+    /// only part of a mapping. The last can happen because the kernel merges adjacent mappings if
+    /// they are also adjacent in the file.
     InvalidRange,
-    /// What was given as an eventfd is none.
+    /// The file descriptor passed as an eventfd is not an eventfd.
     NotAnEventfd,
-    /// The file cannot be mapped in this way, or no more of it. It has to be open for reading, and
-    /// for a shared mapping that is writable for reading and writing (EACCES); it may be sealed
-    /// against that (EPERM); the address space, or the number of mappings (`vm.max_map_count`), may
-    /// be used up (ENOMEM), or what may be locked (EAGAIN).
+    /// The kernel cannot map the file in this way, or no further mapping is possible. The errno says
+    /// why. EACCES: the file is not open for reading, or, for a writable shared mapping, not for
+    /// reading and writing. EPERM: a seal of the file forbids it. ENOMEM: the address space or the
+    /// number of mappings (`vm.max_map_count`) is used up. EAGAIN: the limit of locked memory is
+    /// reached.
     CannotMap,
     /// The bytes to copy do not lie in the mapping.
     OutOfBounds,
     /// The mapping is not writable: see [`MapOptions::write`](crate::MapOptions::write).
     ReadOnly,
-    /// The file was shorter than the mapping when it was accessed. What it lacked was read as zeros,
-    /// and what was written there may not be in it.
+    /// The file was shorter than the mapping when it was accessed. Reads past its end returned
+    /// zeros. Data written past its end may not be in the file.
     CutOff,
-    /// The file system has failed, and with it what was read or written:
+    /// The file system has failed, so data that was read or written is wrong or lost.
     /// [`Error::recorded`] says where.
     Failed,
     /// Anything else; see [`Error::raw_os_error`].
@@ -87,12 +88,12 @@ impl Error {
         }
     }
 
-    /// An errno that is not expected, or speaks for itself.
+    /// Creates an error for an errno that is unexpected or needs no explanation.
     pub(crate) const fn other(action: &'static str, errno: Errno) -> Self {
         Self::new(ErrorKind::Other, action, Some(errno))
     }
 
-    /// What a mapping with stand-ins cannot be relied on for.
+    /// Creates the error for a mapping that has had stand-ins.
     pub(crate) fn stood_in(recorded: Option<RecordedError>) -> Self {
         match recorded {
             Some(error) => Self {
@@ -113,7 +114,7 @@ impl Error {
         self.kind
     }
 
-    /// The errno, if it was the kernel that has refused, or would have.
+    /// Returns the errno that the kernel has returned, or would have returned.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.errno.map(Errno::raw_os_error)
     }
@@ -139,8 +140,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Keeps the errno. Where there is none, it keeps the text and the kind as far as it has one, and
-/// the [`Error`] itself is in [`io::Error::get_ref`].
+/// Keeps the errno. An error without errno becomes an [`io::Error`] with a similar kind and the same
+/// text; [`io::Error::get_ref`] returns the [`Error`] itself.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match (error.errno, error.kind) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How a program learns of stand-ins without asking.
+//! Notification of stand-ins by an eventfd.
 
 use crate::{Error, Result};
 use rustix::{
@@ -9,13 +9,14 @@ use rustix::{
     io::{Errno, read},
 };
 
-/// An eventfd, which is signalled at the first stand-in of a mapping, and at the first one after
-/// each [`status`](crate::Mapping::status). One can serve any number of mappings; it does not tell
-/// which of them it was.
+/// An eventfd. The module signals it at the first stand-in of a mapping, and at the first one after
+/// each [`status`](crate::Mapping::status). One event can serve any number of mappings. It does not
+/// tell which mapping has signalled it.
 ///
 /// It is a file descriptor that becomes readable, for poll, epoll, calloop (`Generic`), mio
-/// (`SourceFd`) and the like. When it is: [`take`](Self::take) it, and *then* ask for the status. A
-/// stand-in between the two is in the numbers, and one after them signals the event again.
+/// (`SourceFd`) and the like. When it is readable, call [`take`](Self::take), and *then* ask for the
+/// status. The status includes a stand-in between the two calls. A stand-in after both signals the
+/// event again.
 ///
 /// ```no_run
 /// use nosigbus::{Device, Event, MapOptions};
@@ -44,14 +45,14 @@ use rustix::{
 pub struct Event(OwnedFd);
 
 impl Event {
-    /// A new one. It does not block, and is closed on exec.
+    /// Creates an eventfd. It is nonblocking, and closed on exec.
     pub fn new() -> Result<Self> {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map(Self)
             .map_err(|errno| Error::other("eventfd", errno))
     }
 
-    /// Whether it was signalled since the last time. It is not any more.
+    /// Returns whether it was signalled since the last call, and resets it.
     pub fn take(&self) -> Result<bool> {
         match read(&self.0, &mut [0; 8]) {
             Ok(_) => Ok(true),

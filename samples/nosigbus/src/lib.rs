@@ -2,10 +2,11 @@
 
 //! `/dev/nosigbus`: mappings of files that never raise SIGBUS past end-of-file.
 //!
-//! A process that maps a file which somebody else may shrink is killed by SIGBUS when it touches a
-//! page that is gone. Once it has opted the mapping in, it finds a page there that stands in for
-//! the lost one: zeros to read, and a page of the mapping's own to write to. When the file grows,
-//! its own pages replace the stand-ins. This needs the Linux module `nosigbus`.
+//! A process maps a file, and another process shrinks the file. SIGBUS kills the first process when
+//! it accesses a page that the file no longer has. If the process has opted the mapping in, it gets
+//! a stand-in for that page instead: zeros to read, and a page of the mapping's own to write to.
+//! When the file grows, its own pages replace the stand-ins. This needs the Linux module
+//! `nosigbus`.
 //!
 //! ```no_run
 //! # fn f(file: std::fs::File, len: usize) -> std::io::Result<()> {
@@ -17,29 +18,30 @@
 //! # }
 //! ```
 //!
-//! * [`Mapping`] is a file mapped and opted in, in one call. It copies in and out, so there is
-//!   nothing unsafe for its users, whatever others do to the file. It can be resized.
-//! * [`MapOptions::map_or_plain`] does without the module where there is none, and says so.
-//! * [`Device::protect`] opts in what is mapped already; with the feature `memmap2` also what that
-//!   crate has mapped.
-//! * [`Event`] tells an event loop of the first stand-in.
-//! * [`MapOptions::record_errors`] replaces SIGBUS by an error to ask for also where the disk is
-//!   full or broken.
+//! * [`Mapping`] maps a file and opts the mapping in, in one call. Its methods copy bytes in and
+//!   out, so its users need no `unsafe`, whatever other processes do to the file. It can be resized.
+//! * [`MapOptions::map_or_plain`] returns a plain mapping if the module is not loaded. The mapping
+//!   says why it is plain.
+//! * [`Device::protect`] opts in an existing mapping. With the feature `memmap2`, that includes
+//!   mappings of the `memmap2` crate.
+//! * [`Event`] wakes up an event loop at the first stand-in.
+//! * [`MapOptions::record_errors`] prevents SIGBUS also if the disk is full or broken. The program
+//!   asks for the error instead.
 //!
 //! # What is unsafe
 //!
-//! The ranges given to [`Device`] are addresses, not borrowed memory: nothing here reads or writes
-//! it, and the kernel refuses what is not mapped. So the question is only what other code, which
-//! believes in memory of its own at that address, gets to see.
+//! The ranges passed to [`Device`] are addresses, not borrowed memory. [`Device`] does not read or
+//! write that memory, and the kernel refuses ranges that are not mapped. So only one question
+//! remains: what does other code see that owns the memory at that address?
 //!
-//! [`Device::enable`] is safe, and so is [`Device::protect`]. They change nothing but what comes
-//! instead of SIGBUS past end-of-file, and whoever shrinks a file can have a mapping read as zeros
-//! without them as well: the rest of the last page does, and the whole file once it has grown
-//! again.
+//! [`Device::enable`] and [`Device::protect`] are safe. They only change what an access past
+//! end-of-file gets instead of SIGBUS. A process that shrinks a file can also make parts of a plain
+//! mapping read as zeros: the rest of the last page, and the whole file after it has grown again.
 //!
 //! [`Device::enable_recording`], [`Device::disable`] and [`Device::clear_error`] are unsafe. They
-//! let memory change, or change it, that nobody has touched, and whose file is as it was. The same
-//! is safe for a [`Mapping`], to which there are no references; see there.
+//! change memory, or allow it to change, although no code has written to it and its file has not
+//! changed. The same operations are safe for a [`Mapping`], because there are no references to its
+//! memory; see there.
 
 #![warn(missing_docs)]
 
@@ -78,10 +80,10 @@ bitflags! {
         const RECORD_ERRORS = uapi::NOSIGBUS_RECORD_ERRORS as u64;
         /// An eventfd is signalled.
         const EVENTFD = uapi::NOSIGBUS_EVENTFD as u64;
-        /// [`Device::notices`] tells.
+        /// [`Device::notices`] reports stand-ins of the mapping.
         const EVENTS = uapi::NOSIGBUS_EVENTS as u64;
 
-        // What a newer module knows as well.
+        // Flags that only a newer module has.
         const _ = !0;
     }
 }
@@ -103,12 +105,12 @@ bitflags! {
         /// Has [`Device::notices`].
         const EVENTS = uapi::NOSIGBUS_FEATURE_EVENTS as u64;
 
-        // What a newer module can do as well.
+        // Features that only a newer module has.
         const _ = !0;
     }
 }
 
-/// What [`Device::query`] tells.
+/// The result of [`Device::query`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Query {
@@ -120,8 +122,8 @@ pub struct Query {
     pub enable_flags: Flags,
 }
 
-/// What has become of a mapping since it was opted in: of all its parts and copies (mremap, fork)
-/// together. A page that is mapped again counts again.
+/// The counts and the first error of a mapping since it was opted in. They cover all its parts and
+/// copies (mremap, fork) together. A page that is mapped again counts again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it may tell of an error, or that the file was cut off"]
 #[non_exhaustive]
@@ -130,40 +132,40 @@ pub struct Status {
     pub flags: Flags,
     /// How many times the shared zero page was mapped.
     pub zero_pages: u64,
-    /// How many writes were given a page of the process's own (private mappings), not counting
-    /// writes to what the zero page stood in for.
+    /// How many writes past end-of-file got a page of the process's own (private mappings). Writes
+    /// to a page that the zero page stood in for do not count.
     pub private_pages: u64,
     /// How many times a shadow page was mapped (writable shared mappings).
     pub shadow_pages: u64,
-    /// How many shadow pages there are now. What was written to them is not in the file.
+    /// How many shadow pages there are now. Data written to them is not in the file.
     pub shadow_pages_held: u64,
     /// How many shadow pages were freed because the file has grown over them.
     pub given_back: u64,
-    /// How many times the file system has failed and the page was given a stand-in.
+    /// How many times the file system failed and the page got a stand-in.
     pub errors: u64,
     /// The first error since opting in, or since the last [`Device::clear_error`].
     pub error: Option<RecordedError>,
 }
 
 impl Status {
-    /// How many stand-ins there were, of all kinds: zero if nothing was missing so far.
+    /// Returns how many stand-ins there were, of all kinds. It is 0 if no page was missing so far.
     pub fn stand_ins(&self) -> u64 {
         [self.private_pages, self.shadow_pages]
             .iter()
             .fold(self.zero_pages, |sum, count| sum.saturating_add(*count))
     }
 
-    /// Whether all that was read was the file's, and all that was written has gone to it.
+    /// Checks that all data was read from the file, and that all writes have gone to the file.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Failed`] if an error is recorded, [`ErrorKind::CutOff`] if there were stand-ins,
-    /// even if the file has grown over them since: what was written to them is gone then.
+    /// [`ErrorKind::Failed`] if an error is recorded. [`ErrorKind::CutOff`] if there were stand-ins,
+    /// even if the file has grown over them since: data written to those stand-ins is lost.
     pub fn check(&self) -> Result<()> {
         self.check_since(0)
     }
 
-    /// As [`Self::check`], but the first `known` stand-ins do not count.
+    /// Checks as [`Self::check`] does, but ignores the first `known` stand-ins.
     pub(crate) fn check_since(&self, known: u64) -> Result<()> {
         if self.error.is_some() || self.stand_ins() > known {
             return Err(Error::stood_in(self.error));
@@ -172,7 +174,7 @@ impl Status {
     }
 }
 
-/// An error that an access would have got SIGBUS for.
+/// An error of the file system. Without recording, the access would have got SIGBUS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordedError {
@@ -180,8 +182,9 @@ pub struct RecordedError {
     pub errno: i32,
     /// Where in the file, in bytes: the start of the page.
     pub offset: u64,
-    /// The file system has not said what the error was. `errno` is ENOSPC if it had no space left,
-    /// and otherwise EIO, which can be any other as well, EDQUOT among them.
+    /// Whether `errno` is a guess, because the file system did not report which error it was. It is
+    /// ENOSPC if the file system had no space left, and otherwise EIO. That EIO can stand for any
+    /// other error, such as EDQUOT.
     pub deduced: bool,
 }
 

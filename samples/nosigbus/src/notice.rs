@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the device tells of mappings that have a cookie.
+//! Notices: the device reports stand-ins of mappings that have a cookie.
 
 use crate::{Device, Error, Result, uapi};
 use rustix::{
@@ -9,31 +9,31 @@ use rustix::{
 };
 
 const SIZE: usize = size_of::<uapi::nosigbus_event>();
-/// How many are read at a time.
+/// How many notices one read(2) gets.
 const BATCH: usize = 32;
 
-/// What [`Device::notices`] tells.
+/// A notice that [`Device::notices`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Notice {
     /// A mapping has a stand-in: its first, or the first after a [`status`](crate::Mapping::status).
     StandIn(StandIn),
-    /// So many notices are lost here, because too many waited to be read. Only the status of each
-    /// mapping tells now.
+    /// This many notices are lost here, because too many waited to be read. Ask each mapping for its
+    /// status instead.
     Lost(u64),
 }
 
-/// A stand-in that a [`Notice`] tells of.
+/// The stand-in that a [`Notice`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct StandIn {
-    /// That of the mapping: see [`MapOptions::cookie`](crate::MapOptions::cookie).
+    /// The cookie of the mapping: see [`MapOptions::cookie`](crate::MapOptions::cookie).
     pub cookie: u64,
     /// Where in the file, in bytes: the start of the page.
     pub offset: u64,
     /// What stands in.
     pub kind: StandInKind,
-    /// Whether it is because of an error of the file system, which the status tells, inside the file.
+    /// Whether the cause is an error of the file system inside the file. The status has that error.
     pub error: bool,
 }
 
@@ -47,12 +47,12 @@ pub enum StandInKind {
     Private,
     /// A page of the mapping's own, of a writable shared one.
     Shadow,
-    /// What only a newer module knows.
+    /// A kind that only a newer module has.
     Other(u32),
 }
 
 impl Notice {
-    /// What the module has written.
+    /// Decodes an event that the module has written.
     fn of(event: &[u8; SIZE]) -> Self {
         let word = |at: usize| {
             let bytes = event.get(at..).and_then(|rest| rest.first_chunk());
@@ -80,14 +80,14 @@ impl Notice {
 }
 
 impl Device {
-    /// What there is to tell of mappings that were opted in with a cookie through this device, the
-    /// oldest first; nothing, if nothing was missing so far. Does not wait: the device is a file
+    /// Returns the notices of mappings that were opted in with a cookie through this device, the
+    /// oldest first. Returns none if no page was missing so far. Does not wait: the device is a file
     /// descriptor that becomes readable, for poll, epoll, calloop (`Generic`), mio (`SourceFd`) and
-    /// the like. To be called by one thread at a time.
+    /// the like. Only one thread may call it at a time.
     ///
-    /// A notice tells which mapping it was, so that it costs the same however many there are. First
-    /// take the notices, and *then* ask a mapping that they name for its
-    /// [`status`](crate::Mapping::status): only then is it told of again.
+    /// A notice has the cookie of its mapping, so the cost does not depend on how many mappings
+    /// there are. Take the notices first, and *then* ask each mapping that they name for its
+    /// [`status`](crate::Mapping::status). Only after that can the mapping cause another notice.
     ///
     /// ```no_run
     /// use nosigbus::{Device, MapOptions, Notice};

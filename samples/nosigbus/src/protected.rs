@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Mappings that somebody else has made.
+//! Mappings that other code has created.
 
 use crate::{Device, Result, Status};
 use std::ops::{Deref, DerefMut};
 
 /// Something that has a file mapped.
 ///
-/// A type that lies about it is no danger: what the kernel then says is wrong, or is of another
-/// mapping.
+/// The trait is safe to implement. If an implementation returns a wrong range, the kernel returns
+/// an error, or acts on another mapping.
 pub trait AsMapping {
-    /// Address and length of whole mappings, without a hole. The address is a multiple of the page
-    /// size; the length is rounded up to whole pages.
+    /// Returns address and length of one or more whole mappings, without a hole. The address is a
+    /// multiple of the page size. [`Device`] rounds the length up to whole pages.
     fn as_mapping(&self) -> *const [u8];
 }
 
@@ -28,7 +28,7 @@ mod memmap2 {
     use rustix::param::page_size;
     use std::ptr;
 
-    /// That crate maps whole pages around what it was asked for, and one page for nothing.
+    /// Returns the whole pages that memmap2 has mapped for a range: one page if the range is empty.
     fn pages_around(addr: *const u8, len: usize) -> *const [u8] {
         let before = addr.addr() % page_size();
         ptr::slice_from_raw_parts(addr.wrapping_sub(before), (before + len).max(1))
@@ -46,8 +46,8 @@ mod memmap2 {
     as_mapping!(Mmap, MmapMut, MmapRaw);
 }
 
-/// A mapping that [`Device::protect`] has opted in. It stays opted in until it is unmapped, with or
-/// without this.
+/// A mapping that [`Device::protect`] has opted in. It stays opted in until it is unmapped, even if
+/// this value is dropped or unwrapped.
 #[derive(Debug)]
 pub struct Protected<M> {
     mapping: M,
@@ -59,8 +59,8 @@ impl<M: AsMapping> Protected<M> {
         Self { mapping, device }
     }
 
-    /// What has become of the mapping; of the first, if it is more than one. The next stand-in
-    /// signals the eventfd again.
+    /// Returns the status of the mapping, or of the first one if there are several. After this call
+    /// the next stand-in signals the eventfd again.
     pub fn status(&self) -> Result<Status> {
         self.device.status(self.mapping.as_mapping().cast())
     }
