@@ -1,17 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Shows what one client does to a real desktop, sway as Debian has it, and to the same sway
-# under nosigbus run: it passes an empty file as the keymap of a virtual keyboard. Both
-# desktops are windows of a third sway without a screen, which takes the part of the monitor
-# and is left alone: so there is a picture of what is seen when a desktop has gone. Needs the
-# nosigbus module, sway, swaybg, foot, grim and Weston's demo clients. Exits 1 if it does not
-# go as it has to.
+# Runs one hostile client against a real desktop, Debian's sway, and against the same sway under
+# nosigbus run. The client passes an empty file as the keymap of a virtual keyboard. Both
+# desktops are windows of a third sway, which has no screen and plays the part of the monitor.
+# The client does not attack the third sway, so it can still take a picture when a desktop has
+# died. Needs the nosigbus module, sway, swaybg, foot, grim and Weston's demo clients. Exits 1
+# if a step does not go as expected.
 #
 # usage: demo-desktop.sh BINDIR PICTUREDIR
 #
-# BINDIR has nosigbus, its library and nosigbus-hostile. What was to be seen is left in
-# PICTUREDIR: desktop-before.png and desktop-after.png.
+# BINDIR has nosigbus, its library and nosigbus-hostile. The script writes pictures of the screen
+# to PICTUREDIR: desktop-before.png and desktop-after.png.
 set -euo pipefail
 
 work=$(mktemp -d)
@@ -24,18 +24,19 @@ PATH=$work:$PATH
 ulimit -c 0
 
 BUS=$((128 + 7))
-# Of a window on each desktop, which look the same.
+# The colour of one window on each desktop. The two colours look the same.
 declare -A color=([plain]=22aa44 [protected]=22aa45)
 WIDTH=150 HEIGHT=100
 
-# What bash says of a process that was killed is said here, in other words.
+# Hides bash's own messages about killed processes; this script prints its own.
 exec 3>&2 2>/dev/null
 fail() {
 	echo "demo-desktop.sh: $*" >&3
 	exit 1
 }
 
-# await WHAT COMMAND...: until it succeeds, for two minutes at most, as guests may be slow.
+# await WHAT COMMAND...: repeats the command until it succeeds, for at most two minutes, because
+# guests may be slow.
 await() {
 	local what=$1 end=$((SECONDS + 120))
 	shift
@@ -49,7 +50,7 @@ has_ended() { # PROCESS
 	! kill -0 "$1"
 }
 
-# configure NAME LINE...: the configuration of a sway.
+# configure NAME LINE...: writes the configuration of a sway.
 configure() {
 	mkdir -m 700 "$1"
 	printf '%s\n' 'xwayland disable' 'font pango:DejaVu Sans 10' 'focus_on_window_activation none' \
@@ -58,7 +59,7 @@ configure() {
 		'client.focused_inactive #285577 #285577 #ffffff #285577 #285577' "${@:2}" >"$1/config"
 }
 
-# sway_as NAME COMMAND...: runs the command, which is a sway, and waits for its socket.
+# sway_as NAME COMMAND...: runs the command, which starts a sway, and waits for sway's socket.
 declare -A process=()
 sway_as() {
 	local name=$1
@@ -73,8 +74,8 @@ on() {
 	XDG_RUNTIME_DIR=$work/$1 WAYLAND_DISPLAY=wayland-1 SWAYSOCK=$work/$1/ipc "${@:2}"
 }
 
-# desktop NAME TITLE X COMMAND...: a sway in a window of the monitor, run by that command, with
-# three windows of its own.
+# desktop NAME TITLE X COMMAND...: starts a sway by the command, in a window of the monitor, and
+# three windows on that sway.
 desktop() {
 	local name=$1 title=$2 x=$3
 	shift 3
@@ -82,7 +83,7 @@ desktop() {
 		'for_window [app_id="foot"] floating enable, resize set 330 180, move position 15 45' \
 		'for_window [app_id=".*flower"] floating enable, move position 270 120' \
 		"for_window [app_id=\"paint\"] floating enable, move position 40 230"
-	# It waits three seconds for an answer.
+	# swaymsg waits only three seconds for an answer.
 	await "the monitor's answer" on monitor swaymsg --quiet "for_window [title=\"^wlroots\"] 'floating enable, border normal, \
 		resize set 500 370, move position $x 35, title_format \"$title\"'"
 	sway_as "$name" env WLR_BACKENDS=wayland "WAYLAND_DISPLAY=$work/monitor/wayland-1" \
@@ -98,18 +99,18 @@ desktop() {
 	await "a picture of $name" shows "$name" $((WIDTH * HEIGHT))
 }
 
-# picture FILE: of the monitor.
+# picture FILE: takes a picture of the monitor.
 picture() {
 	on monitor grim "$1"
 }
 
-# shows NAME PIXELS: whether the monitor has so many pixels of that desktop's window.
+# shows NAME PIXELS: succeeds if the monitor shows this many pixels of that desktop's window.
 shows() {
 	picture now.png
 	[[ $(nosigbus-hostile --color "${color[$1]}" pixels now.png) == "$2" ]]
 }
 
-# attack NAME: what the hostile client says of it.
+# attack NAME: runs the hostile client against that desktop, and prints the client's last line.
 attack() {
 	local status=0
 	on "$1" nosigbus-hostile attack keymap-empty &>"$1/attack" || status=$?
@@ -147,7 +148,7 @@ echo
 echo "2. nosigbus run sway:"
 attack protected || fail "the client does not say that it goes on: $(<protected/attack)"
 grep '^nosigbus: ' protected/log | sed 's/^/   /'
-# It draws what its clients draw from here on.
+# Runs another client, so that sway must draw new frames after the attack.
 on protected nosigbus-hostile --color 0000fe --size 20x20 --frames 2 oversize &>protected/after || true
 await "the same picture" shows protected $((WIDTH * HEIGHT))
 for client in "${clients[@]:3}"; do

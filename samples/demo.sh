@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Shows what a hostile client does to a Wayland compositor that maps its file, and
-# to the same compositor with its mappings opted in. Needs the nosigbus module and
-# Weston's demo clients. Exits 1 if it does not go as it has to.
+# Runs a hostile client against a Wayland compositor that maps its file, and against
+# the same compositor with its mappings opted in. Needs the nosigbus module and
+# Weston's demo clients. Exits 1 if a step does not go as expected.
 #
 # usage: demo.sh BINDIR PICTUREDIR
 #
-# BINDIR has nosigbus-compositor and nosigbus-hostile. What was to be seen is left in
-# PICTUREDIR: demo-plain-last-frame.png, demo-protected-before.png and
+# BINDIR has nosigbus-compositor and nosigbus-hostile. The script writes pictures of the
+# screen to PICTUREDIR: demo-plain-last-frame.png, demo-protected-before.png and
 # demo-protected-after.png.
 set -euo pipefail
 
@@ -27,14 +27,15 @@ BUS=$((128 + 7))
 COLOR=22aa44 WIDTH=300 HEIGHT=260
 HOSTILE_COLOR=cc2222 HOSTILE_WIDTH=240 HOSTILE_HEIGHT=200
 
-# What bash says of a process that was killed is said here, in other words.
+# Hides bash's own messages about killed processes; this script prints its own.
 exec 3>&2 2>/dev/null
 fail() {
 	echo "demo.sh: $*" >&3
 	exit 1
 }
 
-# await WHAT COMMAND...: until it succeeds, for a minute at most, as guests may be slow.
+# await WHAT COMMAND...: repeats the command until it succeeds, for at most a minute, because
+# guests may be slow.
 await() {
 	local what=$1 end=$((SECONDS + 60))
 	shift
@@ -48,8 +49,8 @@ has_ended() { # PROCESS
 	! kill -0 "$1"
 }
 
-# begin ARGUMENT...: the compositor, three clients that keep to the rules, and one that
-# is shown for a second before it does not.
+# begin ARGUMENT...: starts the compositor, three clients that keep to the rules, and the
+# hostile client. The compositor shows the hostile client for a second before it attacks.
 begin() {
 	rm -f demo "$frames"/*
 	nosigbus-compositor --socket demo --pictures "$frames" "$@" &>compositor.log &
@@ -74,7 +75,8 @@ shows() { # COLOR FILE PIXELS
 	[[ $(nosigbus-hostile --color "$1" pixels "$2") == "$3" ]]
 }
 
-# keep_before NAME: the last frame that shows the hostile client, and the others.
+# keep_before NAME: keeps the last frame that shows the hostile client. It must show the other
+# clients too.
 keep_before() {
 	local file
 	for file in $(printf '%s\n' "$frames"/*.png | tac); do

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * Maps a file, opts the mapping in, cuts the file off, and reads all of the
- * mapping. Without the opt-in that would be the end: SIGBUS.
+ * mapping. Without the opt-in, SIGBUS would kill the program.
  *
  * usage: protect FILE BYTES
  *
@@ -45,7 +45,7 @@ static void opt_in(int dev, const volatile char *map, size_t len)
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	struct nosigbus_enable enable = {
 		.addr = (uintptr_t)map,
-		/* In whole pages, as mmap has mapped it. */
+		/* mmap has mapped whole pages. */
 		.len = (len + page - 1) / page * page,
 	};
 
@@ -88,7 +88,7 @@ int main(int argc, char *argv[])
 		die("mmap");
 	opt_in(dev, map, len);
 
-	/* As anybody else could, at any time. */
+	/* Any other process that may write to the file could do this at any time. */
 	if (ftruncate(fd, left))
 		die("ftruncate");
 	for (i = 0; i < len; i++)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The command `nosigbus`: runs a program with every mapping of a file that it makes opted in, and
-//! shows the opted-in mappings of a process.
+//! The command `nosigbus`. It runs a program and opts in every file mapping that the program
+//! creates. It also shows the opted-in mappings of a process.
 
-// Rust's own main ignores SIGPIPE, opens what is closed of the first three file descriptors, and
-// has no way to undo that: the program to run is to get it all as it was.
+// Before Rust's own main, the runtime ignores SIGPIPE and opens those of the first three file
+// descriptors that are closed. Neither can be undone, and the program to run must inherit both
+// unchanged.
 #![cfg_attr(not(test), no_main)]
 
 mod run;
@@ -39,10 +40,10 @@ wrote is lost.
 status: shows the opted-in mappings of a process, or of all.
   --json              for programs";
 
-/// Of this command itself, where it was to become another program, or does not know what to do: as
-/// env(1) and timeout(1) have it, so that it is not taken for the program's.
+/// The exit status if this command itself fails: it cannot run the program, or its arguments are
+/// wrong. env(1) and timeout(1) use the same, so that it is not mistaken for the program's status.
 const FAILED: c_int = 125;
-/// Of `status`.
+/// The exit status if `nosigbus status` fails.
 const NO_STATUS: c_int = 1;
 
 enum Command {
@@ -66,7 +67,7 @@ fn parse_args() -> Result<Command, lexopt::Error> {
     }
 }
 
-/// Whether the value of an option is the second of two.
+/// Returns whether the value of an option is the second of its two choices.
 fn choice(parser: &mut lexopt::Parser, choices: [&str; 2]) -> Result<bool, lexopt::Error> {
     let value = parser.value()?;
     let chosen = choices.iter().position(|choice| value == *choice);
@@ -89,7 +90,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("shared") => options.shared_read_only = choice(&mut parser, ["all", "read-only"])?,
             Long("if-available") => options.if_available = true,
             Long("help") | Short('h') => return Ok(Command::Print(USAGE.into())),
-            // All that follows is the program's.
+            // All further arguments are those of the program.
             Value(program) => {
                 options.program = program;
                 options.args = parser.raw_args()?.collect::<Vec<OsString>>();

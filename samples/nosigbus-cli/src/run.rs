@@ -20,10 +20,10 @@ const VARIABLE: &str = "NOSIGBUS_RUN";
 const LOG_VARIABLE: &str = "NOSIGBUS_LOG";
 const PRELOAD: &str = "LD_PRELOAD";
 
-/// As execvp has it where there is no PATH.
+/// The directories that execvp searches if PATH is not set.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-// As shells and env(1) have them.
+// The exit statuses that shells and env(1) use.
 const NOT_FOUND: c_int = 127;
 const NOT_EXECUTABLE: c_int = 126;
 
@@ -56,7 +56,7 @@ impl Error {
     }
 }
 
-/// Becomes the program.
+/// Replaces this process by the program.
 pub fn run(options: &Options) -> Result<Infallible, Error> {
     let path = find(&options.program)?;
     match protection(&path) {
@@ -101,7 +101,7 @@ fn execute(path: &Path, options: &Options) -> Error {
     failed(io::Error::last_os_error())
 }
 
-/// The file that execvp would run.
+/// Finds the file that execvp would run.
 fn find(program: &OsStr) -> Result<PathBuf, Error> {
     let name = program.to_string_lossy();
     if program.as_bytes().contains(&b'/') {
@@ -139,7 +139,7 @@ fn is_executable(path: &Path) -> bool {
     })
 }
 
-/// The preload library, or what is in the way of protecting that program.
+/// Returns the path of the preload library, or the reason why the program cannot be protected.
 fn protection(program: &Path) -> Result<PathBuf, String> {
     if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
         return Err(match error.raw_os_error() {
@@ -150,7 +150,8 @@ fn protection(program: &Path) -> Result<PathBuf, String> {
         });
     }
     let library = library()?;
-    // What cannot be read cannot be looked at, but perhaps run. What is not there is told of later.
+    // A program that is not readable cannot be checked, but may be executable. If it does not
+    // exist, `execute` reports that later.
     let path = CString::new(program.as_os_str().as_bytes()).unwrap_or_default();
     let Ok(image) = nosigbus_reach::look_at(&path) else {
         return Ok(library);
@@ -165,7 +166,7 @@ fn protection(program: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// The library: next to this program, or where a package puts it.
+/// Finds the library: in the directory of this program, or in ../lib, where a package installs it.
 fn library() -> Result<PathBuf, String> {
     let this = env::current_exe().map_err(|error| format!("/proc/self/exe: {error}"))?;
     let directory = this.parent().unwrap_or(Path::new("/"));
@@ -179,7 +180,7 @@ fn library() -> Result<PathBuf, String> {
             directory.display()
         ));
     };
-    // What the dynamic linker takes for the end of a name, or for a variable.
+    // The dynamic linker ends a name at these characters, or starts a variable at them.
     let bytes = library.as_os_str().as_bytes();
     if bytes.iter().any(|byte| b": \t\n$".contains(byte)) {
         return Err(format!(
@@ -190,7 +191,7 @@ fn library() -> Result<PathBuf, String> {
     Ok(library)
 }
 
-/// The path of the file that is to be written to, wherever the program goes.
+/// Creates the log file. Returns its absolute path, because the program may change its directory.
 fn log(path: &Path) -> Result<PathBuf, Error> {
     let failed = |error: io::Error| Error::new(format!("{}: {error}", path.display()));
     OpenOptions::new()

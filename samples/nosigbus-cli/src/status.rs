@@ -2,8 +2,8 @@
 
 //! `nosigbus status`.
 //!
-//! File names and names of processes are whatever their owners want them to be, and who asks may be
-//! root, at a terminal: they are read as bytes, and escaped before they are shown.
+//! Names of files and processes can contain any bytes that their owners choose, and root may run
+//! this command at a terminal. So the names are read as bytes, and escaped before they are shown.
 
 use crate::text::{escaped, unmangled, words};
 use anyhow::{Context, Result, bail};
@@ -16,7 +16,7 @@ use std::{
 };
 
 const DEVICE: &str = "/dev/nosigbus";
-/// Which root can read.
+/// The list of all opted-in mappings, which only root can read.
 const ALL_MAPPINGS: &str = "/sys/kernel/debug/nosigbus/mappings";
 
 /// A line of fdinfo or of debugfs, as nosigbus(4) describes them: names and values.
@@ -45,7 +45,7 @@ struct Vma {
     path: Vec<u8>,
 }
 
-/// The opted-in VMAs in /proc/PID/smaps, which are known by their flags.
+/// Finds the opted-in VMAs in /proc/PID/smaps by their flags.
 fn opted_in_vmas(smaps: &[u8]) -> Vec<Vma> {
     let mut vmas = Vec::new();
     let mut last = None;
@@ -63,7 +63,7 @@ fn opted_in_vmas(smaps: &[u8]) -> Vec<Vma> {
     vmas
 }
 
-/// A line as in /proc/PID/maps.
+/// Parses a line in the format of /proc/PID/maps.
 fn vma(line: &[u8]) -> Option<Vma> {
     let mut parts = line.splitn(6, |&byte| byte == b' ');
     let mut word = || std::str::from_utf8(parts.next()?).ok();
@@ -79,7 +79,7 @@ fn vma(line: &[u8]) -> Option<Vma> {
     })
 }
 
-/// The file descriptors of the device.
+/// Returns the paths of fdinfo for each file descriptor of the device.
 fn devices(process: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(process.join("fd"))? {
@@ -92,8 +92,9 @@ fn devices(process: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// All lines that may be about mappings of the process. Those of root tell of every one; file
-/// descriptors only of those that were opted in through one that is still open.
+/// Returns all lines that may describe mappings of the process. For root they come from debugfs,
+/// which lists every mapping. Otherwise they come from fdinfo, which lists only mappings that were
+/// opted in through a file descriptor that is still open.
 fn lines(process: &Path) -> io::Result<Vec<u8>> {
     if let Ok(all) = fs::read(ALL_MAPPINGS) {
         return Ok(all);
@@ -111,7 +112,7 @@ fn lines(process: &Path) -> io::Result<Vec<u8>> {
     Ok(lines)
 }
 
-/// What is known of an opted-in VMA. What is not known is left out.
+/// The known data of an opted-in VMA. Unknown fields are `None`.
 pub struct Mapping {
     pid: u32,
     command: String,
@@ -200,7 +201,8 @@ pub fn of_process(pid: u32) -> Result<Vec<Mapping>> {
     Ok(mappings)
 }
 
-/// Those of all processes that can be asked, and how many cannot.
+/// Returns the opted-in mappings of all processes that this one may inspect, and how many processes
+/// it may not inspect.
 pub fn of_all() -> Result<(Vec<Mapping>, usize)> {
     let (mut mappings, mut denied) = (Vec::new(), 0);
     for entry in fs::read_dir("/proc").context("/proc")? {
@@ -221,7 +223,7 @@ pub fn of_all() -> Result<(Vec<Mapping>, usize)> {
     Ok((mappings, denied))
 }
 
-/// The line that tells of the mapping that a VMA is, or is a part or a copy of.
+/// Finds the line of a VMA's mapping. The VMA can be the whole mapping, a part of it or a copy.
 fn line_of(vma: &Vma, pid: u32, lines: &[Line<'_>], used: &[usize]) -> Option<usize> {
     let fits = |line: &Line<'_>| {
         let start = line.number("offset").unwrap_or(0);
@@ -231,8 +233,8 @@ fn line_of(vma: &Vma, pid: u32, lines: &[Line<'_>], used: &[usize]) -> Option<us
             && (start..end.max(start.saturating_add(1))).contains(&vma.offset)
     };
     let found = (0..lines.len()).filter(|&index| fits(&lines[index]));
-    // Of several: one of these very addresses, of this process and not of its parent, of this
-    // length, and not another VMA's already.
+    // If several lines fit, prefers, in this order: the same address range, this process (not its
+    // parent), the same length, and a line that no other VMA uses yet.
     found.min_by_key(|&index| {
         let line = &lines[index];
         (
@@ -270,7 +272,7 @@ fn row(mapping: &Mapping) -> [String; COLUMNS] {
     ]
 }
 
-/// In columns; of all processes, if so.
+/// Formats the mappings as a table. `of_all` adds the columns for process and command.
 pub fn table(mappings: &[Mapping], of_all: bool) -> String {
     let mut rows = vec![
         [

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Text from others: names of files and of processes.
+//! Untrusted text: names of files and of processes.
 
 use std::fmt::Write;
 
-/// As `ls -b` shows a name, so that it is one line, and does nothing to a terminal.
+/// Escapes a name as `ls -b` does. The result is one line, without terminal control characters.
 pub fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -21,7 +21,7 @@ pub fn escaped(bytes: &[u8]) -> String {
     text
 }
 
-/// A name as in /proc/PID/maps, where the kernel writes `\012` for a newline.
+/// Decodes a name from /proc/PID/maps, where the kernel writes `\012` for a newline.
 pub fn unmangled(name: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name;
@@ -40,8 +40,8 @@ pub fn unmangled(name: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The words of a line that are NAME=VALUE. A value in quotes may have anything in it, with a
-/// backslash before a quote.
+/// Returns the words of a line that have the form NAME=VALUE. A quoted value may contain anything;
+/// a quote in it has a backslash before it.
 pub fn words(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = line;
     std::iter::from_fn(move || {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What wayland-server wants to have implemented for each interface.
+//! Macros for the traits that wayland-server requires for each interface.
 
-/// For interfaces whose requests need no answer here, or have none.
+/// Implements interfaces whose requests this compositor ignores, or that have no requests.
 macro_rules! ignore_requests {
     ($($interface:ty),* $(,)?) => {$(
         impl wayland_server::Dispatch<$interface, $crate::limits::Share> for $crate::state::State {
@@ -20,7 +20,7 @@ macro_rules! ignore_requests {
     )*};
 }
 
-/// For interfaces that clients are offered, and whose objects need no data but their share.
+/// Implements globals whose objects need no data except their share.
 macro_rules! offer {
     ($($interface:ty),* $(,)?) => {$(
         impl wayland_server::GlobalDispatch<$interface, ()> for $crate::state::State {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How clients' files are mapped. All that protecting takes: opt each mapping in, have the device in
-//! the event loop, and ask a mapping for its status when the device tells of it.
+//! Maps clients' files. Protection takes three steps. Opt each mapping in. Add the device to the
+//! event loop. Ask a mapping for its status when the device reports it.
 
 use anyhow::{Result, anyhow};
 use nosigbus::{Device, ErrorKind, MapOptions, Mapping, Notice};
@@ -12,10 +12,11 @@ use rustix::{
 use std::thread;
 
 pub struct Files {
-    /// If they are to be protected.
+    /// The device, if mappings are to be opted in.
     device: Option<Device>,
-    /// A client that serves its file itself (FUSE), or has it from a server that is gone, can have
-    /// the compositor wait for it for ever.
+    /// Whether to refuse files that are not on a tmpfs. A client can serve its file itself (FUSE),
+    /// or send a file of a server that is gone. The compositor could wait for ever for such a
+    /// file.
     tmpfs_only: bool,
 }
 
@@ -27,8 +28,8 @@ impl Files {
         })
     }
 
-    /// Maps a client's file. These are the lines that protect. Errors of the file system are answered
-    /// like a lost page: a client may send a sparse file of a full file system.
+    /// Maps a client's file and opts the mapping in. Errors of the file system are handled like a
+    /// lost page, because a client may send a sparse file on a full file system.
     pub fn map(&self, options: MapOptions<'_>, file: impl AsFd) -> nosigbus::Result<Mapping> {
         let options = options.tmpfs_only(self.tmpfs_only);
         match &self.device {
@@ -37,12 +38,13 @@ impl Files {
         }
     }
 
-    /// To be in the event loop, if anything is to be heard.
+    /// Returns the file descriptor for the event loop, if mappings are opted in.
     pub fn event(&self) -> Option<BorrowedFd<'_>> {
         self.device.as_ref().map(|device| device.as_fd())
     }
 
-    /// Of which mappings there is something to hear. Their status is to be asked for after this.
+    /// Returns the notices of the device. After this, the caller asks the named mappings for their
+    /// status.
     pub fn notices(&self) -> nosigbus::Result<Vec<Notice>> {
         self.device.as_ref().map_or(Ok(Vec::new()), Device::notices)
     }
@@ -66,13 +68,13 @@ impl AsFd for ClientFile {
     }
 }
 
-/// To close a file means to ask its file system, which may ask a server, and wait for its answer
-/// (FUSE): not here, unless it is of a tmpfs, which has seals.
+/// Closes a file that is not on a tmpfs in another thread. Closing it calls its file system, which
+/// may wait for a server (FUSE). Only files on a tmpfs have seals.
 impl Drop for ClientFile {
     fn drop(&mut self) {
         if let Some(file) = self.0.take() {
             if fcntl_get_seals(&file).is_err() {
-                // If there is no thread to be had, it is closed here.
+                // If no thread can be created, the file is closed here.
                 let _ = thread::Builder::new().spawn(move || drop(file));
             }
         }
@@ -88,7 +90,8 @@ fn open_device() -> Result<Device> {
     })
 }
 
-/// What is wrong with the file, if the compositor has met a page that it does not have.
+/// Returns the error for the client, if the compositor has accessed a page that the file does not
+/// have.
 pub fn complaint(mapping: &Mapping) -> Option<String> {
     if !mapping.is_protected() {
         return None;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a client may have at a time: without limits it could have the compositor use up its memory,
-//! its file descriptors, or its mappings.
+//! Limits for each client. Without them a client could make the compositor use up its memory, file
+//! descriptors or mappings.
 
 use crate::state::State;
 use std::{
@@ -15,12 +15,12 @@ use wayland_server::{Client, DataInit, Dispatch, New, Resource, backend::ClientD
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Each is a mapping and a file descriptor, also when only its buffers are left.
+    /// Each pool takes a mapping and a file descriptor, even when only its buffers are left.
     Pools,
-    /// Of the pools, as far as they are mapped.
+    /// The mapped bytes of the pools.
     Bytes,
     Buffers,
-    /// Of frames, that are not answered yet.
+    /// Frame callbacks that are not answered yet.
     Callbacks,
     /// All else that a client can create.
     Objects,
@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// What a client has.
+/// How much of each kind a client has.
 #[derive(Default)]
 pub struct Limits(Arc<[AtomicUsize; KINDS]>);
 
@@ -68,7 +68,7 @@ impl Limits {
     }
 }
 
-/// Part of what a client may have, which it has until this is dropped.
+/// A part of a client's limit. Dropping it gives the part back.
 pub struct Share {
     counts: Option<Arc<[AtomicUsize; KINDS]>>,
     kind: Kind,
@@ -76,7 +76,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Of a client that is being sent away.
+    /// Creates an empty share, for a client that is being disconnected.
     pub const fn nothing() -> Self {
         Self {
             counts: None,
@@ -122,8 +122,8 @@ impl fmt::Display for Exceeded {
     }
 }
 
-/// The number that it has in wl_display, whose object wayland-server does not give out; in wl_shm
-/// it is invalid_fd.
+/// The error code no_memory of wl_display. wayland-server does not give access to the wl_display
+/// object, so the error is posted on other objects; on wl_shm the same code means invalid_fd.
 const NO_MEMORY: u32 = 2;
 
 /// Posts the error of a client that wants too much.
@@ -132,7 +132,8 @@ pub fn refuse(resource: &impl Resource, exceeded: Exceeded) {
     resource.post_error(NO_MEMORY, exceeded.to_string());
 }
 
-/// A share for the client, or none: then the error is posted on `resource`.
+/// Takes a share for the client. If the limit is reached, posts an error on `resource` and returns
+/// `None`.
 pub fn take(client: &Client, kind: Kind, amount: usize, resource: &impl Resource) -> Option<Share> {
     let limits: &Limits = client.get_data().expect("all clients are let in with them");
     limits
@@ -148,7 +149,7 @@ where
     State: Dispatch<R, Share>,
 {
     let limits: &Limits = client.get_data().expect("all clients are let in with them");
-    // There has to be one for the error to be posted on.
+    // The object is created in any case, because the error must be posted on it.
     let (share, exceeded) = match limits.take(Kind::Objects, 1) {
         Ok(share) => (share, None),
         Err(exceeded) => (Share::nothing(), Some(exceeded)),

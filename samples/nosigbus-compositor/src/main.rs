@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A Wayland compositor that shows windows in a picture in memory. It reads its clients' files,
-//! and writes to them for screen capture, through mappings, and has no SIGBUS handler. Plain, a
-//! client kills it by shrinking a file. With --protect it lives, and the client is disconnected.
+//! A Wayland compositor that shows windows in a picture in memory. It reads its clients' files
+//! through mappings, and writes screen captures to them through mappings. It has no SIGBUS
+//! handler. Without options a client kills it by shrinking a file. With --protect the compositor
+//! survives, and disconnects the client.
 
 #![forbid(unsafe_code)]
 
@@ -121,7 +122,7 @@ impl Compositor {
         }
     }
 
-    /// Lets new clients in. That there are too many is no reason to end.
+    /// Accepts new clients. Too many clients do not end the compositor.
     fn accept(&mut self) -> Result<()> {
         while let Some(stream) = self.listener.accept().context("a new client")? {
             self.display
@@ -136,7 +137,7 @@ impl Compositor {
     fn disconnect_offenders(&mut self) -> Result<()> {
         let notices = self.files.notices()?;
         for offender in self.state.tell_offenders(&notices) {
-            // Closes the connection, with the error that was posted as its last message.
+            // Closes the connection. Its last message is the posted error.
             let _ = self
                 .display
                 .backend()
@@ -161,7 +162,7 @@ impl Compositor {
     }
 }
 
-/// For errors that are no reason to end.
+/// Prints an error that does not end the compositor.
 fn complain(error: anyhow::Error) {
     eprintln!("nosigbus-compositor: {error:#}");
 }

@@ -18,18 +18,19 @@ use wayland_server::{
     protocol::wl_shm::{self, WlShm},
 };
 
-/// Read-only: then what stands in for a page of the file costs no memory. Of a writable mapping it
-/// would be 4 KiB each, even for reading, which cannot be swapped out, and a client need not have a
-/// page of the file to have the compositor read all of its pool.
+/// The mapping of a pool. It is read-only, so a stand-in costs no memory. In a writable mapping
+/// each stand-in is a page of 4 KiB that cannot be swapped out, even for reads. A client could
+/// make the compositor read a whole pool whose file has no pages.
 struct Mapped {
     mapping: Mapping,
     bytes: Share,
 }
 
 pub struct Pool {
-    /// By which the device tells of it.
+    /// The cookie by which the device reports the mapping.
     pub cookie: u64,
-    /// Whose it is: errors are posted there, as the buffer and the pool may be gone.
+    /// The client's wl_shm. Errors are posted on it, because the buffer and the pool may be
+    /// destroyed.
     shm: WlShm,
     file: ClientFile,
     files: Arc<Files>,
@@ -38,7 +39,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `None` if the client has been sent an error.
+    /// Maps the file. If that fails, posts an error to the client and returns `None`.
     pub fn new(
         client: &Client,
         shm: &WlShm,
@@ -71,8 +72,8 @@ impl Pool {
         self.mapped.lock().unwrap().mapping.len()
     }
 
-    /// Makes it longer: the client has made its file longer, and says so. The mapping may move, and
-    /// is used under the lock only. It keeps what is known of it.
+    /// Grows the mapping, after the client has grown its file. The mapping may move, so it is used
+    /// only under the lock. It keeps its counts and its recorded error.
     pub fn grow(&self, len: usize) {
         let mut mapped = self.mapped.lock().unwrap();
         let more = len.saturating_sub(mapped.mapping.len());
@@ -83,7 +84,7 @@ impl Pool {
         }
     }
 
-    /// Posts an error to the client if its file was found to be too short. Returns whose it is.
+    /// Posts an error to the client if an access found its file too short. Returns that client.
     pub fn tell(&self) -> Option<ClientId> {
         let complaint = complaint(&self.mapped.lock().unwrap().mapping);
         self.post(complaint?)
@@ -126,8 +127,8 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Hands over each of the first `height` lines, the first `width` pixels of it, as a copy, which
-    /// the client cannot change any more.
+    /// Calls `line` with the first `width` pixels of each of the first `height` lines. It passes
+    /// copies, which the client cannot change.
     pub fn read(&self, width: usize, height: usize, mut line: impl FnMut(usize, &[u8])) {
         let mapped = self.pool.mapped.lock().unwrap();
         let mut bytes = vec![0; width.min(self.shape.width) * 4];
@@ -139,8 +140,8 @@ impl Buffer {
         }
     }
 
-    /// Writes all lines into the client's file; `false` if it does not have them. Only for this, and
-    /// only as much, is it mapped writable.
+    /// Writes all lines into the client's file. Returns `false` if the file is too short. Only this
+    /// function maps the file writable, and only the part that it writes.
     pub fn write<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> nosigbus::Result<bool> {
         let Shape { height, stride, .. } = self.shape;
         let before = self.offset % page_size();
@@ -152,7 +153,7 @@ impl Buffer {
             mapping.write_at(before + y * stride, line)?;
         }
         let complaint = complaint(&mapping);
-        // It says the same; the client is who has to hear it.
+        // `close` returns the same error as `complaint`, which is sent to the client.
         let _ = mapping.close();
         Ok(complaint
             .and_then(|complaint| self.pool.post(complaint))

@@ -53,7 +53,7 @@ impl Screen {
         }
     }
 
-    /// Straight from the client's memory to the middle of a place.
+    /// Draws a client's buffer into the middle of a place.
     fn draw_buffer(&mut self, buffer: &Buffer, place: usize) {
         let width = buffer.shape.width.min(PLACE_WIDTH);
         let height = buffer.shape.height.min(PLACE_HEIGHT);
@@ -84,7 +84,7 @@ impl Screen {
     }
 }
 
-/// ARGB8888: the colours are multiplied by the alpha already.
+/// Draws a line of ARGB8888 over another. Its colours are already multiplied by alpha.
 fn blend(below: &mut [u8], line: &[u8]) {
     for (below, above) in below.chunks_exact_mut(PIXEL).zip(line.chunks_exact(PIXEL)) {
         let through = 255 - u32::from(above[3]);
@@ -94,7 +94,7 @@ fn blend(below: &mut [u8], line: &[u8]) {
     }
 }
 
-/// A directory that some of the frames are left in.
+/// A directory that some frames are written to.
 pub struct Pictures {
     directory: PathBuf,
     frame: u64,
@@ -113,14 +113,14 @@ impl Pictures {
     pub fn add(&mut self, screen: &Screen) {
         self.frame += 1;
         if self.frame % Self::EVERY == 0 {
-            // Clients may have used up its file descriptors: that is no reason to end.
+            // Clients may have used up the compositor's file descriptors. That does not end it.
             self.write(screen).unwrap_or_else(crate::complain);
         }
     }
 
     fn write(&self, screen: &Screen) -> Result<()> {
         let path = self.directory.join(format!("{:06}.png", self.frame));
-        // Whoever sees a picture sees all of it.
+        // The rename makes a picture visible only when it is complete.
         let part = path.with_extension("part");
         screen
             .write_png(&part)

@@ -55,7 +55,7 @@ impl State {
     }
 }
 
-/// What an xdg_surface is of.
+/// The surface of an xdg_surface.
 pub struct Role {
     surface: WlSurface,
     _share: Share,
@@ -128,7 +128,7 @@ impl Dispatch<XdgSurface, Role> for State {
                 });
             }
             xdg_surface::Request::GetPopup { id, .. } => {
-                // Popups are not shown: it is over at once.
+                // Popups are not shown, so the popup is dismissed at once.
                 if let Some(share) = limits::take(client, Kind::Objects, 1, xdg_surface) {
                     init.init(id, share).popup_done();
                 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! wl_shm: what clients say of their pools and buffers is checked before it is believed.
+//! wl_shm: checks the sizes and offsets that clients give for their pools and buffers.
 
 use crate::{
     files::ClientFile,
@@ -121,7 +121,7 @@ impl Dispatch<WlBuffer, Arc<Buffer>> for State {
         _: &DisplayHandle,
         _: &mut DataInit<'_, Self>,
     ) {
-        // There is but the request to destroy it.
+        // The only request is the one to destroy it.
     }
 }
 
@@ -129,7 +129,7 @@ fn positive(number: i32) -> Option<usize> {
     usize::try_from(number).ok().filter(|number| *number > 0)
 }
 
-/// Where a buffer is in a pool of `len` bytes, if it is in there.
+/// Returns where a buffer is in a pool of `len` bytes, if it is inside the pool.
 fn place(
     len: usize,
     offset: i32,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What there is: pools, windows, and the screen that shows them.
+//! The state of the compositor: pools, windows, and the screen that shows them.
 
 use crate::{
     files::Files,
@@ -68,20 +68,20 @@ impl State {
         }
     }
 
-    /// What clients have destroyed, which would otherwise take memory for ever.
+    /// Drops objects that clients have destroyed. Otherwise they would take memory for ever.
     fn forget_what_is_gone(&mut self) {
         self.windows.retain(Window::is_alive);
         self.surfaces.retain(Resource::is_alive);
         self.pools.retain(|_, pool| pool.strong_count() > 0);
     }
 
-    /// Posts an error to each client whose file was found to be too short. Returns who they are.
+    /// Posts an error to each client whose file an access found too short. Returns these clients.
     pub fn tell_offenders(&mut self, notices: &[Notice]) -> Vec<ClientId> {
         let mut pools: Vec<&Weak<Pool>> = Vec::new();
         for notice in notices {
             match notice {
                 Notice::StandIn(stand_in) => pools.extend(self.pools.get(&stand_in.cookie)),
-                // It may be any of them.
+                // Notices were lost, so any pool may be concerned.
                 _ => pools.extend(self.pools.values()),
             }
         }

@@ -23,7 +23,7 @@ use wayland_server::{
     },
 };
 
-/// What is shown of a client's buffer, which it may have destroyed.
+/// An attached buffer. It stays readable after the client has destroyed the wl_buffer.
 struct Attached {
     resource: WlBuffer,
     buffer: Arc<Buffer>,
@@ -64,7 +64,7 @@ impl Surface {
             return;
         };
         let previous = mem::replace(&mut content.shown, attached);
-        // Buffers are read while they are shown, so a client has them back only now.
+        // A buffer is read as long as it is shown, so it is released to the client only now.
         if let Some(previous) = previous {
             let again = content.shown.as_ref();
             if again.is_none_or(|shown| shown.resource != previous.resource) {
@@ -140,7 +140,7 @@ impl Dispatch<WlSurface, Surface> for State {
                 surface.commit();
                 state.configure(resource);
             }
-            // Whole frames are drawn, so that nothing has to be known of what has changed.
+            // The compositor always draws whole frames, so it ignores damage.
             _ => {}
         }
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a compositor offers, and which requests of that take a file descriptor: from the protocols'
-//! descriptions. What compositors do with it is known from what they are for, and from their code.
+//! Lists what a compositor offers, and which of the requests take a file descriptor. The requests
+//! come from the descriptions of the protocols. What compositors do with the file descriptors is
+//! known from the purpose of the requests, and from the code of compositors.
 
 use crate::{say, session::Session};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +20,9 @@ use wayland_protocols_misc as misc;
 use wayland_protocols_plasma as kde;
 use wayland_protocols_wlr as wlr;
 
-/// Requests and arguments; whether the file is "mapped", "read" into memory of the compositor's own,
-/// "written-to", or "passed-on" to another client or to the kernel, which is when the compositor
-/// does not look into it; and more of that.
+/// Requests and arguments, what the compositor does with the file, and details. It can be
+/// "mapped", "read" into the compositor's own memory, "written-to", or "passed-on" to another
+/// client or to the kernel. A compositor does not look into a file that it passes on.
 const KNOWN: &str = "\
 wl_shm.create_pool fd mapped pixels of buffers
 wl_data_offer.receive fd passed-on to the client that has the data
@@ -43,7 +44,7 @@ weston_debug_v1.subscribe streamfd written-to text, into a pipe or a file
 xx_image_description_creator_icc_v4.set_icc_file icc_profile read an ICC profile
 ";
 
-/// Of interfaces that no crate here describes: what they lead to that takes a file descriptor.
+/// Interfaces that no crate here describes, each with its requests that take a file descriptor.
 const BY_HAND: &str = "\
 frog_color_management_factory_v1
 gtk_shell1
@@ -74,7 +75,7 @@ zphoc_layer_shell_effects_v1
 zxdg_shell_v6
 ";
 
-/// The interface of a type that is called as its module is.
+/// Expands to the interface of a type that has the same name as its module.
 macro_rules! interface {
     ([$($module:ident)::+] $name:ident $type:ident) => {
         $($module)::+::client::$name::$type::interface()
@@ -87,7 +88,7 @@ macro_rules! interfaces {
     };
 }
 
-/// All that the crates describe and that a compositor can offer.
+/// Returns all interfaces that a compositor can offer and that the crates describe.
 fn described() -> Vec<&'static Interface> {
     let mut all = vec![
         WlCompositor::interface(),
@@ -209,8 +210,8 @@ fn described() -> Vec<&'static Interface> {
     all
 }
 
-/// The requests that take file descriptors, and how many, of all objects that an object of that
-/// version leads to.
+/// Returns the requests that take file descriptors, and how many each takes. It covers all objects
+/// that requests of a root object of this version can create, directly or indirectly.
 fn takers(root: &'static Interface, version: u32) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -233,14 +234,15 @@ fn takers(root: &'static Interface, version: u32) -> BTreeMap<String, usize> {
     found
 }
 
-/// The same for an interface that is known by its name only, if it is.
+/// Returns the same for an interface in `BY_HAND`, or `None` if it is not listed there.
 fn takers_by_hand(name: &str) -> Option<BTreeMap<String, usize>> {
     let mut lines = BY_HAND.lines().map(str::split_whitespace);
     let requests = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words))?;
     Some(requests.map(|request| (request.into(), 1)).collect())
 }
 
-/// Of each file descriptor of a request: the argument, what is done with it, and more of that.
+/// Returns, for each file descriptor of a request, the argument, what compositors do with it, and
+/// details.
 fn known(request: &str) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     KNOWN.lines().filter_map(move |line| {
         let mut words = line.splitn(4, ' ');
@@ -250,9 +252,9 @@ fn known(request: &str) -> impl Iterator<Item = (&'static str, &'static str, &'s
     })
 }
 
-/// Says of each interface that is offered, and of each request that takes a file descriptor: its
-/// argument, what is done with that, and more of that, between tabs; "-" if there is no such
-/// request, and "unknown" if that is not known.
+/// Prints, for each offered interface, a line for each request that takes a file descriptor. The
+/// fields are separated by tabs: the argument, what compositors do with it, and details. Prints "-"
+/// if there is no such request, and "unknown" if the interface or the use is not known.
 pub fn list(session: &Session) {
     let described = described();
     for global in &session.heard.globals {
@@ -285,7 +287,7 @@ pub fn list(session: &Session) {
 mod tests {
     use super::*;
 
-    /// All that is described, by the crates or by hand.
+    /// Returns the requests of all interfaces that the crates or `BY_HAND` describe.
     fn all() -> BTreeMap<String, usize> {
         let described = described().into_iter();
         let mut all: BTreeMap<_, _> = described.flat_map(|root| takers(root, u32::MAX)).collect();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Wayland clients: one that keeps to the rules, and some that do to their files what kills a
+//! Wayland clients. One keeps to the rules. The others change their files in ways that kill a
 //! compositor that reads them.
 
 mod attack;
@@ -83,7 +83,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// What an attack has reached.
+    /// Prints the progress of an attack, if verbose.
     fn tell(&self, what: &str) {
         if self.verbose {
             eprintln!("nosigbus-hostile: {what}");
@@ -173,10 +173,11 @@ fn parse_args() -> Result<Args> {
     })
 }
 
-/// Tells whoever waits for it.
+/// Prints a line on stdout at once, for scripts that wait for it.
 fn say(what: &str) {
     println!("{what}");
-    // Into a pipe or a file as well; if nobody reads it, nobody has to be told.
+    // Flushes also if stdout is a pipe or a file. An error is ignored: then nothing reads the
+    // output.
     let _ = stdout().flush();
 }
 
@@ -223,7 +224,7 @@ fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says how a client has ended.
+/// Prints how a client has ended.
 fn end(mode: &str, result: Result<()>) -> Result<()> {
     let rules = matches!(mode, "paint" | "capture" | "bystander" | "churn");
     match result {
@@ -232,7 +233,7 @@ fn end(mode: &str, result: Result<()>) -> Result<()> {
             say("the compositor has nothing to say");
             Ok(())
         }
-        // That is what it has asked for.
+        // A client that breaks the rules expects to be disconnected.
         Err(error) if !rules && error.is::<Ended>() => {
             say(&error.to_string());
             Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Files that are drawn into, and what the compositor is told of them.
+//! Files that a client draws into, and the pools that it creates from them.
 
 use crate::session::Session;
 use anyhow::{Context, Result};
@@ -56,7 +56,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Says that a file is of that size.
+    /// Creates a pool from a file. `size` is the size that the compositor gets to know.
     pub fn new(session: &Session, file: File, size: i32) -> Result<Self> {
         let shm: WlShm = session.bind(1..=1)?;
         let proxy = shm.create_pool(file.as_fd(), size, &session.handle, ());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The connection to a compositor: what was heard of it, and how it ended.
+//! The connection to a compositor: the events received, and how the connection ended.
 
 use crate::attack;
 use anyhow::{Context, Result};
@@ -47,7 +47,7 @@ use wayland_protocols_wlr::screencopy::v1::client::{
 pub enum Ended {
     /// With a protocol error.
     Told { code: u32, message: String },
-    /// Without a word.
+    /// Without a protocol error.
     HungUp,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for NotOffered {
 
 impl error::Error for NotOffered {}
 
-/// The compositor did not say what was waited for.
+/// The compositor did not send the expected event in time.
 #[derive(Debug)]
 pub struct Silent(Duration);
 
@@ -96,7 +96,7 @@ pub struct Global {
 /// What the compositor asks a capture to be like: width, height, bytes of a line, and format.
 pub type CaptureShape = (i32, i32, i32, Format);
 
-/// What was heard of the compositor.
+/// The state from the events that the compositor has sent.
 #[derive(Default)]
 pub struct Heard {
     pub globals: Vec<Global>,
@@ -165,7 +165,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Something that the compositor has to offer, in the newest of these versions that it has.
+    /// Binds a global that the compositor offers, in the newest of these versions that it supports.
     pub fn bind<I>(&self, versions: RangeInclusive<u32>) -> Result<I>
     where
         I: Proxy + 'static,
@@ -183,12 +183,12 @@ impl Session {
         Ok(self.registry.bind(global.name, version, &self.handle, ()))
     }
 
-    /// The process that listens where the compositor does.
+    /// Returns the process that listens on the compositor's socket.
     pub fn peer(&self) -> Result<Pid> {
         Ok(socket_peercred(&self.socket)?.pid)
     }
 
-    /// Sends what there is to send, and waits until `heard` is so.
+    /// Sends all pending requests, and waits until `so` returns `true` for `heard`.
     pub fn wait(&mut self, so: impl Fn(&Heard) -> bool) -> Result<()> {
         let Some(patience) = self.patience else {
             while !so(&self.heard) {
@@ -200,7 +200,7 @@ impl Session {
         heard.then_some(()).ok_or(Silent(patience).into())
     }
 
-    /// Whether `heard` is so in that time.
+    /// Returns whether `so` returns `true` for `heard` within `time`.
     pub fn wait_at_most(&mut self, time: Duration, so: impl Fn(&Heard) -> bool) -> Result<bool> {
         let end = Instant::now() + time;
         while !so(&self.heard) {
@@ -222,15 +222,14 @@ impl Session {
         self.wait(|heard| heard.sync >= number)
     }
 
-    /// Asks to be told when a surface can be drawn again. The number of the frame.
+    /// Requests a frame callback for a surface. Returns the number of the frame.
     pub fn frame(&mut self, surface: &WlSurface) -> u64 {
         self.callbacks += 1;
         surface.frame(&self.handle, Callback::Frame(self.callbacks));
         self.callbacks
     }
 
-    /// Deals with what was heard; if that is nothing, waits for something, or until the time is
-    /// over.
+    /// Dispatches received events. If there are none, waits for events, at most for `time`.
     fn hear(&mut self, time: Option<Duration>) -> Result<()> {
         let dispatched = self.queue.dispatch_pending(&mut self.heard);
         if dispatched.map_err(|error| self.ended(error))? > 0 {
@@ -276,11 +275,11 @@ fn would_block(error: &WaylandError) -> bool {
     matches!(error, WaylandError::Io(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-/// The protocol error among the messages that are left in the socket. wayland-client does not read
-/// them once it has failed to send something.
+/// Returns the protocol error among the messages that are left in the socket. wayland-client does
+/// not read them after a send has failed.
 fn last_words(socket: &mut UnixStream) -> Option<Ended> {
     let mut bytes = Vec::new();
-    // What ends this is that the other end is closed, however that is reported.
+    // The read ends when the other end is closed, with or without an error.
     let _ = socket.read_to_end(&mut bytes);
     let mut words = bytes.chunks_exact(4).map(|word| {
         let word = word.try_into().expect("four bytes");
@@ -305,7 +304,7 @@ fn last_words(socket: &mut UnixStream) -> Option<Ended> {
     }
 }
 
-/// Implements what is done with the events of an interface, and what objects they make.
+/// Implements the handling of an interface's events, and of the objects that they create.
 macro_rules! on_event {
     (
         $interface:ty,

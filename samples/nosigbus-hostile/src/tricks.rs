@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a hostile client does to a compositor that reads its file.
+//! Attacks of a hostile client on a compositor that reads its file.
 
 use crate::{
     Options,
@@ -63,7 +63,8 @@ pub fn regrow(session: &mut Session, options: &Options) -> Result<()> {
     shown.go_on(session, options.frames)
 }
 
-/// The same, first of all while a command runs, say one that takes a picture of the screen.
+/// Does the same as [`regrow`], first while a command runs, such as one that takes a picture of the
+/// screen.
 pub fn regrow_while(session: &mut Session, options: &Options, command: &[OsString]) -> Result<()> {
     let (program, arguments) = command.split_first().context("a command is missing")?;
     let name = program.to_string_lossy();
@@ -89,7 +90,7 @@ pub fn oversize(session: &mut Session, options: &Options) -> Result<()> {
     show(session, options, window, Pool::new(session, file, bytes)?)
 }
 
-/// The file is as long as the pool, but has no pages: somebody has to make room for them.
+/// The file is as long as the pool, but has no pages. An access must allocate them.
 pub fn sparse(session: &mut Session, options: &Options) -> Result<()> {
     let window = Window::open(session, "hostile", options.size)?;
     let file = options.place.create()?;
@@ -108,7 +109,7 @@ fn show(session: &mut Session, options: &Options, window: Window, pool: Pool) ->
     shown.go_on(session, options.frames)
 }
 
-/// All that the client had of the file is destroyed, while it is shown, before it is shrunk.
+/// The client destroys its buffer and pool while they are shown, and then shrinks the file.
 pub fn destroy(session: &mut Session, options: &Options) -> Result<()> {
     let shown = Shown::new(session, options)?;
     shown.buffer.destroy();
@@ -121,7 +122,7 @@ pub fn destroy(session: &mut Session, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A file that somebody else serves.
+/// Shows a file that another process or a server provides (`path`).
 pub fn of_file(session: &mut Session, options: &Options, path: &Path) -> Result<()> {
     let window = Window::open(session, "hostile", options.size)?;
     let file = File::options().read(true).write(true).open(path);
@@ -164,7 +165,7 @@ pub fn flood(session: &mut Session, options: &Options, what: &str) -> Result<()>
     session.roundtrip()
 }
 
-/// Asks to be told of frames of a surface that is no window.
+/// Requests frame callbacks of a surface that is not a window.
 pub fn bystander(session: &mut Session, options: &Options) -> Result<()> {
     let handle = session.handle.clone();
     let compositor: WlCompositor = session.bind(1..=4)?;
@@ -177,7 +178,7 @@ pub fn bystander(session: &mut Session, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Has pools one after the other, none of them for long.
+/// Creates and destroys pools, one after the other.
 pub fn churn(session: &mut Session, options: &Options) -> Result<()> {
     let handle = session.handle.clone();
     let shm: WlShm = session.bind(1..=1)?;

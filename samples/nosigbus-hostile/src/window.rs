@@ -19,7 +19,7 @@ pub struct Window {
     pub surface: WlSurface,
     role: XdgSurface,
     pub toplevel: XdgToplevel,
-    /// The one that the compositor asks for, or the one that was given.
+    /// The size that the compositor asks for, or else the one passed to `open`.
     pub size: (i32, i32),
 }
 
@@ -32,7 +32,7 @@ impl Window {
         let role = base.get_xdg_surface(&surface, handle, ());
         let toplevel = role.get_toplevel(handle, ());
         toplevel.set_title(title.into());
-        // By which Weston's kiosk shell knows the output to show it on.
+        // Weston's kiosk shell chooses the output by the app_id.
         toplevel.set_app_id(title.into());
         surface.commit();
         session.heard.configured = false;
@@ -45,7 +45,8 @@ impl Window {
         })
     }
 
-    /// A file with the picture of the window, and room for as many.
+    /// Creates a file with room for `buffers` buffers, and draws the window's picture
+    /// into each.
     pub fn draw(&self, place: &Place, color: Color, buffers: i32) -> Result<File> {
         let file = place.create()?;
         let bytes = pool::bytes(self.size);
@@ -55,7 +56,7 @@ impl Window {
         Ok(file)
     }
 
-    /// Has the compositor show a buffer, and waits until it says that it does.
+    /// Makes the compositor show a buffer, and waits for its frame callback.
     pub fn show(&self, session: &mut Session, buffer: &WlBuffer) -> Result<()> {
         self.surface.attach(Some(buffer), 0, 0);
         self.refresh(session)
@@ -67,7 +68,8 @@ impl Window {
         session.wait(|heard| heard.frame >= frame)
     }
 
-    /// Says that all of it has changed. The number of the frame that will show it.
+    /// Marks the whole surface as changed and commits it. Returns the number of the frame that will
+    /// show it.
     pub fn commit(&self, session: &mut Session) -> u64 {
         let (width, height) = self.size;
         self.surface.damage(0, 0, width, height);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The file descriptor of the device. It stays open, for /proc/PID/fdinfo to list what was opted in
-//! through it, but the program may close it, or have another file take its number.
+//! The file descriptor of the device. It stays open, so that /proc/PID/fdinfo lists the mappings
+//! that were opted in through it. But the program may close it, and another file may get its
+//! number.
 
 use crate::{event, kernel::close};
 use rustix::{
@@ -16,18 +17,19 @@ use std::{
 
 const PATH: &CStr = c"/dev/nosigbus";
 
-/// Out of the way of programs that expect a certain number, below FD_SETSIZE and most limits. The
-/// second is for low limits.
+/// The lowest numbers to use for duplicates. They are above the numbers that programs expect for
+/// their own files, and below FD_SETSIZE and most limits. The second is for low limits.
 const NUMBERS: [i32; 2] = [400, 40];
 
-/// The file descriptor, and above it how many have been before it, so that a thread that has found
-/// it closed does not replace another thread's new one that has the same number.
+/// The file descriptor in the lower 32 bits, and a counter of reopenings in the upper ones. A
+/// thread that finds the descriptor closed compares both. So it does not replace a new descriptor
+/// of another thread that has the same number.
 static DEVICE: AtomicU64 = AtomicU64::new(u32::MAX as u64);
 
-/// What fstat says of the device; 0 if it was never open.
+/// The device number from fstat; 0 if the device was never open.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Duplicates a file descriptor to where it is out of the program's way.
+/// Duplicates a file descriptor to a number that programs rarely use.
 pub fn duplicate(fd: impl AsFd) -> Option<OwnedFd> {
     let mut numbers = NUMBERS.iter();
     numbers.find_map(|&number| fcntl_dupfd_cloexec(&fd, number).ok())
@@ -41,26 +43,27 @@ fn number_of(fd: impl AsFd) -> Option<u64> {
 
 /// # Safety
 ///
-/// Not beyond the next system call that may close it.
+/// The result may be used only until the next system call that may close the descriptor.
 unsafe fn borrow(device: u64) -> Option<BorrowedFd<'static>> {
     let fd = device as u32 as i32;
     // SAFETY: Not -1; the rest is the caller's.
     (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// The device: the one that is open, or opened anew.
+/// Returns the open device, or opens it again.
 pub fn get() -> Option<BorrowedFd<'static>> {
     let seen = DEVICE.load(Relaxed);
     let is_device =
         |fd: &BorrowedFd<'_>| number_of(fd).is_some_and(|number| number == NUMBER.load(Relaxed));
-    // SAFETY: Used at once. A program that closes what it has not opened, in another thread at this
-    // very moment, makes this the file that takes its number, which knows no such ioctl.
+    // SAFETY: Used at once. Another thread of the program may close this descriptor at this moment,
+    // although the program has not opened it. Another file that gets its number does not know these
+    // ioctls.
     if let Some(fd) = unsafe { borrow(seen) }.filter(is_device) {
         return Some(fd);
     }
 
     if NUMBER.load(Relaxed) != 0 {
-        // The program closes what it has not opened, or has another file there.
+        // The program has closed the descriptor, and may have another file at its number.
         event::is_lost();
     }
     let fd = open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;

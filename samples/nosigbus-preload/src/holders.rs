@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which other processes have a file: one of them may have cut it off. The kernel does not tell who it
-//! was, nor who has made a file that came by a socket.
+//! Finds the other processes that have a file open or mapped: one of them may have cut it off. The
+//! kernel does not tell which process cut a file off, or which one created a file that came through
+//! a socket.
 //!
-//! Others choose how many files they have open, and of which file systems. So this looks at them for a
-//! limited time, and asks no file system that could wait for a server.
+//! Other processes choose how many files they open, and on which file systems. So the search has a
+//! time limit, and asks no file system that could wait for a server.
 
 use crate::{
     fdinfo::FileId,
@@ -25,11 +26,11 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-/// For how many files this is found out at most, and for how long each, in milliseconds: a client could
-/// have it done for one file after the other.
+/// For how many files to search at most, and for how many milliseconds each. Without limits a
+/// client could cause one search after the other.
 const FILES: u32 = 16;
 const LONGEST: i64 = 100;
-/// How many are named.
+/// How many processes are named at most.
 const PROCESSES: usize = 3;
 
 const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
@@ -40,7 +41,7 @@ fn milliseconds() -> i64 {
     now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }
 
-/// A directory of /proc, as far as it can be read until a time.
+/// A directory of /proc that is read until a deadline.
 struct Directory {
     fd: Option<OwnedFd>,
     end: i64,
@@ -52,7 +53,7 @@ impl Directory {
         Self { fd, end }
     }
 
-    /// Calls `f` with each name that is a number, until that returns `true`; whether it has.
+    /// Calls `f` with each name that is a number, until `f` returns `true`. Returns whether it has.
     fn any_number(&self, mut f: impl FnMut(u64) -> bool) -> bool {
         let Some(fd) = &self.fd else {
             return false;
@@ -99,7 +100,7 @@ fn has_open_at(process: &OwnedFd, fd: u64, file: FileId) -> bool {
     let Some((info, name)) = c_str(&info).zip(c_str(&name)) else {
         return false;
     };
-    // Most are ruled out by what /proc itself knows.
+    // The inode number in fdinfo rules out most files. /proc itself knows it.
     let mut buffer = [0; 128];
     let Some(len) = start_of(process, info, &mut buffer) else {
         return false;
@@ -110,13 +111,14 @@ fn has_open_at(process: &OwnedFd, fd: u64, file: FileId) -> bool {
     if ino != Some(file.2) {
         return false;
     }
-    // No mask, and nothing that a server would have to say.
+    // The mask is empty, and STATX_DONT_SYNC keeps statx from asking a server.
     let flags = AtFlags::STATX_DONT_SYNC;
     statx(process, name, flags, StatxFlags::empty())
         .is_ok_and(|stat| (stat.stx_dev_major, stat.stx_dev_minor) == (file.0, file.1))
 }
 
-/// Adds "; PID (NAME) has it too", if there are such processes that may be asked.
+/// Appends "; PID (NAME) has it too" to `text` for processes that have the file. It finds only
+/// processes whose directories in /proc this process may read.
 pub fn add<const SIZE: usize>(file: FileId, text: &mut Text<SIZE>) {
     static FOUND_OUT: AtomicU32 = AtomicU32::new(0);
     if FOUND_OUT.fetch_add(1, Relaxed) >= FILES {
@@ -168,7 +170,8 @@ pub fn add<const SIZE: usize>(file: FileId, text: &mut Text<SIZE>) {
     }
 }
 
-/// The name that a process has given itself, which is not to look like what stands around it.
+/// Appends the name of a process. The process chooses that name, so it is escaped: it must not look
+/// like part of the message around it.
 fn comm<const SIZE: usize>(process: &OwnedFd, text: &mut Text<SIZE>) {
     let mut name = [0; 64];
     let len = start_of(process, c"comm", &mut name).unwrap_or(0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the kernel is asked, without libc in between: no errno is touched, no thread is cancelled,
-//! and nothing comes back to the functions that this library interposes.
+//! System calls without libc. They do not change errno, cannot cancel a thread, and do not call the
+//! functions that this library interposes.
 
 use libc::{
     MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, SIG_SETMASK,
@@ -120,7 +120,7 @@ pub unsafe fn pkey_mprotect(addr: usize, len: usize, prot: i32, key: i32) -> Res
     result(unsafe { syscall!(Sysno::pkey_mprotect, addr, len, prot, key) })
 }
 
-/// Only hints may be given so.
+/// Calls madvise. `advice` must be a hint that does not change the content of memory.
 pub fn madvise(range: &Range<usize>, advice: i32) -> Result {
     // SAFETY: Changes nothing but what the kernel reads ahead.
     result(unsafe { syscall!(Sysno::madvise, range.start, range.len(), advice) })
@@ -136,7 +136,7 @@ impl Mmap {
     }
 }
 
-/// Keeps a page that nothing is mapped at from being mapped.
+/// Maps an inaccessible area at an unused address, so that nothing else can be mapped there.
 pub fn block(addr: usize, len: usize) -> Result {
     let block = Mmap {
         addr,
@@ -157,7 +157,7 @@ pub fn exit_group(status: i32) -> ! {
     }
 }
 
-/// Not by way of close(), in which a thread can be cancelled.
+/// Closes a file descriptor without libc's close(), which is a cancellation point.
 pub fn close(fd: OwnedFd) {
     // SAFETY: It was owned, and is not any more.
     unsafe { rustix::io::close(fd.into_raw_fd()) };
@@ -208,7 +208,7 @@ pub fn pages(addr: usize, len: usize) -> Range<usize> {
     addr..addr.saturating_add(len.saturating_add(mask) & !mask)
 }
 
-/// With an eventfd, which the first stand-in signals.
+/// Opts a range in. The first stand-in signals the eventfd, if there is one.
 pub fn enable(
     device: BorrowedFd<'_>,
     range: &Range<usize>,
@@ -239,7 +239,7 @@ pub unsafe fn disable(device: BorrowedFd<'_>, range: &Range<usize>) -> Result<()
     unsafe { ioctl(device, Setter::<DISABLE, _>::new(request)) }.map_err(Errno::raw_os_error)
 }
 
-/// What has become of the mapping that has the byte at an address.
+/// Returns the status of the mapping that contains an address.
 pub fn status(device: BorrowedFd<'_>, addr: usize) -> Result<nosigbus_status> {
     let mut status = nosigbus_status {
         addr: addr as u64,
@@ -253,7 +253,7 @@ pub fn status(device: BorrowedFd<'_>, addr: usize) -> Result<nosigbus_status> {
 
 /// # Safety
 ///
-/// What the query says about a buffer for the name has to be so.
+/// The address and size of the name buffer in the query must be those of a writable buffer, or 0.
 pub unsafe fn query_map(maps: BorrowedFd<'_>, query: &mut procmap_query) -> Result<()> {
     query.size = size_of::<procmap_query>() as u64;
     // SAFETY: PROCMAP_QUERY reads and fills in a `struct procmap_query` of that size.

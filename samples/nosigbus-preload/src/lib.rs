@@ -40,7 +40,8 @@ use kernel::{Mmap, Mremap, Result};
 use libc::{MREMAP_DONTUNMAP, MREMAP_FIXED, c_char, c_int, c_void, off_t, size_t};
 
 /// Initializes this library before the program runs. Reads the options before the program can
-/// change its environment. Opens the device before the program can confine itself so that it may not.
+/// change its environment. Opens the device before the program can confine itself so that it may
+/// not.
 extern "C" fn start(_: c_int, _: *const *const c_char, _: *const *const c_char) {
     options::read();
     device::get();

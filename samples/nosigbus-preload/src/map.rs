@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! mmap of files, which are opted in.
+//! mmap that opts in mappings of files.
 
 use crate::{
     cover::{is_wanted, opt_in},
@@ -61,12 +61,12 @@ pub unsafe fn mmap(args: Mmap) -> Result {
     })
 }
 
-/// Exchanges a new mapping, which the kernel has made one with a neighbour that another thread is
-/// about to opt in, for one that is opted in.
+/// Exchanges a new mapping for one that is opted in. The kernel has merged the new mapping with a
+/// neighbour that another thread is about to opt in.
 ///
 /// # Safety
 ///
-/// That of mmap, and nobody uses the range.
+/// That of mmap. No other code may use the range.
 unsafe fn exchange_for_opted_in(args: &Mmap, range: &Range<usize>) -> Result {
     // SAFETY: The caller's.
     let Some(made) = (unsafe { Made::with_guards(args) }) else {
@@ -74,7 +74,8 @@ unsafe fn exchange_for_opted_in(args: &Mmap, range: &Range<usize>) -> Result {
     };
     // SAFETY: The caller's.
     if unsafe { made.move_to(range.start) }.is_err() {
-        // The first mapping is still there, or was unmapped before that failed, and comes back.
+        // Either the first mapping is still there, or mremap unmapped it before it failed. In the
+        // second case, map it again.
         let again = Mmap {
             addr: range.start,
             flags: args.flags | MAP_FIXED_NOREPLACE,
@@ -86,28 +87,30 @@ unsafe fn exchange_for_opted_in(args: &Mmap, range: &Range<usize>) -> Result {
     Ok(range.start)
 }
 
-/// Does what mmap with MAP_FIXED does, with a mapping that is opted in by the time that it is there:
-/// other threads may access at any time what it replaces. `None` if that fails, for whatever cause.
+/// Does what mmap with MAP_FIXED does, with a mapping that is opted in before it is moved to its
+/// address: other threads may access the replaced range at any time. Returns `None` if it fails,
+/// for any reason.
 ///
-/// Nothing has changed then, but in one case: mremap has unmapped what was there, and has no memory
-/// to go on. Then plain MAP_FIXED has its turn, as with every other failure, and replaces what
-/// another thread may have mapped there in between: the kernel offers no way to tell.
+/// After a failure nothing has changed, except in one case: mremap has unmapped the old mapping and
+/// then run out of memory. After every failure the caller uses plain MAP_FIXED. In that one case it
+/// can replace a mapping that another thread has created there meanwhile. The kernel offers no way
+/// to detect that.
 ///
 /// # Safety
 ///
 /// That of mmap.
 unsafe fn replace(args: &Mmap) -> Option<()> {
-    // What a device does when it is mapped twice is its own affair.
+    // Mapping a device a second time can have side effects.
     if !is_ordinary(args.fd) {
         return None;
     }
     // SAFETY: The caller's.
     let made = unsafe { Made::anywhere(args) }?;
-    // SAFETY: To where the caller has it replace what is there.
+    // SAFETY: The caller asks to replace the mapping at that address.
     unsafe { made.move_to(args.addr) }.ok().map(|_| ())
 }
 
-/// An opted-in mapping that nobody knows of.
+/// A new opted-in mapping that no other code has a pointer to.
 struct Made {
     range: Range<usize>,
     guarded: bool,
@@ -141,8 +144,8 @@ impl Made {
         (opted_in == Err(EINVAL)).then(|| unsafe { Self::with_guards(args) })?
     }
 
-    /// With an inaccessible page on each side: it has no neighbour that the kernel could make one
-    /// mapping with.
+    /// Creates it with an inaccessible page on each side, so that it has no neighbour that the
+    /// kernel could merge it with.
     ///
     /// # Safety
     ///
@@ -168,10 +171,10 @@ impl Made {
             flags: args.flags & !MAP_FIXED_NOREPLACE | MAP_FIXED,
             ..*args
         };
-        // SAFETY: Inside of that, which nobody else knows of.
+        // SAFETY: Inside the reserved area, which no other code knows.
         let mapped = unsafe { inside.call() };
         if mapped.is_err() {
-            // What is between the guards may be another thread's by now, or still ours; it stays.
+            // The area between the guards may belong to another thread now, so it is not unmapped.
             // SAFETY: Made above.
             unsafe { made.unmap_guards() };
             return None;
@@ -184,7 +187,7 @@ impl Made {
         Some(made)
     }
 
-    /// Moves it to an address, in place of what is there.
+    /// Moves it to an address, and replaces the mapping there.
     ///
     /// # Safety
     ///
@@ -199,7 +202,8 @@ impl Made {
         };
         // SAFETY: The caller's.
         let result = unsafe { to_its_place.call() };
-        // SAFETY: Nobody knows of it, nor of the guards. Where it was may be another thread's.
+        // SAFETY: No other code knows the mapping or the guards. After the move, its old place may
+        // belong to another thread, so only the guards are unmapped.
         unsafe {
             match result {
                 Ok(_) => self.unmap_guards(),
@@ -232,8 +236,8 @@ impl Made {
     }
 }
 
-/// A file of whole pages, such as can be opted in. The length of what hugetlbfs maps is not the one
-/// that was asked for.
+/// Returns whether a file is a regular file that can be opted in. Files of hugetlbfs are not: their
+/// mappings have another length than requested.
 fn is_ordinary(fd: i32) -> bool {
     if fd < 0 {
         return false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The paths of files, for when no mapping of theirs is left to ask for it.
+//! Keeps the paths of files. When no mapping of a file is left, the kernel cannot be asked for its
+//! path any more.
 
 use crate::{fdinfo::FileId, lock::Held, vmas::Vmas};
 use std::{
@@ -22,14 +23,14 @@ struct Name {
     path: [u8; LONGEST],
 }
 
-/// Written to by who holds the lock, and read when it is ready.
+/// The thread that holds the lock writes it. Any thread may read it when `state` is `READY`.
 struct Slot {
     state: AtomicU32,
     name: UnsafeCell<Name>,
 }
 
-// SAFETY: Who holds the lock is alone with the name until the slot is ready, and nobody writes to it
-// after that.
+// SAFETY: Until the slot is ready, only the thread that holds the lock accesses the name. After
+// that, no thread writes to it.
 unsafe impl Sync for Slot {}
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -44,7 +45,7 @@ static NAMES: [Slot; SLOTS] = [const {
     }
 }; SLOTS];
 
-/// A path of the file: this one, or the last that was kept.
+/// Returns a kept path of the file: `path` if it was kept, or, without `path`, the last one.
 fn known(file: FileId, path: Option<&[u8]>) -> Option<&'static [u8]> {
     let names = NAMES
         .iter()
@@ -57,8 +58,8 @@ fn known(file: FileId, path: Option<&[u8]>) -> Option<&'static [u8]> {
         .rfind(|&known| path.is_none_or(|path| known == path))
 }
 
-/// Keeps the path of the file that has a mapping at `addr`. It may have had another, and so may
-/// another file, whose inode it was.
+/// Keeps the path of the file that is mapped at `addr`. The file can have had another path before,
+/// and an earlier file can have had the same inode number and another path.
 pub fn keep(_: &Held<'_>, vmas: &Vmas, addr: usize, file: FileId) -> Option<&'static [u8]> {
     let next = NEXT.load(Relaxed);
     let slot = NAMES.get(next)?;
@@ -74,7 +75,7 @@ pub fn keep(_: &Held<'_>, vmas: &Vmas, addr: usize, file: FileId) -> Option<&'st
     known(file, None)
 }
 
-/// The path of a file that is mapped, or the one that was kept last.
+/// Returns the current path of the file if it is mapped, or else the path that was kept last.
 pub fn of(held: Option<&Held<'_>>, file: FileId) -> Option<&'static [u8]> {
     let mapped = || {
         let vmas = Vmas::open()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Functions of libc that this library has others in front of.
+//! The functions of libc that this library interposes.
 
 use libc::{RTLD_NEXT, c_void};
 use std::{
@@ -23,7 +23,8 @@ impl Next {
         }
     }
 
-    /// Found by the constructor, since dlsym takes locks. Libc has all of them.
+    /// Returns the function of libc. The constructor calls this first, because dlsym takes locks.
+    /// Libc has all of these functions.
     pub fn get(&self) -> *mut c_void {
         let mut function = self.function.load(Relaxed);
         if function.is_null() {
@@ -35,7 +36,7 @@ impl Next {
     }
 }
 
-/// Finds those that a module has. For the constructor.
+/// Looks up the functions that a module interposes. The constructor calls this.
 pub fn find<const COUNT: usize>(functions: [&Next; COUNT]) {
     for function in functions {
         function.get();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! mprotect of opted-in mappings. One that is shared and was not writable when it opted in cannot be
-//! made writable: EACCES. It has to be exchanged for one that opts in when it is writable.
+//! mprotect of opted-in mappings. A shared mapping that was not writable when it was opted in
+//! cannot be made writable: the kernel returns EACCES. So this module exchanges it for a copy, and
+//! opts the copy in after making it writable.
 
 use crate::{
     cover, device, handlers,
@@ -15,7 +16,8 @@ use std::ops::Range;
 
 static LOCK: Lock = Lock::new();
 
-/// mprotect or pkey_mprotect, which `call` is, of an address and a length.
+/// Changes the protection of a range. `call` is mprotect or pkey_mprotect with an address and a
+/// length.
 ///
 /// # Safety
 ///
@@ -27,7 +29,7 @@ pub unsafe fn mprotect(
     call: impl Fn(usize, usize) -> Result,
 ) -> Result {
     let result = call(addr, len);
-    // Parts of opted-in mappings stay parts, and there can be too many.
+    // The kernel does not merge parts of opted-in mappings again, so there can be too many.
     // SAFETY: A program that has no memory for its mappings does not live long.
     if result == Err(ENOMEM) && !lost::has_none() && unsafe { cover::merge(&pages(addr, len)) } {
         return call(addr, len);
@@ -41,7 +43,7 @@ pub unsafe fn mprotect(
         let done = is_in_one(&rest) && unsafe { exchange(&rest, &call) }.is_some();
         return if done { Ok(0) } else { result };
     };
-    // One VMA after the other, up to the first that fails, as the kernel does it.
+    // Handles one VMA after the other, and stops at the first that fails, as the kernel does.
     while !rest.is_empty() {
         let Some(vma) = vmas.at(rest.start) else {
             // A hole, which the kernel has an errno for.
@@ -59,7 +61,7 @@ pub unsafe fn mprotect(
     Ok(0)
 }
 
-/// Whether a range is in one opted-in VMA, where there is no /proc to tell.
+/// Returns whether a range is inside one opted-in VMA. It does not need /proc.
 fn is_in_one(range: &Range<usize>) -> bool {
     let grow = Mremap {
         old: range.start,
@@ -68,30 +70,31 @@ fn is_in_one(range: &Range<usize>) -> bool {
         flags: 0,
         addr: 0,
     };
-    // Such a VMA does not grow where it is: ENOMEM. What is beyond its end has another errno first.
+    // An opted-in VMA does not grow in place: ENOMEM. If the range goes beyond the end of the VMA,
+    // mremap returns another errno before that.
     // SAFETY: Does nothing, if it is opted in.
     let does_not_grow = || unsafe { grow.call() } == Err(ENOMEM);
     let is_opted_in = || status(device::get()?, range.start).ok();
     is_opted_in().is_some() && does_not_grow()
 }
 
-/// Exchanges a VMA, or part of one, for a copy that is writable, at one blow: whatever other threads
-/// do there, they find the one or the other, and no SIGBUS. `None`, and nothing has changed, if it
-/// is not an opted-in mapping of this library, or its file may not be written to.
+/// Exchanges a VMA, or part of one, for a writable copy, in one step. Other threads see either the
+/// old or the new VMA, and never get SIGBUS. Returns `None` if the mapping was not opted in by this
+/// library, or its file may not be written to. Then nothing has changed.
 ///
 /// # Safety
 ///
 /// That of mprotect.
 unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -> Option<()> {
-    // One at a time: a second copy would not have what was written to the first. Who has had to wait
-    // may find it done.
+    // Only one thread at a time: a second copy would not have the data written to the first. After
+    // waiting for the lock, another thread may have done the exchange already.
     let held = LOCK.get();
     if held.is_some() && call(part.start, part.len()).is_ok() {
         return Some(());
     }
     let device = device::get()?;
     let status = status(device, part.start).ok()?;
-    // This library has one for all its mappings, or none.
+    // This library sets an eventfd only if `options::watches()`.
     if status.flags & NOSIGBUS_EVENTFD != 0 && !options::watches() {
         return None;
     }
@@ -107,7 +110,8 @@ unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -
     let copy = unsafe { duplicate.call() }.ok()?;
     let range = copy..copy + part.len();
     let writable = || {
-        // SAFETY: Nobody knows of the copy. Nothing is lost with its stand-ins, which are zeros.
+        // SAFETY: No other code knows the copy. Its stand-ins are zeros, so dropping them loses no
+        // data.
         unsafe { disable(device, &range) }.ok()?;
         call(copy, part.len()).ok()?;
         // SAFETY: The copy goes where the program has this very mapping.
@@ -118,7 +122,7 @@ unsafe fn exchange(part: &Range<usize>, call: impl Fn(usize, usize) -> Result) -
             flags: MREMAP_MAYMOVE | MREMAP_FIXED,
             addr: part.start,
         };
-        // What cannot be opted in, because it is locked by now, is left plain.
+        // If the copy cannot be opted in, because it is locked by now, it stays a plain mapping.
         if !options::shared_read_only() && !handlers::have_all() {
             let _ = cover::opt_in_again(&range);
         }

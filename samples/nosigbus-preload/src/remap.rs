@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! mremap of an opted-in mapping, which the kernel cannot grow where it is.
+//! mremap of an opted-in mapping. The kernel cannot grow such a mapping in place.
 
 use crate::{
     device,
@@ -8,12 +8,13 @@ use crate::{
 };
 use libc::{ENOMEM, MREMAP_MAYMOVE};
 
-/// mremap. Where there is room behind the mapping, the kernel tries to grow it there, and fails.
-/// With the room taken it moves the mapping, if it may.
+/// Calls mremap. If there is room behind an opted-in mapping, the kernel tries to grow the mapping
+/// in place, and fails. This function maps a page there and calls mremap again; then the kernel
+/// moves the mapping.
 ///
-/// If it may not, ENOMEM is what the program gets: it has to be prepared for that, since there may
-/// always be another mapping behind. The alternative, to opt out meanwhile, would lose what was
-/// written to shadow pages, and have SIGBUS kill other threads.
+/// Without MREMAP_MAYMOVE the program gets ENOMEM. It must expect that anyway, because another
+/// mapping can always be behind. The alternative would be to opt out during the call. That would
+/// lose the data in shadow pages, and SIGBUS could kill other threads.
 ///
 /// # Safety
 ///
@@ -29,12 +30,12 @@ pub unsafe fn mremap(args: Mremap) -> Result {
         return result;
     }
     let room = pages(args.old, args.old_len).end;
-    // If it is taken already, another thread has done it just now.
+    // If this fails, another thread has mapped something there just now.
     let blocked = block(room, page_size()).is_ok();
     // SAFETY: The caller's.
     let result = unsafe { args.call() };
     if blocked {
-        // SAFETY: Made above, and nobody else knows of it.
+        // SAFETY: Created above, and no other code knows it.
         let _ = unsafe { munmap(room, page_size()) };
     }
     result

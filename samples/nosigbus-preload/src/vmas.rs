@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The VMAs of a process, without memory to be allocated for them.
+//! Queries the VMAs of a process without allocating memory.
 
 use crate::{
     fdinfo::FileId,
@@ -15,7 +15,7 @@ use rustix::{
 };
 use std::{ffi::CStr, mem::ManuallyDrop, ops::Range};
 
-/// What a file "maps" of /proc tells.
+/// An open file "maps" in /proc.
 pub struct Vmas(ManuallyDrop<OwnedFd>);
 
 /// A VMA.
@@ -27,7 +27,7 @@ pub struct Vma {
 impl Vmas {
     /// Those of this process.
     pub fn open() -> Option<Self> {
-        // That of the main thread is empty once it has exited.
+        // Not /proc/self/maps: it is empty once the main thread has exited.
         Self::open_at(CWD, c"/proc/thread-self/maps")
     }
 
@@ -58,7 +58,8 @@ impl Vmas {
         })
     }
 
-    /// The path of the file that is mapped at `addr`: its length, if there is space for it.
+    /// Writes the path of the file that is mapped at `addr` into `name`. Returns the length, or
+    /// `None` if `name` is too short.
     pub fn name_at(&self, addr: usize, name: &mut [u8]) -> Option<usize> {
         let (_, len) = self.query(addr, PROCMAP_QUERY_FILE_BACKED_VMA, name)?;
         // It ends with a zero.

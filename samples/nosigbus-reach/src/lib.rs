@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Whether the dynamic linker has a preload library in a program that is about to be executed.
+//! Finds out whether the dynamic linker would load a preload library into a program that is about
+//! to be executed.
 //!
-//! Allocates nothing, and panics nowhere: it is used between fork and exec.
+//! It does not allocate or panic, because it is used between fork and exec.
 
 #![no_std]
 
@@ -14,9 +15,9 @@ use rustix::{
     process::{geteuid, getgid, getuid},
 };
 
-/// As many as the kernel follows.
+/// How many nested scripts the kernel follows.
 const MAX_SCRIPTS: usize = 5;
-/// As much of a script as the kernel looks at.
+/// How many bytes of a script the kernel reads.
 const MAX_LINE: usize = 256;
 const MAX_PROGRAM_HEADERS: u64 = 1024;
 
@@ -30,7 +31,7 @@ const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
 
 const SETUID: u32 = 0o4000;
-/// Without the latter it is for locks.
+/// Setgid and group-execute. Without group-execute, the setgid bit marks mandatory locking.
 const SETGID: u32 = 0o2010;
 
 /// An obstacle: such a program does not even start with the library.
@@ -40,7 +41,7 @@ pub const MUSL: &str = "it is linked with musl, not with glibc";
 pub struct Image {
     path: [u8; MAX_LINE],
     len: usize,
-    /// Why the library is not in it, or does not get to see what it maps.
+    /// Why the library is not loaded into the program, or does not see its mappings.
     pub obstacle: Option<&'static str>,
 }
 
@@ -55,7 +56,7 @@ impl Image {
 ///
 /// # Errors
 ///
-/// If it cannot be read; it may be possible to execute it all the same.
+/// If the file cannot be read. It may still be executable.
 pub fn look_at(program: &CStr) -> Result<Image, Errno> {
     let mut image = Image {
         path: [0; MAX_LINE],
@@ -69,7 +70,7 @@ pub fn look_at(program: &CStr) -> Result<Image, Errno> {
         let Some(interpreter) = interpreter(line.get(..len).unwrap_or_default()) else {
             break;
         };
-        // There is a zero behind it: that of the line, at the latest.
+        // The path ends with a zero, because `image.len` is smaller than the buffer.
         image.path = [0; MAX_LINE];
         image.len = interpreter.len().min(MAX_LINE - 1);
         for (to, from) in image.path.iter_mut().zip(interpreter).take(image.len) {
@@ -97,7 +98,7 @@ fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize, Err
     retry_on_intr(|| pread(&file, &mut *buffer, offset))
 }
 
-/// That of a script, of which this is the start.
+/// Returns the interpreter of a script from its first bytes.
 fn interpreter(start: &[u8]) -> Option<&[u8]> {
     let line = start
         .strip_prefix(b"#!")?
@@ -132,7 +133,7 @@ fn of_elf(file: &OwnedFd) -> Result<Option<&'static str>, Errno> {
     let mut header = [0; 64];
     let len = read_at(file, &mut header, 0)?;
     if len < header.len() || !header.starts_with(b"\x7fELF") {
-        // Not for the kernel to load; a shell may make something of it.
+        // The kernel cannot load this file. A shell may run it as a script.
         return Ok(None);
     }
     if header.get(EI_CLASS) != Some(&ELFCLASS64) || u16_at(&header, 18) != MACHINE {
@@ -174,7 +175,8 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|window| window == word)
 }
 
-/// For such a program the dynamic linker ignores preload libraries.
+/// Returns an obstacle for a setuid or setgid program, or one with file capabilities. The dynamic
+/// linker ignores preload libraries in such programs.
 fn gains_privileges(file: &OwnedFd) -> Result<Option<&'static str>, Errno> {
     let stat = fstat(file)?;
     if stat.st_mode & SETUID != 0 && stat.st_uid != getuid().as_raw() {

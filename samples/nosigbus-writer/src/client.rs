@@ -60,8 +60,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Whether what was drawn is in the file, as far as can be known. A client with an event loop
-    /// has the event in it, and makes no system call for this.
+    /// Checks, as far as possible, that the drawn pixels are in the file. A client with an event
+    /// loop would add the event to the loop, and would need no system call here.
     fn check(&self) -> Result<()> {
         let Self::Recorded(mapping, event) = self else {
             return Ok(());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What is written: sections in any order, then what only the whole tells, as a linker does it.
-//! The bytes follow from size and seed alone, and do not compress.
+//! The content of the output: sections in any order, then data that depends on the whole file, as
+//! in a linker. The bytes depend only on size and seed, and do not compress.
 
 use anyhow::{Result, ensure};
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Two programs that write files through mappings, on a file system that may be full. A store that
-//! finds no space raises SIGBUS; with errors recorded it does not, and NOSIGBUS_STATUS tells.
+//! Two programs that write files through mappings, on a file system that may be full. A store
+//! raises SIGBUS if there is no space. With errors recorded it does not, and NOSIGBUS_STATUS
+//! returns the error.
 
 mod client;
 mod image;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A file that has another name until it is complete, so that no older one is lost.
+//! A file with a temporary name until it is complete, so that an older file is not lost.
 
 use anyhow::{Context, Result};
 use std::{

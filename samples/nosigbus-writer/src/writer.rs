@@ -95,7 +95,7 @@ pub fn run(how: How, size: usize, seed: u64, path: &Path) -> Result<()> {
         How::Plain => write_plain(&output.file, size, seed)?,
         How::Recorded => write_recorded(&output.file, size, seed)?,
     }
-    // Errors that come only now are not of an access, and this is who tells of them.
+    // fsync reports errors that occur only at writeback, after all accesses.
     output.file.sync_all().context("fsync")?;
     output.rename(path)
 }

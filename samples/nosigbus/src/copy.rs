@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Copies of memory that others write to meanwhile.
+//! Copies from and to memory that other code may write to at the same time.
 
 use std::{
     slice,
@@ -9,38 +9,38 @@ use std::{
 
 const WORD: usize = size_of::<usize>();
 
-/// The words that have any of `len` bytes from `addr` on, and where in the first of them the bytes
-/// begin.
+/// Returns the words that contain the `len` bytes from `addr` on, and the offset of the first byte
+/// in the first word.
 ///
 /// # Safety
 ///
-/// These words are mapped as long as `'a`, and nobody accesses them but atomically, or by ways that
-/// are not this program's.
+/// These words must be mapped for `'a`. This program must access them only atomically.
 unsafe fn words<'a>(addr: *const u8, len: usize) -> (&'a [AtomicUsize], usize) {
     let inside = addr.addr() % WORD;
     let count = (inside + len).div_ceil(WORD);
-    // SAFETY: As the caller has it. They begin at a word.
+    // SAFETY: The caller guarantees it. The address is aligned to a word.
     let words = unsafe { slice::from_raw_parts(addr.wrapping_sub(inside).cast(), count) };
     (words, inside)
 }
 
-/// Copies bytes out of memory that others, in this process and elsewhere, may write to meanwhile:
-/// by relaxed atomic loads of one aligned `usize` each. What comes of it may be part old, part new.
+/// Copies bytes out of memory that other code, in this process and in others, may write to at the
+/// same time. It uses relaxed atomic loads of one aligned `usize` each. The copy may be partly old
+/// and partly new.
 ///
-/// For memory that is mapped by other means than a [`Mapping`](crate::Mapping), which copies in
-/// this way, and needs no `unsafe`.
+/// Use it for memory that was mapped without a [`Mapping`](crate::Mapping). A `Mapping` copies in
+/// the same way, and needs no `unsafe`.
 ///
 /// # Safety
 ///
-/// `len` bytes from `source` on are mapped, and readable, for as long as this takes, and so are the
-/// rest of the words that have the first and the last of them (of a file that is mapped all pages
-/// are). Threads of this process write there by atomic accesses of a `usize` only, as
-/// [`copy_to_shared`] does.
+/// During the call, `bytes.len()` bytes from `source` on must be mapped and readable. So must the
+/// rest of the first and of the last word that contain them. (In a mapped file this is always so,
+/// because whole pages are mapped.) Threads of this process may write there only by atomic accesses
+/// of a `usize`, as [`copy_to_shared`] does.
 pub unsafe fn copy_from_shared(source: *const u8, bytes: &mut [u8]) {
     if bytes.is_empty() {
         return;
     }
-    // SAFETY: As the caller has it. Relaxed loads of that size may be made of read-only memory.
+    // SAFETY: The caller guarantees it. Relaxed loads of that size are allowed on read-only memory.
     let (mut words, inside) = unsafe { words(source, bytes.len()) };
     let (head, bytes) = bytes.split_at_mut(to_word(inside).min(bytes.len()));
     if !head.is_empty() {
@@ -59,13 +59,13 @@ pub unsafe fn copy_from_shared(source: *const u8, bytes: &mut [u8]) {
     }
 }
 
-/// Copies bytes to memory that others may access meanwhile: by relaxed atomic stores of one aligned
-/// `usize` each. Parts of words are written by compare-and-exchange, so that whoever writes to the
-/// other bytes in this way loses nothing.
+/// Copies bytes to memory that other code may access at the same time. It uses relaxed atomic
+/// stores of one aligned `usize` each. It writes parts of words by compare-and-exchange, so that
+/// no write is lost if another thread writes the other bytes of the word in the same way.
 ///
 /// # Safety
 ///
-/// As [`copy_from_shared`] has it for the bytes from `target` on, which are writable.
+/// That of [`copy_from_shared`], for the bytes from `target` on, which must also be writable.
 pub unsafe fn copy_to_shared(target: *mut u8, bytes: &[u8]) {
     if bytes.is_empty() {
         return;

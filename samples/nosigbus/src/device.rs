@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The device: its commands, for addresses.
+//! The device, and its commands for address ranges.
 
 use crate::{
     AsMapping, Error, ErrorKind, Features, Flags, MapOptions, Mapping, Protected, Query,
@@ -15,7 +15,7 @@ use rustix::{
 };
 use std::{fs, sync::Arc};
 
-/// Who is told of first stand-ins.
+/// How first stand-ins are reported: by an eventfd, a cookie, both or neither.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Told<'a> {
     pub(crate) eventfd: Option<BorrowedFd<'a>>,
@@ -33,8 +33,8 @@ impl<'a> Told<'a> {
 
 const PATH: &str = "/dev/nosigbus";
 
-/// `/dev/nosigbus`. Open it once; clones share it. It acts on the address space of whoever calls,
-/// and can be dropped while mappings are opted in.
+/// `/dev/nosigbus`. Open it once; clones share it. Each call acts on the address space of the
+/// calling process. The device can be dropped while mappings are opted in.
 ///
 /// [`map`](Self::map) and [`protect`](Self::protect) are what most programs need. The other
 /// methods take addresses.
@@ -85,13 +85,13 @@ impl Device {
         MapOptions::new(len).map(self, file)
     }
 
-    /// Opts in a mapping that somebody else has made: one of the `memmap2` crate (feature
-    /// `memmap2`), or of any type that is [`AsMapping`]. Give a reference if you only want it
-    /// opted in, or the mapping itself to have both in one.
+    /// Opts in a mapping that other code has created: one of the `memmap2` crate (feature
+    /// `memmap2`), or of any type that implements [`AsMapping`]. Pass a reference to only opt the
+    /// mapping in. Pass the mapping itself to keep it in the returned [`Protected`].
     ///
-    /// This says nothing about what is in memory: if a `&[u8]` was sound to make of a mapping
-    /// before, it is now, and if it was not because others change the file, it is not now.
-    /// [`Mapping`] is for that.
+    /// This does not make references to the memory sound. If creating a `&[u8]` of the mapping was
+    /// sound before, it still is. If it was unsound because other processes change the file, it
+    /// still is unsound; use [`Mapping`] for such files.
     ///
     /// ```no_run
     /// # #[cfg(feature = "memmap2")]
@@ -110,8 +110,8 @@ impl Device {
         self.protect_inner(mapping, Told::default())
     }
 
-    /// Opts in as [`protect`](Self::protect) does, and has an eventfd signalled: an
-    /// [`Event`](crate::Event), or any other.
+    /// Opts in as [`protect`](Self::protect) does. The module signals the eventfd, which can be an
+    /// [`Event`](crate::Event) or any other.
     pub fn protect_with_event<M: AsMapping>(
         &self,
         mapping: M,
@@ -120,8 +120,8 @@ impl Device {
         self.protect_inner(mapping, Told::by(Some(event.as_fd())))
     }
 
-    /// Opts in as [`protect`](Self::protect) does, and has [`notices`](Self::notices) tell, by this
-    /// cookie.
+    /// Opts in as [`protect`](Self::protect) does. [`notices`](Self::notices) reports the mapping
+    /// by this cookie.
     pub fn protect_with_cookie<M: AsMapping>(
         &self,
         mapping: M,
@@ -139,8 +139,8 @@ impl Device {
         Ok(Protected::new(mapping, self.clone()))
     }
 
-    /// Opts in the mappings in a range: whole ones without a hole, all of them or, if that fails,
-    /// none. The length is rounded up to whole pages, as mmap does with it.
+    /// Opts in the mappings in a range. The range must consist of whole mappings without a hole.
+    /// If it fails, none of them is opted in. The length is rounded up to whole pages, as in mmap.
     ///
     /// The eventfd is signalled at the first stand-in, and at the first one after each
     /// [`status`](Self::status). It can be closed.
@@ -150,9 +150,9 @@ impl Device {
         self.enable_with(range, Flags::empty(), Told::by(eventfd))
     }
 
-    /// Opts in as [`enable`](Self::enable) does, and has I/O errors inside the file recorded: where
-    /// the file system cannot read a page or refuses a write to one, the access gets a stand-in,
-    /// and [`status`](Self::status) tells of the error. Ask before unmapping.
+    /// Opts in as [`enable`](Self::enable) does, and records I/O errors inside the file. If the
+    /// file system cannot read a page, or refuses a write to one, the access gets a stand-in.
+    /// [`status`](Self::status) returns the error. Call it before unmapping.
     ///
     /// # Safety
     ///
@@ -167,8 +167,9 @@ impl Device {
         self.enable_with(range, Flags::RECORD_ERRORS, Told::by(eventfd))
     }
 
-    /// As [`enable_with`](Self::enable_with); an error says whether it is the eventfd's, for which
-    /// memory is allocated, or because the module knows no cookies.
+    /// Opts in as [`enable_with`](Self::enable_with) does. Its error also tells whether the
+    /// eventfd is wrong, or whether the module does not know cookies. Finding out about the
+    /// eventfd allocates memory.
     pub(crate) fn enable_checked(
         &self,
         range: *const [u8],
@@ -191,8 +192,8 @@ impl Device {
         })
     }
 
-    /// With RECORD_ERRORS, it is the caller who has to see to what
-    /// [`enable_recording`](Self::enable_recording) says.
+    /// Opts in a range. With RECORD_ERRORS, the caller must meet the safety requirements of
+    /// [`enable_recording`](Self::enable_recording).
     fn enable_with(&self, range: *const [u8], mut flags: Flags, told: Told<'_>) -> Result<()> {
         flags.set(Flags::EVENTFD, told.eventfd.is_some());
         flags.set(Flags::EVENTS, told.cookie.is_some());
@@ -215,8 +216,9 @@ impl Device {
         })
     }
 
-    /// Opts out the mappings in a range, as [`enable`](Self::enable) opts them in. Stand-ins are
-    /// dropped, with what was written to them, private pages excepted; SIGBUS is back.
+    /// Opts out the mappings in a range; the range is as for [`enable`](Self::enable). Drops the
+    /// stand-ins with the data written to them, except private pages. After this, accesses past
+    /// end-of-file raise SIGBUS again.
     ///
     /// # Safety
     ///
@@ -229,21 +231,21 @@ impl Device {
             len,
             reserved: [0; 2],
         };
-        // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`. What it does to memory is
-        // the caller's to answer for.
+        // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`. The caller guarantees that no
+        // code relies on the memory that it changes.
         unsafe { ioctl(&self.0, Setter::<{ uapi::DISABLE }, _>::new(request)) }
             .map_err(|errno| refused("NOSIGBUS_DISABLE", errno))
     }
 
-    /// What has become of the mapping that has a byte at `addr`. The next stand-in signals the
-    /// eventfd again.
+    /// Returns the status of the mapping that contains `addr`. After this call the next stand-in
+    /// signals the eventfd again.
     pub fn status(&self, addr: *const u8) -> Result<Status> {
         self.status_with(addr, 0)
     }
 
-    /// Tells as [`status`](Self::status) does, and then forgets the error, and drops what stands in
-    /// for pages of the file because of errors, with what was written to it: the next access to
-    /// each of them asks the file system again. Private pages stay.
+    /// Returns the status as [`status`](Self::status) does, and then clears the error. It also
+    /// drops the stand-ins that were mapped because of errors, with the data written to them: the
+    /// next access to each of these pages asks the file system again. Private pages stay.
     ///
     /// # Safety
     ///
@@ -269,15 +271,15 @@ impl Device {
             error_flags: 0,
             reserved: [0; 6],
         };
-        // SAFETY: NOSIGBUS_STATUS reads and fills in a `struct nosigbus_status`. What it does to
-        // memory if `request` says so is the caller's caller's to answer for.
+        // SAFETY: NOSIGBUS_STATUS reads and fills in a `struct nosigbus_status`. It changes other
+        // memory only for NOSIGBUS_CLEAR_ERROR; the caller of `clear_error` answers for that.
         unsafe { ioctl(&self.0, Updater::<{ uapi::STATUS }, _>::new(&mut status)) }.map_err(
             |errno| {
                 let kind = match errno {
                     Errno::NOMEM => ErrorKind::NoMemory,
                     Errno::NOENT => ErrorKind::NotOptedIn,
                     Errno::NOTTY => ErrorKind::TooOld,
-                    // EINTR: other threads met one error after the other; it can be asked again.
+                    // EINTR: other threads met one error after the other. The caller can retry.
                     _ => ErrorKind::Other,
                 };
                 Error::new(kind, "NOSIGBUS_STATUS", Some(errno))
@@ -300,15 +302,15 @@ impl Device {
     }
 }
 
-/// Address and length of a range for the module, which takes whole pages only. What does not fit
-/// stays as it is, and is refused.
+/// Returns address and length of a range for the module, which accepts only whole pages. A length
+/// that cannot be rounded up stays as it is, and the module refuses it.
 fn pages_of(range: *const [u8]) -> (u64, u64) {
     let len = range.len();
     let len = len.checked_next_multiple_of(page_size()).unwrap_or(len);
     (range.cast::<u8>().addr() as u64, len as u64)
 }
 
-/// Where it cannot be seen, it is given the benefit of the doubt.
+/// Returns whether a file descriptor is an eventfd. If /proc cannot tell, returns `true`.
 fn is_eventfd(fd: BorrowedFd<'_>) -> bool {
     fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
         .map_or(true, |target| target.as_os_str() == "anon_inode:[eventfd]")
@@ -318,7 +320,7 @@ fn not_an_eventfd(errno: Errno) -> Error {
     Error::new(ErrorKind::NotAnEventfd, "NOSIGBUS_ENABLE", Some(errno))
 }
 
-/// What an errno of the module says.
+/// Converts an errno of the module to an error.
 fn refused(action: &'static str, errno: Errno) -> Error {
     let kind = match errno {
         Errno::INVAL => ErrorKind::InvalidRange,
@@ -332,15 +334,16 @@ fn refused(action: &'static str, errno: Errno) -> Error {
     Error::new(kind, action, Some(errno))
 }
 
-/// For a program that cannot open the device itself, say because of a sandbox, and is handed it. Not
-/// `From`, as this asks the file whether it is the device ([`Device::query`]), and closes it if it is
-/// not ([`ErrorKind::NotTheDevice`]).
+/// For a program that cannot open the device itself, for example because of a sandbox, and gets
+/// the file descriptor from another program. The conversion can fail: it asks the file whether it
+/// is the device ([`Device::query`]). If it is not, the conversion closes the file and returns
+/// [`ErrorKind::NotTheDevice`].
 impl TryFrom<OwnedFd> for Device {
     type Error = Error;
 
     fn try_from(fd: OwnedFd) -> Result<Self> {
         let other = Error::new(ErrorKind::NotTheDevice, PATH, Some(Errno::NOTTY));
-        // What is no device may take the command for something else.
+        // A file that is not a character device may understand the command differently.
         let stat = fstat(&fd).map_err(|errno| Error::other("fstat", errno))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {
             return Err(other);

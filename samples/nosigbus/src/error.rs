@@ -33,15 +33,16 @@ pub enum ErrorKind {
     /// `insmod nosigbus.ko` or modprobe.
     /// [`MapOptions::map_or_plain`](crate::MapOptions::map_or_plain) works without the module.
     NotLoaded,
-    /// The process may not open the device. By default every user may. Check the mode of the device,
-    /// and whether a sandbox confines the process.
+    /// The process may not open the device. By default every user may. Check the mode of the
+    /// device, and whether a sandbox confines the process.
     Denied,
     /// The file descriptor is not one of `/dev/nosigbus`.
     NotTheDevice,
     /// The module does not know the command: it is older than this crate.
     TooOld,
-    /// The mapping cannot be opted in. It must map an ordinary file. It must not be locked in memory
-    /// (by mlock, or by mlockall with `MCL_FUTURE`), and not be registered with userfaultfd.
+    /// The mapping cannot be opted in. It must map an ordinary file. It must not be locked in
+    /// memory (by mlock, or by mlockall with `MCL_FUTURE`), and not be registered with
+    /// userfaultfd.
     Unsupported,
     /// The file is not of a tmpfs, and no memfd: see
     /// [`MapOptions::tmpfs_only`](crate::MapOptions::tmpfs_only).
@@ -58,11 +59,11 @@ pub enum ErrorKind {
     InvalidRange,
     /// The file descriptor passed as an eventfd is not an eventfd.
     NotAnEventfd,
-    /// The kernel cannot map the file in this way, or no further mapping is possible. The errno says
-    /// why. EACCES: the file is not open for reading, or, for a writable shared mapping, not for
-    /// reading and writing. EPERM: a seal of the file forbids it. ENOMEM: the address space or the
-    /// number of mappings (`vm.max_map_count`) is used up. EAGAIN: the limit of locked memory is
-    /// reached.
+    /// The kernel cannot map the file in this way, or no further mapping is possible. The errno
+    /// says why. EACCES: the file is not open for reading, or, for a writable shared mapping, not
+    /// for reading and writing. EPERM: a seal of the file forbids it. ENOMEM: the address space or
+    /// the number of mappings (`vm.max_map_count`) is used up. EAGAIN: the limit of locked memory
+    /// is reached.
     CannotMap,
     /// The bytes to copy do not lie in the mapping.
     OutOfBounds,
@@ -140,8 +141,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Keeps the errno. An error without errno becomes an [`io::Error`] with a similar kind and the same
-/// text; [`io::Error::get_ref`] returns the [`Error`] itself.
+/// Keeps the errno. An error without errno becomes an [`io::Error`] with a similar kind and the
+/// same text; [`io::Error::get_ref`] returns the [`Error`] itself.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match (error.errno, error.kind) {

@@ -14,9 +14,9 @@ use rustix::{
 /// tell which mapping has signalled it.
 ///
 /// It is a file descriptor that becomes readable, for poll, epoll, calloop (`Generic`), mio
-/// (`SourceFd`) and the like. When it is readable, call [`take`](Self::take), and *then* ask for the
-/// status. The status includes a stand-in between the two calls. A stand-in after both signals the
-/// event again.
+/// (`SourceFd`) and the like. When it is readable, call [`take`](Self::take), and *then* ask for
+/// the status. The status includes a stand-in between the two calls. A stand-in after both signals
+/// the event again.
 ///
 /// ```no_run
 /// use nosigbus::{Device, Event, MapOptions};

@@ -19,7 +19,8 @@
 //! ```
 //!
 //! * [`Mapping`] maps a file and opts the mapping in, in one call. Its methods copy bytes in and
-//!   out, so its users need no `unsafe`, whatever other processes do to the file. It can be resized.
+//!   out, so its users need no `unsafe`, whatever other processes do to the file. It can be
+//!   resized.
 //! * [`MapOptions::map_or_plain`] returns a plain mapping if the module is not loaded. The mapping
 //!   says why it is plain.
 //! * [`Device::protect`] opts in an existing mapping. With the feature `memmap2`, that includes
@@ -132,8 +133,8 @@ pub struct Status {
     pub flags: Flags,
     /// How many times the shared zero page was mapped.
     pub zero_pages: u64,
-    /// How many writes past end-of-file got a page of the process's own (private mappings). Writes
-    /// to a page that the zero page stood in for do not count.
+    /// How many writes got a page of the process's own as a stand-in (private mappings). Writes to
+    /// a page that the zero page stood in for do not count.
     pub private_pages: u64,
     /// How many times a shadow page was mapped (writable shared mappings).
     pub shadow_pages: u64,
@@ -159,8 +160,9 @@ impl Status {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Failed`] if an error is recorded. [`ErrorKind::CutOff`] if there were stand-ins,
-    /// even if the file has grown over them since: data written to those stand-ins is lost.
+    /// [`ErrorKind::Failed`] if an error is recorded. [`ErrorKind::CutOff`] if there were
+    /// stand-ins, even if the file has grown over them since: data written to those stand-ins is
+    /// lost.
     pub fn check(&self) -> Result<()> {
         self.check_since(0)
     }

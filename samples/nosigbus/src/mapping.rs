@@ -24,7 +24,8 @@ use std::{
 
 const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 
-/// How to map a file: shared and read-only, from its start, unless told otherwise.
+/// Options for mapping a file. By default the mapping is shared and read-only, and begins at the
+/// start of the file.
 ///
 /// ```no_run
 /// # fn f(file: std::fs::File) -> std::io::Result<()> {
@@ -50,7 +51,7 @@ pub struct MapOptions<'a> {
 }
 
 impl<'a> MapOptions<'a> {
-    /// `len` bytes, of which the file need not have any.
+    /// Creates options for a mapping of `len` bytes. The file may be shorter.
     pub const fn new(len: usize) -> Self {
         Self {
             len,
@@ -66,29 +67,29 @@ impl<'a> MapOptions<'a> {
         }
     }
 
-    /// Where in the file it begins, in bytes: a multiple of the page size.
+    /// Sets where in the file the mapping begins, in bytes: a multiple of the page size.
     pub const fn offset(mut self, offset: u64) -> Self {
         self.offset = offset;
         self
     }
 
-    /// Whether it can be written to. The file must be open for reading and writing then, unless
-    /// the mapping is private.
+    /// Sets whether the mapping is writable. If it is, the file must be open for reading and
+    /// writing, unless the mapping is private.
     pub const fn write(mut self, write: bool) -> Self {
         self.write = write;
         self
     }
 
-    /// Whether what is written stays in this process, instead of going into the file.
+    /// Sets whether writes stay in this process, instead of going to the file.
     pub const fn private(mut self, private: bool) -> Self {
         self.private = private;
         self
     }
 
-    /// Whether an I/O error inside the file, where the file system cannot read a page or has no
-    /// space for one, is recorded instead of raising SIGBUS. [`Mapping::status`], [`Mapping::sync`]
-    /// and [`Mapping::close`] tell of it. If a writable shared mapping is dropped without `close`,
-    /// and something is lost, that is said on stderr.
+    /// Sets whether I/O errors inside the file are recorded instead of raising SIGBUS. Such an
+    /// error occurs when the file system cannot read a page, or has no space for one.
+    /// [`Mapping::status`], [`Mapping::sync`] and [`Mapping::close`] report it. If a writable
+    /// shared mapping is dropped without `close` and data is lost, a message is printed on stderr.
     ///
     /// ```no_run
     /// # fn link(output: &nosigbus::Mapping) -> std::io::Result<()> { Ok(()) }
@@ -108,27 +109,28 @@ impl<'a> MapOptions<'a> {
         self
     }
 
-    /// Whether a file that is neither on a tmpfs nor a memfd is refused
+    /// Sets whether to refuse a file that is neither on a tmpfs nor a memfd
     /// ([`ErrorKind::NotTmpfs`]).
     ///
-    /// For files that somebody else has sent: with one of a file system of his own (FUSE), or of a
-    /// server that is gone, he can have whoever reads it wait for ever, opted in or not. The memory
-    /// of a tmpfs is there, or not there, at once.
+    /// Use it for files that another process has sent. That process can send a file of its own file
+    /// system (FUSE), or of a server that is gone. A read of such a file can wait for ever, whether
+    /// or not the mapping is opted in. A tmpfs never makes a read wait for a server.
     ///
-    /// To find out, the kernel is asked for the file's seals, which no other files have. `fstat` and
-    /// `fstatfs` would ask the server as well, and wait for it; so may closing such a file.
+    /// The check asks the kernel for the file's seals, which only these files have. `fstat` and
+    /// `fstatfs` would ask the server too, and wait for it. Closing such a file may also wait.
     pub const fn tmpfs_only(mut self, tmpfs_only: bool) -> Self {
         self.tmpfs_only = tmpfs_only;
         self
     }
 
-    /// An eventfd to signal: an [`Event`](crate::Event), or any other. The module holds on to it.
+    /// Sets the eventfd to signal: an [`Event`](crate::Event), or any other. The module keeps a
+    /// reference to it.
     pub fn event(mut self, event: &'a impl AsFd) -> Self {
         self.told.eventfd = Some(event.as_fd());
         self
     }
 
-    /// Has [`Device::notices`] tell of the mapping, by this number, which can be any.
+    /// Sets the cookie by which [`Device::notices`] reports the mapping. It can be any number.
     pub const fn cookie(mut self, cookie: u64) -> Self {
         self.told.cookie = Some(cookie);
         self
@@ -138,15 +140,15 @@ impl<'a> MapOptions<'a> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidRange`] if length or offset are no good, [`ErrorKind::CannotMap`] if the
-    /// kernel does not map this file in this way, [`ErrorKind::Unsupported`] if it is no ordinary
-    /// file. It is not mapped then.
+    /// [`ErrorKind::InvalidRange`] if length or offset are invalid. [`ErrorKind::CannotMap`] if the
+    /// kernel cannot map this file in this way. [`ErrorKind::Unsupported`] if it is not an ordinary
+    /// file. After an error the file is not mapped.
     pub fn map(&self, device: &Device, file: impl AsFd) -> Result<Mapping> {
         let file = file.as_fd();
         let mut mapping = self.map_plain(file)?;
         match mapping.opt_in(self, device) {
-            // The kernel may have made one with a neighbour that somebody else has mapped, or is
-            // about to opt in. Once it is opted in, it does not do that.
+            // The kernel may have merged the mapping with a neighbour that other code has mapped,
+            // or is about to opt in. It does not merge opted-in mappings.
             Err(error) if error.kind() == ErrorKind::InvalidRange => {
                 let (area, _guards) = Area::between_guards(self, file)?;
                 let mut mapping = self.mapping(area);
@@ -157,8 +159,8 @@ impl<'a> MapOptions<'a> {
         }
     }
 
-    /// Maps the file and leaves it as it is: past end-of-file, an access raises SIGBUS. Of what else
-    /// a [`Mapping`] is good for nothing is missing.
+    /// Maps the file without opting the mapping in: an access past end-of-file raises SIGBUS. All
+    /// other functions of [`Mapping`] work.
     ///
     /// # Errors
     ///
@@ -170,10 +172,9 @@ impl<'a> MapOptions<'a> {
         Ok(self.mapping(Area::new(self, file)?))
     }
 
-    /// Maps the file, and opts the mapping in if that can be done here. If not, because there is no
-    /// device, or because the module does not take this file, it is a plain mapping, as it would be
-    /// without this crate; [`Mapping::is_protected`] says which it is, and [`Mapping::why_plain`]
-    /// why.
+    /// Maps the file, and opts the mapping in if possible. If there is no device, or the module
+    /// does not support this file, the mapping is a plain mapping, as without this crate.
+    /// [`Mapping::is_protected`] returns which of the two it is, and [`Mapping::why_plain`] why.
     ///
     /// ```no_run
     /// # fn f(file: std::fs::File, len: usize) -> std::io::Result<()> {
@@ -188,8 +189,8 @@ impl<'a> MapOptions<'a> {
     ///
     /// # Errors
     ///
-    /// As [`map`](Self::map), but for files that can be mapped and not be opted in: a failure that
-    /// has another cause, such as [`ErrorKind::NoMemory`], leaves nothing mapped.
+    /// Those of [`map`](Self::map), except for files that can be mapped but not opted in. After any
+    /// other failure, such as [`ErrorKind::NoMemory`], the file is not mapped.
     pub fn map_or_plain(&self, device: &Result<Device>, file: impl AsFd) -> Result<Mapping> {
         let file = file.as_fd();
         let error = match device {
@@ -221,11 +222,11 @@ impl<'a> MapOptions<'a> {
         }
     }
 
-    /// Refuses what is no ordinary file before it is mapped, which devices may take for more than it
-    /// is. The module refuses what else there is.
+    /// Refuses a file that is not an ordinary file. This happens before the file is mapped, because
+    /// mapping a device can have side effects. The module refuses all other unsupported files.
     fn check_file(&self, file: BorrowedFd<'_>) -> Result<()> {
         let refuse = |kind, action| Err(Error::new(kind, action, Some(Errno::OPNOTSUPP)));
-        // First, as what follows may ask a server.
+        // This check comes first, because the calls below may ask a server.
         if self.tmpfs_only && fcntl_get_seals(file).is_err() {
             return refuse(ErrorKind::NotTmpfs, "mapping a file that is not on tmpfs");
         }
@@ -235,7 +236,7 @@ impl<'a> MapOptions<'a> {
         }
         let statfs = fstatfs(file).map_err(|errno| Error::other("fstatfs", errno))?;
         if statfs.f_type as u32 == HUGETLBFS_MAGIC {
-            // Their mappings are longer than what was asked for.
+            // Mappings on hugetlbfs are longer than requested.
             return refuse(ErrorKind::Unsupported, "mapping a file of huge pages");
         }
         Ok(())
@@ -245,7 +246,7 @@ impl<'a> MapOptions<'a> {
     ///
     /// # Safety
     ///
-    /// As that of mmap: with an address, nobody uses what is there.
+    /// That of mmap. If `addr` is not null, no other code may use the memory there.
     unsafe fn mmap(&self, addr: *mut u8, file: BorrowedFd<'_>) -> Result<*mut u8> {
         let mut protection = ProtFlags::READ;
         protection.set(ProtFlags::WRITE, self.write);
@@ -253,7 +254,7 @@ impl<'a> MapOptions<'a> {
         flags.set(MapFlags::PRIVATE, self.private);
         flags.set(MapFlags::SHARED, !self.private);
         flags.set(MapFlags::FIXED, !addr.is_null());
-        // SAFETY: Anywhere, or where the caller says.
+        // SAFETY: The kernel chooses the address, or the caller guarantees that it is unused.
         unsafe { mmap(addr.cast(), self.len, protection, flags, file, self.offset) }
             .map(|addr| addr.cast())
             .map_err(|errno| cannot_map("mmap", errno))
@@ -264,10 +265,10 @@ fn cannot_map(action: &'static str, errno: Errno) -> Error {
     Error::new(ErrorKind::CannotMap, action, Some(errno))
 }
 
-/// Refuses what no file has, and what would not be one length in all calculations.
+/// Refuses an extent that no file can have, or with which later calculations could overflow.
 fn check_extent(action: &'static str, len: usize, offset: u64) -> Result<()> {
     let page = page_size();
-    // With room for what rounds it up, and for guards.
+    // Leaves room for rounding up, and for the guard pages.
     let fits = len <= isize::MAX as usize - 4 * page
         && offset
             .checked_add(len as u64)
@@ -282,7 +283,7 @@ fn check_extent(action: &'static str, len: usize, offset: u64) -> Result<()> {
     Ok(())
 }
 
-/// Address space, whole pages of it, that is given back.
+/// Whole pages of address space. Dropping it unmaps them.
 #[derive(Debug)]
 struct Area {
     addr: *mut u8,
@@ -290,7 +291,7 @@ struct Area {
 }
 
 impl Area {
-    /// The file, mapped where the kernel chooses.
+    /// Maps the file where the kernel chooses.
     fn new(options: &MapOptions<'_>, file: BorrowedFd<'_>) -> Result<Self> {
         // SAFETY: Where the kernel chooses.
         let addr = unsafe { options.mmap(ptr::null_mut(), file) }?;
@@ -300,7 +301,7 @@ impl Area {
         })
     }
 
-    /// Address space that nobody can access.
+    /// Reserves address space that is not accessible.
     fn reserve(len: usize) -> Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: Where the kernel chooses.
@@ -312,8 +313,8 @@ impl Area {
         })
     }
 
-    /// The file, mapped with an inaccessible page on each side, as long as these are there: it has
-    /// no neighbour that the kernel could make one mapping with.
+    /// Maps the file with an inaccessible page on each side. As long as these pages exist, the
+    /// mapping has no neighbour that the kernel could merge it with.
     fn between_guards(options: &MapOptions<'_>, file: BorrowedFd<'_>) -> Result<(Self, [Self; 2])> {
         let page = page_size();
         let len = options.len.next_multiple_of(page);
@@ -323,21 +324,22 @@ impl Area {
             len,
         };
         let guards = [part(0, page), part(page + len, page)];
-        // SAFETY: Inside of that, to which nobody else has a pointer. If it fails, that part is not
-        // unmapped here: the kernel may have done so, and somebody else be using it.
+        // SAFETY: The address is inside `all`, to which no other code has a pointer. If mmap fails,
+        // that part is not unmapped here: the kernel may have unmapped it, and another thread may
+        // use it.
         let addr = unsafe { options.mmap(all.addr.wrapping_add(page), file) }?;
         Ok((Self { addr, len }, guards))
     }
 
-    /// Makes it longer or shorter, and perhaps moves it. If it fails, nothing has changed.
+    /// Makes the area longer or shorter. That may move it. If it fails, nothing has changed.
     fn resize(&mut self, len: usize, opted_in: bool) -> Result<()> {
         let grown = if opted_in && len > self.len {
-            // The kernel does not let an opted-in mapping grow where it is, and, if there is room
-            // behind it, does not move it either, unless it is told where to.
+            // The kernel does not grow an opted-in mapping in place. If there is room behind the
+            // mapping, it does not move it either, unless the caller passes an address.
             let place = mem::ManuallyDrop::new(Self::reserve(len)?);
-            // SAFETY: To a place of its own. All pointers to where it was come from a borrow of
-            // the mapping, which has ended. If this fails, the place is left alone: the kernel may
-            // have unmapped it, and somebody else be using it.
+            // SAFETY: The new place is reserved for it. All pointers to the old place come from a
+            // borrow of the mapping, which has ended. If mremap fails, the new place is not
+            // unmapped: the kernel may have unmapped it, and another thread may use it.
             unsafe {
                 mremap_fixed(
                     self.addr.cast(),
@@ -359,38 +361,40 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: Nothing refers to it any more. It is there, so this cannot fail, unless it has
-        // to split a neighbour when there are too many mappings; then it just stays.
+        // SAFETY: Nothing refers to it any more. The area is mapped, so munmap can fail only if it
+        // must split a VMA and there are too many mappings. Then the area stays mapped.
         let _ = unsafe { munmap(self.addr.cast(), self.len) };
     }
 }
 
-/// A file, or part of one, mapped and opted in: no access to it raises SIGBUS because the file is
-/// shorter. Dropping it unmaps it. ([`MapOptions::map_or_plain`] and [`MapOptions::map_plain`] make
-/// ones that are not opted in; [`is_protected`](Self::is_protected) says so.)
+/// An opted-in mapping of a file, or of a part of one. No access to it raises SIGBUS because the
+/// file is shorter. Dropping it unmaps it. ([`MapOptions::map_or_plain`] and
+/// [`MapOptions::map_plain`] can return plain mappings; [`is_protected`](Self::is_protected) tells
+/// them apart.)
 ///
 /// # Why this is safe
 ///
-/// Others, in this process and elsewhere, may write to the file at any time, and shrink it, so the
-/// memory can change between any two looks at it. No Rust reference to plain bytes can be made of
-/// that. Instead [`read_at`](Self::read_at) and [`write_at`](Self::write_at) copy:
+/// Other code, in this process and in others, may write to the file or shrink it at any time. So
+/// the memory can change between any two accesses, and a Rust reference to plain bytes would be
+/// unsound. Instead, [`read_at`](Self::read_at) and [`write_at`](Self::write_at) copy:
 ///
-/// * Every access is a relaxed atomic one of one aligned `usize`, whatever is copied. Parts of words
-///   are written by compare-and-exchange. So any number of threads may copy at once, without data
-///   races and without accesses of mixed sizes. Relaxed loads of that size may be made of read-only
-///   memory.
-/// * What is read is bytes, which may have any value. A copy that others write into meanwhile is
-///   part old, part new: anything that has to be checked has to be checked in the copy.
-/// * The memory is there as long as the `Mapping`: what others do to the file never makes an access
-///   fail, past end-of-file. (Inside the file an I/O error is SIGBUS still, without
-///   [`MapOptions::record_errors`]. That ends the process, and is not undefined behaviour.)
+/// * Every access is a relaxed atomic access of one aligned `usize`, whatever the size of the copy.
+///   Parts of words are written by compare-and-exchange. So any number of threads may copy at the
+///   same time, without data races and without accesses of mixed sizes. Relaxed loads of that size
+///   are allowed on read-only memory.
+/// * A read returns bytes, and any byte value is valid. If other code writes during the copy, the
+///   copy is partly old and partly new. So check the copy, not the mapping.
+/// * The memory stays mapped as long as the `Mapping` exists. Past end-of-file, no change of the
+///   file makes an access fail. (Without [`MapOptions::record_errors`], an I/O error inside the
+///   file still raises SIGBUS. That ends the process, but is not undefined behaviour.)
 ///
-/// With errors recorded, pages can come to read as zeros, and stores not to reach the file.
-/// [`Device::enable_recording`] is unsafe because code may depend on its memory for safety. Here
-/// none does: all that there is are these copies, for which others could write the same zeros.
-/// So [`clear_error`](Self::clear_error) is safe as well.
+/// With errors recorded, pages can change to zeros, and stores can fail to reach the file.
+/// [`Device::enable_recording`] is unsafe because other code may depend on the memory for safety.
+/// No code depends on the memory of a `Mapping`: there are only these copies, and other processes
+/// could write the same zeros into the file. So [`clear_error`](Self::clear_error) is safe too.
 ///
-/// Whoever goes by [`as_ptr`](Self::as_ptr) writes `unsafe`, and has all of the above to answer for.
+/// Code that uses [`as_ptr`](Self::as_ptr) needs `unsafe`, and must guarantee all of the above
+/// itself.
 #[derive(Debug)]
 pub struct Mapping {
     area: Area,
@@ -398,12 +402,12 @@ pub struct Mapping {
     /// Where in the file it begins.
     offset: u64,
     write: bool,
-    /// What it is opted in by, if it is.
+    /// The device that has opted it in; `None` if it is a plain mapping.
     device: Option<Device>,
     why_plain: Option<Error>,
-    /// How many stand-ins [`Self::clear_error`] has told of.
+    /// The number of stand-ins that [`Self::clear_error`] returned last.
     known: AtomicU64,
-    /// Whether it is to be said if it is dropped and something is lost.
+    /// Whether dropping it prints a message if data is lost.
     must_not_lose: bool,
 }
 
@@ -413,29 +417,30 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Address of the first byte. It is good as long as the mapping is, until the next
-    /// [`resize`](Self::resize). See "Why this is safe" before you use it: atomic or volatile
-    /// accesses ([`copy_from_shared`]), and no references to plain bytes.
+    /// Returns the address of the first byte. It is valid until the next [`resize`](Self::resize),
+    /// or until the mapping is dropped. See "Why this is safe" before you use it. Use atomic or
+    /// volatile accesses ([`copy_from_shared`]), and create no references to plain bytes.
     pub fn as_ptr(&self) -> *mut u8 {
         self.area.addr
     }
 
-    /// How many bytes are mapped, whether or not the file has them. Never zero.
+    /// Returns how many bytes are mapped, whether or not the file has them. It is never 0.
     #[expect(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Copies what is at `offset` of the mapping into `bytes`. What the file does not have reads
-    /// as zeros, or as what was written to stand-ins.
+    /// Copies bytes from `offset` of the mapping into `bytes`. Bytes that the file does not have
+    /// read as zeros, or as the data that was written to the stand-ins.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::OutOfBounds`] if not all of it lies in the mapping; nothing is copied then.
+    /// [`ErrorKind::OutOfBounds`] if the range is not inside the mapping. Then nothing is copied.
     pub fn read_at(&self, offset: usize, bytes: &mut [u8]) -> Result<()> {
         self.check("reading outside of a mapping", offset, bytes.len())?;
-        // SAFETY: All words of the pages are mapped as long as `self` is there. Nobody writes to
-        // them but atomically, or by unsafe code, or in ways that are not this program's.
+        // SAFETY: All words of the pages are mapped as long as `self` exists. Safe code of this
+        // program writes to them only atomically. Unsafe code answers for itself, and other writes
+        // do not come from this program.
         unsafe { copy_from_shared(self.as_ptr().wrapping_add(offset), bytes) };
         Ok(())
     }
@@ -444,8 +449,8 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::OutOfBounds`] if not all of it would lie in the mapping, [`ErrorKind::ReadOnly`]
-    /// without [`MapOptions::write`]; nothing is copied then.
+    /// [`ErrorKind::OutOfBounds`] if the range is not inside the mapping. [`ErrorKind::ReadOnly`]
+    /// without [`MapOptions::write`]. In both cases nothing is copied.
     pub fn write_at(&self, offset: usize, bytes: &[u8]) -> Result<()> {
         self.check("writing outside of a mapping", offset, bytes.len())?;
         if !self.write {
@@ -460,31 +465,31 @@ impl Mapping {
         Ok(())
     }
 
-    /// Whether it is opted in.
+    /// Returns whether it is opted in.
     pub const fn is_protected(&self) -> bool {
         self.device.is_some()
     }
 
-    /// Why it is not opted in, if [`MapOptions::map_or_plain`] could not do that.
+    /// Returns why [`MapOptions::map_or_plain`] could not opt it in.
     pub const fn why_plain(&self) -> Option<&Error> {
         self.why_plain.as_ref()
     }
 
-    /// Makes it `len` bytes long, whether or not the file has them. The address may be another one
-    /// then. If it fails, nothing has changed.
+    /// Changes the length to `len` bytes, whether or not the file has them. The address may change.
+    /// If it fails, nothing has changed.
     ///
-    /// It is the same mapping, moved: opted in as it was, with the same event and numbers. What
-    /// stands in for pages stays, with what was written to it, and so do private pages, and an
-    /// error that was recorded; [`status`](Self::status) and [`close`](Self::close) tell of all
-    /// there ever was. If it becomes shorter, what stood in for pages of the rest is gone, with
-    /// what was written there, and is still told of.
+    /// It stays the same mapping: it is opted in as before, with the same event and counts.
+    /// Stand-ins keep the data that was written to them. Private pages and a recorded error stay
+    /// too. [`status`](Self::status) and [`close`](Self::close) report everything since the
+    /// mapping was created. If it becomes shorter, stand-ins beyond the new end are dropped with
+    /// the data in them, but are still counted.
     ///
-    /// (By itself, mremap does not let an opted-in mapping grow where there is room behind it.)
+    /// (mremap alone does not grow an opted-in mapping if there is room behind it.)
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidRange`] if that is no length, [`ErrorKind::CannotMap`] if there is no
-    /// space for it.
+    /// [`ErrorKind::InvalidRange`] if the length is invalid. [`ErrorKind::CannotMap`] if there is
+    /// no space for the mapping.
     pub fn resize(&mut self, len: usize) -> Result<()> {
         check_extent("resizing a mapping", len, self.offset)?;
         let pages = len.next_multiple_of(page_size());
@@ -498,7 +503,7 @@ impl Mapping {
     fn opt_in(&mut self, options: &MapOptions<'_>, device: &Device) -> Result<()> {
         let mut flags = Flags::empty();
         flags.set(Flags::RECORD_ERRORS, options.record_errors);
-        // For the safety of that see "Why this is safe".
+        // "Why this is safe" explains why RECORD_ERRORS is sound here.
         device.enable_checked(self.as_mapping(), flags, options.told)?;
         self.device = Some(device.clone());
         self.must_not_lose = options.record_errors && options.write && !options.private;
@@ -514,29 +519,31 @@ impl Mapping {
         self.device.as_ref().ok_or(plain)
     }
 
-    /// What has become of the mapping. The next stand-in signals the eventfd again.
+    /// Returns the status of the mapping. After this call the next stand-in signals the eventfd
+    /// again.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotOptedIn`] if it is plain.
+    /// [`ErrorKind::NotOptedIn`] if it is a plain mapping.
     pub fn status(&self) -> Result<Status> {
         self.device()?.status(self.as_ptr())
     }
 
-    /// Tells as [`status`](Self::status) does, and then forgets the error, and drops what stands in
-    /// for pages of the file because of errors, with what was written to it: the next access to
-    /// each of them asks the file system again. Private pages stay.
+    /// Returns the status as [`status`](Self::status) does, and then clears the error. It also
+    /// drops the stand-ins that were mapped because of errors, with the data written to them: the
+    /// next access to each of these pages asks the file system again. Private pages stay.
     ///
-    /// What this has told of, [`sync`](Self::sync) and [`close`](Self::close) do not tell again.
+    /// [`sync`](Self::sync) and [`close`](Self::close) do not report the returned errors and
+    /// stand-ins again.
     pub fn clear_error(&self) -> Result<Status> {
-        // SAFETY: No code relies on the content, see "Why this is safe".
+        // SAFETY: No code relies on the content of the memory; see "Why this is safe".
         let status = unsafe { self.device()?.clear_error(self.as_ptr()) }?;
         self.known.store(status.stand_ins(), Relaxed);
         Ok(status)
     }
 
-    /// Has the file system write back what was written (`msync` with `MS_SYNC`), and checks that
-    /// all of it has gone to the file.
+    /// Makes the file system write back the mapping (`msync` with `MS_SYNC`). Checks that all
+    /// writes have gone to the file.
     ///
     /// # Errors
     ///
@@ -544,26 +551,26 @@ impl Mapping {
     pub fn sync(&self) -> Result<()> {
         // SAFETY: It is mapped, and its content does not change.
         let written = unsafe { msync(self.as_ptr().cast(), self.len, MsyncFlags::SYNC) };
-        // This says where.
+        // This error comes first, because it says where in the file.
         self.check_content()?;
         written.map_err(|errno| Error::other("msync", errno))
     }
 
-    /// Unmaps it, and checks that all that was read was the file's, and that all that was written
-    /// has gone to it. Nobody can access it between the two. Of a plain mapping there is nothing to
-    /// check: SIGBUS would have told.
+    /// Checks that all data was read from the file and that all writes have gone to it, and unmaps
+    /// the mapping. No code can access the mapping between the two. A plain mapping needs no
+    /// check: an error would have raised SIGBUS.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Failed`] if the file system has failed ([`MapOptions::record_errors`]),
-    /// [`ErrorKind::CutOff`] if the file was too short at any time, also if it has grown since. It
-    /// is unmapped then as well.
+    /// [`ErrorKind::Failed`] if the file system has failed ([`MapOptions::record_errors`]).
+    /// [`ErrorKind::CutOff`] if an access found the file too short, even if the file has grown
+    /// since. The mapping is unmapped after an error too.
     pub fn close(mut self) -> Result<()> {
         self.must_not_lose = false;
         self.check_content()
     }
 
-    /// A plain one would have had SIGBUS.
+    /// Checks for errors and stand-ins. A plain mapping has none: it would have raised SIGBUS.
     fn check_content(&self) -> Result<()> {
         if !self.is_protected() {
             return Ok(());

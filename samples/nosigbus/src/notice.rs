@@ -16,10 +16,11 @@ const BATCH: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Notice {
-    /// A mapping has a stand-in: its first, or the first after a [`status`](crate::Mapping::status).
+    /// A mapping has a stand-in: its first, or the first after a
+    /// [`status`](crate::Mapping::status).
     StandIn(StandIn),
-    /// This many notices are lost here, because too many waited to be read. Ask each mapping for its
-    /// status instead.
+    /// This many notices are lost here, because too many waited to be read. Ask each mapping for
+    /// its status instead.
     Lost(u64),
 }
 
@@ -81,9 +82,9 @@ impl Notice {
 
 impl Device {
     /// Returns the notices of mappings that were opted in with a cookie through this device, the
-    /// oldest first. Returns none if no page was missing so far. Does not wait: the device is a file
-    /// descriptor that becomes readable, for poll, epoll, calloop (`Generic`), mio (`SourceFd`) and
-    /// the like. Only one thread may call it at a time.
+    /// oldest first. Returns none if no page was missing so far. Does not wait: the device is a
+    /// file descriptor that becomes readable, for poll, epoll, calloop (`Generic`), mio
+    /// (`SourceFd`) and the like. Only one thread may call it at a time.
     ///
     /// A notice has the cookie of its mapping, so the cost does not depend on how many mappings
     /// there are. Take the notices first, and *then* ask each mapping that they name for its

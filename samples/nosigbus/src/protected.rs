@@ -7,8 +7,8 @@ use std::ops::{Deref, DerefMut};
 
 /// Something that has a file mapped.
 ///
-/// The trait is safe to implement. If an implementation returns a wrong range, the kernel returns
-/// an error, or acts on another mapping.
+/// A wrong implementation does not break memory safety: the kernel's answers are then wrong, or
+/// about another mapping.
 pub trait AsMapping {
     /// Returns address and length of one or more whole mappings, without a hole. The address is a
     /// multiple of the page size. [`Device`] rounds the length up to whole pages.

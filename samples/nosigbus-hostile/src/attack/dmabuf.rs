@@ -19,14 +19,14 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::{
 /// DRM_FORMAT_XRGB8888: the characters XR24.
 const XRGB8888: u32 = u32::from_le_bytes(*b"XR24");
 
-/// What became of the last buffer that was asked for: none if it was refused.
+/// The reply to the last request for a buffer; the inner `None` means that it was refused.
 pub type Made = Option<Option<WlBuffer>>;
 
 pub fn memfd(session: &mut Session, options: &Options) -> Result<()> {
     cut_off(session, options, true)
 }
 
-/// No byte of the file is ever read, as there is none when the compositor looks for the first time.
+/// The file is empty before the compositor accesses it for the first time.
 pub fn empty(session: &mut Session, options: &Options) -> Result<()> {
     cut_off(session, options, false)
 }

@@ -22,13 +22,13 @@ use wayland_protocols_misc::zwp_virtual_keyboard_v1::client::{
     zwp_virtual_keyboard_v1::ZwpVirtualKeyboardV1,
 };
 
-/// What a compositor is told that a file has.
+/// The file size that the client tells the compositor.
 const SIZE: u32 = 1 << 16;
-/// What it has of that, where it has too little.
+/// The real size of a file that is too short.
 const SHORT: usize = 4096;
 const LONG: usize = 1 << 20;
 
-/// A keymap that is valid, with spaces before it so that it has that many bytes, and no zero.
+/// Returns a valid keymap of `len` bytes: spaces before the text, and no zero at its end.
 fn text(len: usize) -> String {
     let text = "xkb_keymap { xkb_keycodes { <A> = 38; }; xkb_types { }; xkb_compatibility { }; \
                 xkb_symbols { key <A> { [ a ] }; }; };";
@@ -57,13 +57,13 @@ impl Keyboard {
     }
 }
 
-/// Says whether the compositor maps keymaps, by one that has nothing wrong: its file has as many
-/// bytes as it should, of which those after the text are without a page until they are looked at.
+/// Prints whether the compositor maps keymaps. It passes a valid keymap, in a file of the right
+/// size. The bytes after the text have no page until they are accessed.
 fn see_if_mapped(options: &Options) -> Result<()> {
     if !options.verbose || !options.place.is_memory() {
         return Ok(());
     }
-    // In a connection of its own, as a compositor need not like it.
+    // Uses a connection of its own, because a compositor may refuse the keymap.
     let mut session = Session::connect(Some(options.patience))?;
     let keyboard = Keyboard::new(&session)?;
     let file = options.place.create()?;
@@ -103,7 +103,7 @@ pub fn empty(session: &mut Session, options: &Options) -> Result<()> {
     pass_short(session, options, "")
 }
 
-/// Of the bytes that the file has, none ends the text.
+/// The file is too short, and has no zero that ends the text.
 pub fn short(session: &mut Session, options: &Options) -> Result<()> {
     pass_short(session, options, &text(SHORT))
 }

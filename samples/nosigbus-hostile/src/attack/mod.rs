@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Attacks on any compositor, and what has become of it.
+//! Attacks on any compositor, and the verdict on whether it survived.
 
 mod copy;
 mod decor;
@@ -34,7 +34,8 @@ struct Attack {
     name: &'static str,
     about: &'static str,
     run: fn(&mut Session, &Options) -> Result<()>,
-    /// Whether another client does it as well, as long as there is time, when one is disconnected.
+    /// Whether another client repeats the attack when one was disconnected, as long as there is
+    /// time.
     again: bool,
 }
 
@@ -191,7 +192,7 @@ pub fn list() {
     }
 }
 
-/// What has become of the compositor.
+/// The result of an attack.
 enum Verdict {
     Survived,
     Disconnected(Ended),
@@ -225,7 +226,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Attacks, and says what has become of the compositor.
+/// Runs an attack, and prints the verdict on the compositor.
 pub fn run(options: &Options, name: &str) -> Result<ExitCode> {
     let attack = ATTACKS.iter().find(|attack| attack.name == name);
     let attack = attack.with_context(|| format!("no such attack: {name}"))?;
@@ -245,7 +246,7 @@ pub fn run(options: &Options, name: &str) -> Result<ExitCode> {
     Ok(verdict.status())
 }
 
-/// Has a client attack, and others after it, if that is what the attack is like.
+/// Runs an attack in one client, and in further clients if the attack repeats (`again`).
 fn strike(options: &Options, attack: &Attack, mut session: Session) -> Result<Verdict> {
     let mut disconnected = None;
     let mut end = None;
@@ -258,7 +259,7 @@ fn strike(options: &Options, attack: &Attack, mut session: Session) -> Result<Ve
             return Ok(Verdict::NotOffered(interface));
         }
         if error.is::<Silent>() {
-            // In this only, or altogether?
+            // Finds out whether the compositor is silent only here, or does not answer at all.
             match session.roundtrip() {
                 Ok(()) => return Err(error),
                 Err(silent) if silent.is::<Silent>() => {
@@ -287,8 +288,8 @@ fn strike(options: &Options, attack: &Attack, mut session: Session) -> Result<Ve
     }
 }
 
-/// An error, unless the compositor answers another client, also a while after the attacker has gone,
-/// and is the one that it was.
+/// Returns an error unless the same compositor process still answers. Another client asks it, after
+/// waiting a while.
 fn lives_on(options: &Options, peer: Pid) -> Result<()> {
     let mut session = Session::connect(Some(options.patience))?;
     thread::sleep(AFTERWARDS);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a pointer carries: a cursor, and the icon of a drag. The pointer is moved by a protocol for
-//! that, as nobody is there to move it.
+//! Pictures at the pointer: a cursor, and the icon of a drag. There is no user, so a protocol for
+//! virtual pointers moves the pointer.
 
 use super::stage::{self, Stage};
 use crate::{
@@ -36,7 +36,7 @@ use wayland_protocols_wlr::virtual_pointer::v1::client::{
 const LEFT: u32 = 0x110;
 /// Of cursors and icons.
 const SIZE: (i32, i32) = (32, 32);
-/// The window is searched at so many places of a line, and so many lines.
+/// The search for the window tries this many places per line, and this many lines.
 const PLACES: i32 = 8;
 const A_MOMENT: Duration = Duration::from_millis(100);
 
@@ -53,7 +53,7 @@ pub struct Seat {
 enum Hand {
     Wlr(ZwlrVirtualPointerV1),
     Kde(OrgKdeKwinFakeInput),
-    /// By somebody else, if at all.
+    /// This client cannot move the pointer. Something else may.
     None,
 }
 
@@ -160,7 +160,7 @@ impl Pointer {
 }
 
 impl Hand {
-    /// What the compositor does not offer, if this does not move the pointer.
+    /// Returns the interface that is missing if the pointer cannot be moved.
     fn missing(&self) -> &'static str {
         match self {
             Self::Wlr(_) | Self::Kde(_) => "wl_pointer",
@@ -169,7 +169,7 @@ impl Hand {
     }
 }
 
-/// What the pointer carries.
+/// The cursor or drag icon.
 struct Carried {
     surface: WlSurface,
     pool: Pool,
@@ -222,7 +222,7 @@ impl Carried {
         session.struck = true;
         self.pool.shrink()?;
         options.tell("its file has no pages any more");
-        // What it shows already, and then what it is told has changed.
+        // First the picture that is shown already, then one that is marked as changed.
         for _ in 0..3 {
             pointer.shake(session)?;
             stage.refresh(session)?;

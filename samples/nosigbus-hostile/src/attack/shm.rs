@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Windows whose file is not what the compositor was told, or does not stay so.
+//! Windows whose file differs from what the client told the compositor, or changes later.
 
 use super::{
     race::Race,
@@ -25,7 +25,7 @@ use wayland_protocols::wp::{
 /// How many pools of one file are used in turn.
 const POOLS: usize = 8;
 
-/// Shrinks the file, has it read, makes it longer again, and has that read.
+/// Shrinks the file and makes the compositor read it. Then grows the file and makes it read again.
 fn shrink_shown(session: &mut Session, options: &Options, stage: &mut Stage) -> Result<()> {
     session.struck = true;
     stage.pool.shrink()?;
@@ -88,7 +88,7 @@ pub fn destroy(session: &mut Session, options: &Options) -> Result<()> {
     stage.provoke_without_buffer(session, options)
 }
 
-/// Has the second half of a pool shown that was resized.
+/// Resizes a pool, and makes the compositor show its second half.
 fn resized(session: &mut Session, options: &Options, grow_file: bool) -> Result<Stage> {
     let mut stage = Stage::new(session, options)?;
     let bytes = pool::bytes(stage.window.size);
