@@ -172,6 +172,7 @@ impl<T: FaultHandler> Wrapped<T> {
         // Fast path for faults inside EOF. Count the call: the file system may drop the VMA lock
         // and sleep, and the VMA, with its module reference, may be unmapped meanwhile.
         // SAFETY: As the caller promises; by the type invariants, the file system has a `->fault`.
+        // `_module` keeps the module loaded until the file system drops the lock.
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
@@ -270,7 +271,7 @@ impl<T: FaultHandler> Wrapped<T> {
         native: impl FnOnce(&vm_operations_struct) -> Option<FaultFn>,
     ) -> vm_fault_t {
         // SAFETY: As the caller promises; by the type invariants, the file system has the
-        // operation.
+        // operation. `_module` keeps the module loaded until it drops the lock.
         unsafe {
             let this = Self::of((*vmf).__bindgen_anon_1.vma);
             let native = native(&*(*this).native).unwrap_unchecked();
@@ -425,8 +426,8 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 lowest_zero_page: Atomic::new(u64::MAX),
                 rcu: rcu::Head::new(),
                 handler,
-                // SAFETY: ENABLE runs in an ioctl of the open device file; so, or loaded for good
-                // as in a KUnit test, is the module whenever a VMA is prepared.
+                // SAFETY: This code runs in an ioctl, whose open file holds a reference on the
+                // module, or in a KUnit test, which runs while the module is being loaded.
                 _module: unsafe { ModuleRef::new() },
             },
             GFP_KERNEL_ACCOUNT,
