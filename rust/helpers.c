@@ -166,60 +166,14 @@ bool nosigbus_trylock_page(struct page *page)
 	return trylock_page(page);
 }
 
-void nosigbus_unlock_page(struct page *page)
-{
-	unlock_page(page);
-}
-
-void nosigbus_xa_init(struct xarray *xa)
-{
-	xa_init_flags(xa, XA_FLAGS_ACCOUNT);
-}
-
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry)
 {
 	return xa_insert(xa, index, entry, GFP_KERNEL_ACCOUNT);
 }
 
-void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long last)
+bool nosigbus_xa_marked(const struct xarray *xa, xa_mark_t mark)
 {
-	return xa_find(xa, index, last, XA_PRESENT);
-}
-
-void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last, bool odd)
-{
-	return xa_find(xa, index, last, NOSIGBUS_XA_KEPT(odd));
-}
-
-bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index, bool odd)
-{
-	return xa_get_mark(xa, index, NOSIGBUS_XA_KEPT(odd));
-}
-
-bool nosigbus_xa_has_kept(struct xarray *xa)
-{
-	return xa_marked(xa, NOSIGBUS_XA_KEPT(false)) || xa_marked(xa, NOSIGBUS_XA_KEPT(true));
-}
-
-void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index, bool odd)
-{
-	__xa_set_mark(xa, index, NOSIGBUS_XA_KEPT(odd));
-}
-
-void nosigbus_xa_clear_kept(struct xarray *xa, unsigned long index)
-{
-	xa_clear_mark(xa, index, NOSIGBUS_XA_KEPT(false));
-	xa_clear_mark(xa, index, NOSIGBUS_XA_KEPT(true));
-}
-
-void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, void *entry)
-{
-	return __xa_cmpxchg(xa, index, old, entry, GFP_KERNEL_ACCOUNT);
-}
-
-int nosigbus_xa_err(void *entry)
-{
-	return xa_err(entry);
+	return xa_marked(xa, mark);
 }
 
 void nosigbus_cond_resched(void)
@@ -285,16 +239,6 @@ long nosigbus_calls(void)
 void nosigbus_synchronize_rcu_tasks(void)
 {
 	synchronize_rcu_tasks();
-}
-
-unsigned int nosigbus_nr_cpu_ids(void)
-{
-	return nr_cpu_ids;
-}
-
-unsigned int nosigbus_raw_smp_processor_id(void)
-{
-	return raw_smp_processor_id();
 }
 
 void nosigbus_init_rwsem(struct rw_semaphore *sem)
@@ -572,11 +516,6 @@ int nosigbus_page_count(const struct page *page)
 	return page_count(page);
 }
 #endif
-
-struct file *nosigbus_get_file(struct file *file)
-{
-	return get_file(file);
-}
 
 struct folio *nosigbus_filemap_get_folio(struct address_space *mapping, pgoff_t index)
 {

@@ -12,9 +12,6 @@
 #include <linux/shmem_fs.h>
 #include <linux/xarray.h>
 
-/* The two marks of kept pages. ShadowPages::odd says which one new kept pages get. */
-#define NOSIGBUS_XA_KEPT(odd)	((odd) ? XA_MARK_1 : XA_MARK_0)
-
 int nosigbus_mmap_write_lock_killable(struct mm_struct *mm);
 void nosigbus_mmap_write_unlock(struct mm_struct *mm);
 void nosigbus_vma_start_write(struct vm_area_struct *vma);
@@ -46,17 +43,8 @@ void nosigbus_put_page(struct page *page);
 int nosigbus_page_count(const struct page *page);
 void nosigbus_lock_page(struct page *page);
 bool nosigbus_trylock_page(struct page *page);
-void nosigbus_unlock_page(struct page *page);
-void nosigbus_xa_init(struct xarray *xa);
 int nosigbus_xa_insert(struct xarray *xa, unsigned long index, void *entry);
-void *nosigbus_xa_find(struct xarray *xa, unsigned long *index, unsigned long last);
-void *nosigbus_xa_find_kept(struct xarray *xa, unsigned long *index, unsigned long last, bool odd);
-bool nosigbus_xa_is_kept(struct xarray *xa, unsigned long index, bool odd);
-bool nosigbus_xa_has_kept(struct xarray *xa);
-void nosigbus_xa_set_kept(struct xarray *xa, unsigned long index, bool odd);
-void nosigbus_xa_clear_kept(struct xarray *xa, unsigned long index);
-void *nosigbus_xa_cmpxchg(struct xarray *xa, unsigned long index, void *old, void *entry);
-int nosigbus_xa_err(void *entry);
+bool nosigbus_xa_marked(const struct xarray *xa, xa_mark_t mark);
 void nosigbus_cond_resched(void);
 struct module *nosigbus_this_module(void);
 bool nosigbus_is_within_module(const void *object, const struct module *module);
@@ -64,8 +52,6 @@ void nosigbus_set_vm_ops(struct vm_area_struct *vma, const struct vm_operations_
 void nosigbus_module_get(void);
 void nosigbus_module_put(void);
 void nosigbus_synchronize_rcu_tasks(void);
-unsigned int nosigbus_nr_cpu_ids(void);
-unsigned int nosigbus_raw_smp_processor_id(void);
 
 void nosigbus_init_rwsem(struct rw_semaphore *sem);
 int nosigbus_fsnotify_add_inode_mark(struct fsnotify_mark *mark, struct inode *inode);
@@ -122,7 +108,6 @@ unsigned int nosigbus_minor(dev_t dev);
 void nosigbus_current_comm(char comm[TASK_COMM_LEN]);
 struct pid *nosigbus_current_tgid(void);
 bool nosigbus_is_being_killed(void);
-struct file *nosigbus_get_file(struct file *file);
 struct folio *nosigbus_filemap_get_folio(struct address_space *mapping, pgoff_t index);
 struct dentry *nosigbus_debugfs_create_dir(const char *name, struct dentry *parent);
 struct dentry *nosigbus_debugfs_create_file(const char *name, umode_t mode,

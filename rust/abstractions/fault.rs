@@ -233,7 +233,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         // SAFETY: By the type invariants of `Fault`, `vmf` is valid. By those of `FilePage`, this
         // value owns the reference on the page. The page is locked, by `pass_as`.
         unsafe {
-            bindings::nosigbus_unlock_page((*vmf).page);
+            kernel::bindings::unlock_page((*vmf).page);
             bindings::nosigbus_put_page((*vmf).page);
             (*vmf).page = core::ptr::null_mut();
         }

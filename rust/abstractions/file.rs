@@ -430,7 +430,7 @@ impl MappedFile<'_> {
     pub(crate) fn pin(&self) -> PinnedFile {
         // INVARIANT: Taken just now.
         // SAFETY: The file is valid, by the type invariants.
-        unsafe { bindings::nosigbus_get_file(self.file.as_ptr()) };
+        unsafe { kernel::bindings::get_file(self.file.as_ptr()) };
         PinnedFile(self.file)
     }
 

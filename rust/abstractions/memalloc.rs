@@ -15,6 +15,7 @@ use kernel::{
 ///
 /// Use this only for a few small allocations (xarray nodes, page tables) that follow a larger one
 /// made without it.
+#[must_use = "memory is waited for again as soon as it is dropped"]
 pub(super) struct NoReclaim {
     flags: u32,
     _not_send: NotThreadSafe,

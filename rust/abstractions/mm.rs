@@ -21,6 +21,7 @@ use kernel::{
 /// # Invariants
 ///
 /// Owns the write side of `mm`'s mmap lock.
+#[must_use = "the mmap lock is released as soon as it is dropped"]
 pub(crate) struct MmapWriteGuard<'mm> {
     mm: &'mm MmWithUser,
     // The task that locked it has to unlock it.

@@ -58,7 +58,6 @@ pub(crate) mod bindings;
 pub(crate) mod clock;
 pub(crate) mod debugfs;
 pub(crate) mod device_node;
-pub(crate) mod errno;
 pub(crate) mod eventfd;
 pub(crate) mod fault;
 pub(crate) mod file;

@@ -22,6 +22,7 @@ use kernel::time::{
 /// # Invariants
 ///
 /// Owns one reference, taken by `__module_get()`.
+#[must_use = "the reference is put as soon as it is dropped"]
 pub(crate) struct ModuleRef(());
 
 impl ModuleRef {
@@ -53,6 +54,7 @@ impl Drop for ModuleRef {
 /// # Invariants
 ///
 /// Is counted by `nosigbus_calls()`, once.
+#[must_use = "the call is uncounted as soon as it is dropped"]
 pub(crate) struct Call(());
 
 impl Call {

@@ -8,7 +8,6 @@
 use super::{
     bindings,
     bindings::PMD_SIZE,
-    errno::ehwpoison,
     memalloc::NoReclaim,
     shadow_pages::PageRef, //
 };
@@ -184,7 +183,7 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // insert this page ourselves, so check it here.
     // SAFETY: `page` is a reference.
     if unsafe { bindings::nosigbus_page_is_broken(page.as_ptr()) } {
-        return Err(ehwpoison());
+        return Err(EHWPOISON);
     }
     let _noreclaim = NoReclaim::new();
     // SAFETY: As in `insert_zero_pages`; `page` is a reference.
@@ -207,13 +206,13 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
         let page = core::mem::replace(&mut (*vmf).page, core::ptr::null_mut());
         // `->fault` of the VMA will not return this page, so `__do_fault()` does not check it.
         if bindings::nosigbus_page_is_broken(page) {
-            bindings::nosigbus_unlock_page(page);
+            kernel::bindings::unlock_page(page);
             bindings::nosigbus_put_page(page);
             return vm_fault_reason_VM_FAULT_HWPOISON;
         }
         // `finish_fault()` would also check `MMF_UNSTABLE` for private VMAs.
         if is_private(vma) && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
-            bindings::nosigbus_unlock_page(page);
+            kernel::bindings::unlock_page(page);
             bindings::nosigbus_put_page(page);
             return vm_fault_reason_VM_FAULT_SIGBUS;
         }
@@ -221,7 +220,7 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
         let noreclaim = NoReclaim::new();
         let inserted = to_result(kernel::bindings::vm_insert_page(vma, addr, page));
         drop(noreclaim);
-        bindings::nosigbus_unlock_page(page);
+        kernel::bindings::unlock_page(page);
         bindings::nosigbus_put_page(page);
         // Like `fault_dirty_shared_page()`: without `->page_mkwrite` update the file times here.
         // With it, the PTE is read-only, and the retried access calls `->page_mkwrite`, which does
@@ -248,7 +247,7 @@ pub(super) fn inserted_result(inserted: Result) -> vm_fault_t {
             vm_fault_reason_VM_FAULT_NOPAGE
         }
         Err(error) if error == ENOMEM => vm_fault_reason_VM_FAULT_OOM,
-        Err(error) if error == ehwpoison() => vm_fault_reason_VM_FAULT_HWPOISON,
+        Err(error) if error == EHWPOISON => vm_fault_reason_VM_FAULT_HWPOISON,
         Err(_) => vm_fault_reason_VM_FAULT_SIGBUS,
     }
 }
@@ -292,8 +291,7 @@ pub(crate) struct ZeroPages {
 impl ZeroPages {
     /// Allocates the pages. Sleeps; fails with `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: Has no precondition; the number does not change after boot.
-        let cpus = unsafe { bindings::nosigbus_nr_cpu_ids() } as usize;
+        let cpus = kernel::cpu::nr_cpu_ids() as usize;
         let mut pages = KVec::with_capacity(cpus, GFP_KERNEL)?;
         for _ in 0..cpus {
             pages.push(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?, GFP_KERNEL)?;
@@ -309,7 +307,7 @@ impl ZeroPages {
     /// mapping (`vmf->cow_page` is set).
     pub(super) unsafe fn give(&self, vmf: *mut vm_fault) -> vm_fault_t {
         // SAFETY: Has no precondition. The task may migrate at any time: any page of zeros will do.
-        let cpu = unsafe { bindings::nosigbus_raw_smp_processor_id() } as usize;
+        let cpu = unsafe { kernel::bindings::raw_smp_processor_id() } as usize;
         let own = self.pages.get(cpu).map(Page::as_ptr);
         // SAFETY: `self` owns the page. Broken memory is no source of zeros.
         let lock = |&page: &_| unsafe {
@@ -368,7 +366,7 @@ mod tests {
         assert_eq!(unsafe { bindings::nosigbus_page_count(page) }, 2);
         // SAFETY: Gives back what `give` took, as core mm would.
         unsafe {
-            bindings::nosigbus_unlock_page(page);
+            kernel::bindings::unlock_page(page);
             bindings::nosigbus_put_page(page);
         }
         Ok(())
@@ -389,7 +387,7 @@ mod tests {
         for vmf in &faults {
             // SAFETY: Gives back what `give` took, as core mm would.
             unsafe {
-                bindings::nosigbus_unlock_page(vmf.page);
+                kernel::bindings::unlock_page(vmf.page);
                 bindings::nosigbus_put_page(vmf.page);
             }
         }

@@ -135,7 +135,7 @@ impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
         };
         if truncated || withdraw(&self.question) {
             // SAFETY: The page is locked, by the file system or by us above.
-            unsafe { bindings::nosigbus_unlock_page(page) };
+            unsafe { kernel::bindings::unlock_page(page) };
             return FaultResult::again();
         }
         FaultResult(self.result | vm_fault_reason_VM_FAULT_LOCKED)

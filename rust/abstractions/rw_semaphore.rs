@@ -86,6 +86,7 @@ impl<T> RwSemaphore<T> {
 /// # Invariants
 ///
 /// Owns the semaphore of `lock`, for read.
+#[must_use = "the semaphore is released as soon as it is dropped"]
 pub(crate) struct ReadGuard<'a, T> {
     lock: &'a RwSemaphore<T>,
     // The task that took it has to give it back.
@@ -112,6 +113,7 @@ impl<T> Drop for ReadGuard<'_, T> {
 /// # Invariants
 ///
 /// Owns the semaphore of `lock`, for write.
+#[must_use = "the semaphore is released as soon as it is dropped"]
 pub(crate) struct WriteGuard<'a, T> {
     lock: &'a RwSemaphore<T>,
     // The task that took it has to give it back.

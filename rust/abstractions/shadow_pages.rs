@@ -26,6 +26,7 @@ use core::{
 use kernel::{
     bindings::{
         page,
+        xa_mark_t,
         xarray, //
     },
     error::to_result,
@@ -110,6 +111,15 @@ pub(crate) struct ShadowPages {
     holders: Holders,
 }
 
+/// The mark in the xarray of pages that are kept while [`ShadowPages::odd`] is `odd`.
+fn mark(odd: bool) -> xa_mark_t {
+    if odd {
+        bindings::XA_MARK_1
+    } else {
+        bindings::XA_MARK_0
+    }
+}
+
 // SAFETY: The pages belong to no thread.
 unsafe impl Send for ShadowPages {}
 // SAFETY: The xarray has a lock of its own.
@@ -121,7 +131,9 @@ impl ShadowPages {
         // INVARIANT: Initialised, and empty.
         pin_init!(Self {
             // SAFETY: The slot may be written to.
-            pages <- Opaque::ffi_init(|slot| unsafe { bindings::nosigbus_xa_init(slot) }),
+            pages <- Opaque::ffi_init(|slot| unsafe {
+                kernel::bindings::xa_init_flags(slot, bindings::XA_FLAGS_ACCOUNT)
+            }),
             held: Atomic::new(0),
             odd: Atomic::new(false),
             holders <- Holders::new(),
@@ -167,7 +179,7 @@ impl ShadowPages {
 
     fn is_kept(&self, index: usize) -> bool {
         // SAFETY: `pages` is initialised, by the type invariants.
-        let is = |odd| unsafe { bindings::nosigbus_xa_is_kept(self.pages.get(), index, odd) };
+        let is = |odd| unsafe { kernel::bindings::xa_get_mark(self.pages.get(), index, mark(odd)) };
         is(false) || is(true)
     }
 
@@ -188,7 +200,7 @@ impl ShadowPages {
         let (pages, index) = (self.pages.get(), pgoff as usize);
         loop {
             // SAFETY: `pages` is initialised, by the type invariants; a page is aligned as an entry
-            // has to be. `nosigbus_xa_cmpxchg()` gives the lock up while it allocates, and looks
+            // has to be. `__xa_cmpxchg()` gives the lock up while it allocates, and looks
             // again.
             let (old, found) = unsafe {
                 kernel::bindings::xa_lock(pages);
@@ -198,15 +210,21 @@ impl ShadowPages {
                     return Ok(false);
                 }
                 let new = page.as_ptr().cast();
-                let found = bindings::nosigbus_xa_cmpxchg(pages, index, old, new);
+                let found = kernel::bindings::__xa_cmpxchg(
+                    pages,
+                    index,
+                    old,
+                    new,
+                    kernel::bindings::GFP_KERNEL_ACCOUNT,
+                );
                 if found == old {
-                    bindings::nosigbus_xa_set_kept(pages, index, self.odd.load(Relaxed));
+                    kernel::bindings::__xa_set_mark(pages, index, mark(self.odd.load(Relaxed)));
                 }
                 kernel::bindings::xa_unlock(pages);
                 (old, found)
             };
             // SAFETY: `xa_err()` takes what `__xa_cmpxchg()` has returned.
-            to_result(unsafe { bindings::nosigbus_xa_err(found) })?;
+            to_result(unsafe { kernel::bindings::xa_err(found) })?;
             if found != old {
                 continue;
             }
@@ -281,13 +299,14 @@ impl ShadowPages {
             let mut pgoff = start;
             // SAFETY: `pages` is initialised, by the type invariants. The entry is only compared
             // with null, so it does not matter if another task erases it.
-            let entry = unsafe { bindings::nosigbus_xa_find(array, &mut pgoff, last) };
+            let entry =
+                unsafe { kernel::bindings::xa_find(array, &mut pgoff, last, bindings::XA_PRESENT) };
             (!entry.is_null()).then_some(pgoff as u64)
         };
         let kept = |odd| {
             let mut pgoff = start;
             // SAFETY: `array` is initialised, and the entry only compared, as for `xa_find` above.
-            let entry = unsafe { bindings::nosigbus_xa_find_kept(array, &mut pgoff, last, odd) };
+            let entry = unsafe { kernel::bindings::xa_find(array, &mut pgoff, last, mark(odd)) };
             (!entry.is_null()).then_some(pgoff as u64)
         };
         match which {
@@ -305,8 +324,10 @@ impl ShadowPages {
     /// Clears the kept marks in `pages`: these are ordinary shadow pages past EOF from now on.
     pub(crate) fn unkeep(&self, pages: RangeInclusive<u64>) {
         self.for_each(pages, Which::Kept, |pgoff| {
-            // SAFETY: `pages` is initialised, by the type invariants.
-            unsafe { bindings::nosigbus_xa_clear_kept(self.pages.get(), pgoff) };
+            for odd in [false, true] {
+                // SAFETY: `pages` is initialised, by the type invariants.
+                unsafe { kernel::bindings::xa_clear_mark(self.pages.get(), pgoff, mark(odd)) };
+            }
         });
     }
 
@@ -366,7 +387,8 @@ impl ShadowPages {
     /// Calls `each` for the indexes of `pages` that have a page. Sleeps.
     fn for_each(&self, pages: RangeInclusive<u64>, mut which: Which, mut each: impl FnMut(usize)) {
         // SAFETY: `pages` is initialised, by the type invariants.
-        if which == Which::Unkept && !unsafe { bindings::nosigbus_xa_has_kept(self.pages.get()) } {
+        let has = |odd| unsafe { bindings::nosigbus_xa_marked(self.pages.get(), mark(odd)) };
+        if which == Which::Unkept && !has(false) && !has(true) {
             which = Which::All;
         }
         let mut next = Some(*pages.start());

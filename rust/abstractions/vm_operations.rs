@@ -15,7 +15,6 @@
 use super::{
     atomic::update,
     bindings,
-    errno::eopnotsupp,
     fault::{
         has_failed,
         may_be_huge,
@@ -390,16 +389,16 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         let native = unsafe { (*vma.as_ptr()).vm_ops };
         // SAFETY: `vm_ops` is null or valid for as long as the VMA's file is.
         let Some(mut ops) = (unsafe { native.as_ref() }).copied() else {
-            return Err(eopnotsupp());
+            return Err(EOPNOTSUPP);
         };
         let Some(file) = vma.file() else {
-            return Err(eopnotsupp());
+            return Err(EOPNOTSUPP);
         };
         // SAFETY: Not null, and so valid.
         let in_image = unsafe { image::contains(native.cast()) };
         let allocated = !in_image && !file.module_contains(native.cast());
         if allocated || ops.fault.is_none() || vma.is_special() {
-            return Err(eopnotsupp());
+            return Err(EOPNOTSUPP);
         }
 
         ops.fault = Some(Wrapped::<T>::fault);
@@ -555,7 +554,7 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         //   userfaultfd's, or the handler's if `lowest` was wrong. Core mm handles those in any
         //   VMA.
         unsafe {
-            (*self.vma.as_ptr()).vm_ops = (*this).native;
+            bindings::nosigbus_set_vm_ops(self.vma.as_ptr(), (*this).native);
             self.vma.unmark_mixed((*this).added);
             self.vma.merge_again((*this).merging);
             Wrapped::put(this, Mm::new((*self.vma.as_ptr()).vm_mm));
@@ -684,7 +683,7 @@ mod tests {
         let [mine, others] = &FOREIGN;
         assert_eq!(others.load(Relaxed), 0);
         assert_eq!(mine.load(Relaxed), 3);
-        assert_eq!(wrapped, Err(eopnotsupp()));
+        assert_eq!(wrapped, Err(EOPNOTSUPP));
         Ok(())
     }
 
@@ -751,7 +750,7 @@ mod tests {
         let addr = file.map(PAGE_SIZE, Sharing::Private, Access::ReadWrite)?;
 
         wrap(addr, &ends, true)?;
-        assert_eq!(wrap(addr, &ends, true), Err(eopnotsupp()));
+        assert_eq!(wrap(addr, &ends, true), Err(EOPNOTSUPP));
         // The second one, which came to nothing.
         assert_eq!(ends.load(Relaxed), 1);
         unmap(addr, PAGE_SIZE)?;

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     abstractions::{
-        errno::eopnotsupp,
         eventfd::EventFd,
         mm::MmapWriteGuard,
         vm_operations::Prepared,
@@ -60,7 +59,7 @@ fn facts(vma: &LockedVma<'_>) -> Facts {
 fn errno(refusal: Refusal) -> Error {
     match refusal {
         Refusal::OptedIn => EBUSY,
-        Refusal::Unsupported => eopnotsupp(),
+        Refusal::Unsupported => EOPNOTSUPP,
     }
 }
 
@@ -92,7 +91,7 @@ pub(super) fn enable(
     let mut prepared = KVVec::new();
     for_each_vma(&mut guard, &range, |vma| {
         let class = class(&facts(&vma)).map_err(errno)?;
-        let file = vma.file().ok_or_else(eopnotsupp)?;
+        let file = vma.file().ok_or(EOPNOTSUPP)?;
         let options = Options {
             record_errors: request.record_errors,
             event: request.event.clone(),

@@ -198,6 +198,7 @@ impl Errors {
 }
 
 /// Guard: no other task clears the errors of this mapping.
+#[must_use = "others clear the errors as soon as it is dropped"]
 pub(super) struct Clearing<'a> {
     errors: &'a Errors,
     stand_ins: &'a StandIns,

@@ -125,6 +125,7 @@ struct State {
 }
 
 /// Guard: `state` is held for read, to map stand-ins. Excludes tasks that drop stand-ins.
+#[must_use = "the semaphore is released as soon as it is dropped"]
 pub(super) struct Inserting<'a> {
     file: &'a WatchedFile,
     _state: ReadGuard<'a, State>,
@@ -132,6 +133,7 @@ pub(super) struct Inserting<'a> {
 
 /// `state` held for write, to drop stand-ins. Excludes faults that map stand-ins, and makes a
 /// concurrent truncation of the dropped range wait.
+#[must_use = "the semaphore is released as soon as it is dropped"]
 struct Dropping<'a> {
     file: &'a WatchedFile,
     state: WriteGuard<'a, State>,
@@ -140,6 +142,7 @@ struct Dropping<'a> {
 }
 
 /// Guard: `turn` and `state` (for write) are held, to keep a page.
+#[must_use = "the semaphore is released as soon as it is dropped"]
 pub(super) struct Keeping<'a> {
     file: &'a WatchedFile,
     _state: WriteGuard<'a, State>,
