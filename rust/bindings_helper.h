@@ -10,7 +10,7 @@
 #include <linux/statfs.h>
 #include <linux/vmalloc.h>
 
-#include "helpers.h"
+#include "helpers/helpers.c"
 
 /* Macros that bindgen cannot evaluate. */
 

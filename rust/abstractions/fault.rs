@@ -194,7 +194,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         // SAFETY: By the type invariants of `Fault` and of this.
         let is_huge = unsafe {
             may_be_huge(self.question.vma())
-                && bindings::nosigbus_page_is_pmd_mappable((*self.question.vmf.as_ptr()).page)
+                && bindings::nosigbus_page_folio_test_pmd_mappable((*self.question.vmf.as_ptr()).page)
         };
         if is_huge {
             self.lock();
@@ -221,7 +221,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         // page has a reference. The page is locked, by the caller.
         unsafe {
             // cow_page set: core mm copies this one page, so the folio is not mapped.
-            if (*vmf).cow_page.is_null() && bindings::nosigbus_page_is_large((*vmf).page) {
+            if (*vmf).cow_page.is_null() && bindings::nosigbus_page_folio_test_large((*vmf).page) {
                 return FaultResult(insert_small(vmf) | self.result & MAJOR);
             }
         }

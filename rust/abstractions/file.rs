@@ -116,8 +116,8 @@ impl CachedPage<'_> {
         // SAFETY: By the type invariants; `page` is a reference.
         unsafe {
             let from = bindings::nosigbus_folio_file_page(self.folio, self.pgoff as usize);
-            if bindings::nosigbus_page_is_broken(from)
-                || bindings::nosigbus_copy_page(page.as_ptr(), from) != 0
+            if bindings::nosigbus_is_page_hwpoison(from)
+                || bindings::nosigbus_copy_mc_highpage(page.as_ptr(), from) != 0
             {
                 return Err(EIO);
             }
@@ -246,7 +246,7 @@ impl MappedFile<'_> {
             }
             // `f_mode` is changed under this lock.
             kernel::bindings::spin_lock(&raw mut (*file).f_lock);
-            let had_none = bindings::nosigbus_file_has_no_notification(file);
+            let had_none = bindings::nosigbus_fmode_fsnotify_none(file);
             if had_none {
                 bindings::nosigbus_file_enable_notification(file);
             }
@@ -279,7 +279,7 @@ impl MappedFile<'_> {
         let mapping = self.address_space();
         let file = self.file.as_ptr();
         // SAFETY: The file is valid, by the type invariants.
-        let has_hsm = unsafe { bindings::nosigbus_file_has_hsm(file) };
+        let has_hsm = unsafe { bindings::nosigbus_fmode_fsnotify_hsm(file) };
         // With pre-content watches (fanotify), the watcher must be asked before a page is read.
         if has_hsm || self.operations().read_folio.is_none() {
             return PageRead::Unknown;
@@ -287,7 +287,7 @@ impl MappedFile<'_> {
 
         // SAFETY: By the type invariants the file is valid, and keeps its address space. No lock
         // that comes after the invalidate lock is held (see the lock order).
-        unsafe { bindings::nosigbus_invalidate_lock_shared(mapping) };
+        unsafe { bindings::nosigbus_filemap_invalidate_lock_shared(mapping) };
         let read = if past_eof(self.i_size()) {
             PageRead::PastEof
         } else {
@@ -306,7 +306,7 @@ impl MappedFile<'_> {
                 .map_or_else(PageRead::of, |()| PageRead::Read)
         };
         // SAFETY: Taken above.
-        unsafe { bindings::nosigbus_invalidate_unlock_shared(mapping) };
+        unsafe { bindings::nosigbus_filemap_invalidate_unlock_shared(mapping) };
         read
     }
 
@@ -318,7 +318,7 @@ impl MappedFile<'_> {
         let mapping = self.address_space();
         // SAFETY: The address space is valid.
         let folio = unsafe {
-            if !bindings::nosigbus_is_shmem(mapping) {
+            if !bindings::nosigbus_shmem_mapping(mapping) {
                 return PageRead::Unknown;
             }
             from_err_ptr(bindings::nosigbus_shmem_read_folio(mapping, pgoff as usize))
@@ -367,7 +367,7 @@ impl MappedFile<'_> {
                     return Err(killed);
                 }
                 // Otherwise the folio was truncated before it was locked: look again.
-                let is_there = bindings::nosigbus_folio_mapping(folio) == mapping;
+                let is_there = bindings::nosigbus_folio_raw_mapping(folio) == mapping;
                 let page = self.cached_page(folio, pgoff);
                 if is_there {
                     return Ok(page);
@@ -451,7 +451,7 @@ impl MappedFile<'_> {
     pub(crate) fn device(&self) -> (u32, u32) {
         // SAFETY: The file keeps both of its inodes, and so the superblock.
         unsafe {
-            let device = bindings::nosigbus_inode_dev(self.user_inode().as_ptr());
+            let device = (*(*self.user_inode().as_ptr()).i_sb).s_dev;
             (
                 bindings::nosigbus_major(device),
                 bindings::nosigbus_minor(device),
@@ -476,7 +476,8 @@ impl MappedFile<'_> {
             let operations = (*(*self.file.as_ptr()).f_op).owner;
             [file_systems, operations]
                 .into_iter()
-                .any(|module| bindings::nosigbus_is_within_module(object, module))
+                .filter(|module| !module.is_null())
+                .any(|module| bindings::nosigbus_within_module(object, module))
         }
     }
 

@@ -305,7 +305,7 @@ impl<L: Listener> Group<L> {
         iter: *mut bindings::fsnotify_iter_info,
     ) -> c_int {
         // SAFETY: `iter` is valid, as the caller promises.
-        let raw = unsafe { bindings::nosigbus_fsnotify_inode_mark(iter) };
+        let raw = unsafe { bindings::nosigbus_fsnotify_iter_inode_mark(iter) };
         if raw.is_null() {
             return 0;
         }
@@ -319,7 +319,7 @@ impl<L: Listener> Group<L> {
         // calls this in an SRCU read-side critical section, so this one is not freed.
         let mark = unsafe { &*raw.cast::<Mark<L>>() };
         // SAFETY: `data` is what `data_type` says.
-        let dentry = unsafe { bindings::nosigbus_fsnotify_dentry(data, data_type) };
+        let dentry = unsafe { bindings::nosigbus_fsnotify_data_dentry(data, data_type) };
         // Every content event carries a dentry. Events without one are not about file content.
         let Some(dentry) = NonNull::new(dentry) else {
             return 0;

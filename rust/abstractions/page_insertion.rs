@@ -88,7 +88,7 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     // SAFETY: The VMA is valid and locked, as the caller promises.
     let (is_private, may_have_copies) = unsafe {
         let is_private = is_private(vma);
-        if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
+        if is_private && bindings::nosigbus_check_stable_address_space((*vma).vm_mm) {
             return Err(EFAULT);
         }
         // Another thread's write fault may be setting it: see below.
@@ -119,7 +119,7 @@ pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Resu
     // may have found zeros.
     // SAFETY: The VMA is valid and locked, as the caller promises; the pages are in it.
     unsafe {
-        if is_private && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
+        if is_private && bindings::nosigbus_check_stable_address_space((*vma).vm_mm) {
             // This also zaps anonymous pages in the range; the OOM reaper would zap them next.
             kernel::bindings::zap_special_vma_range(vma, addr, inserted * PAGE_SIZE);
             return Err(EFAULT);
@@ -182,7 +182,7 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // `__do_fault()` checks `PageHWPoison()`, but only in a page that `->fault` has returned. We
     // insert this page ourselves, so check it here.
     // SAFETY: `page` is a reference.
-    if unsafe { bindings::nosigbus_page_is_broken(page.as_ptr()) } {
+    if unsafe { bindings::nosigbus_is_page_hwpoison(page.as_ptr()) } {
         return Err(EHWPOISON);
     }
     let _noreclaim = NoReclaim::new();
@@ -205,13 +205,13 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
         let (vma, addr) = place(vmf);
         let page = core::mem::replace(&mut (*vmf).page, core::ptr::null_mut());
         // `->fault` of the VMA will not return this page, so `__do_fault()` does not check it.
-        if bindings::nosigbus_page_is_broken(page) {
+        if bindings::nosigbus_is_page_hwpoison(page) {
             kernel::bindings::unlock_page(page);
             bindings::nosigbus_put_page(page);
             return vm_fault_reason_VM_FAULT_HWPOISON;
         }
         // `finish_fault()` would also check `MMF_UNSTABLE` for private VMAs.
-        if is_private(vma) && bindings::nosigbus_mm_is_unstable((*vma).vm_mm) {
+        if is_private(vma) && bindings::nosigbus_check_stable_address_space((*vma).vm_mm) {
             kernel::bindings::unlock_page(page);
             bindings::nosigbus_put_page(page);
             return vm_fault_reason_VM_FAULT_SIGBUS;
@@ -311,7 +311,7 @@ impl ZeroPages {
         let own = self.pages.get(cpu).map(Page::as_ptr);
         // SAFETY: `self` owns the page. Broken memory is no source of zeros.
         let lock = |&page: &_| unsafe {
-            !bindings::nosigbus_page_is_broken(page) && bindings::nosigbus_trylock_page(page)
+            !bindings::nosigbus_is_page_hwpoison(page) && bindings::nosigbus_trylock_page(page)
         };
         let page = match own.filter(lock) {
             Some(page) => {

@@ -85,7 +85,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         let page = self.page();
         // Fast path: a page with `folio->mapping` is in the page cache and cannot be a shadow page.
         // SAFETY: Core mm has a reference on the page, if there is one.
-        if page.is_null() || !unsafe { bindings::nosigbus_page_mapping(page) }.is_null() {
+        if page.is_null() || !unsafe { bindings::nosigbus_page_folio_raw_mapping(page) }.is_null() {
             return false;
         }
         shadows
@@ -131,7 +131,7 @@ impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
             if !locked {
                 bindings::nosigbus_lock_page(page);
             }
-            bindings::nosigbus_page_mapping(page).is_null()
+            bindings::nosigbus_page_folio_raw_mapping(page).is_null()
         };
         if truncated || withdraw(&self.question) {
             // SAFETY: The page is locked, by the file system or by us above.

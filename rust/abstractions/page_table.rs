@@ -40,7 +40,7 @@ pub(super) unsafe fn for_each_huge_page(
             if bindings::nosigbus_pmd_is_huge(pmd) {
                 each(part);
             }
-            bindings::nosigbus_wait_for_pmd(mm, pmd);
+            bindings::nosigbus_pmd_lock_unlock(mm, pmd);
         });
     }
 }
@@ -77,7 +77,7 @@ unsafe fn next_zero_pages(pmd: *const pmd_t, range: Range<usize>) -> Option<Rang
     // exists.
     unsafe {
         with_page_table(pmd, |table| {
-            let is_zero = |&addr: &usize| bindings::nosigbus_is_zero_page(table, addr);
+            let is_zero = |&addr: &usize| bindings::nosigbus_pte_is_zero_page(table, addr);
             let mut pages = range.clone().step_by(PAGE_SIZE);
             let start = pages.find(is_zero)?;
             let end = pages.find(|addr| !is_zero(addr)).unwrap_or(range.end);
@@ -95,7 +95,7 @@ pub(super) unsafe fn has_zero_page(pmd: *const pmd_t, addr: usize) -> bool {
     // SAFETY: `pmd` is valid, as the caller promises; `with_page_table` passes a PTE table that
     // exists.
     let is_zero =
-        unsafe { with_page_table(pmd, |table| bindings::nosigbus_is_zero_page(table, addr)) };
+        unsafe { with_page_table(pmd, |table| bindings::nosigbus_pte_is_zero_page(table, addr)) };
     is_zero == Some(true)
 }
 

@@ -45,7 +45,7 @@ pub(super) unsafe fn free<T>(object: KBox<T>, head: impl FnOnce(*mut T) -> *mut 
     // `kvfree_call_rcu()` accepts.
     unsafe {
         core::ptr::drop_in_place(object);
-        bindings::nosigbus_kfree_rcu((*head(object)).0.get().cast(), object.cast());
+        bindings::nosigbus_kvfree_call_rcu((*head(object)).0.get().cast(), object.cast());
     }
 }
 

@@ -4,7 +4,6 @@
 //!
 //! C header: [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h)
 
-use super::bindings;
 use core::{
     cell::UnsafeCell,
     ops::{
@@ -13,13 +12,31 @@ use core::{
     },
 };
 use kernel::{
-    bindings::rw_semaphore,
+    bindings::{
+        __init_rwsem,
+        rw_semaphore, //
+    },
     prelude::*,
+    str::CStr,
+    sync::LockClassKey,
     types::{
         NotThreadSafe,
         Opaque, //
     },
 };
+
+/// Creates an initialiser of an [`RwSemaphore`] with a lock class of its own, named after the place
+/// in the source.
+macro_rules! new_rw_semaphore {
+    ($value:expr) => {
+        $crate::abstractions::rw_semaphore::RwSemaphore::new(
+            $value,
+            ::kernel::optional_name!(),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+pub(crate) use new_rw_semaphore;
 
 /// A value that many tasks may read at a time, or one may change. Tasks sleep while they wait.
 ///
@@ -40,11 +57,18 @@ unsafe impl<T: Send> Send for RwSemaphore<T> {}
 unsafe impl<T: Send + Sync> Sync for RwSemaphore<T> {}
 
 impl<T> RwSemaphore<T> {
-    pub(crate) fn new(value: T) -> impl PinInit<Self> {
+    /// Use [`new_rw_semaphore`], which gives it a lock class of its own.
+    pub(crate) fn new(
+        value: T,
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialises it.
-            // SAFETY: The slot may be written to.
-            sem <- Opaque::ffi_init(|slot| unsafe { bindings::nosigbus_init_rwsem(slot) }),
+            // SAFETY: The slot may be written to. `name` and `class` are static.
+            sem <- Opaque::ffi_init(|slot| unsafe {
+                __init_rwsem(slot, name.as_char_ptr(), class.as_ptr())
+            }),
             value: UnsafeCell::new(value),
         })
     }

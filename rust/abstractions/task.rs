@@ -8,7 +8,9 @@
 use super::bindings;
 use kernel::{
     bindings::{
+        get_task_pid,
         pid,
+        pid_type_PIDTYPE_TGID,
         TASK_COMM_LEN, //
     },
     prelude::*, //
@@ -22,7 +24,7 @@ pub(crate) fn has_signal() -> bool {
 /// Whether the current task has a pending fatal signal.
 pub(crate) fn is_being_killed() -> bool {
     // SAFETY: Has no precondition.
-    unsafe { bindings::nosigbus_is_being_killed() }
+    unsafe { bindings::nosigbus_fatal_signal_pending() }
 }
 
 /// Identifies the process that opted a mapping in, for debugging output: its `struct pid` and the
@@ -50,8 +52,8 @@ impl Identity {
         unsafe { bindings::nosigbus_current_comm(comm.as_mut_ptr()) };
         Self {
             // INVARIANT: With a reference.
-            // SAFETY: Has no precondition.
-            pid: unsafe { bindings::nosigbus_current_tgid() },
+            // SAFETY: The current task is valid.
+            pid: unsafe { get_task_pid(current!().as_ptr(), pid_type_PIDTYPE_TGID) },
             comm,
         }
     }

@@ -36,6 +36,7 @@ use crate::{
         },
         rcu,
         rw_semaphore::{
+            new_rw_semaphore,
             ReadGuard,
             RwSemaphore,
             WriteGuard, //
@@ -154,7 +155,7 @@ impl WatchedFile {
     pub(super) fn new(i_size: u64) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                state <- RwSemaphore::new(State {
+                state <- new_rw_semaphore!(State {
                     mappings: RBTree::new(),
                     ahead: Bounds::NONE.ahead,
                 }),
