@@ -34,7 +34,7 @@ logged selftests tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
 	die "the selftests did not build" "mend what the compiler complains of"
 
 # KCSAN sees only accesses that the compiler has instrumented.
-for object in nosigbus helpers; do
+for object in nosigbus helpers/helpers; do
 	calls=$(tests/toolchain.sh run llvm-objdump-19 -dr "build/kcsan/rust/$object.o" |
 		grep -cE '__tsan_(unaligned_|volatile_)?(read|write)') || true
 	((calls)) || die "rust/$object.o is not instrumented" \

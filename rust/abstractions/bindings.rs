@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The output of bindgen for `rust/bindings_helper.h`: the helpers of `rust/helpers.c`, the uAPI,
-//! and functions, types and constants that `kernel::bindings` lacks. Types that `kernel::bindings`
+//! The output of bindgen for `rust/bindings_helper.h`: the helpers of `rust/helpers`, the uAPI, and
+//! functions, types and constants that `kernel::bindings` lacks. Types that `kernel::bindings`
 //! has are taken from there.
 
 #![allow(

@@ -58,12 +58,12 @@ pub(crate) struct FaultResult(pub(super) vm_fault_t);
 
 impl FaultResult {
     /// `VM_FAULT_NOPAGE`: the handler has left nothing to do for core mm. The access is retried.
-    pub(crate) fn again() -> Self {
+    pub(crate) fn retry() -> Self {
         Self(vm_fault_reason_VM_FAULT_NOPAGE)
     }
 
     /// `VM_FAULT_SIGBUS` for a task with a fatal signal pending. SIGKILL is delivered first.
-    pub(crate) fn given_up() -> Self {
+    pub(crate) fn killed() -> Self {
         Self(vm_fault_reason_VM_FAULT_SIGBUS)
     }
 
@@ -103,16 +103,16 @@ impl Insertion {
 
 /// The result of the file system's `->fault` for a `Fault`, or of its `->page_mkwrite` or
 /// `->pfn_mkwrite` for a `Mkwrite`.
-pub(crate) enum Native<F> {
+pub(crate) enum FsResult<F> {
     /// Any other result. It is returned to core mm unchanged.
-    Answered(FaultResult),
+    Final(FaultResult),
     /// A page of the file, which core mm is to map, or to make writable.
     Page(FilePage<F>),
     /// `VM_FAULT_SIGBUS`; the lock is still held, so the handler may return another result.
     Sigbus(F, FaultResult),
 }
 
-impl<F> Native<F> {
+impl<F> FsResult<F> {
     /// Calls an operation of the file system.
     ///
     /// # Safety
@@ -140,7 +140,7 @@ impl<F> Native<F> {
             Self::Page(FilePage { question, result })
         } else {
             // This may be `VM_FAULT_RETRY`: then the lock was dropped, so do not touch the VMA.
-            Self::Answered(FaultResult(result))
+            Self::Final(FaultResult(result))
         }
     }
 }
@@ -158,13 +158,13 @@ const POISON: vm_fault_t =
 
 /// How to map the page that the file system's `->fault` returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Passage {
+pub(crate) enum MapAs {
     /// Returned to core mm, which maps the whole folio (`finish_fault()`).
-    Whole,
+    Folio,
     /// Only this page of the folio is mapped.
-    Alone,
+    Page,
     /// The page is unlocked and released, not mapped; the access is retried.
-    Withdrawn,
+    Nothing,
 }
 
 /// A page of the file that the file system has answered a `F` with, a [`Fault`] or a
@@ -194,7 +194,9 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         // SAFETY: By the type invariants of `Fault` and of this.
         let is_huge = unsafe {
             may_be_huge(self.question.vma())
-                && bindings::nosigbus_page_folio_test_pmd_mappable((*self.question.vmf.as_ptr()).page)
+                && bindings::nosigbus_page_folio_test_pmd_mappable(
+                    (*self.question.vmf.as_ptr()).page,
+                )
         };
         if is_huge {
             self.lock();
@@ -203,14 +205,17 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         FaultResult(self.result)
     }
 
-    /// Locks the page, calls `passage`, and acts on its answer. The page stays locked until it is
-    /// mapped, except for a write: core mm unlocks it before it calls `->page_mkwrite`.
-    pub(crate) fn pass_as(mut self, passage: impl FnOnce(&Fault<'a, T>) -> Passage) -> FaultResult {
+    /// Locks the page, calls `how_to_map`, and acts on its answer. The page stays locked until it
+    /// is mapped, except for a write: core mm unlocks it before it calls `->page_mkwrite`.
+    pub(crate) fn pass_as(
+        mut self,
+        how_to_map: impl FnOnce(&Fault<'a, T>) -> MapAs,
+    ) -> FaultResult {
         self.lock();
-        match passage(&self.question) {
-            Passage::Whole => self.pass(),
-            Passage::Alone => self.pass_alone(),
-            Passage::Withdrawn => self.withdraw(),
+        match how_to_map(&self.question) {
+            MapAs::Folio => self.pass(),
+            MapAs::Page => self.pass_alone(),
+            MapAs::Nothing => self.withdraw(),
         }
     }
 
@@ -237,7 +242,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
             bindings::nosigbus_put_page((*vmf).page);
             (*vmf).page = core::ptr::null_mut();
         }
-        FaultResult::again()
+        FaultResult::retry()
     }
 
     /// Locks the page, as core mm would.
@@ -373,7 +378,9 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
             return None;
         }
         // SAFETY: By the type invariants, and it is a write to a private mapping.
-        Some(FaultResult(unsafe { zeros.give(self.vmf.as_ptr()) }))
+        Some(FaultResult(unsafe {
+            zeros.set_cow_source(self.vmf.as_ptr())
+        }))
     }
 
     /// Maps a shadow page at the faulting address.
@@ -393,17 +400,17 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// Returns whether the VMA has `->page_mkwrite`, so that core mm maps pages read-only first and
     /// calls [`FaultHandler::mkwrite`] on the first write.
-    pub(crate) fn is_asked_before_writes(&self) -> bool {
+    pub(crate) fn has_mkwrite(&self) -> bool {
         // SAFETY: By the type invariants; `native` is the file system's table.
         unsafe { (*(*Wrapped::<T>::of(self.vma())).native).page_mkwrite }.is_some()
     }
 
     /// Calls the file system's `->fault`.
-    pub(crate) fn native(self) -> Native<Self> {
+    pub(crate) fn native(self) -> FsResult<Self> {
         let (operation, vmf) = (self.operation(), self.vmf.as_ptr());
         // SAFETY: By the type invariants `vmf` has not been answered; `operation` is the `->fault`
         // of the file system that owns its VMA.
-        unsafe { Native::ask(self, operation, vmf) }
+        unsafe { FsResult::ask(self, operation, vmf) }
     }
 
     /// The file system's `->fault`.

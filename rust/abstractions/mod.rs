@@ -18,9 +18,9 @@
 //!    folio lock ([`file::CachedPage`]) nests outside 5 to 8. Rules: do not wait for a folio lock
 //!    while holding 6. While holding a folio lock, allocate only under [`memalloc::NoReclaim`].
 //! 5. The mutexes of `Mapping::watch()`, which starts to watch a file:
-//!    - `StandIns::watching`, one per mapping, is the outermost. Its holder takes 6 and releases
-//!      it, and then takes `WatchedFile::starting`.
-//!    - `WatchedFile::starting`: its holder takes `f_lock`, a leaf, and waits for an RCU grace
+//!    - `MappingState::watch_lock`, one per mapping, is the outermost. Its holder takes 6 and
+//!      releases it, and then takes `WatchedFile::report_lock`.
+//!    - `WatchedFile::report_lock`: its holder takes `f_lock`, a leaf, and waits for an RCU grace
 //!      period.
 //!    - `Group::marks` is taken inside either of these, and in `->close` of the last VMA.
 //!      fsnotify's own locks nest inside. All mappings in the system share this mutex, so
@@ -28,11 +28,11 @@
 //! 6. `WatchedFile::state`, the [`rw_semaphore`] of a watched file. A fault holds it for read while
 //!    it maps a stand-in. A task holds it for write while it drops stand-ins, keeps a page, or adds
 //!    or removes a mapping.
-//!    - `WatchedFile::turn` is taken before `state` by tasks that zap because of errors.
+//!    - `WatchedFile::error_zap_lock` is taken before `state` by tasks that zap because of errors.
 //!    - `NOSIGBUS_CLEAR_ERROR` waits for other clears of the mapping (`Errors::clearing()`) before
-//!      it takes `turn`.
-//!    - Do not wait for `turn` or `state` while holding a folio lock. Do not take `state` while
-//!      holding `Group::marks`.
+//!      it takes `error_zap_lock`.
+//!    - Do not wait for `error_zap_lock` or `state` while holding a folio lock. Do not take `state`
+//!      while holding `Group::marks`.
 //!    - While holding `state`, allocate only under [`memalloc::NoReclaim`], and do not wake tasks:
 //!      a task that changes `i_size` may be waiting for `state`.
 //!    - `Errors::zero_pages` is a leaf inside `state`.

@@ -305,7 +305,7 @@ impl ZeroPages {
     ///
     /// `vmf` must be the argument of a `->fault` that has not returned, for a write to a private
     /// mapping (`vmf->cow_page` is set).
-    pub(super) unsafe fn give(&self, vmf: *mut vm_fault) -> vm_fault_t {
+    pub(super) unsafe fn set_cow_source(&self, vmf: *mut vm_fault) -> vm_fault_t {
         // SAFETY: Has no precondition. The task may migrate at any time: any page of zeros will do.
         let cpu = unsafe { kernel::bindings::raw_smp_processor_id() } as usize;
         let own = self.pages.get(cpu).map(Page::as_ptr);
@@ -356,15 +356,15 @@ mod tests {
         let zero_pages = ZeroPages::new()?;
         let mut vmf = vm_fault::default();
 
-        // SAFETY: `vmf` is valid, and `give` only sets its `page`.
-        let result = unsafe { zero_pages.give(&mut vmf) };
+        // SAFETY: `vmf` is valid, and `set_cow_source` only sets its `page`.
+        let result = unsafe { zero_pages.set_cow_source(&mut vmf) };
         assert_eq!(result, vm_fault_reason_VM_FAULT_LOCKED);
         let page = vmf.page;
         assert!(zero_pages.pages.iter().any(|own| own.as_ptr() == page));
 
         // SAFETY: `zero_pages` owns the page.
         assert_eq!(unsafe { bindings::nosigbus_page_count(page) }, 2);
-        // SAFETY: Gives back what `give` took, as core mm would.
+        // SAFETY: Gives back what `set_cow_source` took, as core mm would.
         unsafe {
             kernel::bindings::unlock_page(page);
             bindings::nosigbus_put_page(page);
@@ -378,14 +378,14 @@ mod tests {
         let mut faults: KVec<vm_fault> = KVec::new();
         for _ in 0..zero_pages.pages.len() + 2 {
             let mut vmf = vm_fault::default();
-            // SAFETY: `vmf` is valid, and `give` only sets its `page`.
-            let result = unsafe { zero_pages.give(&mut vmf) };
+            // SAFETY: `vmf` is valid, and `set_cow_source` only sets its `page`.
+            let result = unsafe { zero_pages.set_cow_source(&mut vmf) };
             assert_eq!(result, vm_fault_reason_VM_FAULT_LOCKED);
             assert!(faults.iter().all(|other| other.page != vmf.page));
             faults.push(vmf, GFP_KERNEL)?;
         }
         for vmf in &faults {
-            // SAFETY: Gives back what `give` took, as core mm would.
+            // SAFETY: Gives back what `set_cow_source` took, as core mm would.
             unsafe {
                 kernel::bindings::unlock_page(vmf.page);
                 bindings::nosigbus_put_page(vmf.page);

@@ -12,7 +12,7 @@ use super::{
         FaultFn,
         FaultResult,
         FilePage,
-        Native, //
+        FsResult, //
     },
     file::MappedFile,
     holders::Mm,
@@ -106,11 +106,11 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     }
 
     /// Calls the file system's `->page_mkwrite` or `->pfn_mkwrite`.
-    pub(crate) fn native(self) -> Native<Self> {
+    pub(crate) fn native(self) -> FsResult<Self> {
         let (operation, vmf) = (self.native, self.fault.vmf());
         // SAFETY: By the type invariants `native` is the file system's operation for this `vmf`,
         // which has not been answered.
-        unsafe { Native::ask(self, operation, vmf) }
+        unsafe { FsResult::ask(self, operation, vmf) }
     }
 }
 
@@ -136,7 +136,7 @@ impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
         if truncated || withdraw(&self.question) {
             // SAFETY: The page is locked, by the file system or by us above.
             unsafe { kernel::bindings::unlock_page(page) };
-            return FaultResult::again();
+            return FaultResult::retry();
         }
         FaultResult(self.result | vm_fault_reason_VM_FAULT_LOCKED)
     }

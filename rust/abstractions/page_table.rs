@@ -94,8 +94,11 @@ unsafe fn next_zero_pages(pmd: *const pmd_t, range: Range<usize>) -> Option<Rang
 pub(super) unsafe fn has_zero_page(pmd: *const pmd_t, addr: usize) -> bool {
     // SAFETY: `pmd` is valid, as the caller promises; `with_page_table` passes a PTE table that
     // exists.
-    let is_zero =
-        unsafe { with_page_table(pmd, |table| bindings::nosigbus_pte_is_zero_page(table, addr)) };
+    let is_zero = unsafe {
+        with_page_table(pmd, |table| {
+            bindings::nosigbus_pte_is_zero_page(table, addr)
+        })
+    };
     is_zero == Some(true)
 }
 

@@ -94,7 +94,7 @@ impl Drop for PageRef {
 /// There are two sorts of entries: pages past EOF, and *kept pages*, which replace a page
 /// inside EOF after an I/O error ([`Self::keep`]). Kept pages carry one of two xarray marks.
 /// Clearing an error flips which mark new pages get, so the old set can be dropped in parts while
-/// new pages are added ([`Self::doom_kept`]).
+/// new pages are added ([`Self::begin_clear`]).
 ///
 /// # Invariants
 ///
@@ -312,7 +312,7 @@ impl ShadowPages {
         match which {
             Which::All | Which::Unkept => present(),
             Which::Kept => [false, true].into_iter().filter_map(kept).min(),
-            Which::Doomed => kept(!self.odd.load(Relaxed)),
+            Which::ToClear => kept(!self.odd.load(Relaxed)),
         }
     }
 
@@ -331,17 +331,17 @@ impl ShadowPages {
         });
     }
 
-    /// Marks all current kept pages for removal by [`Self::remove_doomed`]. No page may still
+    /// Marks all current kept pages for removal by [`Self::remove_to_clear`]. No page may still
     /// be marked from an earlier call. The caller must exclude [`Self::keep`].
-    pub(crate) fn doom_kept(&self) {
+    pub(crate) fn begin_clear(&self) {
         self.odd.store(!self.odd.load(Relaxed), Relaxed);
     }
 
     /// Returns the first run of consecutive pages at or after `pgoff` that are marked for removal,
     /// at most `max` of them.
-    pub(crate) fn next_doomed(&self, pgoff: u64, max: u64) -> Option<Range<u64>> {
-        let first = self.find_first(Which::Doomed, pgoff..=u64::MAX)?;
-        let is_doomed = |&pgoff: &u64| self.find_first(Which::Doomed, pgoff..=pgoff).is_some();
+    pub(crate) fn next_to_clear(&self, pgoff: u64, max: u64) -> Option<Range<u64>> {
+        let first = self.find_first(Which::ToClear, pgoff..=u64::MAX)?;
+        let is_doomed = |&pgoff: &u64| self.find_first(Which::ToClear, pgoff..=pgoff).is_some();
         let end = (first..first.saturating_add(max)).find(|pgoff| !is_doomed(pgoff));
         Some(first..end.unwrap_or(first.saturating_add(max)))
     }
@@ -354,8 +354,8 @@ impl ShadowPages {
     }
 
     /// As [`Self::remove`], of those that are doomed.
-    pub(crate) fn remove_doomed(&self, pages: RangeInclusive<u64>) -> u64 {
-        self.remove_which(pages, Which::Doomed)
+    pub(crate) fn remove_to_clear(&self, pages: RangeInclusive<u64>) -> u64 {
+        self.remove_which(pages, Which::ToClear)
     }
 
     /// As [`Self::remove`], of those that are kept.
@@ -412,8 +412,8 @@ impl ShadowPages {
 enum Which {
     All,
     Kept,
-    /// Kept before the last [`ShadowPages::doom_kept`].
-    Doomed,
+    /// Kept before the last [`ShadowPages::begin_clear`].
+    ToClear,
     Unkept,
 }
 
@@ -531,27 +531,27 @@ mod tests {
         assert!(shadows.get(2).is_some() && shadows.kept(u64::MAX).is_some());
 
         // Removing doomed pages leaves pages that lost their mark, and pages added after
-        // `doom_kept()`.
+        // `begin_clear()`.
         for pgoff in [20, 21, 22, 24] {
             assert_eq!(shadows.keep(pgoff, PageRef::zeroed()?, NOBODY), Ok(true));
         }
-        shadows.doom_kept();
+        shadows.begin_clear();
         shadows.unkeep(24..=24);
         assert_eq!(shadows.keep(23, PageRef::zeroed()?, NOBODY), Ok(true));
-        assert_eq!(shadows.next_doomed(0, 2), Some(20..22));
-        assert_eq!(shadows.remove_doomed(20..=24), 3);
+        assert_eq!(shadows.next_to_clear(0, 2), Some(20..22));
+        assert_eq!(shadows.remove_to_clear(20..=24), 3);
         assert!(shadows.kept(23).is_some() && shadows.get(24).is_some());
-        assert_eq!(shadows.next_doomed(0, 2), Some(u64::MAX..u64::MAX));
-        assert_eq!(shadows.remove_doomed(u64::MAX..=u64::MAX), 1);
-        assert_eq!(shadows.next_doomed(0, 2), None);
+        assert_eq!(shadows.next_to_clear(0, 2), Some(u64::MAX..u64::MAX));
+        assert_eq!(shadows.remove_to_clear(u64::MAX..=u64::MAX), 1);
+        assert_eq!(shadows.next_to_clear(0, 2), None);
         // A second clear, for the pages that were kept during the first.
         assert_eq!(shadows.first_kept(0..=u64::MAX), Some(23));
-        shadows.doom_kept();
+        shadows.begin_clear();
         assert_eq!(shadows.keep(22, PageRef::zeroed()?, NOBODY), Ok(true));
         assert_eq!(shadows.first_kept(0..=u64::MAX), Some(22));
-        assert_eq!(shadows.next_doomed(0, 2), Some(23..24));
-        assert_eq!(shadows.remove_doomed(0..=u64::MAX), 1);
-        assert_eq!(shadows.next_doomed(0, 2), None);
+        assert_eq!(shadows.next_to_clear(0, 2), Some(23..24));
+        assert_eq!(shadows.remove_to_clear(0..=u64::MAX), 1);
+        assert_eq!(shadows.next_to_clear(0, 2), None);
         assert_eq!(shadows.keep(u64::MAX, PageRef::zeroed()?, NOBODY), Ok(true));
         assert_eq!(shadows.remove(20..=25), 2);
 

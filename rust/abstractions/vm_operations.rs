@@ -74,28 +74,30 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// only when one of these returns `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`,
     /// [`Self::write_failed`] for `->page_mkwrite` and `->pfn_mkwrite`. Exception: in a VMA without
     /// `VM_NOHUGEPAGE`, [`Self::fault`] is called in any case.
-    fn is_plain(&self) -> bool;
+    fn has_no_stand_ins(&self) -> bool;
 
-    /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while [`Self::is_plain`]
-    /// was `true`. Returns the result for core mm, which may be `sigbus`.
+    /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while
+    /// [`Self::has_no_stand_ins`] was `true`. Returns the result for core mm, which may be
+    /// `sigbus`.
     ///
     /// Runs as `fault` does.
     fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
     /// Called when the file system's `->page_mkwrite` or `->pfn_mkwrite` returned `VM_FAULT_SIGBUS`
-    /// while [`Self::is_plain`] was `true`. Returns the result for core mm, which may be `sigbus`.
+    /// while [`Self::has_no_stand_ins`] was `true`. Returns the result for core mm, which may be
+    /// `sigbus`.
     ///
     /// Runs as `fault` does.
     fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
-    /// Handles `->fault` when [`Self::is_plain`] is `false` or the VMA lacks `VM_NOHUGEPAGE`. Calls
-    /// the file system by [`Fault::native`] if the page is inside EOF.
+    /// Handles `->fault` when [`Self::has_no_stand_ins`] is `false` or the VMA lacks
+    /// `VM_NOHUGEPAGE`. Calls the file system by [`Fault::native`] if the page is inside EOF.
     ///
     /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
     fn fault(fault: Fault<'_, Self>) -> FaultResult;
 
-    /// Called for each ->page_mkwrite and ->pfn_mkwrite once `is_plain()` is false. Not called if
-    /// the file system has neither.
+    /// Called for each ->page_mkwrite and ->pfn_mkwrite once `has_no_stand_ins()` is false. Not
+    /// called if the file system has neither.
     ///
     /// Runs as `fault` does.
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
@@ -175,7 +177,7 @@ impl<T: FaultHandler> Wrapped<T> {
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
-            if may_be_huge(vma) || !(*this).handler.is_plain() {
+            if may_be_huge(vma) || !(*this).handler.has_no_stand_ins() {
                 return T::fault(Fault::new(vmf)).0;
             }
             let call = Call::begin();
@@ -212,7 +214,7 @@ impl<T: FaultHandler> Wrapped<T> {
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
-            if may_be_huge(vma) || !(*this).handler.is_plain() {
+            if may_be_huge(vma) || !(*this).handler.has_no_stand_ins() {
                 return Self::map_pages_beside(vmf, first, last);
             }
             // By the type invariants, the table has `map_pages` only if the file system has one.
@@ -274,7 +276,7 @@ impl<T: FaultHandler> Wrapped<T> {
         unsafe {
             let this = Self::of((*vmf).__bindgen_anon_1.vma);
             let native = native(&*(*this).native).unwrap_unchecked();
-            if !(*this).handler.is_plain() {
+            if !(*this).handler.has_no_stand_ins() {
                 return T::mkwrite(Mkwrite::new(vmf, native)).0;
             }
             let call = Call::begin();
@@ -571,7 +573,7 @@ type MapPagesFn = unsafe extern "C" fn(*mut vm_fault, usize, usize) -> vm_fault_
 mod tests {
     use super::*;
     use crate::abstractions::{
-        fault::Native,
+        fault::FsResult,
         mm::MmapWriteGuard,
         module::module_refcount,
         user_memory::{
@@ -602,19 +604,19 @@ mod tests {
 
         fn fault(fault: Fault<'_, Self>) -> FaultResult {
             match fault.native() {
-                Native::Answered(result) | Native::Sigbus(_, result) => result,
-                Native::Page(page) => page.pass(),
+                FsResult::Final(result) | FsResult::Sigbus(_, result) => result,
+                FsResult::Page(page) => page.pass(),
             }
         }
 
         fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
             match mkwrite.native() {
-                Native::Answered(result) | Native::Sigbus(_, result) => result,
-                Native::Page(page) => page.pass(),
+                FsResult::Final(result) | FsResult::Sigbus(_, result) => result,
+                FsResult::Page(page) => page.pass(),
             }
         }
 
-        fn is_plain(&self) -> bool {
+        fn has_no_stand_ins(&self) -> bool {
             false
         }
 

@@ -5,12 +5,12 @@
 use super::{
     events::Source,
     mapping::Mapping,
-    registry::Listed,
-    stand_ins::{
+    mapping_state::{
+        MappingState, //
         Options,
         Origin,
-        StandIns, //
     },
+    registry::Listed,
     vmas::for_each_vma,
     Opened,
     Shared, //
@@ -101,9 +101,9 @@ pub(super) fn enable(
             },
         };
         let origin = Origin::new(&vma, &file);
-        let stand_ins = StandIns::new(class, options, origin)?;
+        let state = MappingState::new(class, options, origin)?;
         let mapping = Mapping::new(
-            Listed::new(shared, &opened.mappings, stand_ins)?,
+            Listed::new(shared, &opened.mappings, state)?,
             class == Class::SharedRead && vma.may_become_writable(),
         );
         prepared.push(Prepared::new(vma, mapping)?, GFP_KERNEL_ACCOUNT)?;

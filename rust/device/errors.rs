@@ -6,8 +6,13 @@
 //! Counts are atomic, and so is the first error as a whole.
 
 use super::{
-    stand_ins::StandIns,
-    watched_file::WatchedFile, //
+    mapping_state::MappingState,
+    watched_file::{
+        Dropping,
+        Held,
+        Inserting,
+        WatchedFile, //
+    }, //
 };
 use crate::{
     abstractions::{
@@ -93,24 +98,24 @@ impl Errors {
         )
     }
 
-    /// Sets the watched file. For `SharedWrite` mappings `file` references `StandIns` and so this
-    /// value: a reference cycle. [`WatchedFile::remove`] must break it.
+    /// Sets the watched file. For `SharedWrite` mappings `file` references `MappingState` and so
+    /// this value: a reference cycle. [`WatchedFile::remove`] must break it.
     pub(super) fn set_file(&self, file: &Arc<WatchedFile>) {
         self.file.populate(file.clone());
     }
 
-    /// Drops all error stand-ins inside EOF and resets the error, if it is still the one in `told`.
-    /// Returns `false` if another error was recorded. Sleeps. EINTR: interrupted between batches,
-    /// the error stays.
+    /// Drops all error stand-ins inside EOF and resets the error, if it is still the one in
+    /// `reported`. Returns `false` if another error was recorded. Sleeps. EINTR: interrupted
+    /// between batches, the error stays.
     pub(super) fn clear(
         &self,
         inode: &Inode<'_>,
-        stand_ins: &StandIns,
-        told: &nosigbus_status,
+        mapping: &MappingState,
+        reported: &nosigbus_status,
     ) -> Result<bool> {
         match self.file.as_ref() {
             // Return early if there is no error, without taking any lock.
-            Some(file) if told.error != 0 => file.clear_error(inode, (stand_ins, self), told),
+            Some(file) if reported.error != 0 => file.clear_error(inode, (mapping, self), reported),
             _ => Ok(true),
         }
     }
@@ -136,10 +141,8 @@ impl Errors {
             .map_or(EIO.to_errno().unsigned_abs(), |first| first.error.errno)
     }
 
-    /// Counts an error, when something stands in for the page.
-    ///
-    /// The caller holds the semaphore (read or write), which excludes a clear.
-    pub(super) fn count_one(&self) {
+    /// Counts an error, when something stands in for the page. The semaphore excludes a clear.
+    pub(super) fn count_one(&self, _: &impl Held) {
         self.count.add(1, Relaxed);
     }
 
@@ -149,10 +152,8 @@ impl Errors {
     }
 
     /// Records that the zero page is about to be mapped at page index `pgoff` because of an error.
-    /// Sleeps.
-    ///
-    /// The file's semaphore has to be held from here on until it is mapped.
-    pub(super) fn zero_page(&self, pgoff: u64, room: Room) {
+    /// Sleeps. Map it before the guard is dropped.
+    pub(super) fn zero_page(&self, _: &Inserting<'_>, pgoff: u64, room: Room) {
         let unused = self.zero_pages.lock().add(pgoff, room);
         // Not with the lock held.
         drop(unused);
@@ -181,8 +182,8 @@ impl Errors {
         self.keeping_is_known.store(true, Release);
     }
 
-    /// Waits until no other task clears these errors. `stand_ins` is their owner. Sleeps; EINTR.
-    pub(super) fn clearing<'a>(&'a self, stand_ins: &'a StandIns) -> Result<Clearing<'a>> {
+    /// Waits until no other task clears these errors. `mapping` is their owner. Sleeps; EINTR.
+    pub(super) fn clearing<'a>(&'a self, mapping: &'a MappingState) -> Result<Clearing<'a>> {
         let mut clearing = self.clearing.lock();
         while *clearing {
             if self.cleared.wait_interruptible(&mut clearing) {
@@ -192,7 +193,7 @@ impl Errors {
         *clearing = true;
         Ok(Clearing {
             errors: self,
-            stand_ins,
+            mapping,
         })
     }
 }
@@ -201,43 +202,38 @@ impl Errors {
 #[must_use = "others clear the errors as soon as it is dropped"]
 pub(super) struct Clearing<'a> {
     errors: &'a Errors,
-    stand_ins: &'a StandIns,
+    mapping: &'a MappingState,
 }
 
 impl Clearing<'_> {
     /// Returns the next range at or after `pgoff` that an earlier, interrupted clear left behind,
-    /// at most `PART` pages.
-    ///
-    /// The file's semaphore has to be held for write, until [`Self::unmapped`].
-    pub(super) fn left(&self, pgoff: u64) -> Option<Range<u64>> {
-        self.stand_ins.shadows.next_doomed(pgoff, PART)
+    /// at most `PART` pages. Call [`Self::unmapped`] before the guard is dropped.
+    pub(super) fn left(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
+        self.mapping.shadows.next_to_clear(pgoff, PART)
     }
 
     /// Starts clearing: selects all current stand-ins for errors for [`Self::next`]. Returns
-    /// `false`, and changes nothing, if an error was recorded that `told` does not report. Call it
-    /// only after [`Self::left`] returned `None`.
-    ///
-    /// The file's semaphore has to be held for write.
-    pub(super) fn start(&self, told: &nosigbus_status) -> bool {
+    /// `false`, and changes nothing, if an error was recorded that `reported` does not report. Call
+    /// it only after [`Self::left`] returned `None`.
+    pub(super) fn start(&self, _: &Dropping<'_>, reported: &nosigbus_status) -> bool {
         let errors = |status: &nosigbus_status| {
             let first = (status.error, status.error_offset, status.error_flags);
             (status.errors, first)
         };
-        let may = errors(&self.stand_ins.status()) == errors(told);
+        let may = errors(&self.mapping.status()) == errors(reported);
         if may {
             self.errors.first_since.store(0, Relaxed);
-            self.stand_ins.shadows.doom_kept();
+            self.mapping.shadows.begin_clear();
         }
         may
     }
 
-    /// The next batch of error stand-ins to drop, at or after `pgoff`. Sleeps.
-    ///
-    /// The file's semaphore has to be held for write, until [`Self::unmapped`].
-    pub(super) fn next(&self, pgoff: u64) -> Option<Range<u64>> {
-        let stand_ins = self.stand_ins;
-        let pages = match stand_ins.class {
-            Class::SharedWrite => stand_ins.shadows.next_doomed(pgoff, PART),
+    /// The next batch of error stand-ins to drop, at or after `pgoff`. Sleeps. Call
+    /// [`Self::unmapped`] before the guard is dropped.
+    pub(super) fn next(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
+        let mapping = self.mapping;
+        let pages = match mapping.class {
+            Class::SharedWrite => mapping.shadows.next_to_clear(pgoff, PART),
             Class::Private | Class::SharedRead => self.errors.zero_pages.lock().next(pgoff),
         }?;
         let end = pages.end.min(pages.start.saturating_add(PART));
@@ -245,17 +241,15 @@ impl Clearing<'_> {
     }
 
     /// Drops the kept pages in `pages`. The caller must have zapped those that are inside EOF.
-    pub(super) fn unmapped(&self, pages: &Range<u64>) {
-        self.stand_ins
+    pub(super) fn unmapped(&self, _: &Dropping<'_>, pages: &Range<u64>) {
+        self.mapping
             .shadows
-            .remove_doomed(pages.start..=pages.end - 1);
+            .remove_to_clear(pages.start..=pages.end - 1);
     }
 
     /// Ends the clear: the first error recorded since it began (if any) becomes the current one.
     /// Returns the old page set, to be dropped after `state` is released.
-    ///
-    /// The file's semaphore has to be held for write.
-    pub(super) fn finish(&self) -> Option<PageSet> {
+    pub(super) fn finish(&self, _: &Dropping<'_>) -> Option<PageSet> {
         let since = self.errors.first_since.load(Relaxed);
         self.errors.first.store(since, Relaxed);
         // If there was a new error, the set contains its page too, so keep the set.

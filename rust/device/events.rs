@@ -6,7 +6,7 @@
 //! ENABLE allocates the record, so a fault needs no memory to send an event. If the queue is full,
 //! the event is counted as lost.
 
-use super::stand_ins::{
+use super::mapping_state::{
     Kind,
     StandIn, //
 };

@@ -4,12 +4,12 @@
 
 use super::{
     errors::Errors,
-    registry::Listed,
-    stand_ins::{
+    mapping_state::{
         Kind,
+        MappingState, //
         StandIn,
-        StandIns, //
     },
+    registry::Listed,
     watched_file::{
         Inserting,
         WatchedFile, //
@@ -21,7 +21,7 @@ use crate::{
         fault::{
             Fault,
             FaultResult,
-            Native, //
+            FsResult, //
         },
         file::{
             MappedFile,
@@ -76,23 +76,23 @@ use kernel::{
 /// The state of an opted-in mapping. All VMAs that result from splitting, forking or moving the
 /// original VMA share it.
 pub(super) struct Mapping {
-    stand_ins: Listed,
+    state: Listed,
     /// The fsnotify watch of the file; set just before the first stand-in is mapped, or after a
     /// SIGBUS inside EOF.
     watch: SetOnce<KBox<Watch<WatchedFile>>>,
     /// Whether no stand-in is mapped or about to be mapped. Cleared by [`Self::begin_to_watch`];
     /// clear from the start if the mapping may have kept pages.
-    is_plain: Atomic<bool>,
+    has_no_stand_ins: Atomic<bool>,
     /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it.
     may_become_writable: bool,
 }
 
 impl Mapping {
     /// A mapping, without a stand-in yet.
-    pub(super) fn new(stand_ins: Listed, may_become_writable: bool) -> Self {
+    pub(super) fn new(state: Listed, may_become_writable: bool) -> Self {
         Self {
-            is_plain: Atomic::new(!stand_ins.may_keep()),
-            stand_ins,
+            has_no_stand_ins: Atomic::new(!state.may_keep()),
+            state,
             watch: SetOnce::new(),
             may_become_writable,
         }
@@ -102,8 +102,8 @@ impl Mapping {
         self.may_become_writable
     }
 
-    pub(super) fn stand_ins(&self) -> &Arc<StandIns> {
-        &self.stand_ins
+    pub(super) fn state(&self) -> &Arc<MappingState> {
+        &self.state
     }
 
     /// A lower bound of the page indexes of all stand-ins of this mapping. Sleeps.
@@ -115,7 +115,7 @@ impl Mapping {
         // to `lowest`.
         let _inserting = watched.inserting();
         // Stand-ins for errors are inside EOF, so `lowest` does not cover them.
-        watched.lowest_stand_in().min(self.stand_ins.first_failed())
+        watched.lowest_stand_in().min(self.state.first_failed())
     }
 
     /// The watched file, if `watch` is set.
@@ -128,39 +128,39 @@ impl Mapping {
     /// after this call. On error returns the `FaultResult` for the current fault.
     fn watch(&self, file: &MappedFile<'_>) -> Result<&Arc<WatchedFile>, FaultResult> {
         // The first thread does the work; later ones find it done.
-        let _watching = self.stand_ins.watching.lock();
+        let _watching = self.state.watch_lock.lock();
         if self.watched().is_none() {
             self.begin_to_watch(file).map_err(|_| FaultResult::oom())?;
         }
-        self.watched().ok_or_else(FaultResult::again)
+        self.watched().ok_or_else(FaultResult::retry)
     }
 
     /// Handles a SIGBUS of the file system for a page inside EOF while the file was not watched. We
     /// cannot tell an I/O error from a truncation that was undone. So watch the file and retry the
     /// access.
-    fn look_again(&self, file: &MappedFile<'_>) -> FaultResult {
+    fn watch_and_retry(&self, file: &MappedFile<'_>) -> FaultResult {
         self.watch(file)
-            .map_or_else(|result| result, |_| FaultResult::again())
+            .map_or_else(|result| result, |_| FaultResult::retry())
     }
 
     fn begin_to_watch(&self, file: &MappedFile<'_>) -> Result {
-        let watches = &self.stand_ins.shared().watches;
+        let watches = &self.state.shared().watches;
         let watch = watches.watch(file, WatchedFile::new(file.i_size())?)?;
         let watch = KBox::new(watch, GFP_KERNEL_ACCOUNT)?;
         let watched = watch.listener();
-        if self.stand_ins.class == Class::SharedWrite {
-            watched.add(&self.stand_ins)?;
+        if self.state.class == Class::SharedWrite {
+            watched.add(&self.state)?;
         }
-        if let Some(errors) = &self.stand_ins.errors {
+        if let Some(errors) = &self.state.errors {
             errors.set_file(watched);
         }
         // Relaxed is enough for two reasons. (1) A fault that finds a stand-in PTE took the
-        // page-table lock after the fault that set it, and sees `is_plain == false`. (2) A
+        // page-table lock after the fault that set it, and sees `has_no_stand_ins == false`. (2) A
         // concurrent `->map_pages` may still see `true`; it runs in an RCU read-side critical
         // section, and `start_reports()` waits for a grace period if other mms share the shadow
         // pages.
-        self.is_plain.store(false, Relaxed);
-        watched.start_reports(file, &watch, self.stand_ins.class == Class::SharedWrite);
+        self.has_no_stand_ins.store(false, Relaxed);
+        watched.start_reports(file, &watch, self.state.class == Class::SharedWrite);
         self.watch.populate(watch);
         Ok(())
     }
@@ -169,8 +169,8 @@ impl Mapping {
     /// refused to make writable. The kept page stays until `NOSIGBUS_CLEAR_ERROR`.
     ///
     /// - It gets the content of the page cache, or zeros if there is no up-to-date folio.
-    /// - If a write failed (`writing`) and there is no up-to-date folio, keeps nothing: the file
-    ///   has content, which the retried access reads first.
+    /// - After [`Failed::Write`], if there is no up-to-date folio, keeps nothing: the file has
+    ///   content, which the retried access reads first.
     ///
     /// Returns `VM_FAULT_NOPAGE`, so that the access is retried, or `VM_FAULT_OOM`.
     ///
@@ -182,16 +182,19 @@ impl Mapping {
     ///   for a kept page with that page locked. If there is none, the file's page is mapped, alone
     ///   of its folio, before it is unlocked.
     ///
-    /// Returns `None` if the folio is hwpoisoned. `asked_before_writes`: the VMA has
-    /// `->page_mkwrite`.
+    /// Returns `None` if the folio is hwpoisoned.
     fn keep(
         &self,
-        (file, watched): (&MappedFile<'_>, &WatchedFile),
-        (mm, pgoff): (Mm, u64),
+        failure: &Failure<'_>,
         (errors, error): (&Errors, FileError),
-        generation: u64,
-        (writing, asked_before_writes): (bool, bool),
+        (mm, failed): (Mm, Failed),
     ) -> Option<FaultResult> {
+        let &Failure {
+            file,
+            watched,
+            pgoff,
+            ..
+        } = failure;
         let Ok(page) = PageRef::zeroed() else {
             return Some(FaultResult::oom());
         };
@@ -199,7 +202,7 @@ impl Mapping {
 
         // Never wait for `state` with a folio locked, nor for a folio lock with `state` held.
         let Ok(locked) = file.lock_cached_page(pgoff) else {
-            return Some(FaultResult::again());
+            return Some(FaultResult::retry());
         };
         let (cached, keeping) = match locked {
             Some(cached) => match watched.try_keeping() {
@@ -211,64 +214,81 @@ impl Mapping {
                     let keeping = watched.keeping();
                     match file.try_lock_cached_page(pgoff) {
                         Some(cached) => (Some(cached), keeping),
-                        None => return Some(FaultResult::again()),
+                        None => return Some(FaultResult::retry()),
                     }
                 }
             },
-            None if writing => {
+            None if failed == Failed::Write => {
                 unmap(file, pgoff);
-                return Some(FaultResult::again());
+                return Some(FaultResult::retry());
             }
             None => (None, watched.keeping()),
         };
-        keeping.page(pgoff);
-        if is_cut_off((file, watched), pgoff, generation) {
-            return Some(FaultResult::again());
+        keeping.announce(pgoff);
+        if failure.is_truncated() {
+            return Some(FaultResult::retry());
         }
         if let Some(cached) = &cached {
             unmap(file, pgoff);
             cached.copy_to(&page).ok()?;
         }
-        match self.stand_ins.shadows.keep(pgoff, page, mm) {
+        match self.state.shadows.keep(pgoff, page, mm) {
             Ok(true) => {}
             // Another thread has kept a page here first.
-            Ok(false) => return Some(FaultResult::again()),
+            Ok(false) => return Some(FaultResult::retry()),
             Err(_) => return Some(FaultResult::oom()),
         }
         if cached.is_none() {
-            // Pairs with the barrier in `StandIns::passage`.
+            // Pairs with the barrier in `MappingState::how_to_map`.
             smp_mb(Full);
             // If the page is in the page cache now, the file system has read it for another thread,
             // which may have stored to it. Then remove our kept page. No task has mapped that yet,
             // since `state` is held for write.
             let has_come = file.has_cached_page(pgoff);
             if has_come {
-                self.stand_ins.shadows.remove_kept(pgoff..=pgoff);
+                self.state.shadows.remove_kept(pgoff..=pgoff);
             }
             // Zap the PTEs: a folio that is no longer up to date may still be mapped, and so may a
             // shadow page that the kept page replaced.
             unmap(file, pgoff);
             if has_come {
-                return Some(FaultResult::again());
+                return Some(FaultResult::retry());
             }
         }
         errors.record(pgoff, error);
-        errors.count_one();
-        if !asked_before_writes {
+        errors.count_one(&keeping);
+        if failed == (Failed::Read { has_mkwrite: false }) {
             // The first store to the kept page will not call `mkwrite`: make fsync(2) fail now.
             file.report_to_fsync(error.errno);
         }
-        Some(FaultResult::again())
+        Some(FaultResult::retry())
     }
 }
 
-/// Whether the page `pgoff` is past EOF, or the file may have shrunk since `generation` was read.
-fn is_cut_off(
-    (file, watched): (&MappedFile<'_>, &WatchedFile),
+/// A page that the file system has answered with SIGBUS.
+struct Failure<'a> {
+    file: &'a MappedFile<'a>,
+    watched: &'a WatchedFile,
     pgoff: u64,
+    /// Sampled before the file system was called.
     generation: u64,
-) -> bool {
-    past_eof(pgoff, file.i_size()) || watched.may_have_shrunk_since(generation)
+}
+
+impl Failure<'_> {
+    /// Whether the page is past EOF, or the file may have shrunk since `generation` was sampled.
+    fn is_truncated(&self) -> bool {
+        past_eof(self.pgoff, self.file.i_size())
+            || self.watched.may_have_shrunk_since(self.generation)
+    }
+}
+
+/// What the file system failed to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// To read the page. `has_mkwrite`: the VMA has `->page_mkwrite`.
+    Read { has_mkwrite: bool },
+    /// To make the page writable.
+    Write,
 }
 
 /// Unmaps page index `pgoff` of the file from all VMAs.
@@ -278,12 +298,12 @@ fn unmap(file: &MappedFile<'_>, pgoff: u64) {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if self.stand_ins.class == Class::SharedWrite {
+        if self.state.class == Class::SharedWrite {
             // Free the shadow pages now. A concurrent report or NOSIGBUS_STATUS may hold another
-            // reference to `stand_ins`, but the pages are no longer counted in any mm's RSS.
-            self.stand_ins.shadows.remove(0..=u64::MAX);
+            // reference to `state`, but the pages are no longer counted in any mm's RSS.
+            self.state.shadows.remove(0..=u64::MAX);
             if let Some(watched) = self.watched() {
-                watched.remove(&self.stand_ins);
+                watched.remove(&self.state);
             }
         }
     }
@@ -291,27 +311,27 @@ impl Drop for Mapping {
 
 impl FaultHandler for Mapping {
     fn holders(&self) -> Option<&Holders> {
-        let stand_ins = &self.stand_ins;
-        (stand_ins.class == Class::SharedWrite).then(|| stand_ins.shadows.holders())
+        let state = &self.state;
+        (state.class == Class::SharedWrite).then(|| state.shadows.holders())
     }
 
-    fn is_plain(&self) -> bool {
-        read_once(&self.is_plain)
+    fn has_no_stand_ins(&self) -> bool {
+        read_once(&self.has_no_stand_ins)
     }
 
     fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
-        if let Some(result) = stand_in(&fault) {
+        if let Some(result) = try_stand_in(&fault) {
             return result;
         }
         // This task is being killed: the file system has given up waiting, which is no error.
         if is_being_killed() {
             return sigbus;
         }
-        fault.charged(|| fault.handler().look_again(&fault.file()))
+        fault.charged(|| fault.handler().watch_and_retry(&fault.file()))
     }
 
     fn write_failed(mkwrite: Mkwrite<'_, Self>, _: FaultResult) -> FaultResult {
-        mkwrite.charged(|| mkwrite.handler().look_again(&mkwrite.file()))
+        mkwrite.charged(|| mkwrite.handler().watch_and_retry(&mkwrite.file()))
     }
 
     fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
@@ -320,14 +340,14 @@ impl FaultHandler for Mapping {
         if let Some(watched) = mapping.watched() {
             // Sample the generation before `decide` and the file system load `i_size`.
             generation = Some(watched.generation());
-            if let Some(result) = stand_in_of_watched(&fault, watched) {
+            if let Some(result) = try_stand_in_of_watched(&fault, watched) {
                 return result;
             }
-            watched.catch_up(&fault.file().inode(), &mapping.stand_ins, fault.pgoff());
+            watched.catch_up(&fault.file().inode(), &mapping.state, fault.pgoff());
         }
         // Allocate the page table before the file system locks the folio: we may map that folio
         // ourselves, and must not reclaim under its lock.
-        if mapping.stand_ins.may_keep() || fault.may_be_huge() {
+        if mapping.state.may_keep() || fault.may_be_huge() {
             if let Err(no_memory) = fault.allocate_page_table() {
                 return no_memory;
             }
@@ -336,23 +356,23 @@ impl FaultHandler for Mapping {
         let mut attempt = 1;
         loop {
             let (again, sigbus) = match fault.native() {
-                Native::Answered(result) => return result,
-                Native::Page(page) if page.question().handler().stand_ins.may_keep() => {
+                FsResult::Final(result) => return result,
+                FsResult::Page(page) if page.question().handler().state.may_keep() => {
                     return page.pass_as(|fault| {
-                        let stand_ins = &fault.handler().stand_ins;
-                        stand_ins.passage(fault.pgoff(), fault.is_write())
+                        let state = &fault.handler().state;
+                        state.how_to_map(fault.pgoff(), fault.is_write())
                     });
                 }
-                Native::Page(page) => return page.pass(),
-                Native::Sigbus(fault, sigbus) => (fault, sigbus),
+                FsResult::Page(page) => return page.pass(),
+                FsResult::Sigbus(fault, sigbus) => (fault, sigbus),
             };
             fault = again;
             // Decide by the `i_size` of now: the page may be past EOF.
-            if let Some(result) = stand_in(&fault) {
+            if let Some(result) = try_stand_in(&fault) {
                 return result;
             }
             // This task is being killed: the file system has given up waiting, which is no error.
-            // This check must come before every `FaultResult::again()` below: after a fault in
+            // This check must come before every `FaultResult::retry()` below: after a fault in
             // kernel mode (copy_from_user()), the access is retried without a look at signals.
             if is_being_killed() {
                 return sigbus;
@@ -360,10 +380,10 @@ impl FaultHandler for Mapping {
             let (watched, generation) = match (fault.handler().watched(), generation) {
                 (Some(watched), Some(generation)) => (watched, generation),
                 // The file was not watched: it may have been truncated and grown during this fault.
-                _ => return fault.charged(|| fault.handler().look_again(&fault.file())),
+                _ => return fault.charged(|| fault.handler().watch_and_retry(&fault.file())),
             };
             if watched.may_have_shrunk_since(generation) {
-                return FaultResult::again();
+                return FaultResult::retry();
             }
             let reading = read(&fault);
             if is_real_error(reading, attempt) {
@@ -377,16 +397,16 @@ impl FaultHandler for Mapping {
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
         let (mapping, pgoff) = (mkwrite.handler(), mkwrite.pgoff());
         let generation = mapping.watched().map(|watched| watched.generation());
-        let shadow = mkwrite.is_shadow(&mapping.stand_ins.shadows);
-        let kept = mapping.stand_ins.is_kept(pgoff);
+        let shadow = mkwrite.is_shadow(&mapping.state.shadows);
+        let kept = mapping.state.is_kept(pgoff);
         let mkwrite = match answer_mkwrite(shadow, kept) {
             MkwriteAnswer::Native => mkwrite,
             MkwriteAnswer::Again => {
                 unmap(&mkwrite.file(), pgoff);
-                return FaultResult::again();
+                return FaultResult::retry();
             }
             MkwriteAnswer::Allow => {
-                if let Some(errors) = mapping.stand_ins.errors.as_deref().filter(|_| kept) {
+                if let Some(errors) = mapping.state.errors.as_deref().filter(|_| kept) {
                     // The store will not reach the file: make fsync(2) fail.
                     mkwrite.file().report_to_fsync(errors.first_errno());
                 }
@@ -398,17 +418,17 @@ impl FaultHandler for Mapping {
         };
 
         let (mkwrite, sigbus) = match mkwrite.native() {
-            Native::Answered(result) => return result,
-            Native::Page(page) if page.question().handler().stand_ins.may_keep() => {
+            FsResult::Final(result) => return result,
+            FsResult::Page(page) if page.question().handler().state.may_keep() => {
                 return page
-                    .pass_unless(|mkwrite| mkwrite.handler().stand_ins.is_kept(mkwrite.pgoff()));
+                    .pass_unless(|mkwrite| mkwrite.handler().state.is_kept(mkwrite.pgoff()));
             }
-            Native::Page(page) => return page.pass(),
-            Native::Sigbus(mkwrite, sigbus) => (mkwrite, sigbus),
+            FsResult::Page(page) => return page.pass(),
+            FsResult::Sigbus(mkwrite, sigbus) => (mkwrite, sigbus),
         };
         let (mapping, file) = (mkwrite.handler(), mkwrite.file());
         let (Some(watched), Some(generation)) = (mapping.watched(), generation) else {
-            return mkwrite.charged(|| mapping.look_again(&file));
+            return mkwrite.charged(|| mapping.watch_and_retry(&file));
         };
         // As in `fault`.
         if is_being_killed() {
@@ -416,55 +436,56 @@ impl FaultHandler for Mapping {
         }
         // The file system saw a truncated page. Most file systems have zapped it; zap it here for
         // those that have not.
-        if is_cut_off((&file, watched), pgoff, generation) {
+        let failure = Failure {
+            file: &file,
+            watched,
+            pgoff,
+            generation,
+        };
+        if failure.is_truncated() {
             unmap(&file, pgoff);
-            return FaultResult::again();
+            return FaultResult::retry();
         }
-        let Some(errors) = mapping.stand_ins.errors.as_deref() else {
+        let Some(errors) = mapping.state.errors.as_deref() else {
             return sigbus;
         };
         let error = errors::refused(file.free_space().ok());
-        let place = (mkwrite.mm(), pgoff);
+        let how = (mkwrite.mm(), Failed::Write);
         mkwrite
-            .charged(|| {
-                mapping.keep(
-                    (&file, watched),
-                    place,
-                    (errors, error),
-                    generation,
-                    (true, true),
-                )
-            })
+            .charged(|| mapping.keep(&failure, (errors, error), how))
             .unwrap_or(sigbus)
     }
 
     fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool {
         // Fault-around maps only pages inside EOF, except on shmem: there it maps a whole large
         // folio that straddles EOF, over our stand-ins. So refuse it past EOF.
-        !past_eof(pgoff, file.i_size()) && !self.stand_ins.is_keeping()
+        !past_eof(pgoff, file.i_size()) && !self.state.is_keeping()
     }
 }
 
 /// Answers a fault past EOF or at a kept page. Returns `None` if the file system has to answer.
-fn stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
+fn try_stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     let mapping = fault.handler();
     if let Some(watched) = mapping.watched() {
-        return stand_in_of_watched(fault, watched);
+        return try_stand_in_of_watched(fault, watched);
     }
     match decide(fault) {
         Answer::Native => None,
         Answer::PrivateZeros => private_zeros(fault, false),
         _ => match fault.charged(|| mapping.watch(&fault.file())) {
-            Ok(watched) => stand_in_of_watched(fault, watched),
+            Ok(watched) => try_stand_in_of_watched(fault, watched),
             Err(result) => Some(result),
         },
     }
 }
 
-/// As [`stand_in`], for a mapping that watches the file.
+/// As [`try_stand_in`], for a mapping that watches the file.
 // Inlined: this is on the path of every fault inside EOF.
 #[inline(always)]
-fn stand_in_of_watched(fault: &Fault<'_, Mapping>, watched: &WatchedFile) -> Option<FaultResult> {
+fn try_stand_in_of_watched(
+    fault: &Fault<'_, Mapping>,
+    watched: &WatchedFile,
+) -> Option<FaultResult> {
     match decide(fault) {
         Answer::Native => None,
         // A private page is not dropped by growth; no semaphore needed.
@@ -481,7 +502,7 @@ fn map_stand_in(
     mut expected: Answer,
 ) -> Option<FaultResult> {
     let mapping = fault.handler();
-    let (stand_ins, pgoff) = (&mapping.stand_ins, fault.pgoff());
+    let (state, pgoff) = (&mapping.state, fault.pgoff());
     // Sequential readers get a fault-around window of zero pages. Random readers get one.
     let pages = if expected == Answer::ZeroPage && fault.follows_zero_page() {
         fault.pages_around()
@@ -491,7 +512,7 @@ fn map_stand_in(
     let last = pgoff.saturating_add(pages as u64 - 1);
     loop {
         if expected == Answer::ShadowPage {
-            let page = fault.charged(|| stand_ins.shadows.get_or_alloc(pgoff, fault.mm()));
+            let page = fault.charged(|| state.shadows.get_or_alloc(pgoff, fault.mm()));
             if page.is_err() {
                 return Some(FaultResult::oom());
             }
@@ -502,7 +523,7 @@ fn map_stand_in(
             Err(result) => return Some(result),
         };
         if matches!(expected, Answer::ZeroPage | Answer::ShadowPage) {
-            inserting.stand_ins(&(pgoff..=last));
+            inserting.announce(&(pgoff..=last));
         }
         // The file may have grown before the semaphore was taken.
         let now = decide(fault);
@@ -511,7 +532,7 @@ fn map_stand_in(
                 drop(inserting);
                 // We lowered `lowest` for nothing. The report of this growth raises it again. If
                 // that report already ran, do it here.
-                watched.settle_overdue(&fault.file().inode());
+                watched.drop_if_overdue(&fault.file().inode());
                 return None;
             }
             _ if now != expected => {
@@ -524,11 +545,11 @@ fn map_stand_in(
             }
             Answer::ZeroPage => Some((Kind::Zero, fault.insert_zero_pages(pages))),
             // None if a growth freed it and the file has shrunk again: allocate a new one.
-            Answer::ShadowPage => stand_ins
+            Answer::ShadowPage => state
                 .shadows
                 .get(pgoff)
                 .map(|page| (Kind::Shadow, fault.insert_shadow_page(&page))),
-            Answer::KeptPage => stand_ins
+            Answer::KeptPage => state
                 .shadows
                 .kept(pgoff)
                 .map(|page| (Kind::Shadow, fault.insert_shadow_page(&page))),
@@ -536,7 +557,7 @@ fn map_stand_in(
         drop(inserting);
         let Some((kind, insertion)) = mapped else {
             if is_being_killed() {
-                return Some(FaultResult::given_up());
+                return Some(FaultResult::killed());
             }
             continue;
         };
@@ -545,7 +566,7 @@ fn map_stand_in(
             pgoff,
             for_error: now == Answer::KeptPage,
         };
-        return Some(stand_ins.inserted(&stand_in, insertion));
+        return Some(state.inserted(&stand_in, insertion));
     }
 }
 
@@ -564,7 +585,7 @@ fn inserting<'a>(
         drop(inserting);
         // madvise(2) in another thread may have freed the page table again.
         if is_being_killed() {
-            return Err(FaultResult::given_up());
+            return Err(FaultResult::killed());
         }
         fault.allocate_page_table()?;
     }
@@ -578,14 +599,19 @@ fn stand_in_for_error(
     generation: u64,
 ) -> Option<FaultResult> {
     let mapping = fault.handler();
-    let (stand_ins, file, pgoff) = (&mapping.stand_ins, fault.file(), fault.pgoff());
-    let errors = stand_ins.errors.as_deref()?;
-    let answer = fault::stand_in(stand_ins.class, access(fault));
+    let (state, file, pgoff) = (&mapping.state, fault.file(), fault.pgoff());
+    let errors = state.errors.as_deref()?;
+    let answer = fault::stand_in(state.class, access(fault));
+    let failure = Failure {
+        file: &file,
+        watched,
+        pgoff,
+        generation,
+    };
     if answer == Answer::ShadowPage {
-        let how = (false, fault.is_asked_before_writes());
-        let place = (fault.mm(), pgoff);
-        return fault
-            .charged(|| mapping.keep((&file, watched), place, (errors, error), generation, how));
+        let has_mkwrite = fault.has_mkwrite();
+        let how = (fault.mm(), Failed::Read { has_mkwrite });
+        return fault.charged(|| mapping.keep(&failure, (errors, error), how));
     }
 
     let Ok(room) = fault.charged(Room::new) else {
@@ -596,23 +622,23 @@ fn stand_in_for_error(
         Ok(inserting) => inserting,
         Err(no_memory) => return Some(no_memory),
     };
-    inserting.stand_in_for_error(pgoff);
-    if is_cut_off((&file, watched), pgoff, generation) {
-        return Some(FaultResult::again());
+    inserting.announce_error(pgoff);
+    if failure.is_truncated() {
+        return Some(FaultResult::retry());
     }
     match answer {
         Answer::PrivateZeros => {
             errors.record(pgoff, error);
-            errors.count_one();
+            errors.count_one(&inserting);
             drop(inserting);
             private_zeros(fault, true)
         }
         Answer::ZeroPage => {
             errors.record(pgoff, error);
-            errors.zero_page(pgoff, room);
+            errors.zero_page(&inserting, pgoff, room);
             let insertion = fault.insert_zero_pages(1);
             if insertion.mapped() > 0 {
-                errors.count_one();
+                errors.count_one(&inserting);
             }
             drop(inserting);
             let stand_in = StandIn {
@@ -620,7 +646,7 @@ fn stand_in_for_error(
                 pgoff,
                 for_error: true,
             };
-            Some(stand_ins.inserted(&stand_in, insertion))
+            Some(state.inserted(&stand_in, insertion))
         }
         _ => None,
     }
@@ -628,13 +654,13 @@ fn stand_in_for_error(
 
 fn private_zeros(fault: &Fault<'_, Mapping>, for_error: bool) -> Option<FaultResult> {
     let mapping = fault.handler();
-    let result = fault.private_copy_of_zeros(&mapping.stand_ins.shared().zeros)?;
+    let result = fault.private_copy_of_zeros(&mapping.state.shared().zeros)?;
     let stand_in = StandIn {
         kind: Kind::Private,
         pgoff: fault.pgoff(),
         for_error,
     };
-    mapping.stand_ins.count(&stand_in, 1);
+    mapping.state.count(&stand_in, 1);
     Some(result)
 }
 
@@ -647,13 +673,13 @@ fn access(fault: &Fault<'_, Mapping>) -> Access {
 }
 
 fn decide(fault: &Fault<'_, Mapping>) -> Answer {
-    let (stand_ins, pgoff) = (&fault.handler().stand_ins, fault.pgoff());
+    let (state, pgoff) = (&fault.handler().state, fault.pgoff());
     answer(
-        stand_ins.class,
+        state.class,
         access(fault),
         pgoff,
         fault.file().i_size(),
-        || stand_ins.is_kept(pgoff),
+        || state.is_kept(pgoff),
     )
 }
 
@@ -664,7 +690,7 @@ fn read(fault: &Fault<'_, Mapping>) -> Reading {
     } else {
         PageRead::Unknown
     };
-    if read == PageRead::Unknown && fault.handler().stand_ins.errors.is_some() {
+    if read == PageRead::Unknown && fault.handler().state.errors.is_some() {
         read = file.ask_shmem(pgoff);
     }
     match read {

@@ -19,8 +19,8 @@ mod enable;
 mod errors;
 mod events;
 mod mapping;
+mod mapping_state;
 mod registry;
-mod stand_ins;
 mod status;
 mod vmas;
 mod watched_file;
@@ -205,24 +205,24 @@ impl NosigbusDevice {
         let task = current!();
         let mm = task.mm().ok_or(EINVAL)?;
         let found = Found::at(mm, request.addr)?;
-        let tell = || -> Result<nosigbus_status> {
-            let told = nosigbus_status {
+        let report = || -> Result<nosigbus_status> {
+            let reported = nosigbus_status {
                 addr: request.addr,
                 request: request.request,
-                ..found.stand_ins().status()
+                ..found.state().status()
             };
             UserSlice::new(arg, size_of::<nosigbus_status>())
                 .writer()
-                .write(&told)?;
-            Ok(told)
+                .write(&reported)?;
+            Ok(reported)
         };
         // Copy the status to user space before anything changes: the copy may fail.
-        tell()?;
+        report()?;
         // From here on a new stand-in signals an event again, since this status may not include it.
-        found.stand_ins().arm();
+        found.state().arm();
         loop {
-            let told = tell()?;
-            if request.request & NOSIGBUS_CLEAR_ERROR == 0 || found.clear_error(&told)? {
+            let reported = report()?;
+            if request.request & NOSIGBUS_CLEAR_ERROR == 0 || found.clear_error(&reported)? {
                 return Ok(());
             }
             // Another error was recorded after the copy to user space. Report it before clearing.

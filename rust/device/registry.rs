@@ -3,7 +3,7 @@
 //! Lists of opted-in mappings, for debugfs and fdinfo.
 
 use super::{
-    stand_ins::StandIns,
+    mapping_state::MappingState,
     Shared, //
 };
 use crate::abstractions::debugfs::{
@@ -44,7 +44,7 @@ pub(crate) struct List {
 }
 
 struct Numbered {
-    by_number: RBTree<u64, Arc<StandIns>>,
+    by_number: RBTree<u64, Arc<MappingState>>,
     count: usize,
 }
 
@@ -67,10 +67,10 @@ impl List {
     pub(super) fn show_fdinfo(&self, seq: &SeqFile) {
         let mut next = 0;
         for _ in 0..MOST_IN_FDINFO {
-            let Some((number, stand_ins)) = self.at_or_after(next) else {
+            let Some((number, state)) = self.at_or_after(next) else {
                 return;
             };
-            seq_print!(seq, "nosigbus:\t{}\n", stand_ins.for_fdinfo());
+            seq_print!(seq, "nosigbus:\t{}\n", state.for_fdinfo());
             // seq_file calls this again with a larger buffer.
             if has_overflowed(seq) {
                 return;
@@ -83,14 +83,14 @@ impl List {
         }
     }
 
-    fn at_or_after(&self, number: u64) -> Option<(u64, Arc<StandIns>)> {
+    fn at_or_after(&self, number: u64) -> Option<(u64, Arc<MappingState>)> {
         let mappings = self.mappings.lock();
         let cursor = mappings.by_number.cursor_lower_bound(&number)?;
-        let (&number, stand_ins) = cursor.current();
-        Some((number, stand_ins.clone()))
+        let (&number, state) = cursor.current();
+        Some((number, state.clone()))
     }
 
-    fn insert(&self, node: RBTreeNode<u64, Arc<StandIns>>) {
+    fn insert(&self, node: RBTreeNode<u64, Arc<MappingState>>) {
         let mut mappings = self.mappings.lock();
         mappings.by_number.insert(node);
         mappings.count += 1;
@@ -111,9 +111,9 @@ impl Show for Arc<List> {
     }
 
     fn show(&self, number: u64, seq: &SeqFile) {
-        let stand_ins = self.mappings.lock().by_number.get(&number).cloned();
-        if let Some(stand_ins) = stand_ins {
-            seq_print!(seq, "{}\n", stand_ins.for_debugfs());
+        let state = self.mappings.lock().by_number.get(&number).cloned();
+        if let Some(state) = state {
+            seq_print!(seq, "{}\n", state.for_debugfs());
         }
     }
 }
@@ -130,7 +130,7 @@ pub(super) struct Listed {
     shared: Arc<Shared>,
     /// The list of the open file of the device that opted the mapping in.
     opened: Arc<List>,
-    stand_ins: Arc<StandIns>,
+    state: Arc<MappingState>,
 }
 
 impl Registry {
@@ -153,23 +153,21 @@ impl Listed {
     pub(super) fn new(
         shared: &Arc<Shared>,
         opened: &Arc<List>,
-        stand_ins: Arc<StandIns>,
+        state: Arc<MappingState>,
     ) -> Result<Self> {
         let registry = &shared.registry;
         let number = registry.next.fetch_add(1, Relaxed);
-        let node = |stand_ins| {
-            Ok::<_, Error>(
-                RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?.into_node(number, stand_ins),
-            )
+        let node = |state| {
+            Ok::<_, Error>(RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?.into_node(number, state))
         };
-        let (in_all, in_opened) = (node(stand_ins.clone())?, node(stand_ins.clone())?);
+        let (in_all, in_opened) = (node(state.clone())?, node(state.clone())?);
         registry.all.insert(in_all);
         opened.insert(in_opened);
         Ok(Self {
             number,
             shared: shared.clone(),
             opened: opened.clone(),
-            stand_ins,
+            state,
         })
     }
 
@@ -180,10 +178,10 @@ impl Listed {
 }
 
 impl core::ops::Deref for Listed {
-    type Target = Arc<StandIns>;
+    type Target = Arc<MappingState>;
 
-    fn deref(&self) -> &Arc<StandIns> {
-        &self.stand_ins
+    fn deref(&self) -> &Arc<MappingState> {
+        &self.state
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{
     mapping::Mapping,
-    stand_ins::StandIns, //
+    mapping_state::MappingState, //
 };
 use crate::abstractions::{
     bindings::nosigbus_status,
@@ -22,7 +22,7 @@ use kernel::{
 
 /// References to the mapping at an address. They stay valid after the VMA is unmapped.
 pub(super) struct Found {
-    stand_ins: Arc<StandIns>,
+    state: Arc<MappingState>,
     file: PinnedFile,
 }
 
@@ -42,20 +42,20 @@ impl Found {
         let vma = guard.vma_lookup(addr).ok_or(ENOMEM)?;
         let mapping = handler_of::<Mapping>(vma).ok_or(ENOENT)?;
         Ok(Self {
-            stand_ins: mapping.stand_ins().clone(),
+            state: mapping.state().clone(),
             file: MappedFile::of(vma).ok_or(ENOENT)?.pin(),
         })
     }
 
-    /// Its stand-ins.
-    pub(super) fn stand_ins(&self) -> &StandIns {
-        &self.stand_ins
+    /// Its state.
+    pub(super) fn state(&self) -> &MappingState {
+        &self.state
     }
 
     /// See `Errors::clear`.
-    pub(super) fn clear_error(&self, told: &nosigbus_status) -> Result<bool> {
-        match &self.stand_ins.errors {
-            Some(errors) => errors.clear(&self.file.file().inode(), &self.stand_ins, told),
+    pub(super) fn clear_error(&self, reported: &nosigbus_status) -> Result<bool> {
+        match &self.state.errors {
+            Some(errors) => errors.clear(&self.file.file().inode(), &self.state, reported),
             None => Ok(true),
         }
     }

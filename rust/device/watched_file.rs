@@ -18,7 +18,7 @@
 
 use super::{
     errors::Errors,
-    stand_ins::StandIns, //
+    mapping_state::MappingState, //
 };
 use crate::{
     abstractions::{
@@ -95,10 +95,10 @@ pub(super) struct WatchedFile {
     /// user space can trigger it at will. The mutex makes such tasks queue here, so that a task
     /// that changes `i_size` waits for at most one of them.
     #[pin]
-    turn: Mutex<()>,
+    error_zap_lock: Mutex<()>,
     /// Serialises [`Self::start_reports`].
     #[pin]
-    starting: Mutex<()>,
+    report_lock: Mutex<()>,
     /// Incremented by each report of a modification that may have shrunk the file.
     generation: Atomic<u64>,
     /// i_size at the last report.
@@ -120,7 +120,7 @@ pub(super) struct WatchedFile {
 
 struct State {
     /// The stand-ins of each opted-in mapping that can have shadow pages, by their address.
-    mappings: RBTree<usize, Arc<StandIns>>,
+    mappings: RBTree<usize, Arc<MappingState>>,
     /// [`Bounds::ahead`].
     ahead: u64,
 }
@@ -135,20 +135,26 @@ pub(super) struct Inserting<'a> {
 /// `state` held for write, to drop stand-ins. Excludes faults that map stand-ins, and makes a
 /// concurrent truncation of the dropped range wait.
 #[must_use = "the semaphore is released as soon as it is dropped"]
-struct Dropping<'a> {
+pub(super) struct Dropping<'a> {
     file: &'a WatchedFile,
     state: WriteGuard<'a, State>,
     /// Held if the stand-ins are dropped because of errors.
     _turn: Option<Guard<'a, (), MutexBackend>>,
 }
 
-/// Guard: `turn` and `state` (for write) are held, to keep a page.
+/// Guard: `error_zap_lock` and `state` (for write) are held, to keep a page.
 #[must_use = "the semaphore is released as soon as it is dropped"]
 pub(super) struct Keeping<'a> {
     file: &'a WatchedFile,
     _state: WriteGuard<'a, State>,
     _turn: Guard<'a, (), MutexBackend>,
 }
+
+/// A guard of a file's semaphore, for read or for write.
+pub(super) trait Held {}
+
+impl Held for Inserting<'_> {}
+impl Held for Keeping<'_> {}
 
 impl WatchedFile {
     /// A file of `i_size` bytes. Sleeps; fails with `ENOMEM`.
@@ -159,8 +165,8 @@ impl WatchedFile {
                     mappings: RBTree::new(),
                     ahead: Bounds::NONE.ahead,
                 }),
-                turn <- new_mutex!(()),
-                starting <- new_mutex!(()),
+                error_zap_lock <- new_mutex!(()),
+                report_lock <- new_mutex!(()),
                 generation: Atomic::new(0),
                 last_size: Atomic::new(i_size),
                 lowest: Atomic::new(Bounds::NONE.lowest),
@@ -185,7 +191,7 @@ impl WatchedFile {
     pub(super) fn start_reports(&self, file: &MappedFile<'_>, watch: &Watch<Self>, waits: bool) {
         // Held across the grace period, so that another mapping that finds fsnotify enabled waits
         // for it.
-        let _starting = self.starting.lock();
+        let _starting = self.report_lock.lock();
         let was_silent = file.enable_notification();
         if waits || was_silent || !watch.is_known() {
             rcu::synchronize_expedited();
@@ -194,47 +200,47 @@ impl WatchedFile {
     }
 
     /// Registers a mapping whose shadow pages a growth must drop. Sleeps; ENOMEM.
-    pub(super) fn add(&self, stand_ins: &Arc<StandIns>) -> Result {
+    pub(super) fn add(&self, mapping: &Arc<MappingState>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?
-            .into_node(key(stand_ins), stand_ins.clone());
+            .into_node(key(mapping), mapping.clone());
         self.state.write().mappings.insert(node);
         Ok(())
     }
 
     /// Undoes [`Self::add`]. Sleeps.
-    pub(super) fn remove(&self, stand_ins: &Arc<StandIns>) {
-        let removed = self.state.write().mappings.remove(&key(stand_ins));
+    pub(super) fn remove(&self, mapping: &Arc<MappingState>) {
+        let removed = self.state.write().mappings.remove(&key(mapping));
         drop(removed);
     }
 
     /// Implements `NOSIGBUS_CLEAR_ERROR`: drops the stand-ins for errors inside EOF and clears the
-    /// recorded error, if `told` (the status that user space has seen) is still current.
+    /// recorded error, if `reported` (the status that user space has seen) is still current.
     ///
-    /// Returns `false` if another error was recorded since `told`; then the error and its stand-ins
-    /// are unchanged (leftovers of an interrupted clear are dropped). EINTR: the error stays
-    /// recorded.
+    /// Returns `false` if another error was recorded since `reported`; then the error and its
+    /// stand-ins are unchanged (leftovers of an interrupted clear are dropped). EINTR: the error
+    /// stays recorded.
     pub(super) fn clear_error(
         &self,
         inode: &Inode<'_>,
-        (stand_ins, errors): (&StandIns, &Errors),
-        told: &nosigbus_status,
+        (mapping, errors): (&MappingState, &Errors),
+        reported: &nosigbus_status,
     ) -> Result<bool> {
-        let clearing = errors.clearing(stand_ins)?;
-        let mut dropping = self.dropping_in_turn();
+        let clearing = errors.clearing(mapping)?;
+        let mut dropping = self.dropping_for_errors();
         // From here on only a truncation waits for us (it sees `end_failed`).
-        let mut end = dropping.settle(inode);
+        let mut end = dropping.drop_stale(inode);
         let (mut next, mut has_started, mut parts) = (0, false, 0);
         loop {
             let failed = if has_started {
-                clearing.next(next)
+                clearing.next(&dropping, next)
             } else {
-                clearing.left(next)
+                clearing.left(&dropping, next)
             };
             let Some(failed) = failed else {
                 if has_started {
                     break;
                 }
-                if !clearing.start(told) {
+                if !clearing.start(&dropping, reported) {
                     return Ok(false);
                 }
                 (next, has_started) = (0, true);
@@ -248,16 +254,16 @@ impl WatchedFile {
             if !inside.is_empty() {
                 inode.unmap_pages(inside);
             }
-            clearing.unmapped(&failed);
+            clearing.unmapped(&dropping, &failed);
             next = failed.end;
             // Release the semaphore between batches, so that waiting tasks get it.
             drop(dropping);
-            dropping = self.dropping_in_turn();
+            dropping = self.dropping_for_errors();
             // Settle again: the file may have shrunk without a report so far. Pages past the new
             // EOF must be in `lowest` when we stop tracking them as errors.
-            end = dropping.settle(inode);
+            end = dropping.drop_stale(inode);
         }
-        let not_needed = clearing.finish();
+        let not_needed = clearing.finish(&dropping);
         drop(dropping);
         // Drop these after `state` is released: they wake waiting tasks and free memory.
         drop((clearing, not_needed));
@@ -271,27 +277,27 @@ impl WatchedFile {
     /// it is rate-limited to a tenth of the time, one task at a time, and only mappings that have
     /// had stand-ins do it. Exception: at an index with a shadow page it is always done, because
     /// other processes may have that page mapped.
-    pub(super) fn catch_up(&self, inode: &Inode<'_>, stand_ins: &StandIns, pgoff: u64) {
-        if !self.is_overdue(inode) || !stand_ins.has_had_any() {
+    pub(super) fn catch_up(&self, inode: &Inode<'_>, mapping: &MappingState, pgoff: u64) {
+        if !self.is_overdue(inode) || !mapping.has_had_any() {
             return;
         }
-        if stand_ins.shadows.get(pgoff).is_some() {
-            self.settle_overdue(inode);
+        if mapping.shadows.get(pgoff).is_some() {
+            self.drop_if_overdue(inode);
             return;
         }
         let (due, begin) = (self.next_catch_up.load(Relaxed), clock::now());
         if begin < due || self.next_catch_up.cmpxchg(due, u64::MAX, Relaxed).is_err() {
             return;
         }
-        self.dropping().settle(inode);
+        self.dropping().drop_stale(inode);
         self.next_catch_up
             .store(next_catch_up(begin, clock::now()), Relaxed);
     }
 
     /// Drops what the file has grown over, if no report has done so. Sleeps.
-    pub(super) fn settle_overdue(&self, inode: &Inode<'_>) {
+    pub(super) fn drop_if_overdue(&self, inode: &Inode<'_>) {
         if self.is_overdue(inode) {
-            self.dropping().settle(inode);
+            self.dropping().drop_stale(inode);
         }
     }
 
@@ -321,7 +327,7 @@ impl WatchedFile {
         self.lowest.load(Relaxed)
     }
 
-    /// Takes the semaphore for read. Call `Inserting::stand_ins`, read EOF, insert the PTEs, then
+    /// Takes the semaphore for read. Call `Inserting::announce`, read EOF, insert the PTEs, then
     /// drop the guard. Sleeps.
     pub(super) fn inserting(&self) -> Inserting<'_> {
         Inserting {
@@ -330,10 +336,10 @@ impl WatchedFile {
         }
     }
 
-    /// Takes `turn`, and `state` for write. Call [`Keeping::page`], load `i_size`, store the kept
-    /// page, then drop the guard. Sleeps.
+    /// Takes `error_zap_lock`, and `state` for write. Call [`Keeping::announce`], load `i_size`,
+    /// store the kept page, then drop the guard. Sleeps.
     pub(super) fn keeping(&self) -> Keeping<'_> {
-        let turn = self.turn.lock();
+        let turn = self.error_zap_lock.lock();
         Keeping {
             file: self,
             _state: self.state.write(),
@@ -343,7 +349,7 @@ impl WatchedFile {
 
     /// As [`Self::keeping`], but returns `None` instead of waiting.
     pub(super) fn try_keeping(&self) -> Option<Keeping<'_>> {
-        let turn = self.turn.try_lock()?;
+        let turn = self.error_zap_lock.try_lock()?;
         Some(Keeping {
             file: self,
             _state: self.state.try_write()?,
@@ -352,7 +358,7 @@ impl WatchedFile {
     }
 
     /// Announces a stand-in for an error at `pgoff`. The caller must load `i_size` afterwards.
-    fn fails(&self, pgoff: u64) {
+    fn announce_error(&self, pgoff: u64) {
         update(&self.first_failed, |first| first.min(pgoff));
         update(&self.end_failed, |end| end.max(pgoff + 1));
         // Pairs with that in `modified`.
@@ -361,13 +367,13 @@ impl WatchedFile {
 
     /// Whether a report that has loaded `i_size` has no stand-ins to drop, and no [`Dropping`] to
     /// wait for.
-    fn is_settled(&self, i_size: u64) -> bool {
+    fn nothing_stale(&self, i_size: u64) -> bool {
         // The order of these loads matters. `dropping_with()` (1) sets `end_dropping` to the
-        // maximum. `settle()` (2) lowers `lowest` to the stand-ins that `end_failed` covered, (3)
-        // lowers `end_failed`, (4) lowers `end_dropping`. So if the first load sees (3), the later
-        // ones see (1) and (2); if the second load sees (4), the third sees (2). Pairs with the
-        // releases in `set_bounds()` and `Dropping::drop()`, and with the barrier in
-        // `grown_over()`.
+        // maximum. `drop_stale()` (2) lowers `lowest` to the stand-ins that `end_failed` covered,
+        // (3) lowers `end_failed`, (4) lowers `end_dropping`. So if the first load sees (3), the
+        // later ones see (1) and (2); if the second load sees (4), the third sees (2). Pairs with
+        // the releases in `set_bounds()` and `Dropping::drop()`, and with the barrier in
+        // `drop_grown_over()`.
         !ends_past_eof(self.end_failed.load(Acquire), i_size)
             // The file may have grown and shrunk again: a `Dropping` for that growth may still be
             // dropping pages that are now past EOF. Wait for it; stores to pages past EOF made
@@ -381,9 +387,9 @@ impl WatchedFile {
         self.dropping_with(self.state.write(), None)
     }
 
-    /// As [`Self::dropping`], to drop stand-ins because of errors: takes `turn` first.
-    fn dropping_in_turn(&self) -> Dropping<'_> {
-        let turn = self.turn.lock();
+    /// As [`Self::dropping`], to drop stand-ins because of errors: takes `error_zap_lock` first.
+    fn dropping_for_errors(&self) -> Dropping<'_> {
+        let turn = self.error_zap_lock.lock();
         self.dropping_with(self.state.write(), Some(turn))
     }
 
@@ -427,29 +433,29 @@ impl Dropping<'_> {
         file.touched.store(bounds.touched, Relaxed);
         file.reach.store(bounds.reach, Relaxed);
         file.first_failed.store(bounds.failed.start, Relaxed);
-        // Pairs with the acquires in `is_settled`: a report that finds nothing to do runs after the
-        // unmapping.
+        // Pairs with the acquires in `nothing_stale`: a report that finds nothing to do runs after
+        // the unmapping.
         file.lowest.store(bounds.lowest, Release);
         file.end_failed.store(bounds.failed.end, Release);
     }
 
     /// Drops stand-ins inside EOF, and turns stand-ins for errors that a truncation left past EOF
     /// into ordinary ones. Returns the index of the first page past EOF.
-    fn settle(&mut self, inode: &Inode<'_>) -> u64 {
+    fn drop_stale(&mut self, inode: &Inode<'_>) -> u64 {
         let i_size = inode.i_size();
         let mut bounds = self.bounds();
-        if let Some(end) = bounds.cut_off(i_size) {
+        if let Some(end) = bounds.truncate(i_size) {
             self.set_bounds(&bounds);
-            for stand_ins in self.state.mappings.values() {
-                stand_ins.shadows.unkeep(end..=u64::MAX);
+            for mapping in self.state.mappings.values() {
+                mapping.shadows.unkeep(end..=u64::MAX);
             }
         }
-        self.grown_over(inode);
+        self.drop_grown_over(inode);
         first_past_eof(i_size)
     }
 
     /// Drops what the file has grown over. Sleeps.
-    fn grown_over(&mut self, inode: &Inode<'_>) {
+    fn drop_grown_over(&mut self, inode: &Inode<'_>) {
         // Pairs with the barrier in `modified`: either we load its i_size below, or it loads the
         // lowered `lowest` (and so does any report that loads `end_dropping` from below).
         smp_mb(Full);
@@ -464,8 +470,8 @@ impl Dropping<'_> {
         inode.unmap_pages(growth.unmapped.clone());
         // Free the shadow pages after unmapping: page_mkwrite relies on a mapped shadow page being
         // in the xarray.
-        for stand_ins in self.state.mappings.values() {
-            stand_ins.give_back(&growth.grown_over);
+        for mapping in self.state.mappings.values() {
+            mapping.give_back(&growth.grown_over);
         }
         let shadows = self.state.mappings.values().map(|held| &held.shadows);
         let first_held = shadows
@@ -478,8 +484,8 @@ impl Dropping<'_> {
 
 impl Drop for Dropping<'_> {
     fn drop(&mut self) {
-        // Pairs with the acquire in `is_settled`: a report that loads this 0 runs after everything
-        // was dropped.
+        // Pairs with the acquire in `nothing_stale`: a report that loads this 0 runs after
+        // everything was dropped.
         self.file.end_dropping.store(0, Release);
     }
 }
@@ -487,7 +493,7 @@ impl Drop for Dropping<'_> {
 impl Inserting<'_> {
     /// Announces stand-ins at `pages`. The caller must load `i_size` after this and map them only
     /// if they are past EOF. From here on a growth over `pages` waits for this guard.
-    pub(super) fn stand_ins(&self, pages: &RangeInclusive<u64>) {
+    pub(super) fn announce(&self, pages: &RangeInclusive<u64>) {
         let (file, first) = (self.file, *pages.start());
         if first <= file.lowest.load(Relaxed) {
             file.touched.store(true, Relaxed);
@@ -501,23 +507,23 @@ impl Inserting<'_> {
     }
 
     /// Announces an error stand-in at `pgoff` (widens `failed`). Load i_size after this call.
-    pub(super) fn stand_in_for_error(&self, pgoff: u64) {
-        self.file.fails(pgoff);
+    pub(super) fn announce_error(&self, pgoff: u64) {
+        self.file.announce_error(pgoff);
     }
 }
 
 impl Keeping<'_> {
     /// Announces a kept page at `pgoff` (widens `failed`). Load i_size after this call.
-    pub(super) fn page(&self, pgoff: u64) {
-        self.file.fails(pgoff);
+    pub(super) fn announce(&self, pgoff: u64) {
+        self.file.announce_error(pgoff);
     }
 }
 
 impl Listener for WatchedFile {
     fn modified(&self, inode: &Inode<'_>, change: Change) {
-        // Pairs with the barriers in `Inserting::stand_ins()`, `fails()`, `dropping_with()` and
-        // `grown_over()`. Either the other task loads our `i_size` (or a later one), or we load the
-        // bounds that it announced.
+        // Pairs with the barriers in `Inserting::announce()`, `announce_error()`, `dropping_with()`
+        // and `drop_grown_over()`. Either the other task loads our `i_size` (or a later one), or we
+        // load the bounds that it announced.
         smp_mb(Full);
         let i_size = inode.i_size();
         let last_size = self.last_size.xchg(i_size, Relaxed);
@@ -525,12 +531,12 @@ impl Listener for WatchedFile {
             // Pairs with the acquire in `generation`.
             self.generation.fetch_add(1, Release);
         }
-        if !self.is_settled(i_size) {
-            self.dropping().settle(inode);
+        if !self.nothing_stale(i_size) {
+            self.dropping().drop_stale(inode);
         }
     }
 }
 
-fn key(stand_ins: &Arc<StandIns>) -> usize {
-    core::ptr::from_ref::<StandIns>(stand_ins).addr()
+fn key(mapping: &Arc<MappingState>) -> usize {
+    core::ptr::from_ref::<MappingState>(mapping).addr()
 }

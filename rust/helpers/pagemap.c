@@ -22,6 +22,7 @@ struct page *nosigbus_folio_file_page(struct folio *folio, pgoff_t index)
 	return folio_file_page(folio, index);
 }
 
+/* A locked folio, or an ERR_PTR() if there is none, or if its lock is taken. */
 struct folio *nosigbus_filemap_trylock_folio(struct address_space *mapping, pgoff_t index)
 {
 	return __filemap_get_folio(mapping, index, FGP_LOCK | FGP_NOWAIT, 0);

@@ -3,6 +3,7 @@
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 
+/* Waits for the task that holds the lock of this PMD. */
 void nosigbus_pmd_lock_unlock(struct mm_struct *mm, pmd_t *pmd)
 {
 	spin_unlock(pmd_lock(mm, pmd));
@@ -69,6 +70,7 @@ bool nosigbus_pmd_none(pmd_t *pmd)
 	return pmd_none(pmdp_get_lockless(pmd));
 }
 
+/* Whether it points to a PTE table. */
 bool nosigbus_pmd_has_table(pmd_t *pmd)
 {
 	return !pmd_none(*pmd) && !pmd_is_huge(*pmd);

@@ -58,7 +58,7 @@ impl Bounds {
 
     /// Moves the part of `failed` that is past EOF into the bounds of ordinary stand-ins. Returns
     /// the first page index past EOF, or `None` if there is no such part.
-    pub(crate) fn cut_off(&mut self, i_size: u64) -> Option<u64> {
+    pub(crate) fn truncate(&mut self, i_size: u64) -> Option<u64> {
         let end = first_past_eof(i_size);
         if !ends_past_eof(self.failed.end, i_size) {
             return None;
@@ -303,25 +303,25 @@ mod tests {
     }
 
     #[test]
-    fn stand_ins_for_errors_that_were_cut_off_go_with_growth() {
+    fn stand_ins_for_errors_that_were_truncated_go_with_growth() {
         // Errors at pages 3 to 6, nothing past EOF: the file has 8 pages, then 2, then 8.
         let mut bounds = Bounds {
             failed: 3..7,
             ..Bounds::NONE
         };
-        assert_eq!(bounds.cut_off(8 * PAGE), None);
-        assert_eq!(bounds.cut_off(6 * PAGE + 1), None);
+        assert_eq!(bounds.truncate(8 * PAGE), None);
+        assert_eq!(bounds.truncate(6 * PAGE + 1), None);
         assert_eq!(bounds.grow(8 * PAGE), None);
         let mut other = bounds.clone();
-        assert_eq!(bounds.cut_off(2 * PAGE), Some(2));
+        assert_eq!(bounds.truncate(2 * PAGE), Some(2));
         assert_eq!(bounds, stand_ins(3, 7));
-        assert_eq!(bounds.cut_off(2 * PAGE), None);
+        assert_eq!(bounds.truncate(2 * PAGE), None);
         assert_eq!(
             bounds.grow(8 * PAGE).map(|growth| growth.grown_over),
             Some(3..8)
         );
         // Cut off in between: page 3 stays, since it was not past EOF.
-        assert_eq!(other.cut_off(5 * PAGE), Some(5));
+        assert_eq!(other.truncate(5 * PAGE), Some(5));
         assert_eq!((other.lowest, other.failed.clone()), (5, 3..5));
         assert_eq!(
             other.grow(8 * PAGE).map(|growth| growth.grown_over),

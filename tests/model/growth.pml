@@ -256,7 +256,7 @@ inline stand_in(v, p)
 		atomic {
 			READ_STATE;			/* WatchedFile::inserting() */
 #ifndef NO_LOWEST
-			lowest = MIN(lowest, p);	/* Inserting::stand_ins() */
+			lowest = MIN(lowest, p);	/* Inserting::announce() */
 #endif
 			looking[p]--
 		}
@@ -413,7 +413,7 @@ sigbus:
 	goto retry;
 #endif
 #ifndef NO_SECOND_TRY
-	/* Mapping::look_again() */
+	/* Mapping::watch_and_retry() */
 	if
 	:: !seen -> watch(); goto retry
 	:: else
@@ -488,7 +488,7 @@ inline unmap(first, end)
 #endif
 }
 
-/* WatchedFile::is_settled(), in one step; keep.pml has a step for each of its loads. */
+/* WatchedFile::nothing_stale(), in one step; keep.pml has a step for each of its loads. */
 #ifdef NO_DROPPING
 #define SETTLED		(lowest >= s)
 #else

@@ -89,7 +89,7 @@ byte last_shadow;
 #define SHADOWS		3
 bit content[SHADOWS + 1];	/* by number */
 
-/* StandIns, in rust/device/stand_ins.rs */
+/* MappingState, in rust/device/mapping_state.rs */
 bit keeping, keeping_is_known;
 bit first_error;
 bit since;			/* first_since */
@@ -202,7 +202,7 @@ inline access(v, w)
 
 /* ---- Faults: rust/device/mapping.rs ---- */
 
-/* StandIns::is_kept() */
+/* MappingState::is_kept() */
 #define IS_KEPT		(keeping && kept && !kept_buffered)
 
 /* The store may have become visible, or not. */
@@ -237,7 +237,7 @@ inline stand_in(v)
 			!files && MAY_READ_STATE ->
 			READ_STATE;		/* WatchedFile::inserting() */
 			if
-			:: past -> low = 1; lowered = 1; past = 0	/* Inserting::stand_ins() */
+			:: past -> low = 1; lowered = 1; past = 0	/* Inserting::announce() */
 			:: !past ->
 				page = (i_size == 1 && IS_KEPT -> shadow : 0);
 				answered = 1;
@@ -291,7 +291,7 @@ inline modified(attributes)
 			last_size = i_size;
 			s = i_size
 		};
-		/* is_settled() */
+		/* nothing_stale() */
 		unsettled = (s == 0 && first_failed);
 		if
 		:: !unsettled -> unsettled = (end_dropping > s)
@@ -473,7 +473,7 @@ native:
 		uptodate = 1;
 		page = cached
 	}
-	/* FilePage::pass_as(), StandIns::passage() */
+	/* FilePage::pass_as(), MappingState::passage() */
 	atomic {
 		folio_lock[page] == 0;
 		if
@@ -558,7 +558,7 @@ sigbus:
 	/* Mapping::keep() */
 keep:
 	atomic {
-		/* StandIns::start_keeping() */
+		/* MappingState::start_keeping() */
 		if
 		:: keeping_is_known -> goto look
 #ifdef NO_SECOND_WAIT
@@ -599,7 +599,7 @@ look:
 		fi
 	}
 #if !defined(NO_FIRST_FAILED) && !defined(LATE_FIRST_FAILED)
-	first_failed = 1;				/* Keeping::page() */
+	first_failed = 1;				/* Keeping::announce() */
 #endif
 	if
 	:: i_size == 0 || changed[t] -> goto release
@@ -716,7 +716,7 @@ proctype around(byte t; byte v)
 #define LOWER	cut_off(first_failed, end_inside);
 #endif
 
-/* Dropping::settle() */
+/* Dropping::drop_stale() */
 inline clear_settle()
 {
 	ATOMIC(dropping(); end_inside = i_size; LOWER look_again());
@@ -747,7 +747,7 @@ another:
 		expect = ANY
 	}
 tell:
-	/* StandIns::status() */
+	/* MappingState::status() */
 	told = error_count;
 	/* WatchedFile::clear_error() */
 	clear_settle();
@@ -872,7 +872,7 @@ proctype neighbour(byte v)
 	byte page;
 	bit w;
 
-	/* FilePage::pass_as(), StandIns::passage() */
+	/* FilePage::pass_as(), MappingState::passage() */
 	atomic {
 		if
 		:: uptodate -> page = cached; folio_lock[page] == 0

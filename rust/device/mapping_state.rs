@@ -20,7 +20,7 @@ use crate::{
         fault::{
             FaultResult,
             Insertion,
-            Passage, //
+            MapAs, //
         },
         file::MappedFile,
         shadow_pages::ShadowPages,
@@ -108,9 +108,9 @@ pub(super) struct StandIn {
     pub(super) for_error: bool,
 }
 
-/// The stand-ins of a mapping.
+/// The state of a mapping, which may outlive its VMAs.
 #[pin_data]
-pub(super) struct StandIns {
+pub(super) struct MappingState {
     pub(super) class: Class,
     options: Options,
     origin: Origin,
@@ -125,12 +125,12 @@ pub(super) struct StandIns {
     pub(super) errors: Option<Pin<KBox<Errors>>>,
     /// Serializes `Mapping::watch()`.
     #[pin]
-    pub(super) watching: Mutex<()>,
+    pub(super) watch_lock: Mutex<()>,
     /// Whether the next stand-in sends an event.
     armed: Atomic<bool>,
 }
 
-impl StandIns {
+impl MappingState {
     /// None yet. Sleeps; fails with `ENOMEM`.
     pub(super) fn new(class: Class, options: Options, origin: Origin) -> Result<Arc<Self>> {
         let errors = if options.record_errors {
@@ -149,7 +149,7 @@ impl StandIns {
                 shadow_pages: Atomic::new(0),
                 given_back: Atomic::new(0),
                 errors,
-                watching <- new_mutex!(()),
+                watch_lock <- new_mutex!(()),
                 armed: Atomic::new(true),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -238,16 +238,16 @@ impl StandIns {
     /// - alone if pages may be kept at other indexes of its folio;
     /// - alone for a write, too: core mm may unlock the folio once more before it maps it
     ///   (`do_shared_fault()`), and pages may be kept there in between.
-    pub(super) fn passage(&self, pgoff: u64, writing: bool) -> Passage {
+    pub(super) fn how_to_map(&self, pgoff: u64, writing: bool) -> MapAs {
         // Pairs with the barrier in `Mapping::keep`: either we find its kept page, or it finds the
         // file's page in the page cache.
         smp_mb(Full);
         if self.is_kept(pgoff) {
-            Passage::Withdrawn
+            MapAs::Nothing
         } else if writing || self.is_keeping() {
-            Passage::Alone
+            MapAs::Page
         } else {
-            Passage::Whole
+            MapAs::Folio
         }
     }
 
@@ -280,7 +280,7 @@ impl StandIns {
     /// As the process itself sees it.
     pub(super) fn for_fdinfo(&self) -> impl fmt::Display + '_ {
         Line {
-            stand_ins: self,
+            state: self,
             to_root: false,
         }
     }
@@ -288,7 +288,7 @@ impl StandIns {
     /// As root sees it.
     pub(super) fn for_debugfs(&self) -> impl fmt::Display + '_ {
         Line {
-            stand_ins: self,
+            state: self,
             to_root: true,
         }
     }
@@ -296,14 +296,14 @@ impl StandIns {
 
 /// One line of fdinfo or debugfs.
 struct Line<'a> {
-    stand_ins: &'a StandIns,
+    state: &'a MappingState,
     to_root: bool,
 }
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StandIns { class, origin, .. } = self.stand_ins;
-        let status = self.stand_ins.status();
+        let MappingState { class, origin, .. } = self.state;
+        let status = self.state.status();
         write!(f, "pid={}", origin.who.tgid())?;
         if self.to_root {
             write!(f, " comm={:?}", BStr::from_bytes(origin.who.comm()))?;
