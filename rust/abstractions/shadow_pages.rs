@@ -99,7 +99,7 @@ impl Drop for PageRef {
 /// # Invariants
 ///
 /// `pages` is initialised. Its entries are order-0 pages, and it owns a reference on each. `held`
-/// is the number of entries, except for a moment while one is inserted or removed.
+/// is at least the number of entries; more only for a moment, while one is inserted or removed.
 #[pin_data(PinnedDrop)]
 pub(crate) struct ShadowPages {
     #[pin]
@@ -198,6 +198,13 @@ impl ShadowPages {
     pub(crate) fn keep(&self, pgoff: u64, page: PageRef, mm: Mm) -> Result<bool> {
         let _noreclaim = NoReclaim::new();
         let (pages, index) = (self.pages.get(), pgoff as usize);
+        // Count it before it is visible, as in `get_or_alloc()`.
+        self.held.add(1, Relaxed);
+        self.holders.add(mm);
+        let uncount = || {
+            self.held.fetch_sub(1, Relaxed);
+            self.holders.sub(1);
+        };
         loop {
             // SAFETY: `pages` is initialised, by the type invariants; a page is aligned as an entry
             // has to be. `__xa_cmpxchg()` gives the lock up while it allocates, and looks
@@ -207,6 +214,7 @@ impl ShadowPages {
                 let old = kernel::bindings::xa_load(pages, index);
                 if !old.is_null() && self.is_kept(index) {
                     kernel::bindings::xa_unlock(pages);
+                    uncount();
                     return Ok(false);
                 }
                 let new = page.as_ptr().cast();
@@ -224,21 +232,17 @@ impl ShadowPages {
                 (old, found)
             };
             // SAFETY: `xa_err()` takes what `__xa_cmpxchg()` has returned.
-            to_result(unsafe { kernel::bindings::xa_err(found) })?;
+            to_result(unsafe { kernel::bindings::xa_err(found) }).inspect_err(|_| uncount())?;
             if found != old {
                 continue;
             }
 
             // INVARIANT: The reference is the entry's from here on.
             core::mem::forget(page);
-            match NonNull::new(old) {
+            if let Some(old) = NonNull::new(old) {
                 // INVARIANT: Takes over the reference of the entry that was replaced.
-                Some(old) => drop(PageRef(old.cast())),
-                // INVARIANT: One more.
-                None => {
-                    self.held.add(1, Relaxed);
-                    self.holders.add(mm);
-                }
+                drop(PageRef(old.cast()));
+                uncount();
             }
             return Ok(true);
         }

@@ -330,7 +330,11 @@ impl FaultHandler for Mapping {
         fault.charged(|| fault.handler().watch_and_retry(&fault.file()))
     }
 
-    fn write_failed(mkwrite: Mkwrite<'_, Self>, _: FaultResult) -> FaultResult {
+    fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult {
+        // As in `failed`.
+        if is_being_killed() {
+            return sigbus;
+        }
         mkwrite.charged(|| mkwrite.handler().watch_and_retry(&mkwrite.file()))
     }
 
