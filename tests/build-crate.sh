@@ -30,7 +30,7 @@ rm "$out/cargo.json"
 step "C samples"
 make -s -C "$REPO" headers_install "INSTALL_HDR_PATH=$out/usr"
 logged c-sample "$REPO/tests/toolchain.sh" run gcc-14 -std=c11 -Wall -Wextra -pedantic -Werror -O2 \
-	-I "$out/usr/include" -o "$out/protect" "$REPO/samples/c/protect.c" ||
+	-I "$out/usr/include" -o "$out/protect" "$REPO/samples/demo/c/protect.c" ||
 	die "the C sample did not build" "mend what the compiler complains of"
 # The flags are pkg-config's, as in any other program's build.
 for program in 'shm-server nosigbus wayland-server' 'shm-client wayland-client'; do
@@ -41,6 +41,6 @@ for program in 'shm-server nosigbus wayland-server' 'shm-client wayland-client';
 		sh -c 'source=$1 program=$2; shift 2
 		gcc-14 -std=c11 -Wall -Wextra -pedantic -Werror -O2 $(pkg-config --cflags "$@") \
 			-o "$program" "$source" $(pkg-config --libs "$@")' \
-		build "$REPO/samples/c/$program.c" "$out/$program" "${packages[@]}" ||
+		build "$REPO/samples/demo/c/$program.c" "$out/$program" "${packages[@]}" ||
 		die "$program did not build" "mend what the compiler complains of"
 done

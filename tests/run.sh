@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # make run: prepares what the demo needs and nothing else, boots Debian's stock kernel with the
-# module, and runs samples/demo.sh there. Independent parts are built side by side.
+# module, and runs samples/demo/shm.sh there. Independent parts are built side by side.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -20,5 +20,5 @@ tests/build-samples.sh build --release -p nosigbus-compositor -p nosigbus-hostil
 	exit 1
 }
 wait $module
-tests/boot.sh -- samples/demo.sh $release build
+tests/boot.sh -- samples/demo/shm.sh $release build
 printf '\nmake run took %d s. %s\n' "$SECONDS" "$(tests/speed.sh)"

@@ -567,6 +567,21 @@ unreachable_programs_are_told() {
 	says './owned: it is a setgid program'
 }
 
+# An administrator may have it loaded into all programs. One that gains privileges must not do what
+# the environment of an unprivileged user says.
+privileged_programs_open_no_log() {
+	local -a nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+	cp /usr/bin/true privileged
+	mkdir -m 777 logs
+	echo "$work/lib/libnosigbus_preload.so" >/etc/ld.so.preload
+	run 0 "${nobody[@]}" env NOSIGBUS_RUN=quiet "NOSIGBUS_LOG=$dir/logs/plain" ./privileged
+	chmod 4755 privileged
+	run 0 "${nobody[@]}" env NOSIGBUS_RUN=quiet "NOSIGBUS_LOG=$dir/logs/setuid" ./privileged
+	rm /etc/ld.so.preload
+	expect "it opens a log if it is not privileged" test -e logs/plain
+	expect "it opens no log if it is" test ! -e logs/setuid
+}
+
 preload_is_added_to_others() {
 	local library=$work/lib/libnosigbus_preload.so
 	# shellcheck disable=SC2016 # for the shell inside
@@ -660,7 +675,7 @@ cases=(
 	status_shows_mappings status_lists_all_processes status_is_not_fooled_by_names
 	status_says_what_is_wrong
 	exit_statuses_are_the_programs exec_failures_are_those_of_a_shell usage_errors_say_so
-	unreachable_programs_are_told preload_is_added_to_others without_module_says_so
+	unreachable_programs_are_told privileged_programs_open_no_log preload_is_added_to_others without_module_says_so
 )
 
 all_programs() {

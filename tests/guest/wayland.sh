@@ -154,10 +154,10 @@ modes=(
 	'shrink: shrink' 'regrow: regrow' 'oversize: oversize' 'destroy: destroy'
 	"full: --directory $full sparse"
 )
-# And with files that are not on a tmpfs, which the compositor of samples/nosigbus-compositor
+# And with files that are not on a tmpfs, which the compositor of samples/demo/nosigbus-compositor
 # takes only if it is told to.
 other_modes=("ext4: --directory $ext4 shrink")
-# And in the compositor of samples/nosigbus-compositor:
+# And in the compositor of samples/demo/nosigbus-compositor:
 compositor_modes=(
 	"${modes[@]}" 'screenshot: while nosigbus-hostile capture /dev/null'
 	'capture: capture-shrinking' "capture-full: --directory $full capture /dev/null"
@@ -176,7 +176,7 @@ each_mode() {
 	done
 }
 
-# The compositor of samples/nosigbus-compositor.
+# The compositor of samples/demo/nosigbus-compositor.
 
 # start_compositor ARGUMENT...
 start_compositor() {

@@ -202,6 +202,12 @@ pub fn page_size() -> usize {
     unsafe { libc::getauxval(libc::AT_PAGESZ) as usize }
 }
 
+/// Whether this program has gained privileges when it was executed, as setuid programs do.
+pub fn is_privileged() -> bool {
+    // SAFETY: Has no precondition.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// From `addr` on, `len` bytes rounded up to whole pages, as mmap does it.
 pub fn pages(addr: usize, len: usize) -> Range<usize> {
     let mask = page_size() - 1;

@@ -4,7 +4,7 @@
 //! variable once, before the program can change its environment.
 
 use crate::{
-    kernel::{NOSIGBUS_RECORD_ERRORS, pid},
+    kernel::{NOSIGBUS_RECORD_ERRORS, is_privileged, pid},
     text::{Text, number},
 };
 use std::{
@@ -82,6 +82,12 @@ fn word(word: &[u8]) -> u32 {
 /// Reads the options. The constructor calls this; a mapping that is created earlier calls it first.
 pub fn read() -> u32 {
     let mut options = READ;
+    // A program that gains privileges loads this library if /etc/ld.so.preload names it. It must not
+    // do what the environment of whoever starts it says, such as opening a log.
+    if is_privileged() {
+        OPTIONS.store(options, Release);
+        return options;
+    }
     // SAFETY: The environment is a list of strings with a null pointer at its end, or there is none
     // yet. There are no threads yet that could change it.
     unsafe {

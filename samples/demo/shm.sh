@@ -5,12 +5,13 @@
 # the same compositor with its mappings opted in. Needs the nosigbus module and
 # Weston's demo clients. Exits 1 if a step does not go as expected.
 #
-# usage: demo.sh BINDIR PICTUREDIR
+# usage: shm.sh BINDIR PICTUREDIR
 #
 # BINDIR has nosigbus-compositor and nosigbus-hostile. The script writes pictures of the
 # screen to PICTUREDIR: demo-plain-last-frame.png, demo-protected-before.png and
 # demo-protected-after.png.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 
 work=$(mktemp -d)
 frames=$work/frames
@@ -22,32 +23,11 @@ cd "$work"
 PATH=$work:$PATH
 export XDG_RUNTIME_DIR=$work WAYLAND_DISPLAY=demo
 ulimit -c 0
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$here/common.sh"
 
-BUS=$((128 + 7))
 COLOR=22aa44 WIDTH=300 HEIGHT=260
 HOSTILE_COLOR=cc2222 HOSTILE_WIDTH=240 HOSTILE_HEIGHT=200
-
-# Hides bash's own messages about killed processes; this script prints its own.
-exec 3>&2 2>/dev/null
-fail() {
-	echo "demo.sh: $*" >&3
-	exit 1
-}
-
-# await WHAT COMMAND...: repeats the command until it succeeds, for at most a minute, because
-# guests may be slow.
-await() {
-	local what=$1 end=$((SECONDS + 60))
-	shift
-	until "$@" &>/dev/null; do
-		((SECONDS < end)) || fail "waited in vain for $what"
-		sleep 0.05
-	done
-}
-
-has_ended() { # PROCESS
-	! kill -0 "$1"
-}
 
 # begin ARGUMENT...: starts the compositor, three clients that keep to the rules, and the
 # hostile client. The compositor shows the hostile client for a second before it attacks.

@@ -8,11 +8,12 @@
 # died. Needs the nosigbus module, sway, swaybg, foot, grim and Weston's demo clients. Exits 1
 # if a step does not go as expected.
 #
-# usage: demo-desktop.sh BINDIR PICTUREDIR
+# usage: desktop.sh BINDIR PICTUREDIR
 #
 # BINDIR has nosigbus, its library and nosigbus-hostile. The script writes pictures of the screen
 # to PICTUREDIR: desktop-before.png and desktop-after.png.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 
 work=$(mktemp -d)
 mkdir -p "$2"
@@ -22,33 +23,12 @@ cp "$1"/{nosigbus,libnosigbus_preload.so,nosigbus-hostile} "$work"
 cd "$work"
 PATH=$work:$PATH
 ulimit -c 0
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$here/common.sh"
 
-BUS=$((128 + 7))
 # The colour of one window on each desktop. The two colours look the same.
 declare -A color=([plain]=22aa44 [protected]=22aa45)
 WIDTH=150 HEIGHT=100
-
-# Hides bash's own messages about killed processes; this script prints its own.
-exec 3>&2 2>/dev/null
-fail() {
-	echo "demo-desktop.sh: $*" >&3
-	exit 1
-}
-
-# await WHAT COMMAND...: repeats the command until it succeeds, for at most two minutes, because
-# guests may be slow.
-await() {
-	local what=$1 end=$((SECONDS + 120))
-	shift
-	until "$@" &>/dev/null; do
-		((SECONDS < end)) || fail "waited in vain for $what"
-		sleep 0.05
-	done
-}
-
-has_ended() { # PROCESS
-	! kill -0 "$1"
-}
 
 # configure NAME LINE...: writes the configuration of a sway.
 configure() {
