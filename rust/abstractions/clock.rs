@@ -6,7 +6,7 @@
 
 /// Nanoseconds since boot, without the time spent suspended (`CLOCK_MONOTONIC`).
 pub(crate) fn now() -> u64 {
-    // SAFETY: May be called anywhere.
+    // SAFETY: Has no precondition.
     let now = unsafe { kernel::bindings::ktime_get() };
     now.unsigned_abs()
 }

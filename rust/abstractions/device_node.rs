@@ -71,7 +71,8 @@ pub(crate) trait Device: Send + Sync + 'static {
 
 /// An open file of the device.
 struct OpenFile<D: Device> {
-    /// Valid, because the open file keeps the module from exiting.
+    /// Valid: the open file keeps the module from exiting, and the node is dropped only when the
+    /// module exits (see [`DeviceNode::register`]).
     node: *const DeviceNode<D>,
     opened: D::Opened,
 }
@@ -106,6 +107,10 @@ unsafe impl<D: Device> Sync for DeviceNode<D> {}
 
 impl<D: Device> DeviceNode<D> {
     /// Makes the node in /dev. Sleeps.
+    ///
+    /// Programs can open the device as soon as this succeeds, and an open file refers to the node.
+    /// So the owner must not drop it before the module's exit function: no later step of the
+    /// module's initialisation may fail.
     pub(crate) fn register(device: D) -> impl PinInit<Self, Error> {
         let fops = file_operations {
             // Keeps the module loaded while the device is open.
@@ -219,8 +224,8 @@ impl<D: Device> DeviceNode<D> {
     unsafe extern "C" fn poll(file: *mut file, table: *mut poll_table_struct) -> u32 {
         // SAFETY: `open` has put it there, and `release` has not been called.
         let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
-        // SAFETY: The VFS has the file open, and passes a table that is null or valid. There is no
-        // position that `fdget_pos()` could be for.
+        // SAFETY: The VFS has the file open, and passes a table that is null or valid. `f_pos_lock`
+        // protects only the position, which a stream file does not have (`stream_open()`).
         let (file, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
 
         if D::poll(&this.opened, file, &table) {

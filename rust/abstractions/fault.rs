@@ -54,6 +54,11 @@ use kernel::{
 pub(super) type FaultFn = unsafe extern "C" fn(*mut vm_fault) -> vm_fault_t;
 
 /// A return value of `->fault`, `->page_mkwrite` or `->pfn_mkwrite`: `VM_FAULT_*` bits.
+///
+/// A handler must return a result of the fault that it was called with. If the file system has
+/// answered with [`FsResult::Final`], it must return that result: the lock may have been dropped,
+/// and core mm goes by the bits. The compiler checks neither.
+#[must_use = "core mm has to get it"]
 pub(crate) struct FaultResult(pub(super) vm_fault_t);
 
 impl FaultResult {
@@ -67,6 +72,11 @@ impl FaultResult {
         Self(vm_fault_reason_VM_FAULT_SIGBUS)
     }
 
+    /// `VM_FAULT_SIGBUS`.
+    pub(crate) fn sigbus() -> Self {
+        Self(vm_fault_reason_VM_FAULT_SIGBUS)
+    }
+
     /// `VM_FAULT_OOM`.
     pub(crate) fn oom() -> Self {
         Self(vm_fault_reason_VM_FAULT_OOM)
@@ -77,9 +87,11 @@ impl FaultResult {
 ///
 /// # Invariants
 ///
-/// `vmf` is the argument of a `->fault` that has not returned. The VMA lock or the mmap lock, under
-/// which core mm called it, is held, so `vmf->vma` is valid. That VMA's `vm_ops` is the table of a
-/// `Wrapped<T>`.
+/// `vmf` is the argument of a `->fault` that has not returned. (`Wrapped::map_pages_beside` makes
+/// one of a `->map_pages`, and [`Mkwrite`](super::page_mkwrite::Mkwrite) has one of a
+/// `->page_mkwrite` or `->pfn_mkwrite`. Neither lets a handler have the `Fault`.) The VMA lock or
+/// the mmap lock, under which core mm called it, is held, so `vmf->vma` is valid. That VMA's
+/// `vm_ops` is the table of a `Wrapped<T>`.
 pub(crate) struct Fault<'a, T: FaultHandler> {
     vmf: NonNull<vm_fault>,
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
@@ -104,7 +116,8 @@ impl Insertion {
 /// The result of the file system's `->fault` for a `Fault`, or of its `->page_mkwrite` or
 /// `->pfn_mkwrite` for a `Mkwrite`.
 pub(crate) enum FsResult<F> {
-    /// Any other result. It is returned to core mm unchanged.
+    /// A result that is neither of the two below, such as `VM_FAULT_RETRY` or `VM_FAULT_OOM`. It
+    /// must be returned to core mm unchanged: the lock may have been dropped.
     Final(FaultResult),
     /// A page of the file, which core mm is to map, or to make writable.
     Page(FilePage<F>),
@@ -286,7 +299,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// The mapped file.
     pub(crate) fn file(&self) -> MappedFile<'_> {
-        // SAFETY: The VMA is valid, and has a file, without which it would not be wrapped.
+        // SAFETY: By the type invariants the VMA is valid. By those of `Wrapped` it has a file.
         let file = unsafe { NonNull::new_unchecked((*self.vma()).vm_file) };
         // SAFETY: The VMA holds a reference on its file, and cannot go while it is locked.
         unsafe { MappedFile::from_raw(file) }
@@ -325,7 +338,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// Allocates the PTE table for the faulting address, if it is missing. Sleeps. On error,
     /// returns the result of the fault.
     pub(crate) fn allocate_page_table(&self) -> Result<(), FaultResult> {
-        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+        // SAFETY: By the type invariants. By those of `Wrapped` the VMA has VM_MIXEDMAP.
         let allocated = unsafe { allocate_page_table(self.vmf.as_ptr()) };
         allocated.map_err(|error| FaultResult(inserted_result(Err(error))))
     }
@@ -366,12 +379,13 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     pub(crate) fn insert_zero_pages(&self, pages: usize) -> Insertion {
         // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive.
         unsafe { &*Wrapped::<T>::of(self.vma()) }.map_zero_pages_from(self.pgoff());
-        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+        // SAFETY: By the type invariants. By those of `Wrapped` the VMA has VM_MIXEDMAP.
         Insertion(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
     }
 
-    /// For a write to a private VMA (cow_page set): returns a zero-filled page for core mm to copy.
-    /// `None` otherwise.
+    /// For a write to a private VMA (cow_page set): gives core mm a zero-filled page to copy. The
+    /// handler must return this result, and must not ask the file system any more: `vmf->page` is
+    /// set, and locked. `None` otherwise.
     pub(crate) fn private_copy_of_zeros(&self, zeros: &ZeroPages) -> Option<FaultResult> {
         // SAFETY: By the type invariants `vmf` is valid.
         if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
@@ -385,7 +399,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// Maps a shadow page at the faulting address.
     pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> Insertion {
-        // SAFETY: By the type invariants; a wrapped VMA has VM_MIXEDMAP.
+        // SAFETY: By the type invariants. By those of `Wrapped` the VMA has VM_MIXEDMAP.
         Insertion(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
     }
 

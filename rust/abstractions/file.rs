@@ -61,11 +61,14 @@ impl Inode<'_> {
     /// Unmaps the page indexes `pages` of the file from all VMAs, including stand-ins. Private
     /// (anonymous) copies stay. Sleeps.
     pub(crate) fn unmap_pages(&self, pages: Range<u64>) {
-        let first = pages.start as usize;
-        let count = pages.end.saturating_sub(pages.start) as usize;
-        if count == 0 {
+        let Ok(first) = usize::try_from(pages.start) else {
+            return;
+        };
+        if pages.is_empty() {
             return;
         }
+        // 0: to the end of the file. It may have more pages than there are indexes, on 32 bits.
+        let count = usize::try_from(pages.end - pages.start).unwrap_or(0);
         // SAFETY: By the type invariants; the address space of an inode is as valid as that.
         unsafe {
             kernel::bindings::unmap_mapping_pages((*self.inode).i_mapping, first, count, false)
@@ -236,7 +239,8 @@ impl MappedFile<'_> {
     /// whether this changed `f_mode`.
     pub(crate) fn enable_notification(&self) -> bool {
         let file = self.file.as_ptr();
-        // SAFETY: The file is valid, by the type invariants, and so is its mount.
+        // SAFETY: The file is valid, by the type invariants, and so is its mount. `f_mode` is
+        // written with `f_lock` held, which is taken and released here.
         unsafe {
             let mount = (*file).__bindgen_anon_1.f_path.mnt;
             // Other flags may change at any time.
@@ -360,7 +364,8 @@ impl MappedFile<'_> {
             };
             // SAFETY: `filemap_get_folio()` has returned the folio with a reference. If locking
             // fails, we put the reference. Otherwise `cached_page` takes over the reference and the
-            // lock. While the folio is locked, its `mapping` does not change.
+            // lock. While the folio is locked, its `mapping` does not change. If the folio is not
+            // there any more, what `cached_page` returns is dropped at once.
             unsafe {
                 if let Err(killed) = to_result(bindings::nosigbus_folio_lock_killable(folio)) {
                     bindings::nosigbus_folio_put(folio);
@@ -392,8 +397,8 @@ impl MappedFile<'_> {
     ///
     /// # Safety
     ///
-    /// `folio` must be an error pointer, or a locked folio that contains that page. This takes over
-    /// its lock and one reference on it.
+    /// `folio` must be an error pointer, or a locked folio. This takes over its lock and one
+    /// reference on it. The folio must contain that page, unless the result is dropped at once.
     unsafe fn cached_page(
         &self,
         folio: *mut kernel::bindings::folio,

@@ -128,8 +128,8 @@ unsafe impl<L: Listener> Send for Group<L> {}
 unsafe impl<L: Listener> Sync for Group<L> {}
 
 /// `Group::marks`, locked, with `PF_MEMALLOC` set. All mappings share this lock, so it must not be
-/// held across reclaim. `fsnotify_add_mark()` allocates a connector under it, which is smaller than
-/// the inode.
+/// held across reclaim. `fsnotify_add_mark()` allocates a connector under it: at most one for each
+/// watched inode, and smaller than that. So it cannot use up the reserves.
 struct MarksGuard<'a, L: Listener> {
     marks: Guard<'a, Marks<L>, MutexBackend>,
     _noreclaim: NoReclaim,
@@ -192,8 +192,9 @@ impl<L: Listener> Group<L> {
 
         let mut guard = self.lock();
         let marks = &mut *guard.marks;
-        // SAFETY: `file` is open and pins both inodes during this call. The owner of the returned
-        // `Watch` keeps the file open until its drop has called `detach`.
+        // SAFETY: `file` is open and pins both inodes during this call. From then on the marks pin
+        // them. (The owner of the `Watch` keeps the file open, and so the mount. After an unmount,
+        // which takes marks away, another inode could get this one's address.)
         let listener = unsafe { self.attach(marks, for_real, listener)? };
         if let Some(for_user) = for_user {
             // SAFETY: As for the first: `file` pins this inode too.
@@ -216,7 +217,7 @@ impl<L: Listener> Group<L> {
     ///
     /// # Safety
     ///
-    /// The inode must be valid until `detach` is called for it.
+    /// The inode must be valid during this call. From then on the mark pins it.
     unsafe fn attach(
         &self,
         marks: &mut Marks<L>,
@@ -315,8 +316,9 @@ impl<L: Listener> Group<L> {
             Change::Contents
         };
 
-        // SAFETY: All marks of the group are `Mark<L>`s, since only `mark()` adds any. fsnotify
-        // calls this in an SRCU read-side critical section, so this one is not freed.
+        // SAFETY: Each mark of the group is the first field of a `Mark<L>` (`repr(C)`), since only
+        // `mark()` adds any. fsnotify calls this in an SRCU read-side critical section, so this one
+        // is not freed.
         let mark = unsafe { &*raw.cast::<Mark<L>>() };
         // SAFETY: `data` is what `data_type` says.
         let dentry = unsafe { bindings::nosigbus_fsnotify_data_dentry(data, data_type) };
@@ -351,7 +353,7 @@ impl<L: Listener> Group<L> {
     /// To be called by fsnotify, as the operation of a group of this type, after the last use of
     /// the mark.
     unsafe extern "C" fn free_mark(mark: *mut bindings::fsnotify_mark) {
-        // SAFETY: `mark` has leaked the box.
+        // SAFETY: `Group::mark()` has leaked the box, whose first field `mark` is (`repr(C)`).
         let mark = unsafe { KBox::from_raw(mark.cast::<Mark<L>>()) };
         let group = mark.group;
         drop(mark);

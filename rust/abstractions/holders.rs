@@ -57,7 +57,7 @@ pub(crate) struct Holders {
 }
 
 impl Holders {
-    /// None yet.
+    /// No holder yet.
     pub(crate) fn new() -> impl PinInit<Self> {
         // INVARIANT: None.
         pin_init!(Self {

@@ -14,15 +14,14 @@
 //! 3. The VMA lock: for write from the first change of a VMA until mmap_lock is released
 //!    ([`vma`]); for read during a fault.
 //! 4. The locks that the file system's fault handler takes: the invalidate lock and folio locks.
-//!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same ones. Only the
-//!    folio lock ([`file::CachedPage`]) nests outside 5 to 8. Rules: do not wait for a folio lock
-//!    while holding 6. While holding a folio lock, allocate only under [`memalloc::NoReclaim`].
+//!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same ones. Of these,
+//!    this module holds only the folio lock ([`file::CachedPage`]) while it takes 6 (by trylock), 7
+//!    and 8. Rules: do not wait for a folio lock while holding 6. While holding a folio lock,
+//!    allocate only under [`memalloc::NoReclaim`].
 //! 5. The mutexes of `Mapping::watch()`, which starts to watch a file:
 //!    - `MappingState::watch_lock`, one per mapping, is the outermost. Its holder takes 6 and
-//!      releases it, and then takes `WatchedFile::report_lock`.
-//!    - `WatchedFile::report_lock`: its holder takes `f_lock`, a leaf, and waits for an RCU grace
-//!      period.
-//!    - `Group::marks` is taken inside either of these, and in `->close` of the last VMA.
+//!      releases it, and then takes `f_lock`, a leaf, and waits for an RCU grace period.
+//!    - `Group::marks` is taken inside it, and in `->close` of the last VMA.
 //!      fsnotify's own locks nest inside. All mappings in the system share this mutex, so
 //!      allocations under it use [`memalloc::NoReclaim`].
 //! 6. `WatchedFile::state`, the [`rw_semaphore`] of a watched file. A fault holds it for read while
@@ -48,8 +47,8 @@
 //! - Wait-queue locks of an eventfd and of an open device file: never taken while holding any of 4
 //!   to 8.
 //! - The locks inside [`shadow_pages`] and [`holders`]: leaves.
-//! - The lock of a list of mappings (`registry::List`): a leaf, taken inside 2 and never in a
-//!   fault.
+//! - The lock of a list of mappings (`registry::List`): a leaf. ENABLE and `->close` take it inside
+//!   2, readers of fdinfo and debugfs without 2. No fault takes it.
 //! - The lock of a queue of events (`events::Queue`): only the lock of its wait queue nests inside;
 //!   a reader takes that before it sleeps.
 

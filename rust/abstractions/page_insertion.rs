@@ -309,7 +309,8 @@ impl ZeroPages {
         // SAFETY: Has no precondition. The task may migrate at any time: any page of zeros will do.
         let cpu = unsafe { kernel::bindings::raw_smp_processor_id() } as usize;
         let own = self.pages.get(cpu).map(Page::as_ptr);
-        // SAFETY: `self` owns the page. Broken memory is no source of zeros.
+        // Broken memory is no source of zeros.
+        // SAFETY: `self` owns a reference on the page.
         let lock = |&page: &_| unsafe {
             !bindings::nosigbus_is_page_hwpoison(page) && bindings::nosigbus_trylock_page(page)
         };

@@ -17,11 +17,13 @@ use super::{
     file::MappedFile,
     holders::Mm,
     shadow_pages::ShadowPages,
+    task::is_being_killed,
     vm_operations::FaultHandler, //
 };
 use kernel::bindings::{
     vm_fault,
-    vm_fault_reason_VM_FAULT_LOCKED, //
+    vm_fault_reason_VM_FAULT_LOCKED,
+    vm_fault_reason_VM_FAULT_RETRY, //
 };
 
 /// A write to a page that is mapped read-only in a shared mapping. `->page_mkwrite` or
@@ -80,20 +82,24 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         unsafe { (*self.fault.vmf()).page }
     }
 
-    /// Whether the page is one of `shadows`.
-    pub(crate) fn is_shadow(&self, shadows: &ShadowPages) -> bool {
+    /// Whether the page is in the page cache. (It may be truncated at any time.) Also `true` if
+    /// there is no `struct page`, as for `->pfn_mkwrite`.
+    pub(crate) fn is_of_file(&self) -> bool {
         let page = self.page();
-        // Fast path: a page with `folio->mapping` is in the page cache and cannot be a shadow page.
         // SAFETY: Core mm has a reference on the page, if there is one.
-        if page.is_null() || !unsafe { bindings::nosigbus_page_folio_raw_mapping(page) }.is_null() {
-            return false;
-        }
-        shadows
-            .get(self.pgoff())
-            .is_some_and(|shadow| shadow.as_ptr() == page)
+        page.is_null() || !unsafe { bindings::nosigbus_page_folio_raw_mapping(page) }.is_null()
     }
 
-    /// Allows the write, to a shadow page. Returns `self` in `Err` if `vmf->page` is null.
+    /// Whether the page is one of `shadows`.
+    pub(crate) fn is_shadow(&self, shadows: &ShadowPages) -> bool {
+        shadows
+            .get(self.pgoff())
+            .is_some_and(|shadow| shadow.as_ptr() == self.page())
+    }
+
+    /// Allows the write without asking the file system. Call it only if [`Self::is_shadow`]: for a
+    /// page of the file, the file system may have to reserve space. Returns `self` in `Err` if
+    /// `vmf->page` is null.
     pub(crate) fn allow(self) -> Result<FaultResult, Self> {
         if self.page().is_null() {
             return Err(self);
@@ -110,7 +116,20 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         let (operation, vmf) = (self.native, self.fault.vmf());
         // SAFETY: By the type invariants `native` is the file system's operation for this `vmf`,
         // which has not been answered.
-        unsafe { FsResult::ask(self, operation, vmf) }
+        match unsafe { FsResult::ask(self, operation, vmf) } {
+            // Some file systems (exfat, netfs) want the access to be tried again, or have met a
+            // fatal signal. Core mm would take it for success (`do_page_mkwrite()`).
+            FsResult::Final(FaultResult(result))
+                if result & vm_fault_reason_VM_FAULT_RETRY != 0 =>
+            {
+                FsResult::Final(if is_being_killed() {
+                    FaultResult::killed()
+                } else {
+                    FaultResult::retry()
+                })
+            }
+            result => result,
+        }
     }
 }
 

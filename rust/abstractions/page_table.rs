@@ -28,6 +28,7 @@ use kernel::{
 ///
 /// - `mm` must be valid and its mmap lock held for write, so that PGD to PMD tables are not freed.
 ///   (PTE tables may be freed; this function does not read them.)
+/// - In `range`, no entry above the PMD level may be a leaf.
 pub(super) unsafe fn for_each_huge_page(
     mm: *mut mm_struct,
     range: Range<usize>,
@@ -50,6 +51,7 @@ pub(super) unsafe fn for_each_huge_page(
 /// # Safety
 ///
 /// `mm` must be valid, and its mmap lock held for write, so that PGD to PMD tables are not freed.
+/// In `range`, no entry above the PMD level may be a leaf.
 pub(super) unsafe fn for_each_zero_page(
     mm: *mut mm_struct,
     range: Range<usize>,
@@ -156,9 +158,8 @@ unsafe fn for_each_pmd(
 /// As for [`for_each_huge_page`].
 unsafe fn pmd(mm: *mut mm_struct, range: Range<usize>) -> Result<*mut pmd_t, usize> {
     let Range { start: addr, end } = range;
-    // SAFETY: At each level the table exists, because the entry above is not empty, and it is not
-    // freed, as the caller promises. The entries above the PMD level are no leaves: only DAX maps
-    // files by those, and DAX is refused (`policy::eligibility`).
+    // SAFETY: As the caller promises, no table is freed meanwhile, and no entry above the PMD level
+    // is a leaf. So at each level the table exists if the entry above is not empty.
     unsafe {
         let pgd = bindings::nosigbus_pgd_offset(mm, addr);
         if bindings::nosigbus_pgd_none(pgd) {

@@ -16,6 +16,7 @@ use kernel::{
         __init_rwsem,
         rw_semaphore, //
     },
+    error::to_result,
     prelude::*,
     str::CStr,
     sync::LockClassKey,
@@ -84,6 +85,17 @@ impl<T> RwSemaphore<T> {
         }
     }
 
+    /// As [`Self::read`], or `EINTR` if the task is killed while it waits.
+    pub(crate) fn read_killable(&self) -> Result<ReadGuard<'_, T>> {
+        // SAFETY: `sem` is initialised, by the type invariants.
+        to_result(unsafe { kernel::bindings::down_read_killable(self.sem.get()) })?;
+        // INVARIANT: Taken just now.
+        Ok(ReadGuard {
+            lock: self,
+            _not_send: NotThreadSafe,
+        })
+    }
+
     /// As [`Self::write`], or `None` if it would have to wait.
     pub(crate) fn try_write(&self) -> Option<WriteGuard<'_, T>> {
         // SAFETY: `sem` is initialised, by the type invariants.
@@ -107,6 +119,8 @@ impl<T> RwSemaphore<T> {
     }
 }
 
+/// Guard: the semaphore is held for read.
+///
 /// # Invariants
 ///
 /// Owns the semaphore of `lock`, for read.
@@ -134,6 +148,8 @@ impl<T> Drop for ReadGuard<'_, T> {
     }
 }
 
+/// Guard: the semaphore is held for write.
+///
 /// # Invariants
 ///
 /// Owns the semaphore of `lock`, for write.

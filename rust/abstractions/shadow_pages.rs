@@ -87,9 +87,9 @@ impl Drop for PageRef {
 
 /// The shadow pages of a mapping, by page index in its file.
 ///
-/// Pages and xarray nodes are charged to the memcg of the mm that first touches a page. Pages are
-/// also counted in the RSS of one mm that maps the file (see [`Holders`]). Dropping this value
-/// frees all pages.
+/// Pages and xarray nodes are charged to the active memcg. Callers make that the one of the mm that
+/// first touches a page (`Fault::charged`). Pages are also counted in the RSS of one mm that has a
+/// VMA of the mapping (see [`Holders`]). Dropping this value frees all pages.
 ///
 /// There are two sorts of entries: pages past EOF, and *kept pages*, which replace a page
 /// inside EOF after an I/O error ([`Self::keep`]). Kept pages carry one of two xarray marks.
@@ -120,13 +120,13 @@ fn mark(odd: bool) -> xa_mark_t {
     }
 }
 
-// SAFETY: The pages belong to no thread.
+// SAFETY: The xarray and its pages are not tied to a thread. The other fields are `Send`.
 unsafe impl Send for ShadowPages {}
-// SAFETY: The xarray has a lock of its own.
+// SAFETY: The functions of the xarray take its lock or read under RCU. The other fields are `Sync`.
 unsafe impl Sync for ShadowPages {}
 
 impl ShadowPages {
-    /// None yet.
+    /// No page yet.
     pub(crate) fn new() -> impl PinInit<Self> {
         // INVARIANT: Initialised, and empty.
         pin_init!(Self {
@@ -291,7 +291,7 @@ impl ShadowPages {
         }
     }
 
-    /// The index of the first page at `pages` (indexes).
+    /// The index of the first page in `pages` (indexes).
     pub(crate) fn first(&self, pages: RangeInclusive<u64>) -> Option<u64> {
         self.find_first(Which::All, pages)
     }
@@ -320,7 +320,7 @@ impl ShadowPages {
         }
     }
 
-    /// The index of the first page at `pages` (indexes) that is kept.
+    /// The index of the first page in `pages` (indexes) that is kept.
     pub(crate) fn first_kept(&self, pages: RangeInclusive<u64>) -> Option<u64> {
         self.find_first(Which::Kept, pages)
     }
@@ -357,7 +357,7 @@ impl ShadowPages {
         self.remove_which(pages, Which::All)
     }
 
-    /// As [`Self::remove`], of those that are doomed.
+    /// As [`Self::remove`], of those that [`Self::begin_clear`] has marked for removal.
     pub(crate) fn remove_to_clear(&self, pages: RangeInclusive<u64>) -> u64 {
         self.remove_which(pages, Which::ToClear)
     }
@@ -534,7 +534,7 @@ mod tests {
         assert!(shadows.get(1).is_none() && shadows.get(5).is_none());
         assert!(shadows.get(2).is_some() && shadows.kept(u64::MAX).is_some());
 
-        // Removing doomed pages leaves pages that lost their mark, and pages added after
+        // `remove_to_clear()` leaves pages that lost their mark, and pages added after
         // `begin_clear()`.
         for pgoff in [20, 21, 22, 24] {
             assert_eq!(shadows.keep(pgoff, PageRef::zeroed()?, NOBODY), Ok(true));

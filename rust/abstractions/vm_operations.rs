@@ -66,9 +66,14 @@ use kernel::{
 pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Returns the holders that this mapping's shadow pages are accounted to. `None` if the mapping
     /// cannot have shadow pages.
+    ///
+    /// Must return the same holders each time. The wrapper calls `Holders::opened` when the mapping
+    /// gets a VMA. Unless `Holders::closed` of the same value is called before that VMA is freed,
+    /// the holders keep the address of an mm that is gone.
     fn holders(&self) -> Option<&Holders>;
 
-    /// Whether no stand-in is mapped, and none is about to be. Never becomes `true` again.
+    /// Whether no zero page and no shadow page is mapped, and none is about to be. (Private pages
+    /// do not count.) Never becomes `true` again.
     ///
     /// While this is `true`, the wrappers call the file system's operations. They call this trait
     /// only when one of these returns `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`,
@@ -119,17 +124,20 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
 /// - `ops` is a copy of `*native` in which `fault`, `open`, `close`, and those of `map_pages`,
 ///   `page_mkwrite` and `pfn_mkwrite` that `*native` has, are replaced. `(*native).fault` is not
 ///   null. `ops` is immutable once a VMA uses it.
+/// - `native_map_pages` is `(*native).map_pages`.
 /// - `added` is constant once a VMA uses the table.
+/// - Each VMA with the table has a file, `VM_MIXEDMAP` and `VM_MAYBE_GUARD`.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 /// - When `vmas` is 0, an RCU grace period passes before the memory that `ops` is in is freed.
-/// - In these VMAs, the zero page is mapped at no page index below `lowest_zero_page`.
+/// - In these VMAs, this module has mapped the zero page at no page index below
+///   `lowest_zero_page`. (userfaultfd may have done so in a private one.)
 #[repr(C)]
 pub(super) struct Wrapped<T: FaultHandler> {
     ops: UnsafeCell<vm_operations_struct>,
     /// Near the start, see [`rcu::free`].
     rcu: rcu::Head,
     pub(super) native: *const vm_operations_struct,
-    /// A copy of `(*native).map_pages`, which most read faults call.
+    /// A copy of `(*native).map_pages`: most read faults call it, and so need not read `*native`.
     native_map_pages: Option<MapPagesFn>,
     /// VM_* flags that ENABLE set and DISABLE must clear.
     added: vm_flags_t,
@@ -157,7 +165,8 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// # Safety
     ///
-    /// `vma` must be valid and locked, and its `vm_ops` be the table of a `Wrapped<T>`.
+    /// `vma` must be valid, and its `vm_ops` be the table of a `Wrapped<T>`. A lock of the VMA must
+    /// be held, or no other task be able to find it, so that `vm_ops` does not change meanwhile.
     pub(super) unsafe fn of(vma: *mut vm_area_struct) -> *const Self {
         // SAFETY: The caller promises that the table is in a `Wrapped<T>`.
         unsafe {
@@ -217,8 +226,8 @@ impl<T: FaultHandler> Wrapped<T> {
             if may_be_huge(vma) || !(*this).handler.has_no_stand_ins() {
                 return Self::map_pages_beside(vmf, first, last);
             }
-            // By the type invariants, the table has `map_pages` only if the file system has one.
-            // The arguments are those of core mm.
+            // By the type invariants, the table has `map_pages` only if the file system has one,
+            // and `native_map_pages` is that. The arguments are those of core mm.
             (*this).native_map_pages.unwrap_unchecked()(vmf, first, last)
         }
     }
@@ -230,10 +239,10 @@ impl<T: FaultHandler> Wrapped<T> {
     /// As for [`Self::map_pages`].
     #[inline(never)]
     unsafe fn map_pages_beside(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
-        // SAFETY: The invariants of `Fault` hold: core mm calls `->map_pages` under the same lock
-        // as `->fault`, with the same `vmf`, and the VMA has the table of a `Wrapped<T>`.
+        // SAFETY: As the caller promises, `vmf` is the argument of a `->map_pages` that has not
+        // returned, core mm holds a lock of the VMA, and the VMA has the table of a `Wrapped<T>`.
         let fault = unsafe { Fault::<T>::new(vmf) };
-        // SAFETY: The VMA of a fault is valid and locked.
+        // SAFETY: By the invariants of `Fault`, the VMA is valid and locked.
         let may = unsafe { !may_be_huge(fault.vma()) };
         if !may || !fault.handler().may_map_around(&fault.file(), fault.pgoff()) {
             // Nothing is mapped: core mm goes on with `->fault`.
@@ -318,7 +327,8 @@ impl<T: FaultHandler> Wrapped<T> {
             // INVARIANT: One VMA more.
             (*this).vmas.inc();
             if let Some(holders) = (*this).handler.holders() {
-                // `opened()`: the mm has gained this VMA, and `put` is called before it is freed.
+                // `opened()`: the mm has gained this VMA. `put` calls `closed()` of the same
+                // holders before the VMA is freed (see `FaultHandler::holders`).
                 holders.opened(Mm::new((*vma).vm_mm));
             }
             if let Some(open) = (*(*this).native).open {
@@ -332,7 +342,7 @@ impl<T: FaultHandler> Wrapped<T> {
     /// To be called by core mm, once, as the last operation of a VMA with this table: no other task
     /// can find the VMA any more, and its `vm_file` has not been put yet.
     unsafe extern "C" fn close(vma: *mut vm_area_struct) {
-        // SAFETY: The VMA has this table, as the caller promises.
+        // SAFETY: As the caller promises, the VMA has this table, and no other task can find it.
         let this = unsafe { Self::of(vma) };
 
         // SAFETY: The VMA is counted, so `this` is valid.
@@ -384,8 +394,12 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// Allocates the new operations of `vma`, charged to the caller's memory cgroup.
     ///
     /// Unmerges KSM pages; changes nothing else. Sleeps. Errors: ENOMEM; ERESTARTSYS (signal);
-    /// EOPNOTSUPP if the VMA has no ->fault, no file, a `VM_SPECIAL` flag, or a vm_ops table in
-    /// allocated memory (its owner may use `container_of()` on it and free it, as Coda does).
+    /// EOPNOTSUPP if the VMA has no ->fault, no file, a `VM_SPECIAL` flag, a vm_ops table in
+    /// allocated memory (its owner may use `container_of()` on it and free it, as Coda does), or a
+    /// file with DAX.
+    ///
+    /// Call it only in an ioctl of this module's device or in a KUnit test: either keeps the module
+    /// loaded meanwhile.
     pub(crate) fn new(vma: LockedVma<'g>, handler: T) -> Result<Self> {
         // SAFETY: The VMA is valid and locked.
         let native = unsafe { (*vma.as_ptr()).vm_ops };
@@ -399,7 +413,9 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         // SAFETY: Not null, and so valid.
         let in_image = unsafe { image::contains(native.cast()) };
         let allocated = !in_image && !file.module_contains(native.cast());
-        if allocated || ops.fault.is_none() || vma.is_special() {
+        // `page_table` takes each entry above a PMD for a table. Only DAX maps files by larger
+        // leaves.
+        if allocated || ops.fault.is_none() || vma.is_special() || file.is_dax() {
             return Err(EOPNOTSUPP);
         }
 
@@ -414,8 +430,9 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         ops.page_mkwrite = ops.page_mkwrite.and(Some(Wrapped::<T>::page_mkwrite));
         ops.pfn_mkwrite = ops.pfn_mkwrite.and(Some(Wrapped::<T>::pfn_mkwrite));
 
-        // INVARIANT: `ops` is a copy of `*native` but for the entries replaced above. `vmas` is 1
-        // before the first VMA has the table, and no zero page is mapped.
+        // INVARIANT: `ops` is a copy of `*native` but for the entries replaced above.
+        // `native_map_pages` was read before its entry was replaced. No VMA has the table yet: so
+        // `vmas` is 1, and the module has mapped no zero page in one.
         let wrapped = KBox::new(
             Wrapped {
                 native_map_pages,
@@ -448,11 +465,13 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
 
     /// Gives the VMA its new operations. Cannot fail.
     pub(crate) fn install(mut self) {
+        // INVARIANT: The VMA has a file, as `Prepared::new` has seen. `mark_mixed` sets
+        // `VM_MIXEDMAP` and `VM_MAYBE_GUARD`.
         // INVARIANT: No VMA has the table yet.
         self.wrapped.added = self.vma.mark_mixed(self.wrapped.merging);
         if let Some(holders) = self.wrapped.handler.holders() {
-            // SAFETY: The VMA is valid and gets the table below. `put` is called before it is
-            // freed.
+            // SAFETY: The VMA is valid and gets the table below. `put` calls `closed()` of the same
+            // holders before the VMA is freed (see `FaultHandler::holders`).
             unsafe { holders.opened(Mm::new((*self.vma.as_ptr()).vm_mm)) };
         }
         // `vmas` started at 1: that count is this VMA's from here on. `close` or `restore` drops
@@ -484,8 +503,9 @@ pub(crate) fn handler_of<T: FaultHandler>(vma: &VmaRef) -> Option<&T> {
 unsafe fn is_wrapped<T: FaultHandler>(vma: *mut vm_area_struct) -> bool {
     // SAFETY: As the caller promises; a VMA's operations are null or valid.
     let fault = unsafe { (*vma).vm_ops.as_ref() }.and_then(|ops| ops.fault);
-    // Only tables of a `Wrapped<T>` have this function: it is private to this file, and differs for
-    // each `T`, since it calls `T::fault`.
+    // Only tables of a `Wrapped<T>` have this function: it is private to this file. Rust does not
+    // promise different addresses for two handlers: functions with the same code may be merged. The
+    // only other handler is that of the KUnit tests, whose code differs.
     fault.is_some_and(|fault| core::ptr::fn_addr_eq(fault, Wrapped::<T>::fault as FaultFn))
 }
 
@@ -529,6 +549,10 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
     /// Restores the file system's `vm_ops` and zaps all stand-ins. `lowest` returns the first page
     /// index that may have one. If `maywrite`, also undoes [`LockedVma::clear_maywrite`]. Cannot
     /// fail.
+    ///
+    /// `maywrite` must be `true` only if that has cleared `VM_MAYWRITE` in this mapping. Otherwise
+    /// mprotect(2) could make a VMA writable that must not be, e.g. of a file that had
+    /// F_SEAL_FUTURE_WRITE when it was mapped.
     pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64, maywrite: bool) {
         // SAFETY: By the type invariants the VMA is wrapped by a `Wrapped<T>`.
         let this = unsafe { Wrapped::<T>::of(self.vma.as_ptr()) };

@@ -191,8 +191,9 @@ impl LockedVma<'_> {
         let taken = if merging { bindings::VM_MERGEABLE } else { 0 };
         self.start_write();
         // SAFETY: By the type invariants the VMA is valid and the mmap lock is held for write;
-        // `part` is inside the VMA. A PMD leaf of a file covers no anonymous pages, so none are
-        // zapped.
+        // `part` is inside the VMA. Only DAX maps files by leaves above the PMD level, and
+        // `Prepared::new` has refused DAX. A PMD leaf of a file covers no anonymous
+        // pages, so none are zapped.
         unsafe {
             let mm = (*self.as_ptr()).vm_mm;
             for_each_huge_page(mm, self.start()..self.end(), |part| {
@@ -221,9 +222,9 @@ impl LockedVma<'_> {
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, added) };
     }
 
-    /// Zaps all stand-ins at page index `lowest` and above. There must be none below. In a shared
-    /// VMA, this also zaps pages of the file. In a private VMA, it zaps only zero-page PTEs, so
-    /// anonymous pages stay.
+    /// Zaps all stand-ins at page index `lowest` and above. There must be none below. The VMA must
+    /// be wrapped: without VM_MIXEDMAP, this zaps nothing. In a shared VMA, it also zaps pages of
+    /// the file. In a private VMA, it zaps only zero-page PTEs, so anonymous pages stay.
     pub(super) fn zap_stand_ins(&self, lowest: u64) {
         let first = self.pgoff();
         let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
@@ -246,8 +247,9 @@ impl LockedVma<'_> {
             // Walk the page tables and zap only zero-page PTEs: anonymous copies lie between them.
             // `unmap_mapping_range()` is no alternative: it would also zap zero-page PTEs of other
             // VMAs of the file, which may be KSM's or userfaultfd's.
-            // SAFETY: By the type invariants; `mark_mixed` has set VM_MAYBE_GUARD, and `restore`,
-            // the only user, has the VMA locked for write.
+            // SAFETY: By the type invariants the mmap lock is held for write. `restore`, the only
+            // user, has a wrapped VMA, for which DAX was refused (see `Prepared::new`). So no entry
+            // above the PMD level is a leaf.
             unsafe { for_each_zero_page((*self.as_ptr()).vm_mm, start..self.end(), zap) };
         }
     }
@@ -295,8 +297,9 @@ impl LockedVma<'_> {
             }
         }
 
-        // SAFETY: As in `clear_maywrite`. The VMA had the flag before, and is counted for it.
-        // Nothing is mapped that may not be written to.
+        // SAFETY: As in `clear_maywrite`. The VMA had the flag before: the caller of `restore`, the
+        // only user, promises that. If it has VM_SHARED, it was counted for the flag above. Nothing
+        // is mapped that may not be written to: `restore` has called `zap_stand_ins`.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags::MAYWRITE, 0) };
     }
 }

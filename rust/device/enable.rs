@@ -69,8 +69,9 @@ pub(super) struct Request {
     pub(super) addr: u64,
     pub(super) len: u64,
     pub(super) record_errors: bool,
+    /// The eventfd; `None` without `NOSIGBUS_EVENTFD`.
     pub(super) event: Option<Arc<EventFd>>,
-    /// The cookie of its events; `None` without `NOSIGBUS_EVENTS`.
+    /// The cookie of the records that read(2) returns; `None` without `NOSIGBUS_EVENTS`.
     pub(super) cookie: Option<u64>,
 }
 

@@ -50,7 +50,7 @@ use kernel::{
     },
 };
 
-/// Number of pages dropped per critical section of `state` when an error is cleared.
+/// Pages in a batch: so many are dropped, at most, before a clear releases the semaphore.
 const PART: u64 = 512;
 
 /// The errors of a mapping that records them.
@@ -80,7 +80,7 @@ pub(super) struct Errors {
 }
 
 impl Errors {
-    /// None yet. Sleeps; fails with `ENOMEM`.
+    /// No error recorded. Sleeps; fails with `ENOMEM`.
     pub(super) fn new() -> Result<Pin<KBox<Self>>> {
         KBox::pin_init(
             pin_init!(Self {
@@ -120,7 +120,8 @@ impl Errors {
         }
     }
 
-    /// Records an error, before anything stands in for the page (index).
+    /// Records an error at a page (index), before anything stands in for that page. Call it with
+    /// the semaphore held, which excludes a clear.
     pub(super) fn record(&self, pgoff: u64, error: FileError) {
         let first = FirstError { pgoff, error }.encode();
         // cmpxchg: keep the first error. Full ordering: a task that sees the stand-in sees the
@@ -248,7 +249,7 @@ impl Clearing<'_> {
     }
 
     /// Ends the clear: the first error recorded since it began (if any) becomes the current one.
-    /// Returns the old page set, to be dropped after `state` is released.
+    /// Returns the old page set, to be dropped after the semaphore is released.
     pub(super) fn finish(&self, _: &Dropping<'_>) -> Option<PageSet> {
         let since = self.errors.first_since.load(Relaxed);
         self.errors.first.store(since, Relaxed);

@@ -56,7 +56,8 @@ const MOST: usize = 1 << 14;
 #[pin_data]
 struct Record {
     cookie: u64,
-    /// Written only with `Queue::pending` locked and while the record is not queued.
+    /// This and the next two are written only with `Queue::pending` locked, and while the record is
+    /// not queued.
     offset: Atomic<u64>,
     kind: Atomic<u32>,
     flags: Atomic<u32>,
@@ -131,7 +132,8 @@ impl Pending {
         let Some(item) = ListArc::try_from_arc_or_drop(record.clone()) else {
             return;
         };
-        // None overtakes those that were lost.
+        // Once an event is lost, later ones are lost, too, until a reader has got the count: a
+        // record must not come before the count of events that are older.
         if self.count >= self.most || self.lost > 0 {
             self.lost += 1;
             return;
@@ -154,7 +156,7 @@ impl Pending {
         self.count += 1;
     }
 
-    /// Takes the first out.
+    /// Takes out what a reader gets next.
     fn take(&mut self) -> Option<Taken> {
         if self.lost_before > 0 {
             return Some(Taken::Lost(core::mem::take(&mut self.lost_before)));
@@ -197,7 +199,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// None yet. Sleeps; fails with `ENOMEM`.
+    /// An empty queue. Sleeps; fails with `ENOMEM`.
     pub(super) fn new() -> Result<Arc<Self>> {
         Self::of_at_most(MOST)
     }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! An opted-in mapping and the answers to its faults.
+//!
+//! Core mm calls `Wrapped::fault()` (`abstractions/vm_operations.rs`). That calls
+//! `Mapping::fault()` or, before the first stand-in, `Mapping::failed()`. Both ask `decide()`, and
+//! answer a fault past EOF by `map_stand_in()` or `private_zeros()`. `Mapping::keep()` is for I/O
+//! errors inside EOF.
 
 use super::{
     errors::Errors,
@@ -50,7 +55,8 @@ use crate::{
             past_eof,
             Access,
             Answer,
-            MkwriteAnswer, //
+            MkwriteAnswer,
+            Owner, //
         },
         growth::{
             is_real_error,
@@ -77,11 +83,12 @@ use kernel::{
 /// original VMA share it.
 pub(super) struct Mapping {
     state: Listed,
-    /// The fsnotify watch of the file; set just before the first stand-in is mapped, or after a
-    /// SIGBUS inside EOF.
+    /// The fsnotify watch of the file. Set before the first zero page or shadow page is mapped, or
+    /// after a SIGBUS inside EOF.
     watch: SetOnce<KBox<Watch<WatchedFile>>>,
-    /// Whether no stand-in is mapped or about to be mapped. Cleared by [`Self::begin_to_watch`];
-    /// clear from the start if the mapping may have kept pages.
+    /// Whether no zero page and no shadow page is mapped or about to be mapped. (Private pages do
+    /// not count.) [`Self::begin_to_watch`] clears this. It is clear from the start if the mapping
+    /// may have kept pages.
     has_no_stand_ins: Atomic<bool>,
     /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it.
     may_become_writable: bool,
@@ -106,16 +113,11 @@ impl Mapping {
         &self.state
     }
 
-    /// A lower bound of the page indexes of all stand-ins of this mapping. Sleeps.
+    /// A lower bound of the page indexes at which this mapping may have the zero page or a shadow
+    /// page. Sleeps.
     pub(super) fn lowest_stand_in(&self) -> u64 {
-        let Some(watched) = self.watched() else {
-            return u64::MAX;
-        };
-        // Hold `state` for read: `clear_error()` may move stand-ins past EOF from the error bounds
-        // to `lowest`.
-        let _inserting = watched.inserting();
-        // Stand-ins for errors are inside EOF, so `lowest` does not cover them.
-        watched.lowest_stand_in().min(self.state.first_failed())
+        self.watched()
+            .map_or(u64::MAX, |watched| watched.lowest_of(&self.state))
     }
 
     /// The watched file, if `watch` is set.
@@ -123,14 +125,21 @@ impl Mapping {
         self.watch.as_ref().map(|watch| watch.listener())
     }
 
-    /// Starts watching the file, if this mapping does not yet. On return, every later change of
-    /// `i_size` is either reported to `WatchedFile::modified()` or visible to a load of `i_size`
-    /// after this call. On error returns the `FaultResult` for the current fault.
+    /// Starts watching the file, if this mapping does not yet. Once this has returned, each change
+    /// of `i_size` is reported to `WatchedFile::modified()`, or a load of `i_size` after this call
+    /// sees it. On error returns the `FaultResult` for the current fault.
     fn watch(&self, file: &MappedFile<'_>) -> Result<&Arc<WatchedFile>, FaultResult> {
         // The first thread does the work; later ones find it done.
         let _watching = self.state.watch_lock.lock();
         if self.watched().is_none() {
-            self.begin_to_watch(file).map_err(|_| FaultResult::oom())?;
+            self.begin_to_watch(file).map_err(|error| {
+                if error == ENOMEM {
+                    FaultResult::oom()
+                } else {
+                    // fsnotify takes no mark on this file system. Retrying would not end.
+                    FaultResult::sigbus()
+                }
+            })?;
         }
         self.watched().ok_or_else(FaultResult::retry)
     }
@@ -156,9 +165,9 @@ impl Mapping {
         }
         // Relaxed is enough for two reasons. (1) A fault that finds a stand-in PTE took the
         // page-table lock after the fault that set it, and sees `has_no_stand_ins == false`. (2) A
-        // concurrent `->map_pages` may still see `true`; it runs in an RCU read-side critical
-        // section, and `start_reports()` waits for a grace period if other mms share the shadow
-        // pages.
+        // concurrent `->map_pages` may still see `true`. It runs in an RCU read-side critical
+        // section. In a SharedWrite mapping, the stand-ins of which other mms may see,
+        // `start_reports()` always waits for a grace period.
         self.has_no_stand_ins.store(false, Relaxed);
         watched.start_reports(file, &watch, self.state.class == Class::SharedWrite);
         self.watch.populate(watch);
@@ -200,7 +209,7 @@ impl Mapping {
         };
         errors.start_keeping();
 
-        // Never wait for `state` with a folio locked, nor for a folio lock with `state` held.
+        // Never wait for the semaphore with a folio locked, nor for a folio lock with it held.
         let Ok(locked) = file.lock_cached_page(pgoff) else {
             return Some(FaultResult::retry());
         };
@@ -209,8 +218,8 @@ impl Mapping {
                 Some(keeping) => (Some(cached), keeping),
                 None => {
                     drop(cached);
-                    // Take the locks in the other order: `state` first, then trylock the folio.
-                    // Retrying with the folio lock first could starve under contention for `state`.
+                    // Take the locks in the other order: the semaphore first, then trylock the
+                    // folio. Retrying with the folio lock first could starve under contention.
                     let keeping = watched.keeping();
                     match file.try_lock_cached_page(pgoff) {
                         Some(cached) => (Some(cached), keeping),
@@ -243,7 +252,7 @@ impl Mapping {
             smp_mb(Full);
             // If the page is in the page cache now, the file system has read it for another thread,
             // which may have stored to it. Then remove our kept page. No task has mapped that yet,
-            // since `state` is held for write.
+            // since the semaphore is held for write.
             let has_come = file.has_cached_page(pgoff);
             if has_come {
                 self.state.shadows.remove_kept(pgoff..=pgoff);
@@ -340,10 +349,7 @@ impl FaultHandler for Mapping {
 
     fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
         let mapping = fault.handler();
-        let mut generation = None;
         if let Some(watched) = mapping.watched() {
-            // Sample the generation before `decide` and the file system load `i_size`.
-            generation = Some(watched.generation());
             if let Some(result) = try_stand_in_of_watched(&fault, watched) {
                 return result;
             }
@@ -357,7 +363,7 @@ impl FaultHandler for Mapping {
             }
         }
 
-        let mut attempt = 1;
+        let (mut generation, mut attempt) = (None, 1);
         loop {
             let (again, sigbus) = match fault.native() {
                 FsResult::Final(result) => return result,
@@ -381,10 +387,18 @@ impl FaultHandler for Mapping {
             if is_being_killed() {
                 return sigbus;
             }
-            let (watched, generation) = match (fault.handler().watched(), generation) {
-                (Some(watched), Some(generation)) => (watched, generation),
+            let Some(watched) = fault.handler().watched() else {
                 // The file was not watched: it may have been truncated and grown during this fault.
-                _ => return fault.charged(|| fault.handler().watch_and_retry(&fault.file())),
+                return fault.charged(|| fault.handler().watch_and_retry(&fault.file()));
+            };
+            let Some(generation) = generation else {
+                // Truncations of this page were not counted so far. Look at `i_size` and ask the
+                // file system again.
+                generation = Some(watched.doubt(fault.pgoff()));
+                if let Some(result) = try_stand_in_of_watched(&fault, watched) {
+                    return result;
+                }
+                continue;
             };
             if watched.may_have_shrunk_since(generation) {
                 return FaultResult::retry();
@@ -400,10 +414,15 @@ impl FaultHandler for Mapping {
 
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
         let (mapping, pgoff) = (mkwrite.handler(), mkwrite.pgoff());
-        let generation = mapping.watched().map(|watched| watched.generation());
-        let shadow = mkwrite.is_shadow(&mapping.state.shadows);
+        let owner = if mkwrite.is_of_file() {
+            Owner::File
+        } else if mkwrite.is_shadow(&mapping.state.shadows) {
+            Owner::Shadow
+        } else {
+            Owner::Nobody
+        };
         let kept = mapping.state.is_kept(pgoff);
-        let mkwrite = match answer_mkwrite(shadow, kept) {
+        let mkwrite = match answer_mkwrite(owner, kept) {
             MkwriteAnswer::Native => mkwrite,
             MkwriteAnswer::Again => {
                 unmap(&mkwrite.file(), pgoff);
@@ -421,25 +440,35 @@ impl FaultHandler for Mapping {
             }
         };
 
-        let (mkwrite, sigbus) = match mkwrite.native() {
-            FsResult::Final(result) => return result,
-            FsResult::Page(page) if page.question().handler().state.may_keep() => {
-                return page
-                    .pass_unless(|mkwrite| mkwrite.handler().state.is_kept(mkwrite.pgoff()));
-            }
-            FsResult::Page(page) => return page.pass(),
-            FsResult::Sigbus(mkwrite, sigbus) => (mkwrite, sigbus),
-        };
-        let (mapping, file) = (mkwrite.handler(), mkwrite.file());
-        let (Some(watched), Some(generation)) = (mapping.watched(), generation) else {
-            return mkwrite.charged(|| mapping.watch_and_retry(&file));
+        let (mkwrite, sigbus) = match make_writable(mkwrite) {
+            Ok(result) => return result,
+            Err(failed) => failed,
         };
         // As in `fault`.
         if is_being_killed() {
             return sigbus;
         }
-        // The file system saw a truncated page. Most file systems have zapped it; zap it here for
-        // those that have not.
+        let Some(watched) = mkwrite.handler().watched() else {
+            return mkwrite.charged(|| mkwrite.handler().watch_and_retry(&mkwrite.file()));
+        };
+        let generation = watched.doubt(pgoff);
+        if past_eof(pgoff, mkwrite.file().i_size()) {
+            unmap(&mkwrite.file(), pgoff);
+            return FaultResult::retry();
+        }
+        let (mkwrite, sigbus) = match make_writable(mkwrite) {
+            Ok(result) => return result,
+            Err(failed) => failed,
+        };
+        if is_being_killed() {
+            return sigbus;
+        }
+        let (mapping, file) = (mkwrite.handler(), mkwrite.file());
+        let Some(watched) = mapping.watched() else {
+            return FaultResult::retry();
+        };
+        // If the page is truncated, the SIGBUS is no error. Most file systems have zapped the page.
+        // Zap it here for those that have not.
         let failure = Failure {
             file: &file,
             watched,
@@ -462,8 +491,23 @@ impl FaultHandler for Mapping {
 
     fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool {
         // Fault-around maps only pages inside EOF, except on shmem: there it maps a whole large
-        // folio that straddles EOF, over our stand-ins. So refuse it past EOF.
+        // folio that straddles EOF, in all PTEs that are none. So refuse it past EOF.
         !past_eof(pgoff, file.i_size()) && !self.state.is_keeping()
+    }
+}
+
+/// Asks the file system to make the page writable. Returns the result for core mm, or the question
+/// and the SIGBUS that the file system has answered it with.
+fn make_writable(
+    mkwrite: Mkwrite<'_, Mapping>,
+) -> Result<FaultResult, (Mkwrite<'_, Mapping>, FaultResult)> {
+    match mkwrite.native() {
+        FsResult::Final(result) => Ok(result),
+        FsResult::Page(page) if page.question().handler().state.may_keep() => {
+            Ok(page.pass_unless(|mkwrite| mkwrite.handler().state.is_kept(mkwrite.pgoff())))
+        }
+        FsResult::Page(page) => Ok(page.pass()),
+        FsResult::Sigbus(mkwrite, sigbus) => Err((mkwrite, sigbus)),
     }
 }
 
@@ -498,8 +542,8 @@ fn try_stand_in_of_watched(
     }
 }
 
-/// Maps the stand-in `expected`, or another if `i_size` has changed since [`decide`] chose that.
-/// Returns `None` if the file system has to answer.
+/// Maps the stand-in `expected`. If [`decide`] gives another answer once the semaphore is held,
+/// maps that. Returns `None` if the file system has to answer.
 fn map_stand_in(
     fault: &Fault<'_, Mapping>,
     watched: &WatchedFile,
@@ -574,15 +618,15 @@ fn map_stand_in(
     }
 }
 
-/// Takes `state` for read, with a page table present. While the guard is held, a report of a growth
-/// waits for it, and so finds our PTEs. It must not have to wait for memory as well, so the page
-/// table is allocated before. Sleeps. On error returns the result of the fault.
+/// Takes the semaphore for read, with a page table present. While the guard is held, a report of a
+/// growth waits for it, and so finds our PTEs. The report must not have to wait for memory as well,
+/// so the page table is allocated before. Sleeps. On error returns the result of the fault.
 fn inserting<'a>(
     fault: &Fault<'_, Mapping>,
     watched: &'a WatchedFile,
 ) -> Result<Inserting<'a>, FaultResult> {
     loop {
-        let inserting = watched.inserting();
+        let inserting = watched.inserting().map_err(|_| FaultResult::killed())?;
         if fault.has_page_table() {
             return Ok(inserting);
         }

@@ -51,7 +51,9 @@ use kernel::{
 /// Arguments of `NOSIGBUS_ENABLE`.
 pub(super) struct Options {
     pub(super) record_errors: bool,
+    /// The eventfd; `None` without `NOSIGBUS_EVENTFD`.
     pub(super) event: Option<Arc<EventFd>>,
+    /// The record for read(2), and its queue; `None` without `NOSIGBUS_EVENTS`.
     pub(super) source: Option<Source>,
 }
 
@@ -131,7 +133,7 @@ pub(super) struct MappingState {
 }
 
 impl MappingState {
-    /// None yet. Sleeps; fails with `ENOMEM`.
+    /// The state of a mapping without stand-ins. Sleeps; fails with `ENOMEM`.
     pub(super) fn new(class: Class, options: Options, origin: Origin) -> Result<Arc<Self>> {
         let errors = if options.record_errors {
             Some(Errors::new()?)

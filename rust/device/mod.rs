@@ -10,7 +10,11 @@
 //! - `FromBytes` and `AsBytes` (as far as it is read and written) and `assert_layout!` in
 //!   `abstractions/bindings.rs`;
 //! - here, an arm in `ioctl()`, a function that checks the arguments, and the bit in `query()`;
-//! - a file of its own beside `status.rs`.
+//! - a file of its own beside `status.rs`, and the `mod` line for it here;
+//! - the name of its structure in `UAPI` in `tests/unsafe-audit.py`; the table that this prints, in
+//!   Documentation/unsafe.rst.
+//!
+//! Documentation/contributing.rst lists what it needs outside the module.
 
 #![forbid(unsafe_code)]
 

@@ -49,7 +49,7 @@ struct Numbered {
 }
 
 impl List {
-    /// None yet. Sleeps; fails with `ENOMEM`.
+    /// An empty list. Sleeps; fails with `ENOMEM`.
     pub(super) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -134,7 +134,7 @@ pub(super) struct Listed {
 }
 
 impl Registry {
-    /// None yet. Sleeps; fails with `ENOMEM`.
+    /// A registry without mappings. Sleeps; fails with `ENOMEM`.
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             all: List::new()?,

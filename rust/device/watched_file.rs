@@ -96,15 +96,19 @@ pub(super) struct WatchedFile {
     /// that changes `i_size` waits for at most one of them.
     #[pin]
     error_zap_lock: Mutex<()>,
-    /// Serialises [`Self::start_reports`].
-    #[pin]
-    report_lock: Mutex<()>,
-    /// Incremented by each report of a modification that may have shrunk the file.
+    /// The tasks in [`Self::start_reports`].
+    starting: Atomic<u64>,
+    /// Incremented by each report of a modification that may have left a page below `doubted` past
+    /// EOF.
     generation: Atomic<u64>,
+    /// Exclusive upper bound of the pages for which a fault has doubted a SIGBUS ([`Self::doubt`]).
+    doubted: Atomic<u64>,
     /// i_size at the last report.
     last_size: Atomic<u64>,
-    /// [`Bounds`], of all mappings. A fault makes them wider, with the semaphore held for read;
-    /// [`Dropping`] makes them narrower, with it held for write.
+    /// `lowest` to `end_failed` are the [`Bounds`] of all mappings. A fault makes them wider, with
+    /// the semaphore held for read ([`Inserting`]) or for write ([`Keeping`]). [`Dropping`] makes
+    /// them narrower, with it held for write. If the file has shrunk, it first moves stand-ins from
+    /// `first_failed..end_failed` to `lowest..reach`.
     lowest: Atomic<u64>,
     touched: Atomic<bool>,
     reach: Atomic<u64>,
@@ -119,7 +123,7 @@ pub(super) struct WatchedFile {
 }
 
 struct State {
-    /// The stand-ins of each opted-in mapping that can have shadow pages, by their address.
+    /// The opted-in mappings that can have shadow pages, by the address of their state (`key()`).
     mappings: RBTree<usize, Arc<MappingState>>,
     /// [`Bounds::ahead`].
     ahead: u64,
@@ -132,8 +136,8 @@ pub(super) struct Inserting<'a> {
     _state: ReadGuard<'a, State>,
 }
 
-/// `state` held for write, to drop stand-ins. Excludes faults that map stand-ins, and makes a
-/// concurrent truncation of the dropped range wait.
+/// Guard: `state` is held for write, to drop stand-ins. Excludes faults that map stand-ins, and
+/// makes a concurrent truncation of the dropped range wait.
 #[must_use = "the semaphore is released as soon as it is dropped"]
 pub(super) struct Dropping<'a> {
     file: &'a WatchedFile,
@@ -150,7 +154,8 @@ pub(super) struct Keeping<'a> {
     _turn: Guard<'a, (), MutexBackend>,
 }
 
-/// A guard of a file's semaphore, for read or for write.
+/// A guard with which a fault holds a file's semaphore: [`Inserting`] for read, [`Keeping`] for
+/// write. It does not say of which file.
 pub(super) trait Held {}
 
 impl Held for Inserting<'_> {}
@@ -166,8 +171,9 @@ impl WatchedFile {
                     ahead: Bounds::NONE.ahead,
                 }),
                 error_zap_lock <- new_mutex!(()),
-                report_lock <- new_mutex!(()),
+                starting: Atomic::new(0),
                 generation: Atomic::new(0),
+                doubted: Atomic::new(0),
                 last_size: Atomic::new(i_size),
                 lowest: Atomic::new(Bounds::NONE.lowest),
                 touched: Atomic::new(Bounds::NONE.touched),
@@ -189,14 +195,18 @@ impl WatchedFile {
     /// for a grace period, and then load `i_size`. One of the two sees the other's store (see
     /// `rcu::synchronize_expedited()`).
     pub(super) fn start_reports(&self, file: &MappedFile<'_>, watch: &Watch<Self>, waits: bool) {
-        // Held across the grace period, so that another mapping that finds fsnotify enabled waits
-        // for it.
-        let _starting = self.report_lock.lock();
+        // If another task has enabled notification, its grace period may not be over. `f_lock`
+        // orders its increment before our load. Do not wait for that task instead: tasks that queue
+        // would wait for a grace period each, one after the other. RCU merges concurrent ones.
+        self.starting.add(1, Relaxed);
         let was_silent = file.enable_notification();
-        if waits || was_silent || !watch.is_known() {
+        // Pairs with the `fetch_sub()` below: after a load of 1 the other's grace period is over.
+        let others = self.starting.load(Acquire) > 1;
+        if waits || was_silent || others || !watch.is_known() {
             rcu::synchronize_expedited();
             watch.set_known();
         }
+        self.starting.fetch_sub(1, Release);
     }
 
     /// Registers a mapping whose shadow pages a growth must drop. Sleeps; ENOMEM.
@@ -227,7 +237,8 @@ impl WatchedFile {
     ) -> Result<bool> {
         let clearing = errors.clearing(mapping)?;
         let mut dropping = self.dropping_for_errors();
-        // From here on only a truncation waits for us (it sees `end_failed`).
+        // From here on a report waits for us only if it has stand-ins of its own to drop, or if the
+        // file was truncated (it sees `end_failed` or `end_dropping`).
         let mut end = dropping.drop_stale(inode);
         let (mut next, mut has_started, mut parts) = (0, false, 0);
         loop {
@@ -259,8 +270,8 @@ impl WatchedFile {
             // Release the semaphore between batches, so that waiting tasks get it.
             drop(dropping);
             dropping = self.dropping_for_errors();
-            // Settle again: the file may have shrunk without a report so far. Pages past the new
-            // EOF must be in `lowest` when we stop tracking them as errors.
+            // Once more: the file may have shrunk without a report so far. Pages past the new EOF
+            // must be in `lowest` when we stop tracking them as errors.
             end = dropping.drop_stale(inode);
         }
         let not_needed = clearing.finish(&dropping);
@@ -306,34 +317,49 @@ impl WatchedFile {
         is_overdue(inode.i_size(), self.lowest.load(Relaxed))
     }
 
-    /// Samples the truncation counter. Call it before loading `i_size` and before calling the file
-    /// system; compare with [`Self::may_have_shrunk_since`] afterwards.
-    pub(super) fn generation(&self) -> u64 {
+    /// Has reports count truncations that leave page `pgoff` past EOF, and samples their count.
+    /// Then load `i_size`, call the file system (again), and ask [`Self::may_have_shrunk_since`].
+    pub(super) fn doubt(&self, pgoff: u64) -> u64 {
+        update(&self.doubted, |end| end.max(pgoff + 1));
+        // Pairs with the barrier in `modified`. The caller loads `i_size` after this. So either it
+        // sees the size that a truncation has stored, or the truncation is counted.
+        smp_mb(Full);
+        self.generation()
+    }
+
+    fn generation(&self) -> u64 {
         // Pairs with the release in `modified`. A task that loads an `i_size` that was stored under
         // the inode lock after a truncation was reported also loads the incremented generation. The
         // acquire also keeps the caller's loads of `i_size` after this load.
         self.generation.load(Acquire)
     }
 
-    /// Whether the file may have shrunk since `generation` was sampled. Load `i_size` before this
-    /// call.
+    /// Whether the file may have shrunk since [`Self::doubt`] returned `generation`. Load `i_size`
+    /// before this call.
     pub(super) fn may_have_shrunk_since(&self, generation: u64) -> bool {
         self.generation() != generation
     }
 
-    /// A lower bound of the stand-ins that are past EOF. Error stand-ins inside EOF are not
-    /// included.
-    pub(super) fn lowest_stand_in(&self) -> u64 {
-        self.lowest.load(Relaxed)
-    }
-
     /// Takes the semaphore for read. Call `Inserting::announce`, read EOF, insert the PTEs, then
     /// drop the guard. Sleeps.
-    pub(super) fn inserting(&self) -> Inserting<'_> {
-        Inserting {
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if the task is killed while it waits.
+    pub(super) fn inserting(&self) -> Result<Inserting<'_>> {
+        Ok(Inserting {
             file: self,
-            _state: self.state.read(),
-        }
+            _state: self.state.read_killable()?,
+        })
+    }
+
+    /// A lower bound of all stand-ins of `mapping`, whose file this is. Sleeps.
+    pub(super) fn lowest_of(&self, mapping: &MappingState) -> u64 {
+        // A task that holds it for write may move stand-ins from one bound to the other:
+        // `drop_stale()` makes error stand-ins that are past EOF now ordinary.
+        let _state = self.state.read();
+        // Stand-ins for errors are inside EOF, so `lowest` does not cover them.
+        self.lowest.load(Relaxed).min(mapping.first_failed())
     }
 
     /// Takes `error_zap_lock`, and `state` for write. Call [`Keeping::announce`], load `i_size`,
@@ -361,7 +387,7 @@ impl WatchedFile {
     fn announce_error(&self, pgoff: u64) {
         update(&self.first_failed, |first| first.min(pgoff));
         update(&self.end_failed, |end| end.max(pgoff + 1));
-        // Pairs with that in `modified`.
+        // Pairs with the barrier in `modified`.
         smp_mb(Full);
     }
 
@@ -398,7 +424,7 @@ impl WatchedFile {
         state: WriteGuard<'a, State>,
         turn: Option<Guard<'a, (), MutexBackend>>,
     ) -> Dropping<'a> {
-        // `U64_MAX`: covers every index, because i_size is read only after the barrier.
+        // The maximum covers every index: before the barrier, no `i_size` can be relied on.
         self.end_dropping.store(u64::MAX, Relaxed);
         // Pairs with the barrier in `modified`. `i_size` is loaded after this. So either `modified`
         // loads this `end_dropping`, or we load its `i_size`.
@@ -457,7 +483,7 @@ impl Dropping<'_> {
     /// Drops what the file has grown over. Sleeps.
     fn drop_grown_over(&mut self, inode: &Inode<'_>) {
         // Pairs with the barrier in `modified`: either we load its i_size below, or it loads the
-        // lowered `lowest` (and so does any report that loads `end_dropping` from below).
+        // lowered `lowest`. So does any report that loads the `end_dropping` that we store next.
         smp_mb(Full);
         let i_size = inode.i_size();
         self.file
@@ -502,7 +528,7 @@ impl Inserting<'_> {
         update(&file.reach, |reach| {
             reach.max(pages.end().saturating_add(1))
         });
-        // Pairs with that in `modified`.
+        // Pairs with the barrier in `modified`.
         smp_mb(Full);
     }
 
@@ -521,13 +547,14 @@ impl Keeping<'_> {
 
 impl Listener for WatchedFile {
     fn modified(&self, inode: &Inode<'_>, change: Change) {
-        // Pairs with the barriers in `Inserting::announce()`, `announce_error()`, `dropping_with()`
-        // and `drop_grown_over()`. Either the other task loads our `i_size` (or a later one), or we
-        // load the bounds that it announced.
+        // Pairs with the barriers in `doubt()`, `Inserting::announce()`, `announce_error()`,
+        // `dropping_with()` and `drop_grown_over()`. Either the other task loads our `i_size` (or a
+        // later one), or we load what it announced.
         smp_mb(Full);
         let i_size = inode.i_size();
         let last_size = self.last_size.xchg(i_size, Relaxed);
-        if may_have_shrunk(change == Change::Attributes, last_size, i_size) {
+        let doubted = self.doubted.load(Relaxed);
+        if may_have_shrunk(change == Change::Attributes, last_size, i_size, doubted) {
             // Pairs with the acquire in `generation`.
             self.generation.fetch_add(1, Release);
         }

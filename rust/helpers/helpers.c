@@ -3,8 +3,10 @@
  * Kernel macros and inline functions as functions that Rust can call. bindgen reads their
  * declarations here, so there is no header.
  *
- * One file per kernel header. A wrapper has the name of what it wraps, after nosigbus_. C code of
- * the module's own is in calls.c, and in functions that have a comment.
+ * One file per kernel header. A wrapper has the name of what it wraps, after nosigbus_, or the
+ * names of two calls, the inner one first (page_folio_test_large). It leaves out arguments that are
+ * always the same (gfp flags, THIS_MODULE, current). C code of the module's own is in calls.c, and
+ * in functions that have a comment.
  */
 
 #include "calls.c"

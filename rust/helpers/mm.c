@@ -46,10 +46,11 @@ void nosigbus_put_page(struct page *page)
 
 void nosigbus_set_vm_ops(struct vm_area_struct *vma, const struct vm_operations_struct *ops)
 {
-	/* Publishes the initialised table. Pairs with the address dependency of its callers. */
+	/* Publishes the initialised table. Tasks load vm_ops, and read the table through it. */
 	smp_store_release(&vma->vm_ops, ops);
 }
 
+/* The field as it is. (folio_raw_mapping() of core mm clears its flag bits.) */
 struct address_space *nosigbus_folio_raw_mapping(const struct folio *folio)
 {
 	return folio->mapping;

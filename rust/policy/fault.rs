@@ -86,16 +86,28 @@ pub(crate) fn stand_in(class: Class, access: Access) -> Answer {
     }
 }
 
-/// Decides how to answer a write to a page that is mapped read-only, a shadow page or not. `kept`
-/// says whether a shadow page is kept in its place.
+/// Whose page is mapped read-only where a task writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// It is in the page cache.
+    File,
+    /// It is a shadow page of the mapping.
+    Shadow,
+    /// It was one of the two when core mm looked at the PTE, and has been dropped since.
+    Nobody,
+}
+
+/// Decides how to answer a write to a page that is mapped read-only. `kept` says whether a shadow
+/// page is kept in its place.
 ///
-/// Do not call the file system's `->page_mkwrite` for a shadow page: ext4 takes it for a truncated
-/// page and returns `VM_FAULT_NOPAGE` forever.
-pub(crate) fn answer_mkwrite(shadow: bool, kept: bool) -> MkwriteAnswer {
-    match (shadow, kept) {
-        (true, _) => MkwriteAnswer::Allow,
-        (false, true) => MkwriteAnswer::Again,
-        (false, false) => MkwriteAnswer::Native,
+/// Only a page of the file may be passed to the file system's `->page_mkwrite`. ext4 takes a shadow
+/// page for a truncated page and returns `VM_FAULT_NOPAGE` forever. Others look at its `index`,
+/// which is not set, or write it back because it is dirty.
+pub(crate) fn answer_mkwrite(owner: Owner, kept: bool) -> MkwriteAnswer {
+    match (owner, kept) {
+        (Owner::Shadow, _) => MkwriteAnswer::Allow,
+        (Owner::Nobody, _) | (Owner::File, true) => MkwriteAnswer::Again,
+        (Owner::File, false) => MkwriteAnswer::Native,
     }
 }
 
@@ -174,9 +186,11 @@ mod tests {
 
     #[test]
     fn writes_to_read_only_pages() {
-        assert_eq!(answer_mkwrite(true, true), MkwriteAnswer::Allow);
-        assert_eq!(answer_mkwrite(true, false), MkwriteAnswer::Allow);
-        assert_eq!(answer_mkwrite(false, true), MkwriteAnswer::Again);
-        assert_eq!(answer_mkwrite(false, false), MkwriteAnswer::Native);
+        for kept in [false, true] {
+            assert_eq!(answer_mkwrite(Owner::Shadow, kept), MkwriteAnswer::Allow);
+            assert_eq!(answer_mkwrite(Owner::Nobody, kept), MkwriteAnswer::Again);
+        }
+        assert_eq!(answer_mkwrite(Owner::File, true), MkwriteAnswer::Again);
+        assert_eq!(answer_mkwrite(Owner::File, false), MkwriteAnswer::Native);
     }
 }

@@ -12,14 +12,19 @@ pub(crate) const NO_PAGES: Range<u64> = Range {
     end: 0,
 };
 
-/// Whether the file may have shrunk since the last report. `truncated`: reported by
-/// `notify_change()` (truncation, or mtime), not by a write. `last_size` is its size in bytes after
-/// the last modification, `i_size` its size now.
-pub(crate) fn may_have_shrunk(truncated: bool, last_size: u64, i_size: u64) -> bool {
-    // Treat every attribute change as a shrink: a truncation may have undone a growth that was not
-    // reported yet, so comparing sizes is not enough. Of content changes, only
-    // `FALLOC_FL_COLLAPSE_RANGE` shrinks a file, and it changes the size.
-    truncated || i_size != last_size
+/// Whether the reported change may have left one of the pages below `doubted` past EOF. `truncated`
+/// says that `notify_change()` has reported the change, and not a write: a truncation, or a change
+/// of mtime alone. `last_size` is the size in bytes at the last report, `i_size` the size now.
+pub(crate) fn may_have_shrunk(truncated: bool, last_size: u64, i_size: u64, doubted: u64) -> bool {
+    if truncated {
+        // `notify_change()` reports under the inode lock, so `i_size` is what a truncation has set.
+        // A user who sets mtime again and again must not make faults retry for ever.
+        ends_past_eof(doubted, i_size)
+    } else {
+        // A content change that shrinks a file (`FALLOC_FL_COLLAPSE_RANGE`,
+        // `XFS_IOC_EXCHANGE_RANGE`) changes its size, and is reported without the inode lock.
+        i_size != last_size
+    }
 }
 
 /// Conservative bounds (page indexes) of the stand-ins of a file.
@@ -40,7 +45,7 @@ pub(crate) struct Bounds {
 /// The work that a growth makes necessary, in page indexes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Growth {
-    /// Pages that are inside EOF now: their shadow pages are dropped.
+    /// Pages from `lowest` to EOF. Shadow pages there are dropped, unless they are kept.
     pub(crate) grown_over: Range<u64>,
     /// Range to unmap: `grown_over`, and possibly pages past EOF.
     pub(crate) unmapped: Range<u64>,
@@ -133,7 +138,8 @@ pub(crate) fn ends_past_eof(end: u64, i_size: u64) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reading {
     /// It could be read, or is past EOF now: a range of the file has been collapsed, and the file
-    /// has grown again. Or the file system has failed for another reason than reading.
+    /// has grown again. Or the file system has failed for another reason than reading. Or the
+    /// reading has shown nothing: there was no memory, or the task is being killed.
     Fine,
     /// The read failed with this (positive) errno while the invalidate lock was held.
     Failed(u32),
@@ -145,8 +151,9 @@ pub(crate) enum Reading {
 
 /// Upper bound of calls of the file system's ->fault per fault, if the page can be read each time.
 ///
-/// Each retry needs a `FALLOC_FL_COLLAPSE_RANGE` and a growth between two loads of `i_size`,
-/// unreported until the last attempt.
+/// The SIGBUS that is accepted then is wrong only if each attempt has met another shrink by
+/// `FALLOC_FL_COLLAPSE_RANGE` (or `XFS_IOC_EXCHANGE_RANGE`) and growth between two loads of
+/// `i_size`, and none was reported yet.
 const ATTEMPTS: u32 = 32;
 
 /// Whether to accept the `VM_FAULT_SIGBUS` as an error. If `false`, call ->fault again. `attempt`
@@ -296,10 +303,21 @@ mod tests {
 
     #[test]
     fn shrinking_is_noticed() {
-        assert!(may_have_shrunk(true, 10, 5));
-        assert!(may_have_shrunk(true, 10, 10));
-        assert!(may_have_shrunk(false, 10, 5));
-        assert!(!may_have_shrunk(false, 10, 10));
+        assert!(may_have_shrunk(false, 10, 5, 0));
+        assert!(!may_have_shrunk(false, 10, 10, 0));
+        for (i_size, doubted, shrunk) in [
+            (0, 0, false),
+            (0, 1, true),
+            (1, 1, false),
+            (PAGE, 1, false),
+            (PAGE, 2, true),
+            (PAGE + 1, 2, false),
+        ] {
+            // A truncation may undo a growth that was not reported: `last_size` does not count.
+            for last_size in [i_size, i_size + 1] {
+                assert_eq!(may_have_shrunk(true, last_size, i_size, doubted), shrunk);
+            }
+        }
     }
 
     #[test]
@@ -320,7 +338,7 @@ mod tests {
             bounds.grow(8 * PAGE).map(|growth| growth.grown_over),
             Some(3..8)
         );
-        // Cut off in between: page 3 stays, since it was not past EOF.
+        // A truncation in between: page 3 stays, since it was not past EOF.
         assert_eq!(other.truncate(5 * PAGE), Some(5));
         assert_eq!((other.lowest, other.failed.clone()), (5, 3..5));
         assert_eq!(

@@ -86,6 +86,7 @@ bit invalidate_writer;
 byte state_readers;		/* `state`, the semaphore */
 bit state_writer;
 bit changed[THREADS];		/* `generation` differs from the thread's sample */
+byte doubted;			/* SIGBUSes of the pages below this are doubted */
 byte lowest = N;		/* NONE */
 byte end_dropping;		/* the size that stand-ins are being dropped up to, or 0 */
 byte last_size;
@@ -242,7 +243,7 @@ inline watch()
 #endif
 }
 
-/* stand_in(), which answers the fault or leaves `answered` as it is. */
+/* map_stand_in(): answers the fault, or leaves `answered` as it is. */
 inline stand_in(v, p)
 {
 	do
@@ -308,7 +309,7 @@ proctype thread(byte t)
 {
 	byte left = ACCESSES;
 	byte p;
-	bit w, answered, seen;
+	bit w, answered, seen, asked;
 
 #ifdef FORK
 	t == 0 || forked;
@@ -318,6 +319,7 @@ another:
 		p = 0;
 		w = 0;
 		changed[t] = 0;
+		asked = 0;
 		if
 		:: left == 0 -> goto end
 		:: else
@@ -339,9 +341,6 @@ again:
 		fi;
 		/* Mapping::fault() */
 		VMA_LOCK(t);
-#ifndef LATE_GENERATION
-		changed[t] = 0;
-#endif
 		seen = WATCHED
 	}
 	if
@@ -352,15 +351,13 @@ again:
 	:: answered -> goto retry
 	:: else
 	fi;
-#ifdef LATE_GENERATION
-	changed[t] = 0;
-#endif
 
 	/* Fault::native(): filemap_fault() or shmem_fault(), and finish_fault() */
 native:
 	if
 	:: p >= i_size -> goto sigbus
-	:: else
+	:: p < i_size
+	:: !asked -> goto sigbus	/* it may fail for another reason, once */
 	fi;
 #ifdef SHMEM
 	atomic {
@@ -419,15 +416,36 @@ sigbus:
 	:: else
 	fi;
 #endif
-	/* is_real_error(), WatchedFile::may_have_shrunk_since() */
+	if
+	:: !asked ->
+		/* WatchedFile::doubt() */
+#ifndef NO_DOUBT
+		doubted = MAX(doubted, p + 1);
+#endif
+#ifndef LATE_GENERATION
+		changed[t] = 0;
+#endif
+		asked = 1;
+		stand_in(VMA(t), p);
+		if
+		:: answered -> goto retry
+		:: else
+		fi;
+#ifdef LATE_GENERATION
+		changed[t] = 0;
+#endif
+		goto native
+	:: else
+	fi;
 #ifndef NO_GENERATION
+	/* is_real_error(), WatchedFile::may_have_shrunk_since() */
 	if
 	:: changed[t] -> goto retry
 	:: else
 	fi;
 #endif
 #if !defined(SHMEM) && !defined(NO_UNSHRUNK_READ)
-	/* MappedFile::read_page_unshrunk() */
+	/* MappedFile::read_page_uncollapsed() */
 	atomic {
 		down_read(invalidate_readers, invalidate_writer);
 		if
@@ -443,7 +461,7 @@ sigbus:
 	}
 
 retry:
-	atomic { VMA_UNLOCK(t); changed[t] = 0; answered = 0; goto again }
+	atomic { VMA_UNLOCK(t); changed[t] = 0; asked = 0; answered = 0; goto again }
 end:
 	skip
 }
@@ -506,7 +524,7 @@ inline modified(attributes)
 #ifdef NO_TRUNCATED
 		q = (s != last_size);
 #else
-		q = (attributes || s != last_size);
+		q = (attributes -> doubted > s : s != last_size);
 #endif
 		last_size = s;
 		changed[0] = changed[0] || q;
@@ -516,7 +534,7 @@ inline modified(attributes)
 	if
 	:: SETTLED
 	:: !SETTLED ->
-		/* settle() */
+		/* Dropping::drop_stale() */
 		atomic { WRITE_STATE; lo = lowest; s = i_size; end_dropping = s }
 		if
 		:: lo < s ->

@@ -8,7 +8,7 @@
  * There is one page of a file, and a shared writable mapping of it with
  * NOSIGBUS_RECORD_ERRORS that two processes have (by a fork). Threads read and
  * write. The file system fails or succeeds at random in each call. Tasks clear the
- * error. One task cuts the page off and grows the file over it again. At first,
+ * error. One task truncates the file below the page and grows it again. At first,
  * the page may be in the page cache, and may be mapped.
  *
  * One step is one access to shared state, as in growth.pml. The memory is
@@ -19,13 +19,13 @@
  * The properties, by the names under which spin reports a violation:
  *
  * P1 No store is lost. Each access, in both processes, finds the last store
- *    (P1_lost), except during a clear, or while the file is cut off and grown. Once
+ *    (P1_lost), except during a clear, or while the file shrinks and grows. Once
  *    the fault that puts a kept page in place of the file's page has returned, no
  *    access reaches the file's page (P1_two).
  * P2 An error that a stand-in has answered stays recorded until a clear that has
  *    reported it.
  * P3 When a clear has returned, the old page is neither kept nor mapped. The same
- *    holds when growth over a page that was cut off has returned. Only an error
+ *    holds when growth over a page that was past EOF has returned. Only an error
  *    that is recorded later keeps a page again, and the next clear drops it.
  * P4 There is no deadlock (spin's invalid end state), and no livelock
  *    (non-progress cycle).
@@ -35,7 +35,7 @@
  * process, which only faults around), LARGE (one more thread in the other process,
  * which faults at another page of the same folio), STALE (at first, the page cache
  * may have the page, and have it mapped, but not up to date), ACCESSES, CLEARS,
- * SIZE, COLLAPSE (a collapse cuts the page off, and growth is reported first),
+ * SIZE, COLLAPSE (a collapse shrinks the file, and growth is reported first),
  * REPORT (one more report at any time, and only single accesses as steps), and the
  * parts to take out.
  */
@@ -84,16 +84,16 @@ byte pte[2];
 
 /* ShadowPages: 0 is no page. */
 byte shadow;
-bit kept;			/* it has the mark NOSIGBUS_XA_KEPT */
+bit kept;			/* it has a mark: ShadowPages::is_kept() */
 byte last_shadow;
 #define SHADOWS		3
 bit content[SHADOWS + 1];	/* by number */
 
-/* MappingState, in rust/device/mapping_state.rs */
+/* Errors, in rust/device/errors.rs */
 bit keeping, keeping_is_known;
 bit first_error;
 bit since;			/* first_since */
-byte error_count;		/* `errors` */
+byte error_count;		/* `count` */
 
 /* WatchedFile, in rust/device/watched_file.rs */
 byte state_readers;		/* `state`, the semaphore */
@@ -226,7 +226,7 @@ inline new_shadow()
 #define IS_NATIVE	(i_size == 1 && !IS_KEPT)
 #endif
 
-/* stand_in(), which answers the fault or leaves `answered` as it is. */
+/* map_stand_in(): answers the fault, or leaves `answered` as it is. */
 inline stand_in(v)
 {
 	ATOMIC(
@@ -311,6 +311,7 @@ inline modified(attributes)
 
 #define UNDROP	d_step { s = 0; end_dropping = 0; UNWRITE_STATE }
 
+/* Dropping::drop_stale() */
 inline settle()
 {
 	ATOMIC(dropping(); cut_off(first_failed, i_size); look_again());
@@ -334,7 +335,7 @@ inline dropping()
 	}
 }
 
-/* Bounds::cut_off(), ShadowPages::unkeep() */
+/* Bounds::truncate(), ShadowPages::unkeep() */
 inline cut_off(what, size)
 {
 	if
@@ -346,7 +347,7 @@ inline cut_off(what, size)
 	fi
 }
 
-/* Dropping::grown_over() */
+/* The begin of Dropping::drop_grown_over() */
 inline look_again()
 {
 	s = i_size;
@@ -473,7 +474,7 @@ native:
 		uptodate = 1;
 		page = cached
 	}
-	/* FilePage::pass_as(), MappingState::passage() */
+	/* FilePage::pass_as(), MappingState::how_to_map() */
 	atomic {
 		folio_lock[page] == 0;
 		if
@@ -558,7 +559,7 @@ sigbus:
 	/* Mapping::keep() */
 keep:
 	atomic {
-		/* MappingState::start_keeping() */
+		/* Errors::start_keeping() */
 		if
 		:: keeping_is_known -> goto look
 #ifdef NO_SECOND_WAIT
@@ -716,7 +717,7 @@ proctype around(byte t; byte v)
 #define LOWER	cut_off(first_failed, end_inside);
 #endif
 
-/* Dropping::drop_stale() */
+/* Dropping::drop_stale(), called by WatchedFile::clear_error() */
 inline clear_settle()
 {
 	ATOMIC(dropping(); end_inside = i_size; LOWER look_again());
@@ -872,7 +873,7 @@ proctype neighbour(byte v)
 	byte page;
 	bit w;
 
-	/* FilePage::pass_as(), MappingState::passage() */
+	/* FilePage::pass_as(), MappingState::how_to_map() */
 	atomic {
 		if
 		:: uptodate -> page = cached; folio_lock[page] == 0

@@ -54,8 +54,8 @@ bit P1_sigbus, P3_grown;
 byte i_size;
 bit inode_lock;			/* inode->i_rwsem, for write */
 bit bad[N];			/* the file system cannot read the page; constant */
-bit grown[N];			/* added by a call that has returned, and not cut off since */
-bit cut[2 * N];			/* cut off since a task has added it: cut[task * N + p] */
+bit grown[N];			/* added by a call that has returned, and not truncated since */
+bit cut[2 * N];			/* truncated since a task has added it: cut[task * N + p] */
 #define CUT(t, p)	cut[(t) * N + (p)]
 
 /* ---- The page tables, each with its lock ---- */

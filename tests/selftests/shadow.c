@@ -216,6 +216,52 @@ static int another_mapping_has_zeros(void *arg)
 	return write_byte(addr + v->len - 1, 9) ? 3 : 0;
 }
 
+/*
+ * A large page of a tmpfs may straddle EOF. When a process faults inside EOF, core mm maps all of
+ * it. From then on this process sees the file's page past EOF, and not the others' shadow page.
+ */
+TEST(known_limit_large_page_past_eof)
+{
+	const size_t page = page_size(), huge = 2UL << 20;
+	int device = open_device(), fd, status;
+	char *area, *addr, *past;
+	struct turns t;
+	pid_t pid;
+
+	need_backing(_metadata, TMPFS_HUGE);
+	catch_signals();
+	ASSERT_GE(device, 0);
+	fd = new_file(TMPFS_HUGE);
+	ASSERT_GE(fd, 0);
+	/* The mapping has to contain all of the large page. */
+	area = mmap(NULL, 2 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(area, MAP_FAILED);
+	addr = (char *)(((unsigned long)area + huge - 1) & -huge);
+	ASSERT_EQ(mmap(addr, huge, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), addr);
+	ASSERT_EQ(enable(device, addr, huge), 0);
+	past = addr + 2 * page;
+	ASSERT_EQ(pipe(t.to_child), 0);
+	ASSERT_EQ(pipe(t.to_parent), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		wait_for(t.to_child[0]);
+		/* Maps all of the large page. One bit for each check that fails. */
+		_exit((read_byte(addr) != 1 ? 1 : 0) | (read_byte(past) != 0 ? 2 : 0));
+	}
+	EXPECT_EQ(write_byte(past, 2), 0);
+	/* tmpfs allocates a large page for this byte. */
+	EXPECT_EQ(pwrite(fd, "\1", 1, 0), 1);
+	go_on(t.to_child[1]);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+	EXPECT_EQ(read_byte(addr), 1);
+	EXPECT_EQ(read_byte(past), 2);
+	munmap(area, 2 * huge);
+	close(fd);
+	close(device);
+}
+
 /* Shadow pages never show in other mappings of the file, nor in the file itself. */
 TEST_F(shadow, seen_by_nobody_else)
 {
