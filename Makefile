@@ -3,7 +3,9 @@
 # make            the module, for the kernel tree KDIR, with your own toolchain
 # make run        everything from nothing: a stock Debian kernel in QEMU, the demo
 # make test       the shorter tests, in the stock kernel and in the debug kernel.
-#                 T=NAME, K=KERNEL: only these (tests/table); FLAVOUR=rt: in that kernel
+#                 T=NAME, K=KERNEL: only these (tests/table); FLAVOUR=rt: in that kernel;
+#                 ARCH=arm64: the selftests in Debian's arm64 kernel, or with FLAVOUR=16k
+#                 in the one with pages of 16 KiB
 # make test_all   the same tests, and then all the rest
 # make test_wayland  attacks sway, KWin, Mutter and others, natively and protected
 #                 (T= the names of some, A= some attacks)
@@ -134,11 +136,17 @@ doc:
 # The module for a kernel of tests/kernel.sh, and the programs. Kbuild and cargo
 # find out what they have to build again.
 build/stock/nosigbus.ko build/debug/nosigbus.ko build/full/nosigbus.ko build/kcsan/nosigbus.ko: build/%/nosigbus.ko: FORCE
-	@KERNEL_FLAVOUR= tests/build-module.sh $*
+	@MACHINE=amd64 KERNEL_FLAVOUR= tests/build-module.sh $*
 
 # A flavour of the stock kernel, as tests/kernel.sh has it.
 build/stock-rt/nosigbus.ko build/stock-cloud/nosigbus.ko: build/stock-%/nosigbus.ko: FORCE
-	@KERNEL_FLAVOUR=$* tests/build-module.sh stock
+	@MACHINE=amd64 KERNEL_FLAVOUR=$* tests/build-module.sh stock
+
+build/stock-arm64/nosigbus.ko: FORCE
+	@MACHINE=arm64 KERNEL_FLAVOUR= tests/build-module.sh stock
+
+build/stock-arm64-16k/nosigbus.ko: FORCE
+	@MACHINE=arm64 KERNEL_FLAVOUR=16k tests/build-module.sh stock
 
 $(PROGRAMS:%=build/$(RELEASE)/%) &: FORCE
 	@tests/build-samples.sh

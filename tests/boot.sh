@@ -84,7 +84,8 @@ kvm_works() {
 }
 
 kvm_starts() {
-	timeout 5 "$REPO/tests/toolchain.sh" run qemu-system-x86_64 -M q35 -accel kvm -cpu host -nodefaults -display none \
+	! on_arm64 &&
+		timeout 5 "$REPO/tests/toolchain.sh" run qemu-system-x86_64 -M q35 -accel kvm -cpu host -nodefaults -display none \
 		-S -monitor stdio <<<quit
 } &>/dev/null
 
@@ -138,7 +139,7 @@ add_share() {
 	fi
 }
 
-ROOT=${BOOT_ROOT:-$("$REPO/tests/toolchain.sh")}
+ROOT=${BOOT_ROOT:-$("$REPO/tests/toolchain.sh" guest)}
 DIR=${BOOT_KERNEL_DIR:-$("$REPO/tests/kernel.sh" "$kernel")}
 release=$(<"$DIR/release")
 [[ -z ${BOOT_KERNEL_DIR-} ]] || visible+=(--bind "$(realpath "$DIR")")
@@ -185,13 +186,22 @@ elif kvm_works; then
 else
 	accel=(-accel tcg,thread=multi -cpu max)
 fi
+if on_arm64; then
+	# To authenticate pointers as the architecture has it takes most of the emulator's time.
+	machine=(qemu-system-aarch64 -M virt "${accel[@]/%max/max,pauth-impdef=on}")
+	append+=" console=ttyAMA0 earlycon"
+else
+	machine=(qemu-system-x86_64 -M q35 "${accel[@]}")
+	append+=" console=ttyS0,115200 earlyprintk=serial,ttyS0,115200 random.trust_cpu=on no_timer_check"
+	# Makes a piece of memory persistent memory, for a file system with DAX.
+	append+=" memmap=32M!512M"
+fi
 # sockets: without ACPI, a kernel finds its CPUs in a table with one entry per socket.
 qemu=(
-	"$REPO/tests/toolchain.sh" run "${visible[@]}" -- qemu-system-x86_64 -M q35 "${accel[@]}" -m "${BOOT_MEM:-$memory}" -smp "$cpus,sockets=$cpus"
+	"$REPO/tests/toolchain.sh" run "${visible[@]}" -- "${machine[@]}" -m "${BOOT_MEM:-$memory}" -smp "$cpus,sockets=$cpus"
 	-nodefaults -no-user-config -display none -no-reboot
 	-kernel "$DIR/vmlinuz" -initrd "$work/initramfs.cpio"
-	# memmap: makes a piece of memory persistent memory, for a file system with DAX.
-	-append "console=ttyS0,115200 earlyprintk=serial,ttyS0,115200 $append loglevel=${BOOT_LOGLEVEL:-5} panic=-1 random.trust_cpu=on no_timer_check memmap=32M!512M ${BOOT_APPEND-}"
+	-append "$append loglevel=${BOOT_LOGLEVEL:-5} panic=-1 ${BOOT_APPEND-}"
 	-device virtio-rng-pci -device virtio-serial-pci
 	# Not a virtio console: it allocates memory inside printk. If an allocator prints the
 	# message, lockdep reports a deadlock.

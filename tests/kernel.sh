@@ -14,7 +14,9 @@
 #   tests/kernel.sh stock   Debian's own kernel, unmodified: the one that linux-image-amd64
 #       of trixie-backports depends on, or KERNEL_VERSION= 7.3.4, 7.3 (the newest 7.3) or
 #       7.3.4+deb13-amd64. KERNEL_FLAVOUR=rt: the kernel of linux-image-rt-amd64
-#       (PREEMPT_RT). KERNEL_FLAVOUR=cloud: the kernel of linux-image-cloud-amd64
+#       (PREEMPT_RT). KERNEL_FLAVOUR=cloud: the kernel of linux-image-cloud-amd64.
+#       MACHINE=arm64: the kernel of linux-image-arm64; with KERNEL_FLAVOUR=16k that of
+#       linux-image-arm64-16k (pages of 16 KiB)
 #   tests/kernel.sh debug   tests/kernel/debug.config, built from the newest
 #       linux-source of trixie-backports, or DEBUG_KERNEL_VERSION= 7.3 or 7.3.4
 #   tests/kernel.sh full    the same with tests/kernel/full.config on top
@@ -37,9 +39,14 @@ METADATA=$REPO/tests/kernel/rustc-metadata.sh
 
 # Files of linux-source that no kernel here needs: two thirds of it. Kconfig files and Makefiles
 # stay, because make reads all of them.
+OTHER_ARCHITECTURES=('linux-source-*/arch/[!x]*/*.[chS]' 'linux-source-*/arch/xtensa/*.[chS]')
+if on_arm64; then
+	# This machine's tools are built as well.
+	OTHER_ARCHITECTURES=('linux-source-*/arch/'{'[!ax]*',alpha,arc,arm,xtensa}'/*.[chS]')
+fi
 NOT_NEEDED=(
 	'linux-source-*/Documentation/*/*'
-	'linux-source-*/arch/[!x]*/*.[chS]' 'linux-source-*/arch/xtensa/*.[chS]'
+	"${OTHER_ARCHITECTURES[@]}"
 	'linux-source-*/arch/[!x]*/*.dts*'
 	'linux-source-*/drivers/gpu/*.[ch]'
 	'linux-source-*/drivers/infiniband/*.[ch]'
@@ -63,13 +70,13 @@ archive() {
 	"$1" -o "Dir::Etc::SourceList=$APT/sources.list" -o "Dir::Etc::SourceParts=$APT/none" \
 		-o "Dir::Etc::Preferences=$APT/none" -o "Dir::Etc::PreferencesParts=$APT/none" \
 		-o "Dir::State=$APT" -o "Dir::State::status=$APT/status" -o "Dir::Cache=$APT/cache" \
-		-o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root "${@:2}"
+		-o "APT::Architecture=$MACHINE" -o "APT::Architectures=$MACHINE" -o APT::Sandbox::User=root "${@:2}"
 }
 
 # Updates the lists at most once a day. Keeps the old ones if the archive cannot be reached.
 update_lists() {
 	local stamp=$APT/updated lock suite uri
-	exec {lock}>"$CACHE/apt.lock"
+	exec {lock}>"$APT.lock"
 	flock "$lock"
 	if [[ -z $(find "$stamp" -mtime -1 2>/dev/null) ]]; then
 		step "Kernel: asking the Debian archive what is new (apt-get update)"
@@ -80,7 +87,7 @@ update_lists() {
 			printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
 				"$uri" "$suite"
 		done >"$APT/sources.list"
-		if logged apt-update-archive archive apt-get -o APT::Update::Error-Mode=any update; then
+		if logged "apt-update-archive-$MACHINE" archive apt-get -o APT::Update::Error-Mode=any update; then
 			touch "$stamp"
 		else
 			note "the archive cannot be reached (log: $CURRENT_LOG): going on with what it had last time"
@@ -102,7 +109,7 @@ versions() {
 # Prints the archive's releases of this flavour that are not too old, oldest first. The archive has
 # a new version unsigned first, and signed later.
 releases() {
-	local release pattern='[0-9][0-9.]*\+deb[0-9]+'"-${FLAVOUR:+$FLAVOUR-}amd64"
+	local release pattern='[0-9][0-9.]*\+deb[0-9]+'"-$KIND"
 	{
 		archive apt-cache pkgnames linux-image-
 		archive apt-cache pkgnames linux-binary-unsigned-
@@ -118,7 +125,7 @@ releases() {
 stock_release() {
 	local want=$1 release found='' version name
 	if [[ -z $want ]]; then
-		name=linux-image-${FLAVOUR:+$FLAVOUR-}amd64
+		name=linux-image-$KIND
 		version=$(versions "$name" | sed -n 1p)
 		field "$name=$version" Depends | sed -n 's/.*linux-image-\([^ ,]*\).*/\1/p'
 		return
@@ -225,14 +232,14 @@ make_stock() { # RELEASE VERSION DIR
 			"add it to PACKAGES in tests/toolchain.sh"
 
 	step "Kernel $release: preparing its source to build modules with Rust (a minute)"
-	logged "prepare-$release" inside make -C "$source" "O=$dir/build" "CC=$cc" "KERNELRELEASE=$release" \
-		"RUSTC=$METADATA" "-j$(nproc)" modules_prepare ||
+	logged "prepare-$release" inside make -C "$source" "O=$dir/build" "CC=$cc" "${CROSS[@]}" \
+		"KERNELRELEASE=$release" "RUSTC=$METADATA" "-j$(nproc)" modules_prepare ||
 		die "modules_prepare failed for $release"
 	grep -qx 'CONFIG_RUST=y' "$dir/build/include/config/auto.conf" ||
 		die "CONFIG_RUST got lost: the toolchain root does not fit $release" \
 			"run 'make rustavailable' in $dir/build (tests/toolchain.sh run ...)"
 	output_is "$dir"
-	printf 'CC=%s\n' "$cc" >"$dir/make-args"
+	printf '%s\n' "CC=$cc" "${CROSS[@]}" >"$dir/make-args"
 	printf '%s\n' "$release" >"$dir/release"
 }
 
@@ -367,8 +374,19 @@ stock | debug | full | kcsan | whole) ;;
 	;;
 esac
 FLAVOUR=${KERNEL_FLAVOUR-}
+# How the names of Debian's packages end.
+case $MACHINE-$FLAVOUR in
+arm64-16k) KIND=arm64-16k ;;
+*) KIND=${FLAVOUR:+$FLAVOUR-}$MACHINE ;;
+esac
+CROSS=()
+if on_arm64; then
+	CROSS=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-)
+	[[ $1 == stock ]] || die "the $1 kernel is for amd64 only"
+fi
 KERNELS=$CACHE/kernel
 APT=$CACHE/apt
+[[ $MACHINE == amd64 ]] || APT+=-$MACHINE
 mkdir -p "$KERNELS"
 "$REPO/tests/toolchain.sh" host
 case $1 in
@@ -388,7 +406,9 @@ stock)
 *) ROOT=$("$REPO/tests/toolchain.sh" all) ;;
 esac
 # A tree that was prepared by one rustc cannot be used by another.
-TOOLS=$(key "$(dpkg-query --admindir="$ROOT/var/lib/dpkg" -W rustc bindgen gcc-14 libclang1-19 pahole)")
+compiler=gcc-14
+! on_arm64 || compiler=gcc-14-aarch64-linux-gnu
+TOOLS=$(key "$(dpkg-query --admindir="$ROOT/var/lib/dpkg" -W rustc bindgen "$compiler" libclang1-19 pahole)")
 case $1 in
 stock) stock ;;
 debug) debug debug "$CONFIGS/debug.config" ;;

@@ -12,6 +12,18 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nosigbus
 mkdir -p "$CACHE/log"
 CACHE=$(cd "$CACHE" && pwd -P)
 
+# The architecture to build for and to boot, as Debian names it. ARCH= is what a user of the
+# kernel's make gives; that make must not see this machine's architecture by Debian's name.
+if [[ -n ${ARCH-} ]]; then
+	case $ARCH in
+	arm64) MACHINE=arm64 ;;
+	amd64 | x86 | x86_64) MACHINE=amd64 ;;
+	*) printf 'ARCH=%s: tests run on amd64 and arm64\n' "$ARCH" >&2 && exit 2 ;;
+	esac
+	unset ARCH
+fi
+export MACHINE=${MACHINE:-amd64}
+
 CURRENT_STEP=${0##*/}
 CURRENT_LOG=
 
@@ -114,12 +126,19 @@ cache_entry() {
 	exec {lock}>&-
 }
 
-# kernel_name KERNEL: prints the name for the kernel's build directory and log. A flavour
-# (KERNEL_FLAVOUR, see kernel.sh) has another name than the plain kernel.
+# kernel_name KERNEL: prints the name for the kernel's build directory and log. Another architecture
+# or flavour (KERNEL_FLAVOUR, see kernel.sh) has another name than the plain kernel.
 kernel_name() {
-	local flavour=${KERNEL_FLAVOUR-}
-	[[ $1 == stock ]] || flavour=
-	printf '%s\n' "$1${flavour:+-$flavour}"
+	local name=$1
+	if [[ $1 == stock ]]; then
+		! on_arm64 || name+=-arm64
+		name+=${KERNEL_FLAVOUR:+-$KERNEL_FLAVOUR}
+	fi
+	printf '%s\n' "$name"
+}
+
+on_arm64() {
+	[[ $MACHINE == arm64 ]]
 }
 
 # key TEXT...: prints a short hash of the inputs of a cache entry.

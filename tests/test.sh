@@ -10,6 +10,8 @@
 # K=WHERE  only the lines that run there: host, stock, debug, full
 # FLAVOUR=rt  takes that flavour of Debian's kernel as the stock kernel, and leaves out the other
 #          kernels, which have only one flavour
+# ARCH=arm64  runs the selftests in Debian's arm64 kernel; with FLAVOUR=16k in the one with pages of
+#          16 KiB
 #
 # T and K select from all lines of the table, those of test_all included.
 
@@ -21,7 +23,8 @@ unset MAKEFLAGS MFLAGS MAKELEVEL
 
 want_all=${1-} only=${T-} where=${K-}
 export KERNEL_FLAVOUR=${FLAVOUR-${KERNEL_FLAVOUR-}}
-results=build/results
+results=build/results selftests=build/selftests gcc=gcc-14
+! on_arm64 || selftests+=-arm64 gcc=aarch64-linux-gnu-gcc-14
 started=$SECONDS
 cd "$REPO"
 
@@ -65,6 +68,8 @@ read_table() {
 take() {
 	if [[ -n $KERNEL_FLAVOUR && $2 != stock ]]; then
 		return
+	elif on_arm64 && [[ $2 != stock || $4 != selftest || $5 == *,32* ]]; then
+		return
 	elif [[ -n $only || -n $where ]]; then
 		[[ ${only:-$3} == "$3" && ${where:-$2} == "$2" ]] || return 0
 	elif [[ -z $want_all && $1 == 2 ]]; then
@@ -96,11 +101,11 @@ build() {
 			$4 == "selftest" && (bits == "32") == ($5 ~ /,32/) { print $3 }' | sort -u)
 		((${#programs[@]})) || continue
 		step "Selftests: building them${bits:+ as $bits-bit programs}"
-		mkdir -p "build/selftests$bits"
+		mkdir -p "$selftests$bits"
 		# The harness is the one of the stock kernel's own selftests.
-		logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" CC=gcc-14 \
-			"OUT=$REPO/build/selftests$bits" "M32=$bits" "KSRC=$stock/source" \
-			"${programs[@]/#/$REPO/build/selftests$bits/}" ||
+		logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" CC=$gcc \
+			"OUT=$REPO/$selftests$bits" "M32=$bits" "KSRC=$stock/source" \
+			"${programs[@]/#/$REPO/$selftests$bits/}" ||
 			die "the selftests did not build" "mend what the compiler complains of"
 	done
 }
@@ -151,13 +156,13 @@ amounts() {
 # failed, if the guest did not end, or if the kernel log has a report. Its exit status is a test
 # too.
 in_guest() {
-	local kernel=$2 name dir=$results/$2-$1 selftests amounts status=0 log why=''
+	local kernel=$2 name dir=$results/$2-$1 programs amounts status=0 log why=''
 	name=$(kernel_name "$kernel")
 	mkdir -p "$dir"
-	mapfile -t selftests < <(of "$1" "$kernel" | awk '$2 == "selftest" { print $3 }')
+	mapfile -t programs < <(of "$1" "$kernel" | awk '$2 == "selftest" { print $3 }')
 	{
-		((${#selftests[@]} == 0)) ||
-			printf 'tests/guest/selftests.sh build/selftests %s %s\n' "$dir" "${selftests[*]}"
+		((${#programs[@]} == 0)) ||
+			printf 'tests/guest/selftests.sh %s %s %s\n' "$selftests" "$dir" "${programs[*]}"
 		of "$1" "$kernel" | awk '$2 != "selftest"' | sed -E "s,^[^ ]+ [^ ]+ ,,; s,RESULTS,$dir,g"
 	} >"$dir/commands"
 	step "Guest: $name kernel, $(of "$1" "$kernel" | wc -l) lines of the table"

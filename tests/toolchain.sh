@@ -9,6 +9,8 @@
 #   tests/toolchain.sh          makes it if necessary, prints its path
 #   tests/toolchain.sh all      the same, with the packages that only the tests need
 #   tests/toolchain.sh there    prints its path if it exists
+#   tests/toolchain.sh guest    prints the path of the guests' root: the same, or for arm64 one of its
+#       own
 #   tests/toolchain.sh compositors  prints the path of a separate root, which has the packages of
 #       the small one and COMPOSITOR_PACKAGES; makes it if necessary
 #   tests/toolchain.sh host     installs HOST_PACKAGES
@@ -16,6 +18,8 @@
 #   tests/toolchain.sh run [--rw] [--bind DIR]... [--] CMD...
 #       runs CMD inside it, in the same directory: the cache, this checkout and each
 #       DIR are at their own paths and writable, the rest is read-only (--rw: writable)
+#
+# With MACHINE=arm64 (ARCH=arm64, see lib.sh) the root has a cross compiler and QEMU for arm64 too.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -75,9 +79,23 @@ COMPOSITOR_PACKAGES=(
 	wlcs mir-wlcs-integration
 )
 
+# What arm64 takes besides what make run does.
+CROSS_PACKAGES=(
+	gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
+)
+# The guest for arm64. Its packages are unpacked but not set up: that would run their programs.
+ARM64_GUEST_PACKAGES=(
+	bash coreutils diffutils findutils gawk grep sed util-linux mount login.defs passwd
+	busybox-static procps iproute2 kmod hostname
+	e2fsprogs xfsprogs btrfs-progs erofs-utils gfs2-utils dmsetup strace
+)
+
 SMALL_ROOT=$CACHE/root-run-$(key "$SUITE" "${PACKAGES[@]}" "recipe 2")
 LARGE_ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "${TEST_PACKAGES[@]}" "recipe 2")
 COMPOSITOR_ROOT=$CACHE/root-compositors-$(key "$SUITE" "${PACKAGES[@]}" "${COMPOSITOR_PACKAGES[@]}" "recipe 1")
+
+CROSS_ROOT=$CACHE/root-cross-$(key "$SUITE" "${PACKAGES[@]}" "${CROSS_PACKAGES[@]}" "recipe 1")
+ARM64_GUEST_ROOT=$CACHE/root-arm64-$(key "$SUITE" "${ARM64_GUEST_PACKAGES[@]}" "recipe 1")
 
 host_packages() {
 	local entry missing=()
@@ -129,25 +147,49 @@ debian_uri() {
 		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sed -n 1p
 }
 
-make_root() {
-	local dir=$1 uri suite include sources=()
-	need_root
+# list ITEM...: prints them with commas in between.
+list() {
+	local IFS=,
+	printf '%s' "$*"
+}
+
+# Sets sources to the lines of a sources.list.
+find_sources() {
+	local uri suite
 	uri=$(mirror)
 	apt_conf
 	for suite in "$SUITE" "$SUITE-backports"; do
 		sources+=("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main")
 	done
-	include=$(
-		IFS=,
-		printf '%s' "${PACKAGES[*]}"
-	)
+}
+
+make_root() {
+	local dir=$1 sources=()
+	need_root
+	find_sources
 	# shellcheck disable=SC2016 # $1 is mmdebstrap's
 	logged toolchain-root mmdebstrap --mode=root --variant=apt \
-		--aptopt="$CACHE/apt.conf" --include="$include" \
+		--aptopt="$CACHE/apt.conf" --include="$(list "${PACKAGES[@]}")" \
 		--customize-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf"' \
 		--customize-hook='touch "$1/etc/resolv.conf"' \
 		"$SUITE" "$dir" "${sources[@]}" ||
 		die "the toolchain root could not be made" "see the log; if it is the network, run this again"
+}
+
+make_arm64_guest_root() {
+	local dir=$1 sources=() file
+	need_root
+	find_sources
+	logged arm64-guest-root mmdebstrap --mode=root --variant=extract --architectures=arm64 \
+		--skip=check/qemu --aptopt="$CACHE/apt.conf" \
+		--include="$(list "${ARM64_GUEST_PACKAGES[@]}")" "$SUITE" "$dir" "${sources[@]}" ||
+		die "the root of the arm64 guest could not be made" "see the log; if it is the network, run this again"
+	# What setting up the packages would make.
+	ln -s gawk "$dir/usr/bin/awk"
+	for file in passwd group nsswitch.conf; do
+		cp "$ROOT/etc/$file" "$dir/etc/"
+	done
+	mkdir -p "$dir"/{proc,sys,dev,run,tmp,root,var/lib}
 }
 
 # make_larger_root LOG PACKAGE... DIR: copies the small root and installs more packages in the copy.
@@ -155,7 +197,7 @@ make_root() {
 make_larger_root() {
 	local packages=("${@:2:$#-2}")
 	ROOT=$SMALL_ROOT
-	[[ -d $ROOT ]] || "$REPO/tests/toolchain.sh" >/dev/null
+	[[ -d $ROOT ]] || MACHINE=amd64 "$REPO/tests/toolchain.sh" >/dev/null
 	ROOT=${!#}
 	cp -al "$SMALL_ROOT/." "$ROOT"
 	apt_conf
@@ -217,7 +259,11 @@ host)
 	exit
 	;;
 there)
-	[[ ! -d $LARGE_ROOT && ! -d $SMALL_ROOT ]] || exec "$0"
+	if on_arm64; then
+		[[ ! -d $CROSS_ROOT ]] || exec "$0"
+	elif [[ -d $LARGE_ROOT || -d $SMALL_ROOT ]]; then
+		exec "$0"
+	fi
 	exit
 	;;
 esac
@@ -230,7 +276,23 @@ if [[ ${1-} == compositors ]]; then
 	printf '%s\n' "$COMPOSITOR_ROOT"
 	exit
 fi
-ROOT=$LARGE_ROOT
+if on_arm64; then
+	ROOT=$CROSS_ROOT
+	if [[ ! -d $ROOT ]]; then
+		step "Toolchain root: cross compiler and QEMU for arm64 (apt-get)"
+		cache_entry "$ROOT" make_larger_root cross-packages "${CROSS_PACKAGES[@]}"
+	fi
+	ROOT=$CROSS_ROOT
+	if [[ ${1-} == guest ]]; then
+		if [[ ! -d $ARM64_GUEST_ROOT ]]; then
+			step "Guest's root: Debian $SUITE for arm64 (mmdebstrap)"
+			cache_entry "$ARM64_GUEST_ROOT" make_arm64_guest_root
+		fi
+		ROOT=$ARM64_GUEST_ROOT
+	fi
+else
+	ROOT=$LARGE_ROOT
+fi
 if [[ ! -d $ROOT && ${1-} == all ]]; then
 	step "Toolchain root: what only the tests take: clang, checkers, file systems (apt-get)"
 	cache_entry "$LARGE_ROOT" make_larger_root test-packages "${TEST_PACKAGES[@]}"

@@ -16,4 +16,4 @@ if [[ -z ${object-} ]]; then
 	exec rustc "$@"
 fi
 rustc "$@" -Zno-codegen 2> >(grep -v 'ignoring emit path\|warnings\? emitted\|^$' >&2) &&
-	gcc -c -x c -o "$object" /dev/null
+	"${CC:-gcc}" -c -x c -o "$object" /dev/null
