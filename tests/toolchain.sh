@@ -85,7 +85,7 @@ CROSS_PACKAGES=(
 )
 # The guest for arm64. Its packages are unpacked but not set up: that would run their programs.
 ARM64_GUEST_PACKAGES=(
-	bash coreutils diffutils findutils gawk grep sed util-linux mount login.defs passwd
+	bash libc-bin coreutils diffutils findutils gawk grep sed util-linux mount login.defs passwd
 	busybox-static procps iproute2 kmod hostname
 	e2fsprogs xfsprogs btrfs-progs erofs-utils gfs2-utils dmsetup strace
 )
@@ -186,6 +186,7 @@ make_arm64_guest_root() {
 		die "the root of the arm64 guest could not be made" "see the log; if it is the network, run this again"
 	# What setting up the packages would make.
 	ln -s gawk "$dir/usr/bin/awk"
+	[[ -e $dir/usr/bin/sh ]] || ln -s bash "$dir/usr/bin/sh"
 	for file in passwd group nsswitch.conf; do
 		cp "$ROOT/etc/$file" "$dir/etc/"
 	done
