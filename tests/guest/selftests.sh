@@ -86,9 +86,10 @@ flaky gfs2-dm gfs2 mkfs.gfs2 -q -O -p lock_nolock -j 1 -J 8
 if has hugetlbfs hugetlbfs knows_fs hugetlbfs; then
 	mounted_at hugetlbfs -t hugetlbfs hugetlbfs
 fi
+# boot.sh can make persistent memory on x86 only (memmap=).
 knows_pmem() {
 	load nd_e820 nd_pmem
-	[[ -d /sys/bus/nd/drivers/nd_pmem ]]
+	[[ $(uname -m) == x86_64 && -d /sys/bus/nd/drivers/nd_pmem ]]
 }
 if has_disk_fs dax ext4 && has dax "persistent memory (nd_pmem)" knows_pmem &&
 	has dax DAX has_function dax_iomap_fault; then
