@@ -13,10 +13,10 @@ use super::{
     module::Call,
     page_insertion::{
         allocate_page_table,
+        insert_alone,
         insert_page,
-        insert_small,
         insert_zero_pages,
-        inserted_result,
+        result_of_insertion,
         ZeroPages, //
     },
     page_table::has_zero_page,
@@ -107,9 +107,9 @@ impl Insertion {
     }
 
     /// Returns the result of the fault. Sleeps; may allocate memory, charged to this task
-    /// ([`inserted_result`]).
+    /// ([`result_of_insertion`]).
     pub(crate) fn result(self) -> FaultResult {
-        FaultResult(inserted_result(self.0.map(|_| ())))
+        FaultResult(result_of_insertion(self.0.map(|_| ())))
     }
 }
 
@@ -143,7 +143,7 @@ impl<F> FsResult<F> {
         // SAFETY: As the caller promises, `vmf` is valid, and the locks of core mm's call are held.
         let result = unsafe { operation(vmf) };
         drop(call);
-        if has_failed(result) {
+        if is_replaceable_sigbus(result) {
             Self::Sigbus(question, FaultResult(result))
         } else if result & !vm_fault_reason_VM_FAULT_LOCKED & !MAJOR == 0
             // SAFETY: Not VM_FAULT_RETRY, so `vmf` is as valid as before.
@@ -160,7 +160,7 @@ impl<F> FsResult<F> {
 
 /// Returns whether `result` is a plain `VM_FAULT_SIGBUS` that we may replace: without
 /// `VM_FAULT_RETRY` (the lock was dropped, `vmf` is stale) and without hwpoison.
-pub(super) fn has_failed(result: vm_fault_t) -> bool {
+pub(super) fn is_replaceable_sigbus(result: vm_fault_t) -> bool {
     const OTHERS: vm_fault_t = vm_fault_reason_VM_FAULT_RETRY | POISON;
     result & (vm_fault_reason_VM_FAULT_SIGBUS | OTHERS) == vm_fault_reason_VM_FAULT_SIGBUS
 }
@@ -240,7 +240,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         unsafe {
             // cow_page set: core mm copies this one page, so the folio is not mapped.
             if (*vmf).cow_page.is_null() && bindings::nosigbus_page_folio_test_large((*vmf).page) {
-                return FaultResult(insert_small(vmf) | self.result & MAJOR);
+                return FaultResult(insert_alone(vmf) | self.result & MAJOR);
             }
         }
         FaultResult(self.result)
@@ -340,7 +340,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     pub(crate) fn allocate_page_table(&self) -> Result<(), FaultResult> {
         // SAFETY: By the type invariants. By those of `Wrapped` the VMA has VM_MIXEDMAP.
         let allocated = unsafe { allocate_page_table(self.vmf.as_ptr()) };
-        allocated.map_err(|error| FaultResult(inserted_result(Err(error))))
+        allocated.map_err(|error| FaultResult(result_of_insertion(Err(error))))
     }
 
     /// Whether there is a PTE table for the faulting address. Another thread may free it
@@ -405,11 +405,11 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// Returns whether the file system's `->fault` takes only page-cache locks (invalidate lock,
     /// folio lock). True for `filemap_fault()` and for file systems in
-    /// [`MappedFile::adds_no_locks_to_page_cache`].
-    pub(crate) fn reads_as_page_cache_does(&self) -> bool {
+    /// [`MappedFile::fault_takes_only_page_cache_locks`].
+    pub(crate) fn takes_only_page_cache_locks(&self) -> bool {
         let filemap_fault: FaultFn = kernel::bindings::filemap_fault;
         core::ptr::fn_addr_eq(self.operation(), filemap_fault)
-            || self.file().adds_no_locks_to_page_cache()
+            || self.file().fault_takes_only_page_cache_locks()
     }
 
     /// Returns whether the VMA has `->page_mkwrite`, so that core mm maps pages read-only first and
@@ -420,7 +420,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     }
 
     /// Calls the file system's `->fault`.
-    pub(crate) fn native(self) -> FsResult<Self> {
+    pub(crate) fn call_file_system(self) -> FsResult<Self> {
         let (operation, vmf) = (self.operation(), self.vmf.as_ptr());
         // SAFETY: By the type invariants `vmf` has not been answered; `operation` is the `->fault`
         // of the file system that owns its VMA.

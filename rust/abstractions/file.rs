@@ -76,7 +76,7 @@ impl Inode<'_> {
     }
 }
 
-/// The result of [`MappedFile::read_page_uncollapsed`] or [`MappedFile::ask_shmem`].
+/// The result of [`MappedFile::read_page_invalidate_locked`] or [`MappedFile::ask_shmem`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PageRead {
     /// The page is past EOF.
@@ -263,7 +263,7 @@ impl MappedFile<'_> {
     /// in it. Of the file systems with `FALLOC_FL_COLLAPSE_RANGE` these are XFS and F2FS
     /// (`xfs_filemap_fault()`, `f2fs_filemap_fault()`). Others (gfs2, ocfs2, ceph, orangefs) take
     /// cluster locks, without which a page must not be read.
-    pub(super) fn adds_no_locks_to_page_cache(&self) -> bool {
+    pub(super) fn fault_takes_only_page_cache_locks(&self) -> bool {
         // SAFETY: The inode is valid, and so is its superblock, whose type never changes.
         let magic = unsafe { (*(*self.inode().as_ptr()).i_sb).s_magic };
         [bindings::XFS_SUPER_MAGIC, bindings::F2FS_SUPER_MAGIC].contains(&magic)
@@ -274,8 +274,8 @@ impl MappedFile<'_> {
     ///
     /// Sleeps. To be called where the file system's fault handler could be, since that takes the
     /// same locks, and no others:
-    /// [`Fault::reads_as_page_cache_does`](super::fault::Fault::reads_as_page_cache_does).
-    pub(crate) fn read_page_uncollapsed(
+    /// [`Fault::takes_only_page_cache_locks`](super::fault::Fault::takes_only_page_cache_locks).
+    pub(crate) fn read_page_invalidate_locked(
         &self,
         pgoff: u64,
         past_eof: impl FnOnce(u64) -> bool,
@@ -297,7 +297,7 @@ impl MappedFile<'_> {
         } else {
             // If another task is reading the page, wait for it here. `read_cache_folio()` would
             // wait uninterruptibly.
-            self.wait_for_reader(pgoff)
+            self.wait_until_read(pgoff)
                 .and_then(|()| {
                     // SAFETY: The address space and the file are valid, and it has a `read_folio`.
                     let folio = from_err_ptr(unsafe {
@@ -341,7 +341,7 @@ impl MappedFile<'_> {
 
     /// Waits until no task is reading the page at index `pgoff` into the page cache. Sleeps; fails
     /// with `EINTR` if this task is being killed.
-    fn wait_for_reader(&self, pgoff: u64) -> Result {
+    fn wait_until_read(&self, pgoff: u64) -> Result {
         if !self.has_cached_page(pgoff) {
             self.lock_cached_page(pgoff)?;
         }

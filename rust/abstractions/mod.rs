@@ -14,10 +14,10 @@
 //! 3. The VMA lock: for write from the first change of a VMA until mmap_lock is released
 //!    ([`vma`]); for read during a fault.
 //! 4. The locks that the file system's fault handler takes: the invalidate lock and folio locks.
-//!    `MappedFile::read_page_uncollapsed` and `MappedFile::ask_shmem` take the same ones. Of these,
-//!    this module holds only the folio lock ([`file::CachedPage`]) while it takes 6 (by trylock), 7
-//!    and 8. Rules: do not wait for a folio lock while holding 6. While holding a folio lock,
-//!    allocate only under [`memalloc::NoReclaim`].
+//!    `MappedFile::read_page_invalidate_locked` and `MappedFile::ask_shmem` take the same ones. Of
+//!    these, this module holds only the folio lock ([`file::CachedPage`]) while it takes 6 (by
+//!    trylock), 7 and 8. Rules: do not wait for a folio lock while holding 6. While holding a folio
+//!    lock, allocate only under [`memalloc::NoReclaim`].
 //! 5. The mutexes of `Mapping::watch()`, which starts to watch a file:
 //!    - `MappingState::watch_lock`, one per mapping, is the outermost. Its holder takes 6 and
 //!      releases it, and then takes `f_lock`, a leaf, and waits for an RCU grace period.

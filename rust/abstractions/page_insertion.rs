@@ -69,8 +69,8 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 /// # Errors
 ///
 /// - `EBUSY`: the PTE is not empty.
-/// - `ENOMEM`: no memory for a page table, or it was freed again ([`inserted_result`] tells the two
-///   apart).
+/// - `ENOMEM`: no memory for a page table, or it was freed again ([`result_of_insertion`] tells the
+///   two apart).
 /// - `EINVAL`: core mm refuses the zero page (`vm_mixed_zeropage_allowed()`).
 /// - `EFAULT`: the VMA is private, and the OOM reaper is zapping its anonymous pages, or has done
 ///   so (`MMF_UNSTABLE`). A remote reader must not see zeros there.
@@ -198,7 +198,7 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
 ///
 /// As for [`insert_zero_pages`], with `vmf->page` a page that the file system has answered with,
 /// locked.
-pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
+pub(super) unsafe fn insert_alone(vmf: *mut vm_fault) -> vm_fault_t {
     // SAFETY: As the caller promises, `vmf` is valid, its VMA locked and with VM_MIXEDMAP, and
     // `vmf->page` locked and referenced.
     unsafe {
@@ -230,12 +230,12 @@ pub(super) unsafe fn insert_small(vmf: *mut vm_fault) -> vm_fault_t {
         {
             kernel::bindings::file_update_time((*vma).vm_file);
         }
-        inserted_result(inserted)
+        result_of_insertion(inserted)
     }
 }
 
 /// Translates the result of an insertion to what `->fault` is to return. Sleeps.
-pub(super) fn inserted_result(inserted: Result) -> vm_fault_t {
+pub(super) fn result_of_insertion(inserted: Result) -> vm_fault_t {
     match inserted {
         Ok(()) => vm_fault_reason_VM_FAULT_NOPAGE,
         // Another thread has set the PTE first.

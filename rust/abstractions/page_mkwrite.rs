@@ -112,7 +112,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     }
 
     /// Calls the file system's `->page_mkwrite` or `->pfn_mkwrite`.
-    pub(crate) fn native(self) -> FsResult<Self> {
+    pub(crate) fn call_file_system(self) -> FsResult<Self> {
         let (operation, vmf) = (self.native, self.fault.vmf());
         // SAFETY: By the type invariants `native` is the file system's operation for this `vmf`,
         // which has not been answered.

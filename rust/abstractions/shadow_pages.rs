@@ -345,8 +345,8 @@ impl ShadowPages {
     /// at most `max` of them.
     pub(crate) fn next_to_clear(&self, pgoff: u64, max: u64) -> Option<Range<u64>> {
         let first = self.find_first(Which::ToClear, pgoff..=u64::MAX)?;
-        let is_doomed = |&pgoff: &u64| self.find_first(Which::ToClear, pgoff..=pgoff).is_some();
-        let end = (first..first.saturating_add(max)).find(|pgoff| !is_doomed(pgoff));
+        let is_to_clear = |&pgoff: &u64| self.find_first(Which::ToClear, pgoff..=pgoff).is_some();
+        let end = (first..first.saturating_add(max)).find(|pgoff| !is_to_clear(pgoff));
         Some(first..end.unwrap_or(first.saturating_add(max)))
     }
 

@@ -16,7 +16,7 @@ use super::{
     atomic::update,
     bindings,
     fault::{
-        has_failed,
+        is_replaceable_sigbus,
         may_be_huge,
         Fault,
         FaultFn,
@@ -79,29 +79,30 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// only when one of these returns `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`,
     /// [`Self::write_failed`] for `->page_mkwrite` and `->pfn_mkwrite`. Exception: in a VMA without
     /// `VM_NOHUGEPAGE`, [`Self::fault`] is called in any case.
-    fn has_no_stand_ins(&self) -> bool;
+    fn file_system_first(&self) -> bool;
 
     /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while
-    /// [`Self::has_no_stand_ins`] was `true`. Returns the result for core mm, which may be
+    /// [`Self::file_system_first`] was `true`. Returns the result for core mm, which may be
     /// `sigbus`.
     ///
     /// Runs as `fault` does.
     fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
     /// Called when the file system's `->page_mkwrite` or `->pfn_mkwrite` returned `VM_FAULT_SIGBUS`
-    /// while [`Self::has_no_stand_ins`] was `true`. Returns the result for core mm, which may be
+    /// while [`Self::file_system_first`] was `true`. Returns the result for core mm, which may be
     /// `sigbus`.
     ///
     /// Runs as `fault` does.
     fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
-    /// Handles `->fault` when [`Self::has_no_stand_ins`] is `false` or the VMA lacks
-    /// `VM_NOHUGEPAGE`. Calls the file system by [`Fault::native`] if the page is inside EOF.
+    /// Handles `->fault` when [`Self::file_system_first`] is `false` or the VMA lacks
+    /// `VM_NOHUGEPAGE`. Calls the file system by [`Fault::call_file_system`] if the page is inside
+    /// EOF.
     ///
     /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
     fn fault(fault: Fault<'_, Self>) -> FaultResult;
 
-    /// Called for each ->page_mkwrite and ->pfn_mkwrite once `has_no_stand_ins()` is false. Not
+    /// Called for each ->page_mkwrite and ->pfn_mkwrite once `file_system_first()` is false. Not
     /// called if the file system has neither.
     ///
     /// Runs as `fault` does.
@@ -186,7 +187,7 @@ impl<T: FaultHandler> Wrapped<T> {
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
-            if may_be_huge(vma) || !(*this).handler.has_no_stand_ins() {
+            if may_be_huge(vma) || !(*this).handler.file_system_first() {
                 return T::fault(Fault::new(vmf)).0;
             }
             let call = Call::begin();
@@ -207,7 +208,7 @@ impl<T: FaultHandler> Wrapped<T> {
     #[cold]
     #[inline(never)]
     unsafe fn failed(vmf: *mut vm_fault, result: vm_fault_t) -> vm_fault_t {
-        if !has_failed(result) {
+        if !is_replaceable_sigbus(result) {
             return result;
         }
         // SAFETY: As the caller promises, and the lock has not been dropped.
@@ -223,7 +224,7 @@ impl<T: FaultHandler> Wrapped<T> {
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
-            if may_be_huge(vma) || !(*this).handler.has_no_stand_ins() {
+            if may_be_huge(vma) || !(*this).handler.file_system_first() {
                 return Self::map_pages_beside(vmf, first, last);
             }
             // By the type invariants, the table has `map_pages` only if the file system has one,
@@ -285,7 +286,7 @@ impl<T: FaultHandler> Wrapped<T> {
         unsafe {
             let this = Self::of((*vmf).__bindgen_anon_1.vma);
             let native = native(&*(*this).native).unwrap_unchecked();
-            if !(*this).handler.has_no_stand_ins() {
+            if !(*this).handler.file_system_first() {
                 return T::mkwrite(Mkwrite::new(vmf, native)).0;
             }
             let call = Call::begin();
@@ -307,7 +308,7 @@ impl<T: FaultHandler> Wrapped<T> {
     #[cold]
     #[inline(never)]
     unsafe fn write_failed(vmf: *mut vm_fault, native: FaultFn, result: vm_fault_t) -> vm_fault_t {
-        if !has_failed(result) {
+        if !is_replaceable_sigbus(result) {
             return result;
         }
         // SAFETY: As the caller promises, and the lock has not been dropped.
@@ -627,20 +628,20 @@ mod tests {
         }
 
         fn fault(fault: Fault<'_, Self>) -> FaultResult {
-            match fault.native() {
+            match fault.call_file_system() {
                 FsResult::Final(result) | FsResult::Sigbus(_, result) => result,
                 FsResult::Page(page) => page.pass(),
             }
         }
 
         fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
-            match mkwrite.native() {
+            match mkwrite.call_file_system() {
                 FsResult::Final(result) | FsResult::Sigbus(_, result) => result,
                 FsResult::Page(page) => page.pass(),
             }
         }
 
-        fn has_no_stand_ins(&self) -> bool {
+        fn file_system_first(&self) -> bool {
             false
         }
 

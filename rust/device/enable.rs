@@ -70,7 +70,7 @@ pub(super) struct Request {
     pub(super) len: u64,
     pub(super) record_errors: bool,
     /// The eventfd; `None` without `NOSIGBUS_EVENTFD`.
-    pub(super) event: Option<Arc<EventFd>>,
+    pub(super) eventfd: Option<Arc<EventFd>>,
     /// The cookie of the records that read(2) returns; `None` without `NOSIGBUS_EVENTS`.
     pub(super) cookie: Option<u64>,
 }
@@ -95,7 +95,7 @@ pub(super) fn enable(
         let file = vma.file().ok_or(EOPNOTSUPP)?;
         let options = Options {
             record_errors: request.record_errors,
-            event: request.event.clone(),
+            eventfd: request.eventfd.clone(),
             source: match request.cookie {
                 Some(cookie) => Some(Source::new(opened.events.clone(), cookie)?),
                 None => None,
@@ -146,7 +146,7 @@ mod tests {
             addr: addr as u64,
             len: pages * PAGE,
             record_errors: false,
-            event: None,
+            eventfd: None,
             cookie: None,
         };
         enable(task.mm().ok_or(EINVAL)?, &request, &Opened::new()?, &shared)

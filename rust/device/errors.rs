@@ -154,7 +154,7 @@ impl Errors {
 
     /// Records that the zero page is about to be mapped at page index `pgoff` because of an error.
     /// Sleeps. Map it before the guard is dropped.
-    pub(super) fn zero_page(&self, _: &Inserting<'_>, pgoff: u64, room: Room) {
+    pub(super) fn record_zero_page(&self, _: &Inserting<'_>, pgoff: u64, room: Room) {
         let unused = self.zero_pages.lock().add(pgoff, room);
         // Not with the lock held.
         drop(unused);
@@ -208,7 +208,7 @@ pub(super) struct Clearing<'a> {
 
 impl Clearing<'_> {
     /// Returns the next range at or after `pgoff` that an earlier, interrupted clear left behind,
-    /// at most `PART` pages. Call [`Self::unmapped`] before the guard is dropped.
+    /// at most `PART` pages. Call [`Self::drop_unmapped`] before the guard is dropped.
     pub(super) fn left(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
         self.mapping.shadows.next_to_clear(pgoff, PART)
     }
@@ -230,7 +230,7 @@ impl Clearing<'_> {
     }
 
     /// The next batch of error stand-ins to drop, at or after `pgoff`. Sleeps. Call
-    /// [`Self::unmapped`] before the guard is dropped.
+    /// [`Self::drop_unmapped`] before the guard is dropped.
     pub(super) fn next(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
         let mapping = self.mapping;
         let pages = match mapping.class {
@@ -242,7 +242,7 @@ impl Clearing<'_> {
     }
 
     /// Drops the kept pages in `pages`. The caller must have zapped those that are inside EOF.
-    pub(super) fn unmapped(&self, _: &Dropping<'_>, pages: &Range<u64>) {
+    pub(super) fn drop_unmapped(&self, _: &Dropping<'_>, pages: &Range<u64>) {
         self.mapping
             .shadows
             .remove_to_clear(pages.start..=pages.end - 1);

@@ -89,7 +89,7 @@ pub(super) struct Mapping {
     /// Whether no zero page and no shadow page is mapped or about to be mapped. (Private pages do
     /// not count.) [`Self::begin_to_watch`] clears this. It is clear from the start if the mapping
     /// may have kept pages.
-    has_no_stand_ins: Atomic<bool>,
+    file_system_first: Atomic<bool>,
     /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it.
     may_become_writable: bool,
 }
@@ -98,7 +98,7 @@ impl Mapping {
     /// A mapping, without a stand-in yet.
     pub(super) fn new(state: Listed, may_become_writable: bool) -> Self {
         Self {
-            has_no_stand_ins: Atomic::new(!state.may_keep()),
+            file_system_first: Atomic::new(!state.may_keep()),
             state,
             watch: SetOnce::new(),
             may_become_writable,
@@ -164,11 +164,11 @@ impl Mapping {
             errors.set_file(watched);
         }
         // Relaxed is enough for two reasons. (1) A fault that finds a stand-in PTE took the
-        // page-table lock after the fault that set it, and sees `has_no_stand_ins == false`. (2) A
+        // page-table lock after the fault that set it, and sees `file_system_first == false`. (2) A
         // concurrent `->map_pages` may still see `true`. It runs in an RCU read-side critical
         // section. In a SharedWrite mapping, the stand-ins of which other mms may see,
         // `start_reports()` always waits for a grace period.
-        self.has_no_stand_ins.store(false, Relaxed);
+        self.file_system_first.store(false, Relaxed);
         watched.start_reports(file, &watch, self.state.class == Class::SharedWrite);
         self.watch.populate(watch);
         Ok(())
@@ -214,13 +214,13 @@ impl Mapping {
             return Some(FaultResult::retry());
         };
         let (cached, keeping) = match locked {
-            Some(cached) => match watched.try_keeping() {
+            Some(cached) => match watched.try_lock_to_keep() {
                 Some(keeping) => (Some(cached), keeping),
                 None => {
                     drop(cached);
                     // Take the locks in the other order: the semaphore first, then trylock the
                     // folio. Retrying with the folio lock first could starve under contention.
-                    let keeping = watched.keeping();
+                    let keeping = watched.lock_to_keep();
                     match file.try_lock_cached_page(pgoff) {
                         Some(cached) => (Some(cached), keeping),
                         None => return Some(FaultResult::retry()),
@@ -231,7 +231,7 @@ impl Mapping {
                 unmap(file, pgoff);
                 return Some(FaultResult::retry());
             }
-            None => (None, watched.keeping()),
+            None => (None, watched.lock_to_keep()),
         };
         keeping.announce(pgoff);
         if failure.is_truncated() {
@@ -324,8 +324,8 @@ impl FaultHandler for Mapping {
         (state.class == Class::SharedWrite).then(|| state.shadows.holders())
     }
 
-    fn has_no_stand_ins(&self) -> bool {
-        read_once(&self.has_no_stand_ins)
+    fn file_system_first(&self) -> bool {
+        read_once(&self.file_system_first)
     }
 
     fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
@@ -365,7 +365,7 @@ impl FaultHandler for Mapping {
 
         let (mut generation, mut attempt) = (None, 1);
         loop {
-            let (again, sigbus) = match fault.native() {
+            let (again, sigbus) = match fault.call_file_system() {
                 FsResult::Final(result) => return result,
                 FsResult::Page(page) if page.question().handler().state.may_keep() => {
                     return page.pass_as(|fault| {
@@ -405,8 +405,13 @@ impl FaultHandler for Mapping {
             }
             let reading = read(&fault);
             if is_real_error(reading, attempt) {
-                return stand_in_for_error(&fault, errors::failed(reading), watched, generation)
-                    .unwrap_or(sigbus);
+                return stand_in_for_error(
+                    &fault,
+                    errors::error_of_read(reading),
+                    watched,
+                    generation,
+                )
+                .unwrap_or(sigbus);
             }
             attempt += 1;
         }
@@ -482,7 +487,7 @@ impl FaultHandler for Mapping {
         let Some(errors) = mapping.state.errors.as_deref() else {
             return sigbus;
         };
-        let error = errors::refused(file.free_space().ok());
+        let error = errors::error_of_write(file.free_space().ok());
         let how = (mkwrite.mm(), Failed::Write);
         mkwrite
             .charged(|| mapping.keep(&failure, (errors, error), how))
@@ -501,7 +506,7 @@ impl FaultHandler for Mapping {
 fn make_writable(
     mkwrite: Mkwrite<'_, Mapping>,
 ) -> Result<FaultResult, (Mkwrite<'_, Mapping>, FaultResult)> {
-    match mkwrite.native() {
+    match mkwrite.call_file_system() {
         FsResult::Final(result) => Ok(result),
         FsResult::Page(page) if page.question().handler().state.may_keep() => {
             Ok(page.pass_unless(|mkwrite| mkwrite.handler().state.is_kept(mkwrite.pgoff())))
@@ -614,7 +619,7 @@ fn map_stand_in(
             pgoff,
             for_error: now == Answer::KeptPage,
         };
-        return Some(state.inserted(&stand_in, insertion));
+        return Some(state.account_insertion(&stand_in, insertion));
     }
 }
 
@@ -626,7 +631,9 @@ fn inserting<'a>(
     watched: &'a WatchedFile,
 ) -> Result<Inserting<'a>, FaultResult> {
     loop {
-        let inserting = watched.inserting().map_err(|_| FaultResult::killed())?;
+        let inserting = watched
+            .lock_to_insert()
+            .map_err(|_| FaultResult::killed())?;
         if fault.has_page_table() {
             return Ok(inserting);
         }
@@ -683,7 +690,7 @@ fn stand_in_for_error(
         }
         Answer::ZeroPage => {
             errors.record(pgoff, error);
-            errors.zero_page(&inserting, pgoff, room);
+            errors.record_zero_page(&inserting, pgoff, room);
             let insertion = fault.insert_zero_pages(1);
             if insertion.mapped() > 0 {
                 errors.count_one(&inserting);
@@ -694,7 +701,7 @@ fn stand_in_for_error(
                 pgoff,
                 for_error: true,
             };
-            Some(state.inserted(&stand_in, insertion))
+            Some(state.account_insertion(&stand_in, insertion))
         }
         _ => None,
     }
@@ -733,8 +740,8 @@ fn decide(fault: &Fault<'_, Mapping>) -> Answer {
 
 fn read(fault: &Fault<'_, Mapping>) -> Reading {
     let (file, pgoff) = (fault.file(), fault.pgoff());
-    let mut read = if fault.reads_as_page_cache_does() {
-        file.read_page_uncollapsed(pgoff, |i_size| past_eof(pgoff, i_size))
+    let mut read = if fault.takes_only_page_cache_locks() {
+        file.read_page_invalidate_locked(pgoff, |i_size| past_eof(pgoff, i_size))
     } else {
         PageRead::Unknown
     };

@@ -52,7 +52,7 @@ use kernel::{
 pub(super) struct Options {
     pub(super) record_errors: bool,
     /// The eventfd; `None` without `NOSIGBUS_EVENTFD`.
-    pub(super) event: Option<Arc<EventFd>>,
+    pub(super) eventfd: Option<Arc<EventFd>>,
     /// The record for read(2), and its queue; `None` without `NOSIGBUS_EVENTS`.
     pub(super) source: Option<Source>,
 }
@@ -62,7 +62,7 @@ impl Options {
     fn flags(&self) -> u32 {
         let flag = |set, flag| if set { flag } else { 0 };
         flag(self.record_errors, NOSIGBUS_RECORD_ERRORS)
-            | flag(self.event.is_some(), NOSIGBUS_EVENTFD)
+            | flag(self.eventfd.is_some(), NOSIGBUS_EVENTFD)
             | flag(self.source.is_some(), NOSIGBUS_EVENTS)
     }
 }
@@ -161,9 +161,13 @@ impl MappingState {
     /// Counts inserted PTEs, signals the first one to listeners, and returns the result of the
     /// fault.
     ///
-    /// Call it without the semaphore: it may allocate (`inserted_result()`), and it wakes all
+    /// Call it without the semaphore: it may allocate (`result_of_insertion()`), and it wakes all
     /// waiters of the event queue.
-    pub(super) fn inserted(&self, stand_in: &StandIn, insertion: Insertion) -> FaultResult {
+    pub(super) fn account_insertion(
+        &self,
+        stand_in: &StandIn,
+        insertion: Insertion,
+    ) -> FaultResult {
         let mapped = insertion.mapped();
         if mapped > 0 {
             self.count(stand_in, mapped);
@@ -187,8 +191,8 @@ impl MappingState {
             if let Some(source) = &self.options.source {
                 source.tell(stand_in);
             }
-            if let Some(event) = &self.options.event {
-                event.signal();
+            if let Some(eventfd) = &self.options.eventfd {
+                eventfd.signal();
             }
         }
     }
@@ -203,7 +207,7 @@ impl MappingState {
     }
 
     /// Whether zero pages or shadow pages have ever stood in.
-    pub(super) fn has_had_any(&self) -> bool {
+    pub(super) fn has_had_stand_ins(&self) -> bool {
         self.zero_pages.load(Relaxed) > 0 || self.shadow_pages.load(Relaxed) > 0
     }
 

@@ -160,16 +160,16 @@ impl NosigbusDevice {
 
     fn enable(&self, opened: &Opened, mut reader: UserSliceReader) -> Result {
         let request = reader.read::<nosigbus_enable>()?;
-        let has_event = request.flags & NOSIGBUS_EVENTFD != 0;
+        let has_eventfd = request.flags & NOSIGBUS_EVENTFD != 0;
         let has_cookie = request.flags & NOSIGBUS_EVENTS != 0;
         if request.flags & !ENABLE_FLAGS != 0
-            || (!has_event && request.eventfd != 0)
+            || (!has_eventfd && request.eventfd != 0)
             || (!has_cookie && request.cookie != 0)
             || request.reserved != [0; 2]
         {
             return Err(EINVAL);
         }
-        let event = if has_event {
+        let eventfd = if has_eventfd {
             Some(Arc::new(
                 EventFd::from_fd(request.eventfd)?,
                 GFP_KERNEL_ACCOUNT,
@@ -183,7 +183,7 @@ impl NosigbusDevice {
             addr: request.addr,
             len: request.len,
             record_errors: request.flags & NOSIGBUS_RECORD_ERRORS != 0,
-            event,
+            eventfd,
             cookie: has_cookie.then_some(request.cookie),
         };
         enable::enable(mm, &request, opened, &self.0)

@@ -143,7 +143,7 @@ pub(super) struct Dropping<'a> {
     file: &'a WatchedFile,
     state: WriteGuard<'a, State>,
     /// Held if the stand-ins are dropped because of errors.
-    _turn: Option<Guard<'a, (), MutexBackend>>,
+    _zap_lock: Option<Guard<'a, (), MutexBackend>>,
 }
 
 /// Guard: `error_zap_lock` and `state` (for write) are held, to keep a page.
@@ -151,7 +151,7 @@ pub(super) struct Dropping<'a> {
 pub(super) struct Keeping<'a> {
     file: &'a WatchedFile,
     _state: WriteGuard<'a, State>,
-    _turn: Guard<'a, (), MutexBackend>,
+    _zap_lock: Guard<'a, (), MutexBackend>,
 }
 
 /// A guard with which a fault holds a file's semaphore: [`Inserting`] for read, [`Keeping`] for
@@ -236,7 +236,7 @@ impl WatchedFile {
         reported: &nosigbus_status,
     ) -> Result<bool> {
         let clearing = errors.clearing(mapping)?;
-        let mut dropping = self.dropping_for_errors();
+        let mut dropping = self.lock_to_drop_for_errors();
         // From here on a report waits for us only if it has stand-ins of its own to drop, or if the
         // file was truncated (it sees `end_failed` or `end_dropping`).
         let mut end = dropping.drop_stale(inode);
@@ -265,11 +265,11 @@ impl WatchedFile {
             if !inside.is_empty() {
                 inode.unmap_pages(inside);
             }
-            clearing.unmapped(&dropping, &failed);
+            clearing.drop_unmapped(&dropping, &failed);
             next = failed.end;
             // Release the semaphore between batches, so that waiting tasks get it.
             drop(dropping);
-            dropping = self.dropping_for_errors();
+            dropping = self.lock_to_drop_for_errors();
             // Once more: the file may have shrunk without a report so far. Pages past the new EOF
             // must be in `lowest` when we stop tracking them as errors.
             end = dropping.drop_stale(inode);
@@ -289,7 +289,7 @@ impl WatchedFile {
     /// had stand-ins do it. Exception: at an index with a shadow page it is always done, because
     /// other processes may have that page mapped.
     pub(super) fn catch_up(&self, inode: &Inode<'_>, mapping: &MappingState, pgoff: u64) {
-        if !self.is_overdue(inode) || !mapping.has_had_any() {
+        if !self.is_overdue(inode) || !mapping.has_had_stand_ins() {
             return;
         }
         if mapping.shadows.get(pgoff).is_some() {
@@ -300,7 +300,7 @@ impl WatchedFile {
         if begin < due || self.next_catch_up.cmpxchg(due, u64::MAX, Relaxed).is_err() {
             return;
         }
-        self.dropping().drop_stale(inode);
+        self.lock_to_drop().drop_stale(inode);
         self.next_catch_up
             .store(next_catch_up(begin, clock::now()), Relaxed);
     }
@@ -308,7 +308,7 @@ impl WatchedFile {
     /// Drops what the file has grown over, if no report has done so. Sleeps.
     pub(super) fn drop_if_overdue(&self, inode: &Inode<'_>) {
         if self.is_overdue(inode) {
-            self.dropping().drop_stale(inode);
+            self.lock_to_drop().drop_stale(inode);
         }
     }
 
@@ -346,7 +346,7 @@ impl WatchedFile {
     /// # Errors
     ///
     /// `EINTR` if the task is killed while it waits.
-    pub(super) fn inserting(&self) -> Result<Inserting<'_>> {
+    pub(super) fn lock_to_insert(&self) -> Result<Inserting<'_>> {
         Ok(Inserting {
             file: self,
             _state: self.state.read_killable()?,
@@ -364,22 +364,22 @@ impl WatchedFile {
 
     /// Takes `error_zap_lock`, and `state` for write. Call [`Keeping::announce`], load `i_size`,
     /// store the kept page, then drop the guard. Sleeps.
-    pub(super) fn keeping(&self) -> Keeping<'_> {
-        let turn = self.error_zap_lock.lock();
+    pub(super) fn lock_to_keep(&self) -> Keeping<'_> {
+        let zap_lock = self.error_zap_lock.lock();
         Keeping {
             file: self,
             _state: self.state.write(),
-            _turn: turn,
+            _zap_lock: zap_lock,
         }
     }
 
-    /// As [`Self::keeping`], but returns `None` instead of waiting.
-    pub(super) fn try_keeping(&self) -> Option<Keeping<'_>> {
-        let turn = self.error_zap_lock.try_lock()?;
+    /// As [`Self::lock_to_keep`], but returns `None` instead of waiting.
+    pub(super) fn try_lock_to_keep(&self) -> Option<Keeping<'_>> {
+        let zap_lock = self.error_zap_lock.try_lock()?;
         Some(Keeping {
             file: self,
             _state: self.state.try_write()?,
-            _turn: turn,
+            _zap_lock: zap_lock,
         })
     }
 
@@ -409,20 +409,21 @@ impl WatchedFile {
     }
 
     /// Takes `state` for write, to drop stand-ins. Load `i_size` after this call. Sleeps.
-    fn dropping(&self) -> Dropping<'_> {
+    fn lock_to_drop(&self) -> Dropping<'_> {
         self.dropping_with(self.state.write(), None)
     }
 
-    /// As [`Self::dropping`], to drop stand-ins because of errors: takes `error_zap_lock` first.
-    fn dropping_for_errors(&self) -> Dropping<'_> {
-        let turn = self.error_zap_lock.lock();
-        self.dropping_with(self.state.write(), Some(turn))
+    /// As [`Self::lock_to_drop`], to drop stand-ins because of errors: takes `error_zap_lock`
+    /// first.
+    fn lock_to_drop_for_errors(&self) -> Dropping<'_> {
+        let zap_lock = self.error_zap_lock.lock();
+        self.dropping_with(self.state.write(), Some(zap_lock))
     }
 
     fn dropping_with<'a>(
         &'a self,
         state: WriteGuard<'a, State>,
-        turn: Option<Guard<'a, (), MutexBackend>>,
+        zap_lock: Option<Guard<'a, (), MutexBackend>>,
     ) -> Dropping<'a> {
         // The maximum covers every index: before the barrier, no `i_size` can be relied on.
         self.end_dropping.store(u64::MAX, Relaxed);
@@ -432,7 +433,7 @@ impl WatchedFile {
         Dropping {
             file: self,
             state,
-            _turn: turn,
+            _zap_lock: zap_lock,
         }
     }
 }
@@ -559,7 +560,7 @@ impl Listener for WatchedFile {
             self.generation.fetch_add(1, Release);
         }
         if !self.nothing_stale(i_size) {
-            self.dropping().drop_stale(inode);
+            self.lock_to_drop().drop_stale(inode);
         }
     }
 }

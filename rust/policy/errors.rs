@@ -34,7 +34,7 @@ fn deduced(error: Error) -> FileError {
 
 /// The error of a fault for which the file system returned `VM_FAULT_SIGBUS`. `reading` is the
 /// result of reading the page again.
-pub(crate) fn failed(reading: Reading) -> FileError {
+pub(crate) fn error_of_read(reading: Reading) -> FileError {
     match reading {
         Reading::Failed(errno) => FileError {
             errno,
@@ -49,7 +49,7 @@ const FULL: u64 = 16 * PAGE_SIZE as u64;
 
 /// The error of a write to a page that the file system has refused. `free` is the space that it has
 /// left, in bytes, if that is known.
-pub(crate) fn refused(free: Option<u64>) -> FileError {
+pub(crate) fn error_of_write(free: Option<u64>) -> FileError {
     match free {
         Some(free) if free < FULL => deduced(ENOSPC),
         _ => deduced(EIO),
@@ -199,13 +199,13 @@ mod tests {
         let eio = EIO.to_errno().unsigned_abs();
         let enospc = ENOSPC.to_errno().unsigned_abs();
         for (error, errno, deduced) in [
-            (failed(Reading::Failed(117)), 117, false),
-            (failed(Reading::Fine), eio, true),
-            (failed(Reading::NotTried), eio, true),
-            (refused(Some(0)), enospc, true),
-            (refused(Some(FULL - 1)), enospc, true),
-            (refused(Some(FULL)), eio, true),
-            (refused(None), eio, true),
+            (error_of_read(Reading::Failed(117)), 117, false),
+            (error_of_read(Reading::Fine), eio, true),
+            (error_of_read(Reading::NotTried), eio, true),
+            (error_of_write(Some(0)), enospc, true),
+            (error_of_write(Some(FULL - 1)), enospc, true),
+            (error_of_write(Some(FULL)), eio, true),
+            (error_of_write(None), eio, true),
         ] {
             assert_eq!(error, FileError { errno, deduced });
         }

@@ -12,11 +12,12 @@ pub(crate) const NO_PAGES: Range<u64> = Range {
     end: 0,
 };
 
-/// Whether the reported change may have left one of the pages below `doubted` past EOF. `truncated`
-/// says that `notify_change()` has reported the change, and not a write: a truncation, or a change
-/// of mtime alone. `last_size` is the size in bytes at the last report, `i_size` the size now.
-pub(crate) fn may_have_shrunk(truncated: bool, last_size: u64, i_size: u64, doubted: u64) -> bool {
-    if truncated {
+/// Whether the reported change may have left one of the pages below `doubted` past EOF.
+/// `attributes` says that `notify_change()` has reported the change, and not a write: a truncation,
+/// or a change of mtime alone. `last_size` is the size in bytes at the last report, `i_size` the
+/// size now.
+pub(crate) fn may_have_shrunk(attributes: bool, last_size: u64, i_size: u64, doubted: u64) -> bool {
+    if attributes {
         // `notify_change()` reports under the inode lock, so `i_size` is what a truncation has set.
         // A user who sets mtime again and again must not make faults retry for ever.
         ends_past_eof(doubted, i_size)

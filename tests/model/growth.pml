@@ -445,7 +445,7 @@ sigbus:
 	fi;
 #endif
 #if !defined(SHMEM) && !defined(NO_UNSHRUNK_READ)
-	/* MappedFile::read_page_uncollapsed() */
+	/* MappedFile::read_page_invalidate_locked() */
 	atomic {
 		down_read(invalidate_readers, invalidate_writer);
 		if

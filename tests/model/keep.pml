@@ -577,7 +577,7 @@ keep:
 	atomic { rcu_pending[t] == 0 -> keeping_is_known = 1 }
 
 look:
-	/* MappedFile::lock_cached_page(), WatchedFile::try_keeping() and keeping() */
+	/* MappedFile::lock_cached_page(), WatchedFile::try_lock_to_keep() and keeping() */
 	atomic {
 		if
 		:: !uptodate || cached_buffered ->
