@@ -35,7 +35,8 @@
  * Macros: SHMEM (a file system without ->read_folio, which takes no invalidate
  * lock and cannot collapse), ONE_VMA, FORK (a fork creates the second process
  * meanwhile), ATTACH (the file is watched from the first stand-in on; a task that
- * changes the size may check for the watch before others see the new size),
+ * changes the size may check for the watch before others see the new size), ASKED
+ * (each fault has got a SIGBUS and doubted it already, to have fewer states),
  * ACCESSES, OPS1, OPS2, and the parts to take out.
  */
 
@@ -341,6 +342,11 @@ again:
 		fi;
 		/* Mapping::fault() */
 		VMA_LOCK(t);
+#ifdef ASKED
+		doubted = MAX(doubted, p + 1);
+		changed[t] = 0;
+		asked = 1;
+#endif
 		seen = WATCHED
 	}
 	if
