@@ -69,7 +69,7 @@ impl FaultResult {
 
     /// `VM_FAULT_SIGBUS` for a task with a fatal signal pending. SIGKILL is delivered first.
     pub(crate) fn killed() -> Self {
-        Self(vm_fault_reason_VM_FAULT_SIGBUS)
+        Self::sigbus()
     }
 
     /// `VM_FAULT_SIGBUS`.
