@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define HUGE_PAGE	(2UL << 20)
 #define FILE_PAGES	3
 
 #ifndef MADV_COLLAPSE

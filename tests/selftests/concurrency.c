@@ -295,8 +295,7 @@ TEST_F_TIMEOUT(at_once, faults_and_opting_out_and_in, 600)
 	EXPECT_EQ(c.failed, NULL) TH_LOG("%s", c.failed);
 }
 
-/* The range of one page table. When madvise() empties all of it, core mm frees the table. */
-#define TABLE_BYTES	(2UL << 20)
+/* When madvise() empties all that a page table maps, core mm frees the table. */
 #define TABLE_ACCESSES	500000
 
 struct emptying {
@@ -310,7 +309,7 @@ static void *empty_page_table(void *arg)
 	struct emptying *e = arg;
 
 	while (!atomic_load(&e->stop)) {
-		if (madvise(e->addr, TABLE_BYTES, MADV_DONTNEED))
+		if (madvise(e->addr, HUGE_PAGE, MADV_DONTNEED))
 			break;
 		e->times++;
 	}
@@ -324,14 +323,14 @@ static void *empty_page_table(void *arg)
  */
 TEST_F_TIMEOUT(at_once, faults_and_page_tables_that_go, 600)
 {
-	char *area = map_file(variant->class, self->fd, 2 * TABLE_BYTES);
+	char *area = map_file(variant->class, self->fd, 2 * HUGE_PAGE);
 	int wrong = 0, last = 0;
 	struct emptying e = {};
 	pthread_t thread;
 
 	ASSERT_NE(area, MAP_FAILED);
-	ASSERT_EQ(enable(self->device, area, 2 * TABLE_BYTES), 0);
-	e.addr = (char *)(((unsigned long)area + TABLE_BYTES - 1) & -TABLE_BYTES);
+	ASSERT_EQ(enable(self->device, area, 2 * HUGE_PAGE), 0);
+	e.addr = (char *)(((unsigned long)area + HUGE_PAGE - 1) & -HUGE_PAGE);
 	ASSERT_EQ(pthread_create(&thread, NULL, empty_page_table, &e), 0);
 	for (int i = 0; i < TABLE_ACCESSES || e.times < 1000; i++) {
 		/* The signal set that it reads from the page is empty, so it changes nothing. */
@@ -345,7 +344,7 @@ TEST_F_TIMEOUT(at_once, faults_and_page_tables_that_go, 600)
 	TH_LOG("%ld times emptied", e.times);
 	EXPECT_EQ(wrong, 0) TH_LOG("last: %s", strerror(last));
 	EXPECT_GE(e.times, 1000);
-	munmap(area, 2 * TABLE_BYTES);
+	munmap(area, 2 * HUGE_PAGE);
 }
 
 /* Growth needs some time to drop so many shadow pages. */

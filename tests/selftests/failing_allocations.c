@@ -552,8 +552,6 @@ TEST_F_TIMEOUT(injected, fault, HARNESS_SECONDS)
 	}
 }
 
-#define HUGE_PAGE	(2UL << 20)
-
 /* The module itself maps one page of a PMD-mappable folio. */
 TEST_F_TIMEOUT(injected, fault_in_a_huge_page, HARNESS_SECONDS)
 {

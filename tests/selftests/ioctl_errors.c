@@ -6,6 +6,7 @@
 #include "status.h"
 
 #include <ftw.h>
+#include <glob.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
 #include <linux/pci.h>
@@ -459,7 +460,7 @@ TEST_F(errors, pipes_and_sockets_cannot_be_mapped)
 
 TEST_F(errors, eopnotsupp_hugetlb)
 {
-	size_t huge = 2UL << 20;
+	size_t huge = HUGE_PAGE;
 	const char *dir = fs_path("hugetlbfs");
 	char *path;
 	int fd;
@@ -724,9 +725,15 @@ static int try_file(const char *path, const struct stat *st, int type, struct FT
 /* All files of sysfs that can be mapped: registers of PCI devices, tables of the firmware. */
 TEST_F_TIMEOUT(privileged, eopnotsupp_sysfs, 120)
 {
+	glob_t devices;
+
 	walk.metadata = _metadata;
 	walk.device = self->device;
-	ASSERT_EQ(nftw("/sys/devices/pci0000:00", try_file, 16, FTW_PHYS | FTW_MOUNT), 0);
+	/* With the dot at the end, nftw() follows the link. */
+	ASSERT_EQ(glob("/sys/bus/pci/devices/*/.", 0, NULL, &devices), 0);
+	for (size_t i = 0; i < devices.gl_pathc; i++)
+		ASSERT_EQ(nftw(devices.gl_pathv[i], try_file, 16, FTW_PHYS | FTW_MOUNT), 0);
+	globfree(&devices);
 	EXPECT_GE(walk.mapped, 1);
 	ASSERT_EQ(nftw("/sys/firmware", try_file, 16, FTW_PHYS | FTW_MOUNT), 0);
 	/* Type information, where the kernel has it. */
@@ -734,23 +741,48 @@ TEST_F_TIMEOUT(privileged, eopnotsupp_sysfs, 120)
 		ASSERT_EQ(nftw("/sys/kernel/btf", try_file, 16, FTW_PHYS | FTW_MOUNT), 0);
 }
 
-/* Of /proc only registers of PCI devices can be mapped, at their address. */
-TEST_F(privileged, eopnotsupp_procfs)
+/* Returns the address of a PCI device's first registers in memory, or 0 if it has none. */
+static unsigned long long registers(const char *device)
 {
-	const char *resources = "/sys/bus/pci/devices/0000:00:01.0/resource";
 	unsigned long long start = 0, end, flags;
-	int fd = open("/proc/bus/pci/00/01.0", O_RDWR | O_CLOEXEC);
-	FILE *file = fopen(resources, "re");
+	char path[PATH_MAX];
+	FILE *file;
 
-	ASSERT_GE(fd, 0);
-	ASSERT_NE(file, NULL);
+	snprintf(path, sizeof(path), "%s/resource", device);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
 	/* A line for each resource; 0x200 is IORESOURCE_MEM. */
 	while (fscanf(file, "%llx %llx %llx", &start, &end, &flags) == 3 && !(flags & 0x200))
 		start = 0;
+	fclose(file);
+	return start;
+}
+
+/* Of /proc only registers of PCI devices can be mapped, at their address. */
+TEST_F(privileged, eopnotsupp_procfs)
+{
+	unsigned long long start = 0;
+	char path[PATH_MAX];
+	glob_t devices;
+	int bus, fd;
+	char slot[5];
+
+#if !defined(__i386__) && !defined(__x86_64__)
+	SKIP(return, "this architecture maps no registers through /proc");
+#endif
+	ASSERT_EQ(glob("/sys/bus/pci/devices/0000:*", 0, NULL, &devices), 0);
+	for (size_t i = 0; i < devices.gl_pathc && !start; i++) {
+		start = registers(devices.gl_pathv[i]);
+		ASSERT_EQ(sscanf(devices.gl_pathv[i], "/sys/bus/pci/devices/0000:%x:%4s", &bus, slot), 2);
+	}
+	globfree(&devices);
 	ASSERT_NE(start, 0);
+	snprintf(path, sizeof(path), "/proc/bus/pci/%02x/%s", bus, slot);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_GE(fd, 0);
 	ASSERT_EQ(ioctl(fd, PCIIOC_MMAP_IS_MEM, 0), 0);
 	EXPECT_GE(ALL_REFUSED(fd, self->page, start), 1);
-	fclose(file);
 	close(fd);
 }
 

@@ -327,8 +327,6 @@ TEST_F_TIMEOUT(mapping, shrinks_under_accesses, 120)
  * all of it, even past EOF, where there is no fault then. Whichever page is touched first, no
  * access raises SIGBUS, and all pages past EOF are zeros.
  */
-#define HUGE		(2UL << 20)
-
 FIXTURE(huge) {
 	MAPPED_FILE;
 };
@@ -348,13 +346,13 @@ FIXTURE_VARIANT_ADD(huge, shared_write_past_first) { SHARED_WRITE, false };
 /* A file with two pages of content. The mapping is two huge pages long, and aligned to that. */
 FIXTURE_SETUP(huge)
 {
-	char *area = mmap(NULL, 3 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *area = mmap(NULL, 3 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	need_class(_metadata, variant->class);
 	ASSERT_NE(area, MAP_FAILED);
-	set_up_file(_metadata, &self->file, TMPFS_HUGE, 2 * page_size(), 2 * HUGE / page_size());
-	self->addr = (char *)(((unsigned long)area + HUGE - 1) & -HUGE);
-	ASSERT_EQ(mmap(self->addr, 2 * HUGE, class_prot(variant->class),
+	set_up_file(_metadata, &self->file, TMPFS_HUGE, 2 * page_size(), 2 * HUGE_PAGE / page_size());
+	self->addr = (char *)(((unsigned long)area + HUGE_PAGE - 1) & -HUGE_PAGE);
+	ASSERT_EQ(mmap(self->addr, 2 * HUGE_PAGE, class_prot(variant->class),
 		       class_flags(variant->class) | MAP_FIXED, self->fd, 0), self->addr);
 	if (variant->inside_first)
 		ASSERT_EQ(read_byte(self->addr), CONTENT);
@@ -371,37 +369,37 @@ TEST_F(huge, file_has_a_huge_page)
 	struct stat st;
 
 	ASSERT_EQ(fstat(self->fd, &st), 0);
-	EXPECT_EQ(st.st_blocks * 512, HUGE);
+	EXPECT_EQ(st.st_blocks * 512, HUGE_PAGE);
 }
 
 TEST_F(huge, not_opted_in_raises_sigbus_beyond_it)
 {
 	EXPECT_EQ(read_byte(self->addr + self->page), CONTENT);
-	EXPECT_EQ(read_byte(self->addr + HUGE), -SIGBUS);
+	EXPECT_EQ(read_byte(self->addr + HUGE_PAGE), -SIGBUS);
 }
 
 TEST_F(huge, past_eof_reads_zero)
 {
-	int pages = 2 * HUGE / self->page;
+	int pages = 2 * HUGE_PAGE / self->page;
 
-	ASSERT_EQ(enable(self->device, self->addr, 2 * HUGE), 0);
+	ASSERT_EQ(enable(self->device, self->addr, 2 * HUGE_PAGE), 0);
 	EXPECT_EQ(pages_of(0, self->addr, 2, pages), pages - 2);
 	EXPECT_EQ(pages_of(CONTENT, self->addr, 0, 2), 2);
 	/* The same after the first pages have been touched. */
 	EXPECT_EQ(pages_of(0, self->addr, 2, pages), pages - 2);
 	if (variant->class != SHARED_READ) {
 		EXPECT_EQ(write_byte(self->addr + 3 * self->page, 1), 0);
-		EXPECT_EQ(write_byte(self->addr + HUGE, 2), 0);
+		EXPECT_EQ(write_byte(self->addr + HUGE_PAGE, 2), 0);
 		EXPECT_EQ(read_byte(self->addr + 3 * self->page), 1);
-		EXPECT_EQ(read_byte(self->addr + HUGE), 2);
+		EXPECT_EQ(read_byte(self->addr + HUGE_PAGE), 2);
 	}
 }
 
 TEST_F(huge, shrunk_file_reads_zero)
 {
-	int pages = 2 * HUGE / self->page;
+	int pages = 2 * HUGE_PAGE / self->page;
 
-	ASSERT_EQ(enable(self->device, self->addr, 2 * HUGE), 0);
+	ASSERT_EQ(enable(self->device, self->addr, 2 * HUGE_PAGE), 0);
 	EXPECT_EQ(read_byte(self->addr + self->page), CONTENT);
 	ASSERT_EQ(ftruncate(self->fd, self->page), 0);
 	EXPECT_EQ(pages_of(0, self->addr, 1, pages), pages - 1);

@@ -27,6 +27,9 @@ static inline size_t page_size(void)
 	return sysconf(_SC_PAGESIZE);
 }
 
+/* What a PMD maps, in bytes. A page table is one page, with 8 bytes for each PTE. */
+#define HUGE_PAGE	((long)(page_size() / 8 * page_size()))
+
 /* An environment variable as a number; if it is not set, or empty, otherwise. */
 static inline long number_of(const char *variable, long otherwise)
 {

@@ -177,14 +177,13 @@ TEST_F_TIMEOUT(wait, for_those_whom_an_event_wakes, 300)
 }
 
 #define CGROUP		"/sys/fs/cgroup/nosigbus-wait"
-/* How many page tables the reader fills, and how much of the mapping each covers. */
+/* How many page tables the reader fills. Each covers a huge page. */
 #define TABLES		2048
-#define TABLE		(2UL << 20)
 
 /* Allocates page tables in a cgroup. Once the cgroup is over memory.high, that takes long. */
 static void take_page_tables(struct mapped_file *m, struct shared *shared)
 {
-	size_t len = TABLES * TABLE;
+	size_t len = TABLES * HUGE_PAGE;
 	char *addr;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -267,15 +266,15 @@ static void read_a_huge_page(struct mapped_file *m, struct shared *shared)
 {
 	char read[AT_ONCE];
 	struct iovec bytes[AT_ONCE], to = { read, AT_ONCE };
-	size_t len = AT_ONCE * TABLE;
-	char *area = mmap(NULL, len + TABLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	size_t len = AT_ONCE * HUGE_PAGE;
+	char *area = mmap(NULL, len + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			  -1, 0);
-	char *addr = (char *)(((unsigned long)area + TABLE - 1) & -TABLE);
+	char *addr = (char *)(((unsigned long)area + HUGE_PAGE - 1) & -HUGE_PAGE);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	shared->failed = area == MAP_FAILED || !write_to(CGROUP "/cgroup.procs", "0");
-	for (size_t at = 0; !shared->failed && at < len; at += TABLE)
-		shared->failed = mmap(addr + at, TABLE, PROT_READ, MAP_SHARED | MAP_FIXED, m->fd, 0) !=
+	for (size_t at = 0; !shared->failed && at < len; at += HUGE_PAGE)
+		shared->failed = mmap(addr + at, HUGE_PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, m->fd, 0) !=
 			addr + at;
 	if (shared->failed || enable(m->device, addr, len) || madvise(addr, len, MADV_HUGEPAGE)) {
 		shared->failed = true;
@@ -283,7 +282,7 @@ static void read_a_huge_page(struct mapped_file *m, struct shared *shared)
 	}
 	/* Use one system call: on return to user space the task sleeps with nothing locked. */
 	for (int i = 0; i < AT_ONCE; i++)
-		bytes[i] = (struct iovec){ addr + i * TABLE, 1 };
+		bytes[i] = (struct iovec){ addr + i * HUGE_PAGE, 1 };
 	shared->ready = true;
 	while (!shared->stop) {
 		process_vm_readv(getpid(), &to, 1, bytes, AT_ONCE, 0);
@@ -303,7 +302,7 @@ TEST_F_TIMEOUT(wait, for_memory_with_a_page_locked, 300)
 	need_backing(_metadata, TMPFS_HUGE);
 	m.fd = new_file(TMPFS_HUGE);
 	ASSERT_GE(m.fd, 0);
-	ASSERT_EQ(fill(m.fd, CONTENT, 0, TABLE), 0);
+	ASSERT_EQ(fill(m.fd, CONTENT, 0, HUGE_PAGE), 0);
 	ASSERT_TRUE(make_cgroup());
 	self->reader = fork();
 	ASSERT_GE(self->reader, 0);

@@ -222,7 +222,7 @@ static int another_mapping_has_zeros(void *arg)
  */
 TEST(known_limit_large_page_past_eof)
 {
-	const size_t page = page_size(), huge = 2UL << 20;
+	const size_t page = page_size(), huge = HUGE_PAGE;
 	int device = open_device(), fd, status;
 	char *area, *addr, *past;
 	struct turns t;

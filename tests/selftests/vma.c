@@ -451,26 +451,24 @@ TEST_F(pair, madvise_guard)
 	EXPECT_INTACT();
 }
 
-#define HUGE_SIZE	(2UL << 20)
-
 /* MADV_COLLAPSE of a mapping of one huge page's size, in a file of that size. */
 static long collapse(enum backing on, enum class class, int device)
 {
-	char *area = mmap(NULL, 2 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *addr = (char *)(((unsigned long)area + HUGE_SIZE - 1) & -HUGE_SIZE);
+	char *area = mmap(NULL, 2 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *addr = (char *)(((unsigned long)area + HUGE_PAGE - 1) & -HUGE_PAGE);
 	int fd = new_file(on);
 	long ret;
 
-	memset(mmap(addr, HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		    0), 'x', HUGE_SIZE);
-	if (pwrite(fd, addr, HUGE_SIZE, 0) != HUGE_SIZE ||
-	    mmap(addr, HUGE_SIZE, class_prot(class), class_flags(class) | MAP_FIXED, fd, 0) != addr ||
-	    (device >= 0 && enable(device, addr, HUGE_SIZE)))
+	memset(mmap(addr, HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		    0), 'x', HUGE_PAGE);
+	if (pwrite(fd, addr, HUGE_PAGE, 0) != HUGE_PAGE ||
+	    mmap(addr, HUGE_PAGE, class_prot(class), class_flags(class) | MAP_FIXED, fd, 0) != addr ||
+	    (device >= 0 && enable(device, addr, HUGE_PAGE)))
 		return -1;
-	ret = result(madvise(addr, HUGE_SIZE, MADV_COLLAPSE));
-	if (differs(addr, 'x', HUGE_SIZE))
+	ret = result(madvise(addr, HUGE_PAGE, MADV_COLLAPSE));
+	if (differs(addr, 'x', HUGE_PAGE))
 		ret = -1;
-	munmap(area, 2 * HUGE_SIZE);
+	munmap(area, 2 * HUGE_PAGE);
 	close(fd);
 	return ret;
 }
