@@ -126,7 +126,7 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
 ///   `page_mkwrite` and `pfn_mkwrite` that `*native` has, are replaced. `(*native).fault` is not
 ///   null. `ops` is immutable once a VMA uses it.
 /// - `native_map_pages` is `(*native).map_pages`.
-/// - `added` is constant once a VMA uses the table.
+/// - `added` and `had_maywrite` are constant once a VMA uses the table.
 /// - Each VMA with the table has a file, `VM_MIXEDMAP` and `VM_MAYBE_GUARD`.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 /// - When `vmas` is 0, an RCU grace period passes before the memory that `ops` is in is freed.
@@ -145,6 +145,10 @@ pub(super) struct Wrapped<T: FaultHandler> {
     vmas: Refcount,
     /// Whether the VMA had `VM_MERGEABLE` at ENABLE, so that DISABLE must restore it.
     merging: bool,
+    /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it. It must not set it in
+    /// other VMAs: mprotect(2) could then make one writable of a file that had
+    /// F_SEAL_FUTURE_WRITE when it was mapped.
+    had_maywrite: bool,
     /// Only lowered. Valid for all VMAs of the mapping, since split, fork and mremap keep page
     /// indexes.
     lowest_zero_page: Atomic<u64>,
@@ -441,6 +445,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 native,
                 added: 0,
                 merging: vma.break_ksm()?,
+                had_maywrite: false,
                 vmas: Refcount::new(1),
                 lowest_zero_page: Atomic::new(u64::MAX),
                 rcu: rcu::Head::new(),
@@ -454,21 +459,13 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         Ok(Self { vma, wrapped })
     }
 
-    /// The VMA.
-    pub(crate) fn vma(&self) -> &LockedVma<'g> {
-        &self.vma
-    }
-
-    /// The mapping's handler.
-    pub(crate) fn handler(&self) -> &T {
-        &self.wrapped.handler
-    }
-
-    /// Gives the VMA its new operations. Cannot fail.
+    /// Gives the VMA its new operations. If it is shared and not writable, mprotect(2) cannot make
+    /// it so until [`WrappedVma::restore`]. Cannot fail.
     pub(crate) fn install(mut self) {
         // INVARIANT: The VMA has a file, as `Prepared::new` has seen. `mark_mixed` sets
         // `VM_MIXEDMAP` and `VM_MAYBE_GUARD`.
-        // INVARIANT: No VMA has the table yet.
+        // INVARIANT: No VMA has the table yet, so `added` and `had_maywrite` may change.
+        self.wrapped.had_maywrite = self.vma.clear_maywrite();
         self.wrapped.added = self.vma.mark_mixed(self.wrapped.merging);
         if let Some(holders) = self.wrapped.handler.holders() {
             // SAFETY: The VMA is valid and gets the table below. `put` calls `closed()` of the same
@@ -548,13 +545,8 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
     }
 
     /// Restores the file system's `vm_ops` and zaps all stand-ins. `lowest` returns the first page
-    /// index that may have one. If `maywrite`, also undoes [`LockedVma::clear_maywrite`]. Cannot
-    /// fail.
-    ///
-    /// `maywrite` must be `true` only if that has cleared `VM_MAYWRITE` in this mapping. Otherwise
-    /// mprotect(2) could make a VMA writable that must not be, e.g. of a file that had
-    /// F_SEAL_FUTURE_WRITE when it was mapped.
-    pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64, maywrite: bool) {
+    /// index that may have one. Cannot fail.
+    pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64) {
         // SAFETY: By the type invariants the VMA is wrapped by a `Wrapped<T>`.
         let this = unsafe { Wrapped::<T>::of(self.vma.as_ptr()) };
         self.vma.start_write();
@@ -584,10 +576,10 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
             bindings::nosigbus_set_vm_ops(self.vma.as_ptr(), (*this).native);
             self.vma.unmark_mixed((*this).added);
             self.vma.merge_again((*this).merging);
+            if (*this).had_maywrite {
+                self.vma.restore_maywrite();
+            }
             Wrapped::put(this, Mm::new((*self.vma.as_ptr()).vm_mm));
-        }
-        if maywrite {
-            self.vma.restore_maywrite();
         }
     }
 }
@@ -789,9 +781,7 @@ mod tests {
         let task = current!();
         let mut guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
         let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?;
-        vma.into_wrapped::<Probe>()
-            .ok_or(ENOENT)?
-            .restore(|_| 0, false);
+        vma.into_wrapped::<Probe>().ok_or(ENOENT)?.restore(|_| 0);
         Ok(())
     }
 
@@ -812,7 +802,7 @@ mod tests {
         // SAFETY: The VMA is valid, and the mmap lock is held for write until `vm_pgoff` is
         // restored.
         unsafe { (*raw).vm_pgoff = FAR };
-        wrapped.restore(|_| FAR as u64, false);
+        wrapped.restore(|_| FAR as u64);
         // SAFETY: The VMA is valid, and the mmap lock is still held for write.
         unsafe { (*raw).vm_pgoff = 0 };
         drop(guard);

@@ -254,18 +254,16 @@ impl LockedVma<'_> {
         }
     }
 
-    /// Whether the mapping is not writable, but mprotect(2) could make it so.
-    pub(crate) fn may_become_writable(&self) -> bool {
-        self.flags() & (flags::WRITE | flags::MAYWRITE) == flags::MAYWRITE
-    }
-
-    /// Clears `VM_MAYWRITE`, so that mprotect(PROT_WRITE) returns EACCES, as for a file opened
-    /// read-only.
+    /// Clears `VM_MAYWRITE` if the mapping is shared and not writable. mprotect(PROT_WRITE) then
+    /// returns EACCES, as for a file opened read-only. Returns whether the flag was set.
     ///
-    /// Does nothing unless [`Self::may_become_writable`].
-    pub(crate) fn clear_maywrite(&self) {
-        if !self.may_become_writable() {
-            return;
+    /// Core mm maps the zero page only in VMAs that cannot become writable
+    /// (`vm_mixed_zeropage_allowed()`).
+    pub(super) fn clear_maywrite(&self) -> bool {
+        let may_become_writable =
+            self.flags() & (flags::WRITE | flags::MAYWRITE) == flags::MAYWRITE;
+        if !self.is_shared() || !may_become_writable {
+            return false;
         }
 
         // i_mmap_writable counts VMAs with `VM_SHARED` and `VM_MAYWRITE`; at unmap, core mm
@@ -279,10 +277,11 @@ impl LockedVma<'_> {
         // SAFETY: By the type invariants the mmap lock is held for write; the function takes the
         // VMA lock. Clearing VM_MAYWRITE is fine where VM_WRITE is clear.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, flags::MAYWRITE) };
+        true
     }
 
-    /// Undoes [`Self::clear_maywrite`]. Leaves `VM_MAYWRITE` clear if the file was sealed with
-    /// `F_SEAL_WRITE` meanwhile, like a new mmap().
+    /// Undoes a [`Self::clear_maywrite`] that returned `true`. Leaves `VM_MAYWRITE` clear if the
+    /// file was sealed with `F_SEAL_WRITE` meanwhile, like a new mmap().
     ///
     /// No zero page may be mapped:
     /// [`WrappedVma::restore`](super::vm_operations::WrappedVma::restore), the only user, has
@@ -297,9 +296,9 @@ impl LockedVma<'_> {
             }
         }
 
-        // SAFETY: As in `clear_maywrite`. The VMA had the flag before: the caller of `restore`, the
-        // only user, promises that. If it has VM_SHARED, it was counted for the flag above. Nothing
-        // is mapped that may not be written to: `restore` has called `zap_stand_ins`.
+        // SAFETY: As in `clear_maywrite`. The VMA had the flag before `clear_maywrite`. If it has
+        // VM_SHARED, it was counted for the flag above. Nothing is mapped that may not be written
+        // to: `restore` has called `zap_stand_ins`.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags::MAYWRITE, 0) };
     }
 }

@@ -31,8 +31,7 @@ pub(super) fn disable(mm: &MmWithUser, addr: u64, len: u64) -> Result {
     })?;
 
     for vma in opted_in {
-        let may_become_writable = vma.handler().may_become_writable();
-        vma.restore(Mapping::lowest_stand_in, may_become_writable);
+        vma.restore(Mapping::lowest_stand_in);
     }
     Ok(())
 }

@@ -29,8 +29,7 @@ use crate::{
             FileFacts,
             Refusal, //
         },
-        range::PageRange,
-        Class,
+        range::PageRange, //
     },
 };
 use kernel::{
@@ -103,18 +102,12 @@ pub(super) fn enable(
         };
         let origin = Origin::new(&vma, &file);
         let state = MappingState::new(class, options, origin)?;
-        let mapping = Mapping::new(
-            Listed::new(shared, &opened.mappings, state)?,
-            class == Class::SharedRead && vma.may_become_writable(),
-        );
+        let mapping = Mapping::new(Listed::new(shared, &opened.mappings, state)?);
         prepared.push(Prepared::new(vma, mapping)?, GFP_KERNEL_ACCOUNT)?;
         Ok(())
     })?;
 
     for prepared in prepared {
-        if prepared.handler().may_become_writable() {
-            prepared.vma().clear_maywrite();
-        }
         prepared.install();
     }
     Ok(())

@@ -90,23 +90,16 @@ pub(super) struct Mapping {
     /// not count.) [`Self::begin_to_watch`] clears this. It is clear from the start if the mapping
     /// may have kept pages.
     file_system_first: Atomic<bool>,
-    /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it.
-    may_become_writable: bool,
 }
 
 impl Mapping {
     /// A mapping, without a stand-in yet.
-    pub(super) fn new(state: Listed, may_become_writable: bool) -> Self {
+    pub(super) fn new(state: Listed) -> Self {
         Self {
             file_system_first: Atomic::new(!state.may_keep()),
             state,
             watch: SetOnce::new(),
-            may_become_writable,
         }
-    }
-
-    pub(super) fn may_become_writable(&self) -> bool {
-        self.may_become_writable
     }
 
     pub(super) fn state(&self) -> &Arc<MappingState> {
