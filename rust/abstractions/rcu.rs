@@ -49,14 +49,9 @@ pub(super) unsafe fn free<T>(object: KBox<T>, head: impl FnOnce(*mut T) -> *mut 
     }
 }
 
-/// Waits until every RCU read-side critical section that has begun is over. Sleeps.
-pub(crate) fn synchronize() {
-    // SAFETY: May be called wherever sleeping is allowed.
-    unsafe { kernel::bindings::synchronize_rcu() };
-}
-
 /// Waits for an expedited RCU grace period (`synchronize_rcu_expedited()`). This sends an IPI to
-/// each non-idle CPU. With `CONFIG_PREEMPT_RT` or `rcu_normal=1` it behaves like [`synchronize`].
+/// each non-idle CPU. With `CONFIG_PREEMPT_RT` or `rcu_normal=1` it behaves like
+/// `synchronize_rcu()`.
 ///
 /// Memory ordering: every CPU executes a full barrier during the call. So for this store-buffering
 /// pattern

@@ -17,8 +17,7 @@ use super::{
 use crate::{
     abstractions::{
         bindings::nosigbus_status,
-        file::Inode,
-        rcu, //
+        file::Inode, //
     },
     policy::{
         errors::{
@@ -43,6 +42,7 @@ use kernel::{
         },
         new_condvar,
         new_mutex,
+        rcu::synchronize_rcu,
         Arc,
         CondVar,
         Mutex,
@@ -179,7 +179,7 @@ impl Errors {
         }
         self.keeping.store(true, Relaxed);
         // Wait for every `->map_pages` that saw `keeping == false`.
-        rcu::synchronize();
+        synchronize_rcu();
         self.keeping_is_known.store(true, Release);
     }
 
