@@ -7,6 +7,8 @@
 #                 ARCH=arm64: the selftests in Debian's arm64 kernel, or with FLAVOUR=16k
 #                 in the one with pages of 16 KiB
 # make test_all   the same tests, and then all the rest
+# make test_kernels  runs selftests in other kernels and machines: PREEMPT_RT, arm64, more CPUs
+#                 (tests/variants; T= the names of some)
 # make test_wayland  attacks sway, KWin, Mutter and others, natively and protected
 #                 (T= the names of some, A= some attacks)
 # make demo       what an empty file does to sway, natively and protected: two pictures
@@ -86,6 +88,9 @@ test:
 
 test_all:
 	@tests/test.sh all
+
+test_kernels:
+	@tests/test-kernels.sh
 
 test_wayland:
 	@tests/test-wayland.sh
@@ -189,4 +194,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_wayland demo stress kcsan fuzz mutants rfc rfc_kernel test_rfc model bench bench_record bench_profile lint clean distclean FORCE
+.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_kernels test_wayland demo stress kcsan fuzz mutants rfc rfc_kernel test_rfc model bench bench_record bench_profile lint clean distclean FORCE

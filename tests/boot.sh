@@ -17,13 +17,14 @@
 #
 # QEMU comes from the toolchain root, so it is the same on all machines.
 #
-# BOOT_MEM, BOOT_CPUS: the guest's memory (2G for stock, 4G for the others) and CPUs (2). BOOT_ENV:
-# names of variables to pass to the guest. BOOT_KERNEL_DIR: a kernel that is not from kernel.sh, in
-# the same layout. BOOT_ROOT: a root to use in place of the toolchain root; it needs the packages of
-# the small root. BOOT_MODULE: a module to load in place of build/KERNEL/nosigbus.ko, as an absolute
-# path in this checkout or in a DIR. BOOT_KMEMLEAK=: skips the memory leak scan (debug and full,
-# half a minute). BOOT_ICOUNT=yes: one CPU, whose clock counts its instructions, one per nanosecond.
-# BOOT_PLUGIN: a QEMU plugin, with its arguments.
+# BOOT_MEM, BOOT_CPUS, BOOT_NODES: the guest's memory (2G for stock, 4G for the others), CPUs (2) and
+# NUMA nodes (1). BOOT_APPEND: kernel arguments. BOOT_ENV: names of variables to pass to the guest.
+# BOOT_KERNEL_DIR: a kernel that is not from kernel.sh, in the same layout. BOOT_ROOT: a root to use
+# in place of the toolchain root; it needs the packages of the small root. BOOT_MODULE: a module to
+# load in place of build/KERNEL/nosigbus.ko, as an absolute path in this checkout or in a DIR.
+# BOOT_KMEMLEAK=: skips the memory leak scan (debug and full, half a minute). BOOT_ICOUNT=yes: one
+# CPU, whose clock counts its instructions, one per nanosecond. BOOT_PLUGIN: a QEMU plugin, with its
+# arguments.
 #
 # Why not virtme-ng: 1.35 was tried, for minutes, on Debian 12 with this root and
 # the stock kernel unpacked outside of it. It refused to share a directory that
@@ -209,6 +210,11 @@ qemu=(
 	-chardev stdio,id=io,signal=off
 	${BOOT_PLUGIN:+-plugin "$BOOT_PLUGIN"}
 )
+for ((node = 0; ${BOOT_NODES:-1} > 1 && node < BOOT_NODES; node++)); do
+	# In bytes, because QEMU knows no fractions.
+	size=$(($(numfmt --from=iec "${BOOT_MEM:-$memory}") / BOOT_NODES))
+	qemu+=(-object "memory-backend-ram,id=node$node,size=$size" -numa "node,memdev=node$node")
+done
 add_share root "$ROOT" '' '' ,readonly=on
 add_share boot "$work/boot" '' '' ''
 if [[ -d $DIR/modules ]]; then
