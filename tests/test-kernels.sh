@@ -31,9 +31,9 @@ mkdir -p "$results"
 
 # in_variant VARIABLES COMMAND...: runs it with these variables for the scripts here.
 in_variant() {
-	local words
-	read -ra words <<<"$1"
-	env "${words[@]}" "${@:2}"
+	local assignments
+	read -ra assignments <<<"$1"
+	env "${assignments[@]}" "${@:2}"
 }
 
 logs=()
