@@ -160,8 +160,7 @@ samples: $(PROGRAMS:%=build/$(RELEASE)/%)
 
 # What tests/guest/programs.sh runs.
 build/programs: FORCE
-	@mkdir -p $@
-	@tests/toolchain.sh run $(MAKE) -s -C tests/programs CC=gcc-14 OUT='$(CURDIR)/$@'
+	@tests/build-programs.sh
 
 # What tests/guest/man.sh runs.
 build/man-test: FORCE

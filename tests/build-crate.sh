@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Builds what tests/guest/crate.sh runs, into build/crate: the tests and the examples of the crate
-# nosigbus, and the C samples, which include the installed header.
+# Builds what tests/guest/crate.sh runs, into build/crate, or with MACHINE=arm64 into
+# build/crate-arm64: the tests and the examples of the crate nosigbus, and the C samples, which
+# include the installed header.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -10,15 +11,16 @@ set -euo pipefail
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 out=$REPO/build/crate
+! on_arm64 || out+=-arm64
 rm -rf "$out"
 mkdir -p "$out"
 "$REPO/tests/build-samples.sh" build --release -p nosigbus --all-features --examples
-cp "$REPO"/build/samples/release/examples/{compositor,existing,linker} "$out"
+cp "$REPO/$RELEASE"/examples/{compositor,existing,linker} "$out"
 
 step "Crate: its tests"
 cd "$REPO/samples"
 # shellcheck disable=SC2016 # for the shell inside
-logged crate "$REPO/tests/toolchain.sh" run env "CARGO_TARGET_DIR=$REPO/build/samples" \
+logged crate "$REPO/tests/toolchain.sh" run env "${CARGO_SETTINGS[@]}" \
 	sh -c '"$@" >"$0"' "$out/cargo.json" cargo test --no-run --release -p nosigbus \
 	--all-features --test module --message-format=json-render-diagnostics ||
 	die "the tests of the crate did not build" "mend what the compiler complains of"
@@ -29,17 +31,19 @@ rm "$out/cargo.json"
 
 step "C samples"
 make -s -C "$REPO" headers_install "INSTALL_HDR_PATH=$out/usr"
-logged c-sample "$REPO/tests/toolchain.sh" run gcc-14 -std=c11 -Wall -Wextra -pedantic -Werror -O2 \
+logged c-sample "$REPO/tests/toolchain.sh" run "$GUEST_CC" -std=c11 -Wall -Wextra -pedantic -Werror -O2 \
 	-I "$out/usr/include" -o "$out/protect" "$REPO/samples/demo/c/protect.c" ||
 	die "the C sample did not build" "mend what the compiler complains of"
 # The flags are pkg-config's, as in any other program's build.
+wayland=
+! on_arm64 || wayland=:/usr/lib/aarch64-linux-gnu/pkgconfig
 for program in 'shm-server nosigbus wayland-server' 'shm-client wayland-client'; do
 	read -ra packages <<<"${program#* }"
 	program=${program%% *}
 	# shellcheck disable=SC2016 # for the shell inside
-	logged c-sample "$REPO/tests/toolchain.sh" run env "PKG_CONFIG_PATH=$out/usr/share/pkgconfig" \
+	logged c-sample "$REPO/tests/toolchain.sh" run env "PKG_CONFIG_PATH=$out/usr/share/pkgconfig$wayland" "CC=$GUEST_CC" \
 		sh -c 'source=$1 program=$2; shift 2
-		gcc-14 -std=c11 -Wall -Wextra -pedantic -Werror -O2 $(pkg-config --cflags "$@") \
+		$CC -std=c11 -Wall -Wextra -pedantic -Werror -O2 $(pkg-config --cflags "$@") \
 			-o "$program" "$source" $(pkg-config --libs "$@")' \
 		build "$REPO/samples/demo/c/$program.c" "$out/$program" "${packages[@]}" ||
 		die "$program did not build" "mend what the compiler complains of"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Builds samples/ into build/samples, inside the toolchain root.
+# Builds samples/ into build/samples, inside the toolchain root. With MACHINE=arm64, builds them into
+# build/samples-arm64.
 #
 # usage: build-samples.sh [CARGO-SUBCOMMAND ARGUMENT...]
 
@@ -14,5 +15,5 @@ if (($# == 0)); then
 fi
 step "Samples: cargo $*"
 cd "$REPO/samples"
-logged samples "$REPO/tests/toolchain.sh" run env "CARGO_TARGET_DIR=$REPO/build/samples" cargo "$@" ||
+logged samples "$REPO/tests/toolchain.sh" run env "${CARGO_SETTINGS[@]}" cargo "$@" ||
 	die "cargo $1 failed" "see the log; if it is the network, run this again"

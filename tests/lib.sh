@@ -141,6 +141,21 @@ on_arm64() {
 	[[ $MACHINE == arm64 ]]
 }
 
+# For programs that run in a guest: the C compiler in the toolchain root, what cargo has to be told,
+# and where it leaves the samples.
+if on_arm64; then
+	GUEST_CC=aarch64-linux-gnu-gcc-14
+	CARGO_SETTINGS=(
+		"CARGO_TARGET_DIR=$REPO/build/samples-arm64" CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu
+		"CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$GUEST_CC"
+	)
+	RELEASE=build/samples-arm64/aarch64-unknown-linux-gnu/release
+else
+	GUEST_CC=gcc-14
+	CARGO_SETTINGS=("CARGO_TARGET_DIR=$REPO/build/samples")
+	RELEASE=build/samples/release
+fi
+
 # key TEXT...: prints a short hash of the inputs of a cache entry.
 key() {
 	printf '%s\n' "$@" | sha256sum | cut -c1-12

@@ -29,34 +29,26 @@ done
 rm -rf "$results"
 mkdir -p "$results"
 
-# in_variant VARIABLES COMMAND...: runs it with these variables for the scripts here.
-in_variant() {
-	local assignments
-	read -ra assignments <<<"$1"
-	env "${assignments[@]}" "${@:2}"
-}
-
-logs=()
-# run_variant NAME VARIABLES CHECK
+# run_variant NAME VARIABLES CHECK: adds the lines for report.py to the file logs.
 run_variant() {
-	local name=$1 words=$2 dir=$results/$1 kernel bin cc=gcc-14 status=0 program why=''
-	bin=build/selftests
-	if [[ $words == *MACHINE=arm64* ]]; then
-		bin+=-arm64 cc=aarch64-linux-gnu-gcc-14
-	fi
-	in_variant "$words" tests/toolchain.sh all >/dev/null
-	kernel=$(in_variant "$words" tests/kernel.sh stock)
-	step "Kernels: $name: $(<"$kernel/release")${words:+,$words}"
+	local name=$1 dir=$results/$1 kernel bin=build/selftests assignments status=0 why=''
+	read -ra assignments <<<"$2"
+	((${#assignments[@]} == 0)) || export "${assignments[@]}"
+	# By the machine of the variant.
+	. tests/lib.sh
+	! on_arm64 || bin+=-arm64
+	tests/toolchain.sh all >/dev/null
+	kernel=$(tests/kernel.sh stock)
+	step "Kernels: $name: $(<"$kernel/release") $2"
 	mkdir -p "$dir" "$bin"
 	# The harness is the one of that kernel's own selftests.
-	logged "selftests-$name" in_variant "$words" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" \
-		CC=$cc "OUT=$REPO/$bin" M32= "KSRC=$kernel/source" "${programs[@]/#/$REPO/$bin/}" ||
+	logged "selftests-$name" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" "CC=$GUEST_CC" \
+		"OUT=$REPO/$bin" M32= "KSRC=$kernel/source" "${programs[@]/#/$REPO/$bin/}" ||
 		die "the selftests did not build" "mend what the compiler complains of"
 	printf '%s\n' "$3" "tests/guest/selftests.sh $bin $dir ${programs[*]/%/,few}" >"$dir/commands"
-	in_variant "$words" env BOOT_TIMEOUT="${BOOT_TIMEOUT:-3600}" \
-		tests/boot.sh -- tests/guest/run.sh "$dir" || status=$?
+	BOOT_TIMEOUT=${BOOT_TIMEOUT:-3600} tests/boot.sh -- tests/guest/run.sh "$dir" || status=$?
 	# The next guest overwrites the log.
-	cp "build/boot/console-$(in_variant "$words" bash -c '. tests/lib.sh; kernel_name stock').log" "$dir/kernel.log"
+	cp "build/boot/console-$(kernel_name stock).log" "$dir/kernel.log"
 	((status == 0)) || why=$(tests/klog-check.sh "$dir/kernel.log") || true
 	{
 		printf 'TAP version 13\n1..1\n'
@@ -64,19 +56,18 @@ run_variant() {
 		((status == 0)) || printf 'not '
 		printf 'ok 1 the guest is what its name says, clean end and clean kernel log (status %d)\n' "$status"
 	} >"$dir/guest.tap"
-	logs+=("$name: guest=$dir/guest.tap")
-	for program in "${programs[@]}"; do
-		logs+=("$name: $program=$dir/$program.tap")
-	done
+	printf '%s\n' "$name: guest=$dir/guest.tap" "${programs[@]/#/$name: }" |
+		sed -E "s,^[^=]*: ([^=]*)\$,&=$dir/\1.tap," >>$results/logs
 	[[ ! -s $dir/seconds ]] || sed "s/ / $name: /" "$dir/seconds" >>$results/seconds
 }
 
 for i in "${!names[@]}"; do
 	[[ -n ${T-} && " $T " != *" ${names[i]} "* ]] ||
-		run_variant "${names[i]}" "${variables[i]}" "${checks[i]}"
+		(run_variant "${names[i]}" "${variables[i]}" "${checks[i]}")
 done
 
 step "Results"
+mapfile -t logs <$results/logs
 status=0
 tests/toolchain.sh run tests/report.py --seconds $results/seconds "$(tests/kernel.sh stock)/source" "${logs[@]}" \
 	>$results/report || status=$?

@@ -10,8 +10,8 @@
 # K=WHERE  only the lines that run there: host, stock, debug, full
 # FLAVOUR=rt  takes that flavour of Debian's kernel as the stock kernel, and leaves out the other
 #          kernels, which have only one flavour
-# ARCH=arm64  runs the selftests in Debian's arm64 kernel; with FLAVOUR=16k in the one with pages of
-#          16 KiB
+# ARCH=arm64  runs the selftests, samples, crate and programs in Debian's arm64 kernel; with
+#          FLAVOUR=16k in the one with pages of 16 KiB
 #
 # T and K select from all lines of the table, those of test_all included.
 
@@ -23,8 +23,8 @@ unset MAKEFLAGS MFLAGS MAKELEVEL
 
 want_all=${1-} only=${T-} where=${K-}
 export KERNEL_FLAVOUR=${FLAVOUR-${KERNEL_FLAVOUR-}}
-results=build/results selftests=build/selftests gcc=gcc-14
-! on_arm64 || selftests+=-arm64 gcc=aarch64-linux-gnu-gcc-14
+results=build/results selftests=build/selftests
+! on_arm64 || selftests+=-arm64
 started=$SECONDS
 cd "$REPO"
 
@@ -68,14 +68,23 @@ read_table() {
 take() {
 	if [[ -n $KERNEL_FLAVOUR && $2 != stock ]]; then
 		return
-	elif on_arm64 && [[ $2 != stock || $4 != selftest || $5 == *,32* ]]; then
+	elif on_arm64 && [[ $2 != stock || $5 == *,32* || ! "$4 $3" =~ ^selftest|\ (samples|crate|programs)$ ]]; then
 		return
 	elif [[ -n $only || -n $where ]]; then
 		[[ ${only:-$3} == "$3" && ${where:-$2} == "$2" ]] || return 0
 	elif [[ -z $want_all && $1 == 2 ]]; then
 		return
 	fi
-	plan+=("$*")
+	plan+=("${*:1:4} $(on_machine "${@:5}")")
+}
+
+# on_machine WORD...: prints a command of the table, with what was built for this machine.
+on_machine() {
+	if on_arm64; then
+		sed -E "s,build/samples/release,$RELEASE,; s,build/(crate|programs),&-arm64,g" <<<"$*"
+	else
+		printf '%s\n' "$*"
+	fi
 }
 
 # of WHEN WHERE: prints those lines of the plan, without these two fields.
@@ -103,7 +112,7 @@ build() {
 		step "Selftests: building them${bits:+ as $bits-bit programs}"
 		mkdir -p "$selftests$bits"
 		# The harness is the one of the stock kernel's own selftests.
-		logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" CC=$gcc \
+		logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" "CC=$GUEST_CC" \
 			"OUT=$REPO/$selftests$bits" "M32=$bits" "KSRC=$stock/source" \
 			"${programs[@]/#/$REPO/$selftests$bits/}" ||
 			die "the selftests did not build" "mend what the compiler complains of"

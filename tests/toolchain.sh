@@ -82,19 +82,24 @@ COMPOSITOR_PACKAGES=(
 # What arm64 takes besides what make run does.
 CROSS_PACKAGES=(
 	gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
+	# to build samples
+	libstd-rust-dev:arm64 libwayland-dev:arm64 pkgconf
 )
 # The guest for arm64. Its packages are unpacked but not set up: that would run their programs.
 ARM64_GUEST_PACKAGES=(
 	bash libc-bin coreutils diffutils findutils gawk grep sed util-linux mount login.defs passwd
 	busybox-static procps iproute2 kmod hostname
 	e2fsprogs xfsprogs btrfs-progs erofs-utils gfs2-utils dmsetup strace
+	libgcc-s1 libwayland-server0 libwayland-client0 python3
+	# to be protected
+	ripgrep b3sum sqlite3 silversearcher-ag git bubblewrap
 )
 
 SMALL_ROOT=$CACHE/root-run-$(key "$SUITE" "${PACKAGES[@]}" "recipe 2")
 LARGE_ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "${TEST_PACKAGES[@]}" "recipe 2")
 COMPOSITOR_ROOT=$CACHE/root-compositors-$(key "$SUITE" "${PACKAGES[@]}" "${COMPOSITOR_PACKAGES[@]}" "recipe 1")
 
-CROSS_ROOT=$CACHE/root-cross-$(key "$SUITE" "${PACKAGES[@]}" "${CROSS_PACKAGES[@]}" "recipe 1")
+CROSS_ROOT=$CACHE/root-cross-$(key "$SUITE" "${PACKAGES[@]}" "${CROSS_PACKAGES[@]}" "recipe 2")
 ARM64_GUEST_ROOT=$CACHE/root-arm64-$(key "$SUITE" "${ARM64_GUEST_PACKAGES[@]}" "recipe 1")
 
 host_packages() {
@@ -207,6 +212,9 @@ make_larger_root() {
 }
 
 install_inside() {
+	if [[ $* == *:arm64* ]]; then
+		(run_inside --rw dpkg --add-architecture arm64)
+	fi
 	(run_inside --rw apt-get update) &&
 		(run_inside --rw env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@") &&
 		(run_inside --rw apt-get clean)

@@ -5,13 +5,13 @@
 # programs that are hard on it, and with programs from Debian whose files shrink while they run.
 # Unloads the module and loads it again.
 #
-# usage: programs.sh [--losses] RESULTDIR
+# usage: programs.sh [--losses] BINDIR PROGRAMDIR RESULTDIR
 #
 # --losses: only programs from Debian that write to a full file system or read a truncated file.
 # They must not end with 0 and a wrong result. Without it, all other tests.
 #
-# build/samples/release and build/programs have what it needs. The result (TAP)
-# goes to RESULTDIR/programs.tap, or losses.tap; tests/report.py reads it.
+# BINDIR has the samples, PROGRAMDIR the programs of tests/programs. The result (TAP) goes to
+# RESULTDIR/programs.tap, or losses.tap; tests/report.py reads it.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=tap.sh
 . "$(dirname "${BASH_SOURCE[0]}")/tap.sh"
@@ -21,15 +21,16 @@ if [[ $1 == --losses ]]; then
 	name=losses
 	shift
 fi
-mkdir -p "$1"
-tap=$(realpath "$1")/$name.tap
+bin=$1 programs_bin=$2
+mkdir -p "$3"
+tap=$(realpath "$3")/$name.tap
 repo=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 ko=${NOSIGBUS_KO:-$repo/build/stock/nosigbus.ko}
 work=$(mktemp -d)
 # Copied, so that it is not read over 9p each time. The layout is that of an installed package.
 mkdir "$work/bin" "$work/lib"
-cp "$repo"/build/samples/release/nosigbus "$repo"/build/programs/{preload,library.so} "$work/bin"
-cp "$repo/build/samples/release/libnosigbus_preload.so" "$work/lib"
+cp "$bin/nosigbus" "$programs_bin"/{preload,library.so} "$work/bin"
+cp "$bin/libnosigbus_preload.so" "$work/lib"
 chmod 755 "$work"
 nosigbus=$work/bin/nosigbus
 preload=$work/bin/preload
