@@ -259,15 +259,17 @@ if [[ -n $interactive ]]; then
 	rc=0
 	"${qemu[@]}" 2>"$work/qemu.log" || rc=$?
 else
-	: >"$work/boot/first"
-	for attempt in 1 2; do
+	# On a busy host, two starts in a row have gone wrong.
+	for attempt in 1 2 3; do
+		: >"$work/boot/may-give-up"
+		((attempt < 3)) || rm "$work/boot/may-give-up"
 		rc=0
 		# cat, because QEMU makes its stdout non-blocking. stdin is a FIFO that never
 		# ends. setpriv ends QEMU together with this script.
 		setpriv --pdeathsig TERM timeout --foreground -k 5 "${BOOT_TIMEOUT:-1200}" "${qemu[@]}" 0<>"$work/stdin" 2>"$work/qemu.log" | cat ||
 			rc=${PIPESTATUS[0]}
 		# QEMU itself has been seen to abort, once in some thousand boots.
-		if ((attempt == 2)) || [[ -e $work/boot/mounted ]]; then
+		if ((attempt == 3)) || [[ -e $work/boot/mounted ]]; then
 			break
 		elif [[ -s $work/boot/bad-start ]]; then
 			note "the guest has not started well: once more"
@@ -278,7 +280,7 @@ else
 		else
 			break
 		fi
-		rm -f "$work/boot/first" "$work/boot/bad-start"
+		rm -f "$work/boot/bad-start"
 		: >"$log"
 	done
 fi

@@ -10,7 +10,7 @@
 #   command   the bash script to run
 #
 # The script writes to the same directory: "mounted" early on, and at the end "status" (the
-# command's exit status) or "error". If the file "first" exists, it may write "bad-start" instead:
+# command's exit status) or "error". If the file "may-give-up" exists, it may write "bad-start" instead:
 # kernel messages from a start that went wrong.
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
@@ -67,7 +67,7 @@ ip link set lo up
 share boot cache=none /run/boot
 # A busy host may stop the machine for a moment early on. The kernel then gives up its timer, or
 # gets an interrupt too early. The results of such a start would mean nothing.
-if [[ -e /run/boot/first ]] && dmesg | grep -E 'APIC timer disabled|BUG: |WARNING: ' >/run/boot/bad-start; then
+if [[ -e /run/boot/may-give-up ]] && dmesg | grep -E 'APIC timer disabled|BUG: |WARNING: ' >/run/boot/bad-start; then
 	off
 fi
 : >/run/boot/mounted
