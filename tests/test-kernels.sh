@@ -46,7 +46,7 @@ run_variant() {
 		"OUT=$REPO/$bin" M32= "KSRC=$kernel/source" "${programs[@]/#/$REPO/$bin/}" ||
 		die "the selftests did not build" "mend what the compiler complains of"
 	printf '%s\n' "$3" "tests/guest/selftests.sh $bin $dir ${programs[*]/%/,few}" >"$dir/commands"
-	BOOT_TIMEOUT=${BOOT_TIMEOUT:-3600} tests/boot.sh -- tests/guest/run.sh "$dir" || status=$?
+	BOOT_TIMEOUT=${BOOT_TIMEOUT:-7200} tests/boot.sh -- tests/guest/run.sh "$dir" || status=$?
 	# The next guest overwrites the log.
 	cp "build/boot/console-$(kernel_name stock).log" "$dir/kernel.log"
 	((status == 0)) || why=$(tests/klog-check.sh "$dir/kernel.log") || true

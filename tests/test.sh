@@ -177,7 +177,7 @@ in_guest() {
 	step "Guest: $name kernel, $(of "$1" "$kernel" | wc -l) lines of the table"
 	mapfile -t amounts < <(amounts "$1" "$kernel")
 	note "${amounts[*]}"
-	env "${amounts[@]}" BOOT_ENV="RACE_SECONDS SEED ${amounts[*]%%=*}" BOOT_TIMEOUT="${BOOT_TIMEOUT:-3600}" \
+	env "${amounts[@]}" BOOT_ENV="RACE_SECONDS SEED ${amounts[*]%%=*}" BOOT_TIMEOUT="${BOOT_TIMEOUT:-7200}" \
 		tests/boot.sh --kernel "$kernel" -- tests/guest/run.sh "$dir" || status=$?
 	# A line without a result has failed.
 	while read -r log; do
