@@ -3,7 +3,7 @@
 //! Limits for each client. Without them a client could make the compositor use up its memory, file
 //! descriptors or mappings.
 
-use crate::state::State;
+use crate::log;
 use std::{
     fmt,
     sync::{
@@ -128,7 +128,7 @@ const NO_MEMORY: u32 = 2;
 
 /// Posts the error of a client that wants too much.
 pub fn refuse(resource: &impl Resource, exceeded: Exceeded) {
-    eprintln!("nosigbus-compositor: a client is disconnected: {exceeded}");
+    log::disconnected(exceeded);
     resource.post_error(NO_MEMORY, exceeded.to_string());
 }
 
@@ -142,11 +142,11 @@ pub fn take(client: &Client, kind: Kind, amount: usize, resource: &impl Resource
         .ok()
 }
 
-/// Gives a client an object of a global.
-pub fn bind<R>(client: &Client, new: New<R>, init: &mut DataInit<'_, State>) -> R
+/// Gives a client an object of a global. `S` is the type that handles the object's requests.
+pub fn bind<R, S>(client: &Client, new: New<R>, init: &mut DataInit<'_, S>) -> R
 where
     R: Resource + 'static,
-    State: Dispatch<R, Share>,
+    S: Dispatch<R, Share> + 'static,
 {
     let limits: &Limits = client.get_data().expect("all clients are let in with them");
     // The object is created in any case, because the error must be posted on it.

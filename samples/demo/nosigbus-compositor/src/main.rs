@@ -4,25 +4,33 @@
 //! through mappings, and writes screen captures to them through mappings. It has no SIGBUS
 //! handler. Without options a client kills it by shrinking a file. With --protect the compositor
 //! survives, and disconnects the client.
+//!
+//! Each module uses only modules that are named before it:
+//!
+//! * `log`: messages;
+//! * `limits` and `files`: how much a client may have, and how its files are mapped and opted in;
+//! * `pool`: the mapping of a client's file, and the buffers in it;
+//! * `surface`, `window` and `screen`: what shows these buffers;
+//! * `state`: all of that together;
+//! * `protocol`: the requests of clients, which change the state.
 
 #![forbid(unsafe_code)]
 
-mod boilerplate;
-mod capture;
 mod files;
 mod limits;
-mod output;
+mod log;
 mod pool;
+mod protocol;
 mod screen;
-mod shell;
-mod shm;
 mod state;
 mod surface;
+mod window;
 
 use anyhow::{Context, Result};
 use files::Files;
 use lexopt::prelude::*;
 use limits::Limits;
+use log::complain;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::OwnedFd,
@@ -100,7 +108,8 @@ impl Compositor {
         let clients = display.backend().poll_fd().try_clone_to_owned()?;
         let listener = ListeningSocket::bind(&args.socket)
             .with_context(|| format!("no socket {} in XDG_RUNTIME_DIR", args.socket))?;
-        let state = State::new(&display.handle(), files.clone(), args.pictures);
+        protocol::offer_globals(&display.handle());
+        let state = State::new(files.clone(), args.pictures);
         Ok(Self {
             display,
             listener,
@@ -160,11 +169,6 @@ impl Compositor {
             self.display.flush_clients()?;
         }
     }
-}
-
-/// Prints an error that does not end the compositor.
-fn complain(error: anyhow::Error) {
-    eprintln!("nosigbus-compositor: {error:#}");
 }
 
 fn run() -> Result<()> {

@@ -5,17 +5,21 @@
 use crate::{
     files::{ClientFile, Files, complaint},
     limits::{self, Kind, Share},
+    log,
 };
 use nosigbus::{ErrorKind, MapOptions, Mapping};
 use rustix::param::page_size;
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 use wayland_server::{
     Client, Resource,
     backend::ClientId,
-    protocol::wl_shm::{self, WlShm},
+    protocol::{
+        wl_buffer::WlBuffer,
+        wl_shm::{self, WlShm},
+    },
 };
 
 /// The mapping of a pool. It is read-only, so a stand-in costs no memory. In a writable mapping
@@ -68,14 +72,18 @@ impl Pool {
         })
     }
 
+    fn mapped(&self) -> MutexGuard<'_, Mapped> {
+        self.mapped.lock().expect("a panic ends the compositor")
+    }
+
     pub fn len(&self) -> usize {
-        self.mapped.lock().unwrap().mapping.len()
+        self.mapped().mapping.len()
     }
 
     /// Grows the mapping, after the client has grown its file. The mapping may move, so it is used
     /// only under the lock. It keeps its counts and its recorded error.
     pub fn grow(&self, len: usize) {
-        let mut mapped = self.mapped.lock().unwrap();
+        let mut mapped = self.mapped();
         let more = len.saturating_sub(mapped.mapping.len());
         if let Err(exceeded) = mapped.bytes.extend(more) {
             limits::refuse(&self.shm, exceeded);
@@ -86,13 +94,13 @@ impl Pool {
 
     /// Posts an error to the client if an access found its file too short. Returns that client.
     pub fn tell(&self) -> Option<ClientId> {
-        let complaint = complaint(&self.mapped.lock().unwrap().mapping);
+        let complaint = complaint(&self.mapped().mapping);
         self.post(complaint?)
     }
 
     fn post(&self, complaint: String) -> Option<ClientId> {
         let client = self.shm.client()?;
-        eprintln!("nosigbus-compositor: a client is disconnected: {complaint}");
+        log::disconnected(&complaint);
         self.shm.post_error(wl_shm::Error::InvalidFd, complaint);
         Some(client.id())
     }
@@ -106,9 +114,12 @@ fn refuse(shm: &WlShm, error: nosigbus::Error) {
         }
         _ => format!("the file cannot be mapped: {error}"),
     };
-    eprintln!("nosigbus-compositor: a client is disconnected: {message}");
+    log::disconnected(&message);
     shm.post_error(wl_shm::Error::InvalidFd, message);
 }
+
+/// Bytes of a pixel, in all formats that are offered.
+pub const PIXEL: usize = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
@@ -127,11 +138,15 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    pub fn of(resource: &WlBuffer) -> &Arc<Self> {
+        resource.data().expect("every wl_buffer has it")
+    }
+
     /// Calls `line` with the first `width` pixels of each of the first `height` lines. It passes
     /// copies, which the client cannot change.
     pub fn read(&self, width: usize, height: usize, mut line: impl FnMut(usize, &[u8])) {
-        let mapped = self.pool.mapped.lock().unwrap();
-        let mut bytes = vec![0; width.min(self.shape.width) * 4];
+        let mapped = self.pool.mapped();
+        let mut bytes = vec![0; width.min(self.shape.width) * PIXEL];
         for y in 0..height.min(self.shape.height) {
             let offset = self.offset + y * self.shape.stride;
             if mapped.mapping.read_at(offset, &mut bytes).is_ok() {

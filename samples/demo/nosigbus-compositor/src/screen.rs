@@ -2,12 +2,16 @@
 
 //! The screen, a picture in memory: places for four windows, which do not overlap.
 
-use crate::{pool::Buffer, shell::Window, shm::PIXEL, surface::Surface};
+use crate::{
+    log,
+    pool::{Buffer, PIXEL},
+};
 use anyhow::{Context, Result};
 use std::{
     fs::{self, File},
     io::BufWriter,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use wayland_server::protocol::wl_shm::Format;
 
@@ -37,19 +41,16 @@ impl Screen {
         self.pixels.chunks_exact(STRIDE)
     }
 
-    pub fn draw(&mut self, windows: &[Window]) {
+    /// Draws the background, and each buffer in its place.
+    pub fn draw(&mut self, buffers: impl Iterator<Item = (usize, Arc<Buffer>)>) {
         for (y, line) in self.pixels.chunks_exact_mut(STRIDE).enumerate() {
             let shade = (48 + y * 64 / HEIGHT) as u8;
             for pixel in line.chunks_exact_mut(PIXEL) {
                 pixel.copy_from_slice(&[shade, shade / 2 + 16, shade / 2, 0]);
             }
         }
-        for window in windows {
-            if let (Some(place), Some(buffer)) =
-                (window.place, Surface::of(&window.surface).buffer())
-            {
-                self.draw_buffer(&buffer, place);
-            }
+        for (place, buffer) in buffers {
+            self.draw_buffer(&buffer, place);
         }
     }
 
@@ -114,7 +115,7 @@ impl Pictures {
         self.frame += 1;
         if self.frame % Self::EVERY == 0 {
             // Clients may have used up the compositor's file descriptors. That does not end it.
-            self.write(screen).unwrap_or_else(crate::complain);
+            self.write(screen).unwrap_or_else(log::complain);
         }
     }
 

@@ -5,9 +5,9 @@
 use crate::{
     files::Files,
     pool::Pool,
-    screen::{Pictures, Screen},
-    shell::Window,
+    screen::{PLACES, Pictures, Screen},
     surface::Surface,
+    window::Window,
 };
 use nosigbus::Notice;
 use rustix::time::{ClockId, clock_gettime};
@@ -15,15 +15,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, Weak},
 };
-use wayland_protocols::xdg::shell::server::xdg_wm_base::XdgWmBase;
-use wayland_protocols_wlr::screencopy::v1::server::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
-use wayland_server::{
-    DisplayHandle, Resource,
-    backend::ClientId,
-    protocol::{
-        wl_compositor::WlCompositor, wl_output::WlOutput, wl_shm::WlShm, wl_surface::WlSurface,
-    },
-};
+use wayland_server::{Resource, backend::ClientId, protocol::wl_surface::WlSurface};
 
 pub struct State {
     pub files: Arc<Files>,
@@ -37,13 +29,7 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(display: &DisplayHandle, files: Arc<Files>, pictures: Option<Pictures>) -> Self {
-        display.create_global::<Self, WlCompositor, _>(4, ());
-        // Not version 2: with that a client could destroy the object that errors are posted on.
-        display.create_global::<Self, WlShm, _>(1, ());
-        display.create_global::<Self, WlOutput, _>(2, ());
-        display.create_global::<Self, XdgWmBase, _>(1, ());
-        display.create_global::<Self, ZwlrScreencopyManagerV1, _>(1, ());
+    pub fn new(files: Arc<Files>, pictures: Option<Pictures>) -> Self {
         Self {
             files,
             pools: HashMap::new(),
@@ -57,7 +43,8 @@ impl State {
     /// Draws and shows a frame.
     pub fn show_frame(&mut self) {
         self.forget_what_is_gone();
-        self.screen.draw(&self.windows);
+        let shown = self.windows.iter().filter_map(Window::shown);
+        self.screen.draw(shown);
         if let Some(pictures) = &mut self.pictures {
             pictures.add(&self.screen);
         }
@@ -66,6 +53,18 @@ impl State {
         for surface in &self.surfaces {
             Surface::of(surface).frame_done(milliseconds as u32);
         }
+    }
+
+    /// Returns the window of a surface, if the surface is a window.
+    pub fn window_of(&mut self, surface: &WlSurface) -> Option<&mut Window> {
+        let mut windows = self.windows.iter_mut();
+        windows.find(|window| window.is_of(surface) && window.is_alive())
+    }
+
+    /// Returns a place on the screen that no window has.
+    pub fn free_place(&self) -> Option<usize> {
+        let windows = self.windows.iter().filter(|window| window.is_alive());
+        (0..PLACES).find(|place| windows.clone().all(|window| window.place != Some(*place)))
     }
 
     /// Drops objects that clients have destroyed. Otherwise they would take memory for ever.

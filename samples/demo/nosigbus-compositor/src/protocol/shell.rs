@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! xdg-shell: windows, of whatever size their clients choose.
+//! xdg-shell: windows.
 
 use crate::{
-    boilerplate::{ignore_requests, offer},
     limits::{self, Kind, Share},
-    screen::PLACES,
     state::State,
+    window::Window,
 };
 use wayland_protocols::xdg::shell::server::{
     xdg_popup::XdgPopup,
@@ -18,42 +17,6 @@ use wayland_protocols::xdg::shell::server::{
 use wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, Resource, protocol::wl_surface::WlSurface,
 };
-
-pub struct Window {
-    pub surface: WlSurface,
-    xdg_surface: XdgSurface,
-    toplevel: XdgToplevel,
-    /// Where on the screen it is, if there was a place left.
-    pub place: Option<usize>,
-    configured: bool,
-}
-
-impl Window {
-    pub fn is_alive(&self) -> bool {
-        self.surface.is_alive() && self.toplevel.is_alive()
-    }
-}
-
-impl State {
-    /// Answers the first commit of a window, after which it may have a buffer.
-    pub fn configure(&mut self, surface: &WlSurface) {
-        let window = self
-            .windows
-            .iter_mut()
-            .find(|window| window.surface == *surface && window.is_alive());
-        if let Some(window) = window.filter(|window| !window.configured) {
-            window.configured = true;
-            // Of a size that the client chooses, in no particular state.
-            window.toplevel.configure(0, 0, Vec::new());
-            window.xdg_surface.configure(1);
-        }
-    }
-
-    fn free_place(&self) -> Option<usize> {
-        let windows = self.windows.iter().filter(|window| window.is_alive());
-        (0..PLACES).find(|place| windows.clone().all(|window| window.place != Some(*place)))
-    }
-}
 
 /// The surface of an xdg_surface.
 pub struct Role {
@@ -108,24 +71,15 @@ impl Dispatch<XdgSurface, Role> for State {
                 };
                 let toplevel = init.init(id, share);
                 let place = state.free_place();
-                if state
-                    .windows
-                    .iter()
-                    .any(|window| window.surface == *surface && window.is_alive())
-                {
+                if state.window_of(surface).is_some() {
                     xdg_surface.post_error(
                         xdg_surface::Error::AlreadyConstructed,
                         "the surface is a window already",
                     );
                     return;
                 }
-                state.windows.push(Window {
-                    surface: surface.clone(),
-                    xdg_surface: xdg_surface.clone(),
-                    toplevel,
-                    place,
-                    configured: false,
-                });
+                let window = Window::new(surface.clone(), xdg_surface.clone(), toplevel, place);
+                state.windows.push(window);
             }
             xdg_surface::Request::GetPopup { id, .. } => {
                 // Popups are not shown, so the popup is dismissed at once.

@@ -3,17 +3,14 @@
 //! wlr-screencopy: writes the screen into buffers of clients.
 
 use crate::{
-    boilerplate::offer,
     limits::{self, Kind, Share},
+    log,
     pool::{Buffer, Shape},
     screen::{HEIGHT, STRIDE, WIDTH},
     state::State,
 };
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 use wayland_protocols_wlr::screencopy::v1::server::{
     zwlr_screencopy_frame_v1::{self as frame, ZwlrScreencopyFrameV1},
     zwlr_screencopy_manager_v1::{self as manager, ZwlrScreencopyManagerV1},
@@ -87,7 +84,7 @@ impl Dispatch<ZwlrScreencopyFrameV1, Frame> for State {
             resource.post_error(frame::Error::AlreadyUsed, "one copy of a frame");
             return;
         }
-        let buffer: &Arc<Buffer> = buffer.data().expect("all buffers are made here");
+        let buffer = Buffer::of(&buffer);
         if buffer.shape != SHAPE {
             resource.post_error(
                 frame::Error::InvalidBuffer,
@@ -104,7 +101,7 @@ impl Dispatch<ZwlrScreencopyFrameV1, Frame> for State {
             }
             Ok(false) => resource.failed(),
             Err(error) => {
-                eprintln!("nosigbus-compositor: no capture: {error}");
+                log::complain(format_args!("no capture: {error}"));
                 resource.failed();
             }
         }

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Macros for the traits that wayland-server requires for each interface.
+//! What clients can request, a file for each protocol. wayland-server requires two traits for each
+//! interface: `Dispatch` handles its requests, and `GlobalDispatch` gives a client an object of it.
+
+use crate::state::State;
+use wayland_protocols::xdg::shell::server::xdg_wm_base::XdgWmBase;
+use wayland_protocols_wlr::screencopy::v1::server::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
+use wayland_server::{
+    DisplayHandle,
+    protocol::{wl_compositor::WlCompositor, wl_output::WlOutput, wl_shm::WlShm},
+};
 
 /// Implements interfaces whose requests this compositor ignores, or that have no requests.
 macro_rules! ignore_requests {
@@ -38,4 +47,19 @@ macro_rules! offer {
     )*};
 }
 
-pub(crate) use {ignore_requests, offer};
+// After the macros, which they use.
+mod capture;
+mod compositor;
+mod output;
+mod shell;
+mod shm;
+
+/// Offers the globals to clients.
+pub fn offer_globals(display: &DisplayHandle) {
+    display.create_global::<State, WlCompositor, _>(4, ());
+    // Not version 2: with that a client could destroy the object that errors are posted on.
+    display.create_global::<State, WlShm, _>(1, ());
+    display.create_global::<State, WlOutput, _>(2, ());
+    display.create_global::<State, XdgWmBase, _>(1, ());
+    display.create_global::<State, ZwlrScreencopyManagerV1, _>(1, ());
+}

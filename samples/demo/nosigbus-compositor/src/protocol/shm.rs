@@ -5,7 +5,7 @@
 use crate::{
     files::ClientFile,
     limits::{self, Kind, Share},
-    pool::{Buffer, Pool, Shape},
+    pool::{Buffer, PIXEL, Pool, Shape},
     state::State,
 };
 use std::sync::Arc;
@@ -19,7 +19,6 @@ use wayland_server::{
 };
 
 const FORMATS: [wl_shm::Format; 2] = [wl_shm::Format::Argb8888, wl_shm::Format::Xrgb8888];
-pub const PIXEL: usize = 4;
 
 impl GlobalDispatch<WlShm, ()> for State {
     fn bind(

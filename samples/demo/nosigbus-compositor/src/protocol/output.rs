@@ -2,7 +2,7 @@
 
 //! wl_output: the screen, as clients see it.
 
-use crate::{boilerplate::ignore_requests, limits, screen, state::State};
+use crate::{limits, screen, state::State};
 use wayland_server::{
     Client, DataInit, DisplayHandle, GlobalDispatch, New, Resource,
     protocol::wl_output::{Mode, Subpixel, Transform, WlOutput},
