@@ -21,7 +21,8 @@ header=$REPO/include/uapi/linux/nosigbus.h
 	printf '// SPDX-License-Identifier: MIT OR Apache-2.0\n\n'
 	printf '//! What bindgen makes of nosigbus.h; "make bindings" makes it anew.\n\n'
 	inside bindgen "$header" --allowlist-item '(nosigbus|NOSIGBUS)_.*' --use-core \
-		--no-layout-tests --no-doc-comments --disable-header-comment --formatter none
+		--with-derive-default --no-layout-tests --no-doc-comments --disable-header-comment \
+		--formatter none
 } >"$out/bindings.rs"
 inside rustfmt --edition 2024 "$out/bindings.rs"
 cp "$header" "$out/nosigbus.h"

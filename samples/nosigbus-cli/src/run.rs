@@ -2,6 +2,11 @@
 
 //! `nosigbus run`.
 
+use nosigbus::{Device, ErrorKind};
+use nosigbus_common::{
+    options::{Choice, LOG_VARIABLE, VARIABLE},
+    reach,
+};
 use std::{
     convert::Infallible,
     env,
@@ -13,11 +18,7 @@ use std::{
     ptr,
 };
 
-const DEVICE: &str = "/dev/nosigbus";
 const LIBRARY: &str = "libnosigbus_preload.so";
-/// The library reads these.
-const VARIABLE: &str = "NOSIGBUS_RUN";
-const LOG_VARIABLE: &str = "NOSIGBUS_LOG";
 const PRELOAD: &str = "LD_PRELOAD";
 
 /// The directories that execvp searches if PATH is not set.
@@ -141,19 +142,19 @@ fn is_executable(path: &Path) -> bool {
 
 /// Returns the path of the preload library, or the reason why the program cannot be protected.
 fn protection(program: &Path) -> Result<PathBuf, String> {
-    if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
-        return Err(match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => format!(
-                "{DEVICE}: {error}: the nosigbus module is not loaded; as root: insmod nosigbus.ko"
-            ),
-            _ => format!("{DEVICE}: {error}"),
+    if let Err(error) = Device::open() {
+        return Err(match error.kind() {
+            ErrorKind::NotLoaded => {
+                format!("{error}: the nosigbus module is not loaded; as root: insmod nosigbus.ko")
+            }
+            _ => error.to_string(),
         });
     }
     let library = library()?;
     // A program that is not readable cannot be checked, but may be executable. If it does not
     // exist, `execute` reports that later.
     let path = CString::new(program.as_os_str().as_bytes()).unwrap_or_default();
-    let Ok(image) = nosigbus_reach::look_at(&path) else {
+    let Ok(image) = reach::look_at(&path) else {
         return Ok(library);
     };
     let path = match image.interpreter() {
@@ -215,18 +216,18 @@ fn set_up(options: &Options, library: &Path) -> Result<(), Error> {
         preload.extend(library.as_os_str().as_bytes());
     }
     let words = [
-        (options.record_errors, "record-errors"),
-        (options.stats, "stats"),
-        (options.quiet, "quiet"),
-        (options.keep_status, "keep-status"),
-        (options.force, "force"),
-        (options.keep_handlers, "handlers=keep"),
-        (options.shared_read_only, "shared=read-only"),
+        (options.record_errors, Choice::RecordErrors),
+        (options.stats, Choice::Stats),
+        (options.quiet, Choice::Quiet),
+        (options.keep_status, Choice::KeepStatus),
+        (options.force, Choice::Force),
+        (options.keep_handlers, Choice::KeepHandlers),
+        (options.shared_read_only, Choice::SharedReadOnly),
     ];
     let words: Vec<_> = words
         .iter()
         .filter(|(wanted, _)| *wanted)
-        .map(|(_, word)| *word)
+        .map(|(_, choice)| choice.word())
         .collect();
     let log = match &options.log {
         Some(path) => Some(log(path)?),

@@ -7,6 +7,7 @@
 
 use crate::text::{escaped, unmangled, words};
 use anyhow::{Context, Result, bail};
+use nosigbus::uapi::DEVICE;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -15,7 +16,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DEVICE: &str = "/dev/nosigbus";
 /// The list of all opted-in mappings, which only root can read.
 const ALL_MAPPINGS: &str = "/sys/kernel/debug/nosigbus/mappings";
 

@@ -2,22 +2,10 @@
 
 //! Untrusted text: names of files and of processes.
 
-use std::fmt::Write;
-
-/// Escapes a name as `ls -b` does. The result is one line, without terminal control characters.
+/// Escapes a name, so that it can be shown at a terminal.
 pub fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\'' | '"' => text.push(c),
-                _ => text.extend(c.escape_debug()),
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(text, "\\{byte:03o}");
-        }
-    }
+    nosigbus_common::escape(bytes, &mut text);
     text
 }
 

@@ -4,7 +4,7 @@
 
 use crate::{
     device, event, fdinfo, handlers,
-    kernel::{Result, close, disable, enable, madvise, nosigbus_status, pid, status},
+    kernel::{Result, close, disable, enable, madvise, pid, status},
     lost, notice, options,
     text::number,
     vmas::Vmas,
@@ -13,6 +13,7 @@ use libc::{
     EACCES, EBADF, EINVAL, ENODEV, ENOMEM, ENOSYS, ENOTTY, EPERM, MADV_NORMAL, MADV_RANDOM,
     MAP_SHARED, MAP_TYPE, PROT_WRITE,
 };
+use nosigbus::uapi::nosigbus_status;
 use rustix::{
     fs::{Mode, OFlags, open},
     io::read,

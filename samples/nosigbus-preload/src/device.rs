@@ -5,17 +5,13 @@
 //! number.
 
 use crate::{event, kernel::close};
+use nosigbus::uapi;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd},
     fs::{FileType, Mode, OFlags, fstat, open},
     io::fcntl_dupfd_cloexec,
 };
-use std::{
-    ffi::CStr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
-
-const PATH: &CStr = c"/dev/nosigbus";
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The lowest numbers to use for duplicates. They are above the numbers that programs expect for
 /// their own files, and below FD_SETSIZE and most limits. The second is for low limits.
@@ -66,7 +62,7 @@ pub fn get() -> Option<BorrowedFd<'static>> {
         // The program has closed the descriptor, and may have another file at its number.
         event::is_lost();
     }
-    let fd = open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let fd = open(uapi::DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let Some(number) = number_of(&fd) else {
         close(fd);
         return None;

@@ -13,6 +13,7 @@ use crate::{
     text::Text,
 };
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, c_char, c_int, c_void, pid_t};
+use nosigbus_common::reach;
 use rustix::fs::{Access, access};
 use std::{ffi::CStr, mem::transmute};
 
@@ -39,8 +40,8 @@ fn is_library(path: &[u8]) -> bool {
 ///
 /// # Safety
 ///
-/// `program` must be a string or null, and `strings` a list of strings with a null pointer at its end,
-/// or null.
+/// `program` must be a string or null, and `strings` a list of strings with a null pointer at its
+/// end, or null.
 unsafe fn look_at(program: *const c_char, strings: Strings) -> bool {
     if program.is_null() {
         return false;
@@ -51,14 +52,14 @@ unsafe fn look_at(program: *const c_char, strings: Strings) -> bool {
         let list = entry.to_bytes().strip_prefix(PRELOAD);
         list.is_some_and(is_library)
     });
-    let why = nosigbus_reach::look_at(program)
+    let why = reach::look_at(program)
         .ok()
         .and_then(|image| image.obstacle);
     let cleaned = "its environment is without LD_PRELOAD";
     if let Some(why) = why.or((!is_preloaded).then_some(cleaned)) {
         notice::not_reached(program.to_bytes(), why);
     }
-    why == Some(nosigbus_reach::MUSL)
+    why == Some(reach::MUSL)
 }
 
 /// Does what [`look_at`] does, for a program that is searched for in PATH.

@@ -6,31 +6,41 @@
 use libc::{
     MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, SIG_SETMASK,
 };
+use nosigbus::uapi::{self, NOSIGBUS_EVENTFD, nosigbus_disable, nosigbus_enable, nosigbus_status};
 use rustix::{
     fd::{BorrowedFd, IntoRawFd, OwnedFd},
     io::Errno,
-    ioctl::{Opcode, Setter, Updater, ioctl, opcode},
+    ioctl::{Opcode, Updater, ioctl, opcode},
     process::getpid,
 };
 use std::{ops::Range, time::Duration};
 use syscalls::{Sysno, syscall};
 
-#[allow(
-    dead_code,
-    non_camel_case_types,
-    non_upper_case_globals,
-    clippy::all,
-    clippy::undocumented_unsafe_blocks
-)]
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/kernel.rs"));
+/// `struct procmap_query` of linux/fs.h.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+#[derive(Default)]
+pub struct procmap_query {
+    pub size: u64,
+    pub query_flags: u64,
+    pub query_addr: u64,
+    pub vma_start: u64,
+    pub vma_end: u64,
+    pub vma_flags: u64,
+    pub vma_page_size: u64,
+    pub vma_offset: u64,
+    pub inode: u64,
+    pub dev_major: u32,
+    pub dev_minor: u32,
+    pub vma_name_size: u32,
+    pub build_id_size: u32,
+    pub vma_name_addr: u64,
+    pub build_id_addr: u64,
 }
-pub use generated::*;
+const _: () = assert!(size_of::<procmap_query>() == 104);
 
-const MAGIC: u8 = NOSIGBUS_IOC_MAGIC as u8;
-const ENABLE: Opcode = opcode::write::<nosigbus_enable>(MAGIC, 1);
-const DISABLE: Opcode = opcode::write::<nosigbus_disable>(MAGIC, 2);
-const STATUS: Opcode = opcode::read_write::<nosigbus_status>(MAGIC, 3);
+pub const PROCMAP_QUERY_COVERING_OR_NEXT_VMA: u32 = 0x10;
+pub const PROCMAP_QUERY_FILE_BACKED_VMA: u32 = 0x20;
 const PROCMAP_QUERY: Opcode = opcode::read_write::<procmap_query>(b'f', 17);
 
 /// An address, or an errno.
@@ -228,8 +238,8 @@ pub fn enable(
         eventfd: event.unwrap_or(0),
         ..Default::default()
     };
-    // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`.
-    unsafe { ioctl(device, Setter::<ENABLE, _>::new(request)) }.map_err(Errno::raw_os_error)
+    // SAFETY: Whoever runs the program has asked for NOSIGBUS_RECORD_ERRORS.
+    unsafe { uapi::enable(device, request) }.map_err(Errno::raw_os_error)
 }
 
 /// # Safety
@@ -241,8 +251,8 @@ pub unsafe fn disable(device: BorrowedFd<'_>, range: &Range<usize>) -> Result<()
         len: (range.end - range.start) as u64,
         ..Default::default()
     };
-    // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`; the rest is the caller's.
-    unsafe { ioctl(device, Setter::<DISABLE, _>::new(request)) }.map_err(Errno::raw_os_error)
+    // SAFETY: The caller's.
+    unsafe { uapi::disable(device, request) }.map_err(Errno::raw_os_error)
 }
 
 /// Returns the status of the mapping that contains an address.
@@ -251,9 +261,8 @@ pub fn status(device: BorrowedFd<'_>, addr: usize) -> Result<nosigbus_status> {
         addr: addr as u64,
         ..Default::default()
     };
-    // SAFETY: NOSIGBUS_STATUS reads and fills in a `struct nosigbus_status`.
-    unsafe { ioctl(device, Updater::<STATUS, _>::new(&mut status)) }
-        .map_err(Errno::raw_os_error)?;
+    // SAFETY: Without NOSIGBUS_CLEAR_ERROR it only fills in the status.
+    unsafe { uapi::status(device, &mut status) }.map_err(Errno::raw_os_error)?;
     Ok(status)
 }
 

@@ -7,17 +7,10 @@ use crate::{
     kernel::{Mmap, Mremap, Result, munmap, page_size, pages},
     lost, notice,
 };
-use libc::{
-    EINVAL, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE,
-    MREMAP_FIXED, MREMAP_MAYMOVE, PROT_NONE,
-};
-use rustix::{
-    fd::BorrowedFd,
-    fs::{FileType, fstat, fstatfs},
-};
+use libc::{EINVAL, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MREMAP_FIXED, MREMAP_MAYMOVE};
+use nosigbus::{file::Kind, guards::Guards};
+use rustix::fd::BorrowedFd;
 use std::ops::Range;
-
-const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 
 /// mmap.
 ///
@@ -113,7 +106,8 @@ unsafe fn replace(args: &Mmap) -> Option<()> {
 /// A new opted-in mapping that no other code has a pointer to.
 struct Made {
     range: Range<usize>,
-    guarded: bool,
+    /// Dropping it unmaps the guard pages, if there are any.
+    _guards: Option<Guards>,
 }
 
 impl Made {
@@ -133,7 +127,7 @@ impl Made {
         let opted_in = opt_in(&range);
         let made = Self {
             range,
-            guarded: false,
+            _guards: None,
         };
         match opted_in {
             Ok(()) => return Some(made),
@@ -144,41 +138,26 @@ impl Made {
         (opted_in == Err(EINVAL)).then(|| unsafe { Self::with_guards(args) })?
     }
 
-    /// Creates it with an inaccessible page on each side, so that it has no neighbour that the
-    /// kernel could merge it with.
+    /// Creates it between guard pages, so that the kernel cannot merge it.
     ///
     /// # Safety
     ///
     /// That of mmap.
     unsafe fn with_guards(args: &Mmap) -> Option<Self> {
         let len = pages(0, args.len).len();
-        let guards = Mmap {
-            addr: 0,
-            len: len.checked_add(2 * page_size())?,
-            prot: PROT_NONE,
-            flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-            fd: -1,
-            offset: 0,
-        };
-        // SAFETY: A new mapping.
-        let start = unsafe { guards.call() }.ok()? + page_size();
+        let guards = Guards::around(len, page_size()).ok()?;
+        let start = guards.place() as usize;
         let made = Self {
             range: start..start + len,
-            guarded: true,
+            _guards: Some(guards),
         };
         let inside = Mmap {
             addr: start,
             flags: args.flags & !MAP_FIXED_NOREPLACE | MAP_FIXED,
             ..*args
         };
-        // SAFETY: Inside the reserved area, which no other code knows.
-        let mapped = unsafe { inside.call() };
-        if mapped.is_err() {
-            // The area between the guards may belong to another thread now, so it is not unmapped.
-            // SAFETY: Made above.
-            unsafe { made.unmap_guards() };
-            return None;
-        }
+        // SAFETY: The place is reserved for it, and no other code knows it.
+        unsafe { inside.call() }.ok()?; // Otherwise drops the guards, but leaves the place alone.
         if opt_in(&made.range).is_err() {
             // SAFETY: Nobody knows of it.
             unsafe { made.unmap() };
@@ -202,13 +181,10 @@ impl Made {
         };
         // SAFETY: The caller's.
         let result = unsafe { to_its_place.call() };
-        // SAFETY: No other code knows the mapping or the guards. After the move, its old place may
-        // belong to another thread, so only the guards are unmapped.
-        unsafe {
-            match result {
-                Ok(_) => self.unmap_guards(),
-                Err(_) => self.unmap(),
-            }
+        // After the move, the old place may belong to another thread, so it is not unmapped.
+        if result.is_err() {
+            // SAFETY: No other code knows the mapping.
+            unsafe { self.unmap() };
         }
         result
     }
@@ -216,34 +192,18 @@ impl Made {
     /// # Safety
     ///
     /// It is still where it was made.
-    unsafe fn unmap(&self) {
-        let guard = if self.guarded { page_size() } else { 0 };
+    unsafe fn unmap(self) {
         // SAFETY: The caller's.
-        let _ = unsafe { munmap(self.range.start - guard, self.range.len() + 2 * guard) };
-    }
-
-    /// # Safety
-    ///
-    /// Once.
-    unsafe fn unmap_guards(&self) {
-        if self.guarded {
-            // SAFETY: The caller's.
-            unsafe {
-                let _ = munmap(self.range.start - page_size(), page_size());
-                let _ = munmap(self.range.end, page_size());
-            }
-        }
+        let _ = unsafe { munmap(self.range.start, self.range.len()) };
     }
 }
 
-/// Returns whether a file is a regular file that can be opted in. Files of hugetlbfs are not: their
-/// mappings have another length than requested.
+/// Returns whether a file is an ordinary file, which can be mapped a second time.
 fn is_ordinary(fd: i32) -> bool {
     if fd < 0 {
         return false;
     }
     // SAFETY: Used at once, and only by the kernel. -1 alone is not allowed.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
-        && fstatfs(fd).is_ok_and(|statfs| statfs.f_type as u32 != HUGETLBFS_MAGIC)
+    Kind::of(fd) == Ok(Kind::Ordinary)
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The options of `nosigbus run`. It passes them in an environment variable. This module reads the
-//! variable once, before the program can change its environment.
+//! The options of `nosigbus run`. It passes them in environment variables. This module reads the
+//! variables once, before the program can change its environment.
 
 use crate::{
-    kernel::{NOSIGBUS_RECORD_ERRORS, is_privileged, pid},
+    kernel::{is_privileged, pid},
     text::{Text, number},
 };
+use nosigbus::uapi::NOSIGBUS_RECORD_ERRORS;
+use nosigbus_common::options::{Choice, LOG_VARIABLE, VARIABLE};
 use std::{
     ffi::{CStr, c_char},
     fmt::Write,
@@ -16,23 +18,18 @@ use std::{
     },
 };
 
-/// The variable with the options: words separated by spaces.
-const VARIABLE: &[u8] = b"NOSIGBUS_RUN=";
-/// The path of what `--log` names.
-const LOG_VARIABLE: &[u8] = b"NOSIGBUS_LOG=";
 /// Starts the word that a program passes on at exec: process ID, colon, [`inherited`] status.
 const INHERITED: &[u8] = b"ends-with=";
 
+/// A bit of `OPTIONS`: the variables were read.
 const READ: u32 = 1 << 0;
-/// The variable is set: `nosigbus run` has loaded this library.
+/// A bit of `OPTIONS`: `VARIABLE` is set, so `nosigbus run` has loaded this library.
 const RUN: u32 = 1 << 1;
-const RECORD_ERRORS: u32 = 1 << 2;
-const STATS: u32 = 1 << 3;
-const QUIET: u32 = 1 << 4;
-const KEEP_STATUS: u32 = 1 << 5;
-const FORCE: u32 = 1 << 6;
-const KEEP_HANDLERS: u32 = 1 << 7;
-const READ_ONLY: u32 = 1 << 8;
+
+/// Returns the bit of a choice in `OPTIONS`.
+const fn bit(choice: Choice) -> u32 {
+    1 << (2 + choice as u32)
+}
 
 static OPTIONS: AtomicU32 = AtomicU32::new(0);
 static LOG: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
@@ -52,31 +49,30 @@ fn get() -> u32 {
     }
 }
 
-fn is_set(option: u32) -> bool {
-    get() & option != 0
+fn is_set(choice: Choice) -> bool {
+    get() & bit(choice) != 0
 }
 
+/// Returns the value of a variable, if the entry of the environment is that variable.
+fn value_in<'a>(entry: &'a [u8], variable: &str) -> Option<&'a [u8]> {
+    entry.strip_prefix(variable.as_bytes())?.strip_prefix(b"=")
+}
+
+/// Returns the bit of a word, or stores the status that the word passes on.
 fn word(word: &[u8]) -> u32 {
-    match word {
-        b"record-errors" => RECORD_ERRORS,
-        b"stats" => STATS,
-        b"quiet" => QUIET,
-        b"keep-status" => KEEP_STATUS,
-        b"force" => FORCE,
-        b"handlers=keep" => KEEP_HANDLERS,
-        b"shared=read-only" => READ_ONLY,
-        _ => {
-            let status = || {
-                let mut parts = word.strip_prefix(INHERITED)?.split(|&byte| byte == b':');
-                let (pid, status) = (number(parts.next()?, 10)?, number(parts.next()?, 10)?);
-                Some((pid << 32) | status)
-            };
-            if let Some(status) = status() {
-                STATUS.store(status, Relaxed);
-            }
-            0
-        }
+    let mut choices = Choice::ALL.iter();
+    if let Some(choice) = choices.find(|choice| choice.word().as_bytes() == word) {
+        return bit(*choice);
     }
+    let status = || {
+        let mut parts = word.strip_prefix(INHERITED)?.split(|&byte| byte == b':');
+        let (pid, status) = (number(parts.next()?, 10)?, number(parts.next()?, 10)?);
+        Some((pid << 32) | status)
+    };
+    if let Some(status) = status() {
+        STATUS.store(status, Relaxed);
+    }
+    0
 }
 
 /// Reads the options. The constructor calls this; a mapping that is created earlier calls it first.
@@ -94,13 +90,14 @@ pub fn read() -> u32 {
         let mut entry = environ;
         while !entry.is_null() && !(*entry).is_null() {
             let text = CStr::from_ptr(*entry).to_bytes();
-            if let Some(words) = text.strip_prefix(VARIABLE) {
+            if let Some(words) = value_in(text, VARIABLE) {
                 options |= RUN;
                 for part in words.split(|&byte| byte == b' ') {
                     options |= word(part);
                 }
-            } else if text.starts_with(LOG_VARIABLE) {
-                LOG.store((*entry).add(LOG_VARIABLE.len()).cast_mut(), Relaxed);
+            } else if let Some(path) = value_in(text, LOG_VARIABLE) {
+                let start = (*entry).add(text.len() - path.len());
+                LOG.store(start.cast_mut(), Relaxed);
             }
             entry = entry.add(1);
         }
@@ -111,7 +108,7 @@ pub fn read() -> u32 {
 
 /// Whether errors of file systems are to be recorded.
 pub fn records_errors() -> bool {
-    is_set(RECORD_ERRORS)
+    is_set(Choice::RecordErrors)
 }
 
 /// `NOSIGBUS_RECORD_ERRORS`, if wanted.
@@ -124,17 +121,17 @@ pub fn record_errors_flag() -> u32 {
 }
 
 pub fn stats() -> bool {
-    is_set(STATS)
+    is_set(Choice::Stats)
 }
 
 /// Returns whether to report at once which files have lost pages.
 pub fn notices() -> bool {
-    get() & (RUN | QUIET) == RUN
+    get() & (RUN | bit(Choice::Quiet)) == RUN
 }
 
 /// Returns whether to change the exit status 0 of a program for which pages were lost.
 pub fn changes_status() -> bool {
-    get() & (RUN | KEEP_STATUS) == RUN
+    get() & (RUN | bit(Choice::KeepStatus)) == RUN
 }
 
 /// Returns whether any option needs to know what happens to mappings.
@@ -144,17 +141,17 @@ pub fn watches() -> bool {
 
 /// Returns whether to record errors even if the program has its own handler for SIGBUS.
 pub fn force() -> bool {
-    is_set(FORCE)
+    is_set(Choice::Force)
 }
 
 /// Returns whether the program's own handler for SIGBUS is still called for truncated files.
 pub fn keeps_handlers() -> bool {
-    is_set(KEEP_HANDLERS)
+    is_set(Choice::KeepHandlers)
 }
 
 /// Whether shared mappings that can be written to are left alone.
 pub fn shared_read_only() -> bool {
-    is_set(READ_ONLY)
+    is_set(Choice::SharedReadOnly)
 }
 
 /// Returns the path that `--log` names. Only the constructor may call this, because the string is
@@ -179,19 +176,20 @@ pub fn inherited() -> i32 {
 
 /// Returns whether an environment entry is the variable with the options.
 pub fn is_variable(entry: &[u8]) -> bool {
-    entry.starts_with(VARIABLE)
+    value_in(entry, VARIABLE).is_some()
 }
 
 /// Writes the variable with the options for the program that replaces this one. That program must
 /// exit with `status` instead of 0.
 pub fn variable_for_next<const SIZE: usize>(entry: &[u8], status: i32, text: &mut Text<SIZE>) {
     for part in entry.split(|&byte| byte == b' ') {
-        let words = part.strip_prefix(VARIABLE).unwrap_or(part);
+        let words = value_in(part, VARIABLE).unwrap_or(part);
         if !words.starts_with(INHERITED) {
             text.push(part);
             text.push(b" ");
         } else if part.len() != words.len() {
-            text.push(VARIABLE);
+            text.push(VARIABLE.as_bytes());
+            text.push(b"=");
         }
     }
     text.push(INHERITED);

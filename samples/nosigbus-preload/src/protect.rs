@@ -6,12 +6,13 @@
 
 use crate::{
     cover, device, handlers,
-    kernel::{Mremap, NOSIGBUS_EVENTFD, Result, disable, munmap, page_size, pages, status},
+    kernel::{Mremap, Result, disable, munmap, page_size, pages, status},
     lock::Lock,
     lost, options,
     vmas::Vmas,
 };
 use libc::{EACCES, ENOMEM, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_WRITE};
+use nosigbus::uapi::NOSIGBUS_EVENTFD;
 use std::ops::Range;
 
 static LOCK: Lock = Lock::new();

@@ -2,7 +2,9 @@
 
 //! Text in fixed buffers: no memory is allocated.
 
-use std::fmt::{self, Write};
+pub use nosigbus_common::escape;
+
+use std::fmt;
 
 /// Text of a limited length. What is too long is cut off.
 pub struct Text<const SIZE: usize> {
@@ -44,21 +46,6 @@ pub fn is_plain(name: &[u8]) -> bool {
         name.chars()
             .all(|c| c != '\\' && (matches!(c, '\'' | '"') || c.escape_debug().count() == 1))
     })
-}
-
-/// Escapes a name as `ls -b` does. The result is safe to print.
-pub fn escape<const SIZE: usize>(name: &[u8], text: &mut Text<SIZE>) {
-    for chunk in name.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let _ = match c {
-                '\'' | '"' => text.write_char(c),
-                _ => write!(text, "{}", c.escape_debug()),
-            };
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(text, "\\{byte:03o}");
-        }
-    }
 }
 
 pub fn number(digits: &[u8], base: u32) -> Option<u64> {

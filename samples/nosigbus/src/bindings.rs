@@ -24,7 +24,7 @@ pub type __s32 = ::core::ffi::c_int;
 pub type __u32 = ::core::ffi::c_uint;
 pub type __u64 = ::core::ffi::c_ulonglong;
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct nosigbus_query {
     pub version: __u32,
     pub reserved: __u32,
@@ -33,7 +33,7 @@ pub struct nosigbus_query {
     pub reserved2: [__u64; 5usize],
 }
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct nosigbus_enable {
     pub addr: __u64,
     pub len: __u64,
@@ -43,14 +43,14 @@ pub struct nosigbus_enable {
     pub reserved: [__u64; 2usize],
 }
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct nosigbus_disable {
     pub addr: __u64,
     pub len: __u64,
     pub reserved: [__u64; 2usize],
 }
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct nosigbus_status {
     pub addr: __u64,
     pub request: __u32,
@@ -67,7 +67,7 @@ pub struct nosigbus_status {
     pub reserved: [__u64; 6usize],
 }
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Default, Copy, Clone)]
 pub struct nosigbus_event {
     pub cookie: __u64,
     pub offset: __u64,

@@ -10,7 +10,6 @@ use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     fs::{FileType, Mode, OFlags, fstat, open},
     io::Errno,
-    ioctl::{Getter, Setter, Updater, ioctl},
     param::page_size,
 };
 use std::{fs, sync::Arc};
@@ -31,8 +30,6 @@ impl<'a> Told<'a> {
     }
 }
 
-const PATH: &str = "/dev/nosigbus";
-
 /// `/dev/nosigbus`. Open it once; clones share it. Each call acts on the address space of the
 /// calling process. The device can be dropped while mappings are opted in.
 ///
@@ -50,28 +47,21 @@ impl Device {
     /// may not be opened.
     pub fn open() -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let opened = open(PATH, flags, Mode::empty());
+        let opened = open(uapi::DEVICE, flags, Mode::empty());
         let fd = opened.map_err(|errno| {
             let kind = match errno {
                 Errno::NOENT | Errno::NXIO | Errno::NODEV => ErrorKind::NotLoaded,
                 Errno::ACCESS | Errno::PERM => ErrorKind::Denied,
                 _ => ErrorKind::Other,
             };
-            Error::new(kind, PATH, Some(errno))
+            Error::new(kind, uapi::DEVICE, Some(errno))
         })?;
         Ok(Self(Arc::new(fd)))
     }
 
     /// What the module can do.
     pub fn query(&self) -> Result<Query> {
-        // SAFETY: NOSIGBUS_QUERY fills in a `struct nosigbus_query`, and nothing else.
-        let query = unsafe {
-            ioctl(
-                &self.0,
-                Getter::<{ uapi::QUERY }, uapi::nosigbus_query>::new(),
-            )
-        }
-        .map_err(|errno| refused("NOSIGBUS_QUERY", errno))?;
+        let query = uapi::query(self).map_err(|errno| refused("NOSIGBUS_QUERY", errno))?;
         Ok(Query {
             version: query.version,
             features: Features::from_bits_retain(query.features),
@@ -204,15 +194,12 @@ impl Device {
             flags: flags.bits() as u32,
             eventfd: told.eventfd.map_or(0, |fd| fd.as_raw_fd()),
             cookie: told.cookie.unwrap_or(0),
-            reserved: [0; 2],
+            ..Default::default()
         };
-        // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`. What it does to memory: see
-        // "What is unsafe" in the crate's documentation.
-        unsafe { ioctl(&self.0, Setter::<{ uapi::ENABLE }, _>::new(request)) }.map_err(|errno| {
-            match errno {
-                Errno::BADF => not_an_eventfd(errno),
-                _ => refused("NOSIGBUS_ENABLE", errno),
-            }
+        // SAFETY: With RECORD_ERRORS, the caller meets the requirements.
+        unsafe { uapi::enable(self, request) }.map_err(|errno| match errno {
+            Errno::BADF => not_an_eventfd(errno),
+            _ => refused("NOSIGBUS_ENABLE", errno),
         })
     }
 
@@ -229,12 +216,10 @@ impl Device {
         let request = uapi::nosigbus_disable {
             addr,
             len,
-            reserved: [0; 2],
+            ..Default::default()
         };
-        // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`. The caller guarantees that no
-        // code relies on the memory that it changes.
-        unsafe { ioctl(&self.0, Setter::<{ uapi::DISABLE }, _>::new(request)) }
-            .map_err(|errno| refused("NOSIGBUS_DISABLE", errno))
+        // SAFETY: The caller's.
+        unsafe { uapi::disable(self, request) }.map_err(|errno| refused("NOSIGBUS_DISABLE", errno))
     }
 
     /// Returns the status of the mapping that contains `addr`. After this call the next stand-in
@@ -259,32 +244,19 @@ impl Device {
         let mut status = uapi::nosigbus_status {
             addr: addr.addr() as u64,
             request,
-            flags: 0,
-            zero_pages: 0,
-            private_pages: 0,
-            shadow_pages: 0,
-            shadow_pages_held: 0,
-            given_back: 0,
-            errors: 0,
-            error_offset: 0,
-            error: 0,
-            error_flags: 0,
-            reserved: [0; 6],
+            ..Default::default()
         };
-        // SAFETY: NOSIGBUS_STATUS reads and fills in a `struct nosigbus_status`. It changes other
-        // memory only for NOSIGBUS_CLEAR_ERROR; the caller of `clear_error` answers for that.
-        unsafe { ioctl(&self.0, Updater::<{ uapi::STATUS }, _>::new(&mut status)) }.map_err(
-            |errno| {
-                let kind = match errno {
-                    Errno::NOMEM => ErrorKind::NoMemory,
-                    Errno::NOENT => ErrorKind::NotOptedIn,
-                    Errno::NOTTY => ErrorKind::TooOld,
-                    // EINTR: other threads met one error after the other. The caller can retry.
-                    _ => ErrorKind::Other,
-                };
-                Error::new(kind, "NOSIGBUS_STATUS", Some(errno))
-            },
-        )?;
+        // SAFETY: The caller of `clear_error` answers for NOSIGBUS_CLEAR_ERROR.
+        unsafe { uapi::status(self, &mut status) }.map_err(|errno| {
+            let kind = match errno {
+                Errno::NOMEM => ErrorKind::NoMemory,
+                Errno::NOENT => ErrorKind::NotOptedIn,
+                Errno::NOTTY => ErrorKind::TooOld,
+                // EINTR: other threads met one error after the other. The caller can retry.
+                _ => ErrorKind::Other,
+            };
+            Error::new(kind, "NOSIGBUS_STATUS", Some(errno))
+        })?;
         Ok(Status {
             flags: Flags::from_bits_retain(status.flags.into()),
             zero_pages: status.zero_pages,
@@ -342,7 +314,7 @@ impl TryFrom<OwnedFd> for Device {
     type Error = Error;
 
     fn try_from(fd: OwnedFd) -> Result<Self> {
-        let other = Error::new(ErrorKind::NotTheDevice, PATH, Some(Errno::NOTTY));
+        let other = Error::new(ErrorKind::NotTheDevice, uapi::DEVICE, Some(Errno::NOTTY));
         // A file that is not a character device may understand the command differently.
         let stat = fstat(&fd).map_err(|errno| Error::other("fstat", errno))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice {

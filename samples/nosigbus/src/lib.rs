@@ -46,7 +46,7 @@
 
 #![warn(missing_docs)]
 
-#[allow(dead_code, non_camel_case_types, clippy::all)]
+#[allow(missing_docs, non_camel_case_types, clippy::all)]
 mod bindings;
 mod copy;
 mod device;
@@ -55,7 +55,15 @@ mod event;
 mod mapping;
 mod notice;
 mod protected;
-mod uapi;
+
+// The command and the preload library of the repository use these too. They are not part of the API
+// of this crate, and can change in any version.
+#[doc(hidden)]
+pub mod file;
+#[doc(hidden)]
+pub mod guards;
+#[doc(hidden)]
+pub mod uapi;
 
 pub use copy::{copy_from_shared, copy_to_shared};
 pub use device::Device;

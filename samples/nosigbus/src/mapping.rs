@@ -6,23 +6,20 @@ use crate::{
     AsMapping, Device, Error, ErrorKind, Flags, Result, Status,
     copy::{copy_from_shared, copy_to_shared},
     device::Told,
+    file::Kind,
+    guards::{self, Guards},
 };
 use rustix::{
     fd::{AsFd, BorrowedFd},
-    fs::{FileType, fcntl_get_seals, fstat, fstatfs},
+    fs::fcntl_get_seals,
     io::Errno,
-    mm::{
-        MapFlags, MremapFlags, MsyncFlags, ProtFlags, mmap, mmap_anonymous, mremap, mremap_fixed,
-        msync, munmap,
-    },
+    mm::{MapFlags, MremapFlags, MsyncFlags, ProtFlags, mmap, mremap, mremap_fixed, msync, munmap},
     param::page_size,
 };
 use std::{
-    mem, ptr,
+    ptr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
-
-const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 
 /// Options for mapping a file. By default the mapping is shared and read-only, and begins at the
 /// start of the file.
@@ -222,24 +219,19 @@ impl<'a> MapOptions<'a> {
         }
     }
 
-    /// Refuses a file that is not an ordinary file. This happens before the file is mapped, because
-    /// mapping a device can have side effects. The module refuses all other unsupported files.
+    /// Refuses a file that is not an ordinary file, before it is mapped. The module refuses all
+    /// other unsupported files.
     fn check_file(&self, file: BorrowedFd<'_>) -> Result<()> {
         let refuse = |kind, action| Err(Error::new(kind, action, Some(Errno::OPNOTSUPP)));
         // This check comes first, because the calls below may ask a server.
         if self.tmpfs_only && fcntl_get_seals(file).is_err() {
             return refuse(ErrorKind::NotTmpfs, "mapping a file that is not on tmpfs");
         }
-        let stat = fstat(file).map_err(|errno| Error::other("fstat", errno))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return refuse(ErrorKind::Unsupported, "mapping what is no ordinary file");
+        match Kind::of(file)? {
+            Kind::Ordinary => Ok(()),
+            Kind::HugePages => refuse(ErrorKind::Unsupported, "mapping a file of huge pages"),
+            Kind::Other => refuse(ErrorKind::Unsupported, "mapping what is no ordinary file"),
         }
-        let statfs = fstatfs(file).map_err(|errno| Error::other("fstatfs", errno))?;
-        if statfs.f_type as u32 == HUGETLBFS_MAGIC {
-            // Mappings on hugetlbfs are longer than requested.
-            return refuse(ErrorKind::Unsupported, "mapping a file of huge pages");
-        }
-        Ok(())
     }
 
     /// Maps the file.
@@ -301,33 +293,13 @@ impl Area {
         })
     }
 
-    /// Reserves address space that is not accessible.
-    fn reserve(len: usize) -> Result<Self> {
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: Where the kernel chooses.
-        let addr = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), flags) }
-            .map_err(|errno| cannot_map("mmap", errno))?;
-        Ok(Self {
-            addr: addr.cast(),
-            len,
-        })
-    }
-
-    /// Maps the file with an inaccessible page on each side. As long as these pages exist, the
-    /// mapping has no neighbour that the kernel could merge it with.
-    fn between_guards(options: &MapOptions<'_>, file: BorrowedFd<'_>) -> Result<(Self, [Self; 2])> {
+    /// Maps the file between guard pages, so that the kernel cannot merge the mapping.
+    fn between_guards(options: &MapOptions<'_>, file: BorrowedFd<'_>) -> Result<(Self, Guards)> {
         let page = page_size();
         let len = options.len.next_multiple_of(page);
-        let all = mem::ManuallyDrop::new(Self::reserve(len + 2 * page)?);
-        let part = |start: usize, len| Self {
-            addr: all.addr.wrapping_add(start),
-            len,
-        };
-        let guards = [part(0, page), part(page + len, page)];
-        // SAFETY: The address is inside `all`, to which no other code has a pointer. If mmap fails,
-        // that part is not unmapped here: the kernel may have unmapped it, and another thread may
-        // use it.
-        let addr = unsafe { options.mmap(all.addr.wrapping_add(page), file) }?;
+        let guards = Guards::around(len, page).map_err(|errno| cannot_map("mmap", errno))?;
+        // SAFETY: The place is reserved for it, and no other code has a pointer to it.
+        let addr = unsafe { options.mmap(guards.place(), file) }?;
         Ok((Self { addr, len }, guards))
     }
 
@@ -336,7 +308,7 @@ impl Area {
         let grown = if opted_in && len > self.len {
             // The kernel does not grow an opted-in mapping in place. If there is room behind the
             // mapping, it does not move it either, unless the caller passes an address.
-            let place = mem::ManuallyDrop::new(Self::reserve(len)?);
+            let place = guards::reserve(len).map_err(|errno| cannot_map("mmap", errno))?;
             // SAFETY: The new place is reserved for it. All pointers to the old place come from a
             // borrow of the mapping, which has ended. If mremap fails, the new place is not
             // unmapped: the kernel may have unmapped it, and another thread may use it.
@@ -346,7 +318,7 @@ impl Area {
                     self.len,
                     len,
                     MremapFlags::MAYMOVE,
-                    place.addr.cast(),
+                    place.cast(),
                 )
             }
         } else {

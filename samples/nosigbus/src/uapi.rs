@@ -1,19 +1,65 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! include/uapi/linux/nosigbus.h: what bindgen makes of it (bindings.rs), and the numbers of the
-//! ioctls, which are macros that bindgen cannot evaluate.
+//! include/uapi/linux/nosigbus.h: what bindgen makes of it (bindings.rs), and the ioctls. bindgen
+//! cannot evaluate the macros that are their numbers.
+//!
+//! No function here allocates memory or changes errno.
 
-use rustix::ioctl::{Opcode, opcode};
+use rustix::{
+    fd::AsFd,
+    io,
+    ioctl::{Getter, Opcode, Setter, Updater, ioctl, opcode},
+};
 use std::mem::{offset_of, size_of};
 
-pub(crate) use crate::bindings::*;
+pub use crate::bindings::*;
+
+pub const DEVICE: &str = "/dev/nosigbus";
 
 const MAGIC: u8 = NOSIGBUS_IOC_MAGIC as u8;
+const QUERY: Opcode = opcode::read::<nosigbus_query>(MAGIC, 0);
+const ENABLE: Opcode = opcode::write::<nosigbus_enable>(MAGIC, 1);
+const DISABLE: Opcode = opcode::write::<nosigbus_disable>(MAGIC, 2);
+const STATUS: Opcode = opcode::read_write::<nosigbus_status>(MAGIC, 3);
 
-pub(crate) const QUERY: Opcode = opcode::read::<nosigbus_query>(MAGIC, 0);
-pub(crate) const ENABLE: Opcode = opcode::write::<nosigbus_enable>(MAGIC, 1);
-pub(crate) const DISABLE: Opcode = opcode::write::<nosigbus_disable>(MAGIC, 2);
-pub(crate) const STATUS: Opcode = opcode::read_write::<nosigbus_status>(MAGIC, 3);
+/// Asks what the module can do.
+pub fn query(device: impl AsFd) -> io::Result<nosigbus_query> {
+    // SAFETY: NOSIGBUS_QUERY fills in a `struct nosigbus_query`, and nothing else.
+    unsafe { ioctl(device, Getter::<QUERY, _>::new()) }
+}
+
+/// Opts a range in.
+///
+/// # Safety
+///
+/// With `NOSIGBUS_RECORD_ERRORS`, that of [`Device::enable_recording`](crate::Device).
+pub unsafe fn enable(device: impl AsFd, request: nosigbus_enable) -> io::Result<()> {
+    // SAFETY: NOSIGBUS_ENABLE reads a `struct nosigbus_enable`. "What is unsafe" in the crate's
+    // documentation says what it does to memory. The caller answers for NOSIGBUS_RECORD_ERRORS.
+    unsafe { ioctl(device, Setter::<ENABLE, _>::new(request)) }
+}
+
+/// Opts a range out.
+///
+/// # Safety
+///
+/// That of [`Device::disable`](crate::Device).
+pub unsafe fn disable(device: impl AsFd, request: nosigbus_disable) -> io::Result<()> {
+    // SAFETY: NOSIGBUS_DISABLE reads a `struct nosigbus_disable`. The caller guarantees that no
+    // code relies on the memory that it changes.
+    unsafe { ioctl(device, Setter::<DISABLE, _>::new(request)) }
+}
+
+/// Asks for the status of a mapping.
+///
+/// # Safety
+///
+/// With `NOSIGBUS_CLEAR_ERROR`, that of [`Device::clear_error`](crate::Device).
+pub unsafe fn status(device: impl AsFd, status: &mut nosigbus_status) -> io::Result<()> {
+    // SAFETY: NOSIGBUS_STATUS reads and fills in a `struct nosigbus_status`. It changes other
+    // memory only for NOSIGBUS_CLEAR_ERROR, and the caller answers for that.
+    unsafe { ioctl(device, Updater::<STATUS, _>::new(status)) }
+}
 
 /// Asserts the size of a structure and the offsets of all its fields.
 macro_rules! layout {

@@ -2,10 +2,6 @@
 
 //! Finds out whether the dynamic linker would load a preload library into a program that is about
 //! to be executed.
-//!
-//! It does not allocate or panic, because it is used between fork and exec.
-
-#![no_std]
 
 use core::ffi::CStr;
 use rustix::{
