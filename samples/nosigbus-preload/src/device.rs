@@ -13,44 +13,46 @@ use rustix::{
 };
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The lowest numbers to use for duplicates. They are above the numbers that programs expect for
-/// their own files, and below FD_SETSIZE and most limits. The second is for low limits.
-const NUMBERS: [i32; 2] = [400, 40];
+/// The lowest file descriptors to use for duplicates. They are above the numbers that programs
+/// expect for their own files, and below FD_SETSIZE and most limits. The second is for low limits.
+const LOWEST_FDS: [i32; 2] = [400, 40];
 
 /// The file descriptor in the lower 32 bits, and a counter of reopenings in the upper ones. A
 /// thread that finds the descriptor closed compares both. So it does not replace a new descriptor
 /// of another thread that has the same number.
-static DEVICE: AtomicU64 = AtomicU64::new(u32::MAX as u64);
+static FD: AtomicU64 = AtomicU64::new(u32::MAX as u64);
 
 /// The device number from fstat; 0 if the device was never open.
-static NUMBER: AtomicU64 = AtomicU64::new(0);
+static DEVICE_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Duplicates a file descriptor to a number that programs rarely use.
 pub fn duplicate(fd: impl AsFd) -> Option<OwnedFd> {
-    let mut numbers = NUMBERS.iter();
-    numbers.find_map(|&number| fcntl_dupfd_cloexec(&fd, number).ok())
+    let mut lowest = LOWEST_FDS.iter();
+    lowest.find_map(|&lowest| fcntl_dupfd_cloexec(&fd, lowest).ok())
 }
 
-/// The number of the device, if `fd` is one.
-fn number_of(fd: impl AsFd) -> Option<u64> {
+/// Returns the device number of a character device.
+fn device_number(fd: impl AsFd) -> Option<u64> {
     let stat = fstat(fd).ok()?;
     (FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice).then_some(stat.st_rdev)
 }
 
 /// # Safety
 ///
-/// The result may be used only until the next system call that may close the descriptor.
-unsafe fn borrow(device: u64) -> Option<BorrowedFd<'static>> {
-    let fd = device as u32 as i32;
+/// `value` must be a value of `FD`. The result may be used only until the next system call that may
+/// close the descriptor.
+unsafe fn borrow(value: u64) -> Option<BorrowedFd<'static>> {
+    let fd = value as u32 as i32;
     // SAFETY: Not -1; the rest is the caller's.
     (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// Returns the open device, or opens it again.
 pub fn get() -> Option<BorrowedFd<'static>> {
-    let seen = DEVICE.load(Relaxed);
-    let is_device =
-        |fd: &BorrowedFd<'_>| number_of(fd).is_some_and(|number| number == NUMBER.load(Relaxed));
+    let seen = FD.load(Relaxed);
+    let is_device = |fd: &BorrowedFd<'_>| {
+        device_number(fd).is_some_and(|number| number == DEVICE_NUMBER.load(Relaxed))
+    };
     // SAFETY: Used at once. Another thread of the program may close this descriptor at this moment,
     // although the program has not opened it. Another file that gets its number does not know these
     // ioctls.
@@ -58,12 +60,12 @@ pub fn get() -> Option<BorrowedFd<'static>> {
         return Some(fd);
     }
 
-    if NUMBER.load(Relaxed) != 0 {
+    if DEVICE_NUMBER.load(Relaxed) != 0 {
         // The program has closed the descriptor, and may have another file at its number.
         event::is_lost();
     }
     let fd = open(uapi::DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let Some(number) = number_of(&fd) else {
+    let Some(number) = device_number(&fd) else {
         close(fd);
         return None;
     };
@@ -74,9 +76,9 @@ pub fn get() -> Option<BorrowedFd<'static>> {
         }
         None => fd,
     };
-    NUMBER.store(number, Relaxed);
+    DEVICE_NUMBER.store(number, Relaxed);
     let new = (((seen >> 32) + 1) << 32) | fd.as_raw_fd() as u64;
-    let now = match DEVICE.compare_exchange(seen, new, Relaxed, Relaxed) {
+    let now = match FD.compare_exchange(seen, new, Relaxed, Relaxed) {
         Ok(_) => {
             // It stays open.
             let _ = fd.into_raw_fd();

@@ -8,6 +8,19 @@
 //! does not panic. Threads share single atomic words. Larger data has a lock that can be taken in
 //! any context (`lock.rs`). The program gets the results of the plain calls; errno changes where a
 //! plain call would have changed it. A mapping that cannot be opted in stays a plain mapping.
+//!
+//! The modules:
+//!
+//! * Interposed functions: `map`, `remap` and `protect` do what those in this file do. `mlock`,
+//!   `sync`, `handlers`, `exec` and `end` have functions of their own. `next` finds the functions
+//!   of libc.
+//! * `cover` decides what is opted in, and opts in and out.
+//! * Reports: `lost` keeps which mappings have had stand-ins, and `names` keeps the paths of their
+//!   files. `notice` and `stats` print reports, and `outcome` changes the exit status. `output`
+//!   writes the lines, and `holders` finds the processes that they name.
+//! * `options`, `device`, `event` and `vfork` keep the state of the process. `fdinfo` and `vmas`
+//!   read /proc.
+//! * `kernel`, `lock` and `text` are used instead of libc, `Mutex` and `String`.
 
 mod cover;
 mod device;
@@ -19,9 +32,9 @@ mod handlers;
 mod holders;
 mod kernel;
 mod lock;
-mod locks;
 mod lost;
 mod map;
+mod mlock;
 mod names;
 mod next;
 mod notice;
@@ -52,7 +65,7 @@ extern "C" fn start(_: c_int, _: *const *const c_char, _: *const *const c_char) 
     end::start();
     exec::start();
     sync::start();
-    locks::start();
+    mlock::start();
     handlers::start();
 }
 

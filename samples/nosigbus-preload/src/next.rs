@@ -43,7 +43,7 @@ pub fn find<const COUNT: usize>(functions: [&Next; COUNT]) {
     }
 }
 
-/// The function of libc that is called as this one is.
+/// Returns the function of libc as one with these arguments, which returns a `c_int`.
 macro_rules! next {
     ($next:ident: $($type:ty),*) => {{
         // SAFETY: Libc has it, with that signature.

@@ -78,8 +78,8 @@ fn word(word: &[u8]) -> u32 {
 /// Reads the options. The constructor calls this; a mapping that is created earlier calls it first.
 pub fn read() -> u32 {
     let mut options = READ;
-    // A program that gains privileges loads this library if /etc/ld.so.preload names it. It must not
-    // do what the environment of whoever starts it says, such as opening a log.
+    // A program that gains privileges loads this library if /etc/ld.so.preload names it. Then the
+    // library ignores the environment: whoever starts the program could make it open a log.
     if is_privileged() {
         OPTIONS.store(options, Release);
         return options;

@@ -23,15 +23,15 @@ use rustix::{
 const FILES: usize = 64;
 
 #[derive(Clone, Copy)]
-struct Told {
+struct Returned {
     file: FileId,
     /// How many errors; 0 if the slot is free.
     errors: u64,
 }
 
 static LOCK: Lock = Lock::new();
-static TOLD: Locked<[Told; FILES]> = Locked::new(
-    [Told {
+static RETURNED: Locked<[Returned; FILES]> = Locked::new(
+    [Returned {
         file: (0, 0, 0),
         errors: 0,
     }; FILES],
@@ -45,9 +45,10 @@ pub fn start() {
     find([&MSYNC, &FSYNC, &FDATASYNC]);
 }
 
-/// Returns the errno of the file's first error if it has errors that were not returned yet. `told`:
-/// the file system has returned an error itself just now, so `None` is returned.
-fn untold(file: FileId, told: bool) -> Option<i32> {
+/// Returns the errno of the file's first error if the file has new errors, which no call has
+/// returned yet. With `is_returned` it returns `None`: the file system returns an error itself just
+/// now, and that stands for all of them.
+fn new_error(file: FileId, is_returned: bool) -> Option<i32> {
     let (mut errors, mut first) = (0, 0);
     fdinfo::for_each(|entry| {
         if entry.identity.file == file && entry.identity.is_shared_write() && entry.errors != 0 {
@@ -60,7 +61,7 @@ fn untold(file: FileId, told: bool) -> Option<i32> {
     }
     let held = LOCK.get()?;
     // SAFETY: Of this lock, and got once.
-    let known = unsafe { TOLD.get(&held) };
+    let known = unsafe { RETURNED.get(&held) };
     let slot = known
         .iter_mut()
         .find(|known| known.file == file || known.errors == 0);
@@ -69,15 +70,15 @@ fn untold(file: FileId, told: bool) -> Option<i32> {
         if slot.file == file && slot.errors == errors {
             return None;
         }
-        *slot = Told { file, errors };
+        *slot = Returned { file, errors };
     }
-    (!told && first != 0).then_some(first as i32)
+    (!is_returned && first != 0).then_some(first as i32)
 }
 
 fn checked(files: impl Iterator<Item = FileId>, result: c_int) -> c_int {
     let mut failed = None;
     for file in files {
-        failed = untold(file, result != 0).or(failed);
+        failed = new_error(file, result != 0).or(failed);
     }
     match failed {
         Some(errno) => {

@@ -70,7 +70,7 @@ pub unsafe fn copy_to_shared(target: *mut u8, bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }
-    // SAFETY: As the caller has it.
+    // SAFETY: The caller guarantees it, and that the memory is writable.
     let (mut words, inside) = unsafe { words(target, bytes.len()) };
     let (head, bytes) = bytes.split_at(to_word(inside).min(bytes.len()));
     if !head.is_empty() {
@@ -90,7 +90,7 @@ pub unsafe fn copy_to_shared(target: *mut u8, bytes: &[u8]) {
     }
 }
 
-/// How many bytes come before the next word.
+/// Returns how many bytes are left of a word after its first `inside` bytes: none if it is 0.
 fn to_word(inside: usize) -> usize {
     inside.next_multiple_of(WORD) - inside
 }

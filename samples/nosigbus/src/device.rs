@@ -16,12 +16,12 @@ use std::{fs, sync::Arc};
 
 /// How first stand-ins are reported: by an eventfd, a cookie, both or neither.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Told<'a> {
+pub(crate) struct Notify<'a> {
     pub(crate) eventfd: Option<BorrowedFd<'a>>,
     pub(crate) cookie: Option<u64>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Notify<'a> {
     fn by(eventfd: Option<BorrowedFd<'a>>) -> Self {
         Self {
             eventfd,
@@ -97,7 +97,7 @@ impl Device {
     /// # }
     /// ```
     pub fn protect<M: AsMapping>(&self, mapping: M) -> Result<Protected<M>> {
-        self.protect_inner(mapping, Told::default())
+        self.protect_inner(mapping, Notify::default())
     }
 
     /// Opts in as [`protect`](Self::protect) does. The module signals the eventfd, which can be an
@@ -107,7 +107,7 @@ impl Device {
         mapping: M,
         event: impl AsFd,
     ) -> Result<Protected<M>> {
-        self.protect_inner(mapping, Told::by(Some(event.as_fd())))
+        self.protect_inner(mapping, Notify::by(Some(event.as_fd())))
     }
 
     /// Opts in as [`protect`](Self::protect) does. [`notices`](Self::notices) reports the mapping
@@ -117,15 +117,15 @@ impl Device {
         mapping: M,
         cookie: u64,
     ) -> Result<Protected<M>> {
-        let told = Told {
+        let notify = Notify {
             cookie: Some(cookie),
-            ..Told::default()
+            ..Notify::default()
         };
-        self.protect_inner(mapping, told)
+        self.protect_inner(mapping, notify)
     }
 
-    fn protect_inner<M: AsMapping>(&self, mapping: M, told: Told<'_>) -> Result<Protected<M>> {
-        self.enable_checked(mapping.as_mapping(), Flags::empty(), told)?;
+    fn protect_inner<M: AsMapping>(&self, mapping: M, notify: Notify<'_>) -> Result<Protected<M>> {
+        self.enable_checked(mapping.as_mapping(), Flags::empty(), notify)?;
         Ok(Protected::new(mapping, self.clone()))
     }
 
@@ -137,7 +137,7 @@ impl Device {
     ///
     /// Allocates no memory.
     pub fn enable(&self, range: *const [u8], eventfd: Option<BorrowedFd<'_>>) -> Result<()> {
-        self.enable_with(range, Flags::empty(), Told::by(eventfd))
+        self.enable_with(range, Flags::empty(), Notify::by(eventfd))
     }
 
     /// Opts in as [`enable`](Self::enable) does, and records I/O errors inside the file. If the
@@ -154,7 +154,7 @@ impl Device {
         range: *const [u8],
         eventfd: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
-        self.enable_with(range, Flags::RECORD_ERRORS, Told::by(eventfd))
+        self.enable_with(range, Flags::RECORD_ERRORS, Notify::by(eventfd))
     }
 
     /// Opts in as [`enable_with`](Self::enable_with) does. Its error also tells whether the
@@ -164,18 +164,18 @@ impl Device {
         &self,
         range: *const [u8],
         flags: Flags,
-        told: Told<'_>,
+        notify: Notify<'_>,
     ) -> Result<()> {
-        let result = self.enable_with(range, flags, told);
+        let result = self.enable_with(range, flags, notify);
         result.map_err(|error| {
             if error.kind() != ErrorKind::InvalidRange {
                 return error;
             }
-            if told.eventfd.is_some_and(|fd| !is_eventfd(fd)) {
+            if notify.eventfd.is_some_and(|fd| !is_eventfd(fd)) {
                 return not_an_eventfd(Errno::INVAL);
             }
             let knows = |query: Query| query.features.contains(Features::EVENTS);
-            if told.cookie.is_some() && !self.query().is_ok_and(knows) {
+            if notify.cookie.is_some() && !self.query().is_ok_and(knows) {
                 return Error::new(ErrorKind::TooOld, "NOSIGBUS_ENABLE", Some(Errno::INVAL));
             }
             error
@@ -184,16 +184,16 @@ impl Device {
 
     /// Opts in a range. With RECORD_ERRORS, the caller must meet the safety requirements of
     /// [`enable_recording`](Self::enable_recording).
-    fn enable_with(&self, range: *const [u8], mut flags: Flags, told: Told<'_>) -> Result<()> {
-        flags.set(Flags::EVENTFD, told.eventfd.is_some());
-        flags.set(Flags::EVENTS, told.cookie.is_some());
+    fn enable_with(&self, range: *const [u8], mut flags: Flags, notify: Notify<'_>) -> Result<()> {
+        flags.set(Flags::EVENTFD, notify.eventfd.is_some());
+        flags.set(Flags::EVENTS, notify.cookie.is_some());
         let (addr, len) = pages_of(range);
         let request = uapi::nosigbus_enable {
             addr,
             len,
             flags: flags.bits() as u32,
-            eventfd: told.eventfd.map_or(0, |fd| fd.as_raw_fd()),
-            cookie: told.cookie.unwrap_or(0),
+            eventfd: notify.eventfd.map_or(0, |fd| fd.as_raw_fd()),
+            cookie: notify.cookie.unwrap_or(0),
             ..Default::default()
         };
         // SAFETY: With RECORD_ERRORS, the caller meets the requirements.

@@ -5,7 +5,7 @@
 use crate::{
     AsMapping, Device, Error, ErrorKind, Flags, Result, Status,
     copy::{copy_from_shared, copy_to_shared},
-    device::Told,
+    device::Notify,
     file::Kind,
     guards::{self, Guards},
 };
@@ -44,7 +44,7 @@ pub struct MapOptions<'a> {
     private: bool,
     record_errors: bool,
     tmpfs_only: bool,
-    told: Told<'a>,
+    notify: Notify<'a>,
 }
 
 impl<'a> MapOptions<'a> {
@@ -57,7 +57,7 @@ impl<'a> MapOptions<'a> {
             private: false,
             record_errors: false,
             tmpfs_only: false,
-            told: Told {
+            notify: Notify {
                 eventfd: None,
                 cookie: None,
             },
@@ -97,7 +97,7 @@ impl<'a> MapOptions<'a> {
     /// let output = options.record_errors(true).map(&device, &file)?;
     /// link(&output)?;
     /// output.close()?; // "No space left on device", and where; or the file was cut off
-    /// file.sync_all()?; // what fails only now is told here, as ever
+    /// file.sync_all()?; // fails if the pages cannot be written back, as in any program
     /// # Ok(())
     /// # }
     /// ```
@@ -123,13 +123,13 @@ impl<'a> MapOptions<'a> {
     /// Sets the eventfd to signal: an [`Event`](crate::Event), or any other. The module keeps a
     /// reference to it.
     pub fn event(mut self, event: &'a impl AsFd) -> Self {
-        self.told.eventfd = Some(event.as_fd());
+        self.notify.eventfd = Some(event.as_fd());
         self
     }
 
     /// Sets the cookie by which [`Device::notices`] reports the mapping. It can be any number.
     pub const fn cookie(mut self, cookie: u64) -> Self {
-        self.told.cookie = Some(cookie);
+        self.notify.cookie = Some(cookie);
         self
     }
 
@@ -322,7 +322,8 @@ impl Area {
                 )
             }
         } else {
-            // SAFETY: Where the kernel chooses, and as above.
+            // SAFETY: The kernel chooses the new place. All pointers to the old place come from a
+            // borrow of the mapping, which has ended.
             unsafe { mremap(self.addr.cast(), self.len, len, MremapFlags::MAYMOVE) }
         };
         self.addr = grown.map_err(|errno| cannot_map("mremap", errno))?.cast();
@@ -432,7 +433,7 @@ impl Mapping {
                 None,
             ));
         }
-        // SAFETY: As above, and it is writable.
+        // SAFETY: As in `read_at`, and it is writable.
         unsafe { copy_to_shared(self.as_ptr().wrapping_add(offset), bytes) };
         Ok(())
     }
@@ -476,7 +477,7 @@ impl Mapping {
         let mut flags = Flags::empty();
         flags.set(Flags::RECORD_ERRORS, options.record_errors);
         // "Why this is safe" explains why RECORD_ERRORS is sound here.
-        device.enable_checked(self.as_mapping(), flags, options.told)?;
+        device.enable_checked(self.as_mapping(), flags, options.notify)?;
         self.device = Some(device.clone());
         self.must_not_lose = options.record_errors && options.write && !options.private;
         Ok(())
