@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * A Wayland client that needs wl_shm and wl_compositor only, and what it can do
- * to whoever reads its file. Says at the end what the compositor had to say.
+ * A Wayland client that needs only wl_shm and wl_compositor. It shows a frame,
+ * and can change the file of the frame. At the end it prints the error that the
+ * compositor has sent, or that there was none.
  *
  * usage: shm-client draw|grow|shrink|empty|file PATH
  *
  * draw    shows a frame
- * grow    shows it, makes its file and pool longer, and shows another from there
- * shrink  shows it, shrinks the file to nothing, and shows it again
- * empty   has never had anything in the file, shows that, and goes on
- * file    has the file PATH as its pool
+ * grow    shows a frame, makes file and pool longer, and shows the new part
+ * shrink  shows a frame, shrinks the file to nothing, and shows the frame again
+ * empty   shows a frame of a file that is empty
+ * file    shows a frame of the file PATH
  */
 #define _GNU_SOURCE
 
@@ -40,7 +41,7 @@ static void die(const char *what)
 	exit(EXIT_FAILURE);
 }
 
-/* The end, if the compositor has sent an error. */
+/* Exits. Prints the error that the compositor has sent, or why the connection has failed. */
 static void ended(void)
 {
 	const struct wl_interface *interface = NULL;
@@ -60,8 +61,8 @@ static void roundtrip(void)
 }
 
 /*
- * Sends nothing meanwhile: if the compositor has not read all when it ends the
- * connection, the next request fails, and libwayland does not look for an error.
+ * Waits for an error, and sends nothing meanwhile. After a request that fails
+ * because the compositor has closed the connection, libwayland reads no error.
  */
 static void await_error(void)
 {
@@ -153,7 +154,7 @@ int main(int argc, char *argv[])
 	}
 	display = wl_display_connect(NULL);
 	if (!display)
-		die("shm-client: WAYLAND_DISPLAY");
+		die("shm-client: no compositor (is WAYLAND_DISPLAY set?)");
 	registry = wl_display_get_registry(display);
 	wl_registry_add_listener(registry, &globals, NULL);
 	roundtrip();
@@ -180,7 +181,7 @@ int main(int argc, char *argv[])
 		if (ftruncate(fd, 0))
 			die("shm-client: ftruncate");
 	}
-	/* What is read is told of as soon as the compositor looks. */
+	/* The compositor reads the frame again, and finds out that the file has changed. */
 	show(surface, buffer);
 	if (strcmp(mode, "draw") && strcmp(mode, "grow"))
 		await_error();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * wl_shm as a Wayland compositor has it that no client can kill by shrinking a
- * file, by libwayland-server and ioctl(2) alone: no SIGBUS handler, and nothing
- * to call before and after an access. Without the nosigbus module it does the
- * same with plain mappings, and says so. It shows nothing: of each frame it says
- * how many pixels are drawn.
+ * wl_shm of a Wayland compositor that no client can kill by shrinking a file. It
+ * needs only libwayland-server and ioctl(2). It has no SIGBUS handler, and calls
+ * no function before and after an access. Without the nosigbus module it uses
+ * plain mappings, and says so. It shows nothing: for each frame it prints how
+ * many pixels are drawn.
  *
  * usage: shm-server SOCKET
  */
@@ -27,17 +27,17 @@
 
 #define PIXEL sizeof(uint32_t)
 
-/* What there is once. Without the module it is -1. */
+/* /dev/nosigbus, or -1 without the module. */
 static int device = -1;
 static struct wl_list pools;
 
-/* The file of a client, which its resource and its buffers hold. */
+/* The mapping of a client's file. The pool's resource and its buffers hold it. */
 struct pool {
 	struct wl_list link;
-	/* Errors are posted there: the pool's own resource may be gone. */
+	/* Errors are posted on it: the client may have destroyed the pool's own resource. */
 	struct wl_resource *shm;
 	unsigned int holders;
-	/* By which the device tells of it; no pool after it has the same. */
+	/* The device reports the pool by this number, which no other pool ever has. */
 	uint64_t cookie;
 	char *map;
 	size_t len;
@@ -71,7 +71,7 @@ static void start_protecting(void)
 			strerror(errno));
 }
 
-/* Opts a new mapping in; false if there was an error. */
+/* Opts a new mapping in. Returns false after an error. */
 static bool protect(struct pool *pool)
 {
 	static uint64_t cookies;
@@ -86,17 +86,19 @@ static bool protect(struct pool *pool)
 		return true;
 	pool->cookie = enable.cookie;
 	pool->protected = !ioctl(device, NOSIGBUS_ENABLE, &enable);
-	/* Not that file (EOPNOTSUPP): it is plain, as without the module. */
+	/* The mapping of a file that cannot be opted in stays plain, as without the module. */
 	return pool->protected || errno == EOPNOTSUPP;
 }
 
 /*
- * Maps what the client has sent. Read-only: what stands in for a page that the
- * file does not have costs no memory then. Only of a tmpfs, memfds among them:
- * another file can be the client's own (FUSE), and have whoever reads it wait
- * for ever, or whoever asks what it is. So the kernel is asked first whether it
- * has seals, as these do, and those of huge pages, whose mappings are longer
- * than they were to be.
+ * Maps the file that the client has sent. The mapping is read-only, so a page
+ * that the file does not have costs no memory.
+ *
+ * Only files on a tmpfs, such as memfds, are mapped. Any other file can be on a
+ * file system of the client (FUSE), and then each read, and even fstatfs(2), can
+ * wait for ever. F_GET_SEALS asks only the kernel, so it comes first. Besides
+ * files on a tmpfs, only files of huge pages have seals. Their mappings are
+ * longer than requested.
  */
 static bool map_pool(struct pool *pool, int fd)
 {
@@ -120,9 +122,10 @@ static bool map_pool(struct pool *pool, int fd)
 }
 
 /*
- * The mapping stays what it is, opted in, with its numbers and its error. Its
- * place has to be given: an opted-in mapping does not grow where it is, and
- * MREMAP_MAYMOVE alone finds no other place where there is room behind it.
+ * Makes the mapping longer. It stays opted in, and keeps its counts and its error.
+ * The kernel does not grow an opted-in mapping in place, and with MREMAP_MAYMOVE
+ * alone it does not move a mapping that has room behind it. So mremap is passed a
+ * new address.
  */
 static bool resize_pool(struct pool *pool, size_t len)
 {
@@ -135,8 +138,8 @@ static bool resize_pool(struct pool *pool, size_t len)
 		if (place == MAP_FAILED)
 			return false;
 		/*
-		 * If this fails, the kernel may have unmapped the place, and another
-		 * thread be using it: it is left alone.
+		 * If this fails, the place must not be unmapped: the kernel may have
+		 * unmapped it, and another thread may use it.
 		 */
 		map = mremap(pool->map, pool->len, len, MREMAP_MAYMOVE | MREMAP_FIXED, place);
 	}
@@ -147,7 +150,7 @@ static bool resize_pool(struct pool *pool, size_t len)
 	return true;
 }
 
-/* Whether the client has less of a file than it has said, or one that fails. */
+/* Returns whether the file was shorter than the client has said, or could not be read. */
 static bool has_lied(const struct pool *pool)
 {
 	struct nosigbus_status status = { .addr = (uintptr_t)pool->map };
@@ -157,7 +160,10 @@ static bool has_lied(const struct pool *pool)
 	return ioctl(device, NOSIGBUS_STATUS, &status) || status.error || status.zero_pages;
 }
 
-/* When the device is readable: first it is read, then the pool that it tells of is asked. */
+/*
+ * Runs when the device is readable. It reads an event first, and then asks for
+ * the status of the pool that the event names.
+ */
 static int send_liars_away(int fd, uint32_t mask, void *data)
 {
 	struct nosigbus_event event;
@@ -167,7 +173,7 @@ static int send_liars_away(int fd, uint32_t mask, void *data)
 	(void)mask;
 	(void)data;
 	while (read(fd, &event, sizeof(event)) == sizeof(event)) {
-		/* If there were too many, it can be any. */
+		/* If events were lost, they may have named any pool. */
 		bool of_any = event.kind == NOSIGBUS_EVENT_OVERFLOW;
 again:
 		wl_list_for_each(pool, &pools, link) {
@@ -177,7 +183,7 @@ again:
 			wl_resource_post_error(pool->shm, WL_SHM_ERROR_INVALID_FD,
 					       "the file is shorter than its pool");
 			wl_client_flush(client);
-			/* With all its pools. */
+			/* This destroys the client's pools too. */
 			wl_client_destroy(client);
 			printf("a client is sent away\n");
 			goto again;
@@ -314,7 +320,7 @@ static void create_pool(struct wl_client *client, struct wl_resource *shm, uint3
 				       strerror(errno));
 		free(pool);
 	}
-	/* That asks a server as well: with other files than these, do it in a thread. */
+	/* Closing a file that is not on a tmpfs can wait for a server: do it in a thread. */
 	close(fd);
 }
 
@@ -336,7 +342,7 @@ static void bind_shm(struct wl_client *client, void *data, uint32_t version, uin
 	wl_shm_send_format(shm, WL_SHM_FORMAT_XRGB8888);
 }
 
-/* The client may write to it meanwhile: each pixel is read once, and at once. */
+/* The client may write to the buffer meanwhile, so each pixel is read once, atomically. */
 static void show(const struct buffer *buffer)
 {
 	size_t drawn = 0;
@@ -542,7 +548,7 @@ int main(int argc, char *argv[])
 		perror("shm-server: no socket");
 		return EXIT_FAILURE;
 	}
-	/* Not version 2: with that a client could destroy what errors are posted on. */
+	/* Not version 2: with that a client could destroy the wl_shm that errors are posted on. */
 	if (!wl_global_create(display, &wl_shm_interface, 1, NULL, bind_shm) ||
 	    !wl_global_create(display, &wl_compositor_interface, 4, NULL, bind_compositor) ||
 	    (device >= 0 && !wl_event_loop_add_fd(wl_display_get_event_loop(display), device,

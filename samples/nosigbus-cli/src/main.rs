@@ -22,19 +22,20 @@ const USAGE: &str = "\
 usage: nosigbus run [OPTION...] [--] PROGRAM [ARGUMENT...]
        nosigbus status [--json] [PID]
 
-run: runs PROGRAM with every mapping of a file that it makes opted in, so that
-an access past end-of-file does not kill it by SIGBUS. What PROGRAM runs in turn
-is run so as well. On stderr it says which file was cut off. A program that would
-end with 0 ends with 65 if what it read was cut off, or with 74 if what it
-wrote is lost.
-  --record-errors     I/O errors inside of files get no SIGBUS either
-  --stats             says at exit how many pages which files had lost
-  --quiet             does not say which file was cut off
-  --log FILE          appends to FILE what is said on stderr otherwise
-  --keep-status       leaves the exit status alone
-  --handlers=keep     a program's own handler of SIGBUS goes on to be called
-  --force             not even for I/O errors (with --record-errors)
-  --shared=read-only  leaves shared mappings alone that can be written to
+run: runs PROGRAM, and opts in every mapping of a file that PROGRAM makes. So an
+access past end-of-file does not kill PROGRAM by SIGBUS. The same holds for the
+programs that PROGRAM runs. A message on stderr names each file that was cut off.
+A program that would end with 0 ends with 65 if what it read was cut off, or with
+74 if what it wrote is lost.
+  --record-errors     I/O errors inside files do not raise SIGBUS either, unless
+                      the program has a handler of SIGBUS
+  --force             with --record-errors: even if it has a handler of SIGBUS
+  --stats             prints at exit how many pages each file had lost
+  --quiet             prints nothing except what --stats asks for
+  --log FILE          appends messages to FILE instead of printing them on stderr
+  --keep-status       does not change the exit status
+  --handlers=keep     a program's own handler of SIGBUS is called as before
+  --shared=read-only  does not opt in writable shared mappings
   --if-available      runs PROGRAM all the same if it cannot be protected
 
 status: shows the opted-in mappings of a process, or of all.

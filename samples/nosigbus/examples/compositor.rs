@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What a Wayland compositor does with the file of a client's buffers: it maps as much as the client
-//! has said, reads frames, lets the pool grow, and hears from its event loop when the client has
-//! lied. Where the module is not loaded it does the same with a plain mapping, and says so.
+//! What a Wayland compositor does with the file of a client's buffers. It maps as many bytes as the
+//! client has said, reads frames, and lets the pool grow. Its event loop tells when the file was
+//! shorter than the client has said. Without the module it uses a plain mapping, and says so.
 
 use nosigbus::{Device, MapOptions, Mapping, Notice};
 use rustix::{
@@ -15,10 +15,10 @@ use rustix::{
 use std::{io, process::ExitCode};
 
 const FRAME: usize = 640 * 480 * 4;
-/// What the pool of the only client is known by.
+/// The cookie of the only pool.
 const POOL: u64 = 1;
 
-/// What there is once: made when the compositor starts.
+/// Created when the compositor starts.
 struct Shm {
     device: nosigbus::Result<Device>,
 }
@@ -32,8 +32,8 @@ impl Shm {
         Self { device }
     }
 
-    /// wl_shm.create_pool. The compositor reads from pools only, so they are mapped read-only: what
-    /// stands in for a page costs no memory then.
+    /// wl_shm.create_pool. The compositor only reads pools, so it maps them read-only. In such a
+    /// mapping, a page that the file does not have costs no memory.
     fn create_pool(&self, cookie: u64, file: impl AsFd, size: usize) -> nosigbus::Result<Mapping> {
         MapOptions::new(size)
             .tmpfs_only(true)
@@ -42,8 +42,9 @@ impl Shm {
             .map_or_plain(&self.device, file)
     }
 
-    /// When the device is readable: the cookies of the pools to look at; `None` stands for all.
-    fn told_of(&self) -> nosigbus::Result<Vec<Option<u64>>> {
+    /// Runs when the device is readable. Returns the cookies of the pools to check; `None` stands
+    /// for all pools.
+    fn pools_to_check(&self) -> nosigbus::Result<Vec<Option<u64>>> {
         let Ok(device) = &self.device else {
             return Ok(Vec::new());
         };
@@ -57,19 +58,19 @@ impl Shm {
     }
 }
 
-/// wl_shm_pool.resize. What fails here is to become an error of wl_shm, `invalid_fd`.
+/// wl_shm_pool.resize. If it fails, send the client the error `invalid_fd` of wl_shm.
 fn resize_pool(pool: &mut Mapping, size: usize) -> nosigbus::Result<()> {
     pool.resize(size)
 }
 
-/// Of a pool that was told of. If this is true it belongs to a client to be sent away, with an error
-/// of wl_shm, `invalid_fd`.
+/// Returns whether the file of a pool was shorter than the client has said. If it was, send the
+/// client the error `invalid_fd` of wl_shm, which disconnects it.
 fn has_lied(pool: &Mapping) -> nosigbus::Result<bool> {
-    // A plain one has no status: its client would have ended the compositor.
+    // A plain mapping has no status: SIGBUS would have killed the compositor.
     Ok(pool.is_protected() && pool.status()?.check().is_err())
 }
 
-/// The client's side.
+/// Does what the client does: it creates a file and draws into it.
 fn client_draws(size: usize) -> io::Result<OwnedFd> {
     let pool = memfd_create("wl_shm", MemfdFlags::CLOEXEC)?;
     ftruncate(&pool, size as u64)?;
@@ -91,6 +92,7 @@ fn run() -> io::Result<()> {
 
     let mut frame = vec![0; FRAME];
     for size in [2 * FRAME, FRAME + FRAME / 2, 0, 2 * FRAME] {
+        // Without the module, the next read would be the compositor's end.
         if !pool.is_protected() && size < 2 * FRAME {
             continue;
         }
@@ -105,11 +107,11 @@ fn run() -> io::Result<()> {
             spare_capacity(&mut ready),
             Some(&Timespec::default()),
         )?;
-        // First the notices, then the status.
         if ready.is_empty() {
             continue;
         }
-        for cookie in shm.told_of()? {
+        // First the notices, then the status: only then can the pool cause another notice.
+        for cookie in shm.pools_to_check()? {
             if cookie.is_none_or(|cookie| cookie == POOL) && has_lied(&pool)? {
                 println!("the client has cut its pool off");
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Counts the lines of a file by way of memmap2. If it is shortened meanwhile, those that are left.
+//! Counts the lines of a file that memmap2 has mapped. If the file is shortened meanwhile, counts
+//! the lines that are left.
 //!
 //! usage: existing FILE
 

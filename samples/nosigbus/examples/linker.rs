@@ -12,7 +12,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let (Some(path), Some(len)) = (args.next(), args.next()) else {
         return Err("usage: linker FILE BYTES".into());
     };
-    let len: usize = len.to_str().ok_or("BYTES is a number")?.parse()?;
+    let len: usize = len.to_str().ok_or("BYTES must be a number")?.parse()?;
 
     let file = File::options()
         .read(true)
@@ -29,9 +29,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         output.write_at(offset, &[b'x'; 4096][..4096.min(len - offset)])?;
     }
 
-    // The disk is full, or somebody has cut the file off.
+    // Fails if the disk is full, or if somebody has cut the file off.
     output.close()?;
-    // What fails only when it is written back.
+    // Fails if the file system cannot write the pages back.
     file.sync_all()?;
     Ok(())
 }

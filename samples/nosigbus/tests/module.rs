@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The crate with the module: tests/guest/crate.sh runs this in a guest. SMALL_TMPFS is the directory of
-//! an empty tmpfs with space for 16 pages.
+//! Tests the crate with the module: tests/guest/crate.sh runs this in a guest. SMALL_TMPFS is the
+//! directory of an empty tmpfs with space for 16 pages.
 
 use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 use nosigbus::{
@@ -40,7 +40,7 @@ use std::{
 
 const PAGES: usize = 4;
 
-/// They go from thread to thread.
+/// Threads can share these.
 const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<(Device, Error, Event, Mapping)>();
@@ -73,14 +73,14 @@ fn refused<T>(result: Result<T, Error>, kind: ErrorKind, errno: Errno) -> Error 
     assert_eq!(error.kind(), kind, "{error}");
     let errno = errno.raw_os_error();
     assert_eq!(error.raw_os_error(), Some(errno), "{error}");
-    // It is the same where std's errors are wanted, and what it says tells of it.
+    // std's error has the same errno, and the text ends with that of std's error.
     let std = io::Error::from(error);
     assert_eq!(std.raw_os_error(), Some(errno), "{error}");
     assert!(error.to_string().ends_with(&std.to_string()), "{error}");
     error
 }
 
-/// Refused by the crate, for which there is no errno.
+/// Checks for an error of the crate itself, which has no errno.
 fn refused_here<T>(result: Result<T, Error>, kind: ErrorKind, std: io::ErrorKind) {
     let Err(error) = result else {
         panic!("not refused ({kind:?})");
@@ -101,7 +101,7 @@ fn content_of(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// What /proc/self/maps has of a memfd.
+/// Returns the lines of a memfd in /proc/self/maps.
 fn maps_of(name: &str) -> Vec<String> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let path = format!("/memfd:{name} ");
@@ -164,7 +164,7 @@ fn shared_writable_keeps_what_is_written_past_eof() {
     assert_eq!(mapping.status().unwrap().shadow_pages_held, 1);
     assert_eq!(file.metadata().unwrap().len(), 0);
 
-    // It grows: its own pages are back, and what is written goes into it.
+    // The file grows. Now its own pages show, and writes go to it.
     file.write_all_at(&vec![8; pages(PAGES)], 0).unwrap();
     assert_eq!(read(&mapping, 0, pages(PAGES)), vec![8; pages(PAGES)]);
     let status = mapping.status().unwrap();
@@ -175,7 +175,8 @@ fn shared_writable_keeps_what_is_written_past_eof() {
     assert_eq!(&bytes, b"\x08\x08\x08abc\x08\x08");
 }
 
-/// Why a compositor maps pools read-only: a client needs no memory to have it read all of one.
+/// This is why a compositor maps pools read-only: a client needs no memory of its own to make the
+/// compositor read a whole pool.
 #[test]
 fn reads_alone_take_memory_of_a_writable_mapping_only() {
     let file = memfd("empty", &[]);
@@ -280,7 +281,7 @@ fn drop_and_close_unmap() {
     mapping.close().unwrap();
 }
 
-/// Whether epoll says that a file descriptor is readable.
+/// Returns whether epoll reports that a file descriptor is readable.
 fn ready(epoll: &OwnedFd) -> bool {
     let mut events = Vec::with_capacity(1);
     epoll::wait(
@@ -305,10 +306,10 @@ fn event_in_epoll() {
     read(&mapping, 0, pages(1));
     assert!(!ready(&epoll) && !event.take().unwrap());
 
-    // From the end on, where none is mapped ahead.
+    // Reads from the end backwards, so that no page is mapped ahead of a reader.
     read(&mapping, pages(3), 1);
     assert!(ready(&epoll) && event.take().unwrap());
-    // Not again before the status.
+    // Until the status is asked for, no other stand-in signals the event.
     read(&mapping, pages(2), 1);
     assert!(!ready(&epoll) && !event.take().unwrap());
     assert_eq!(mapping.status().unwrap().stand_ins(), 2);
@@ -317,7 +318,7 @@ fn event_in_epoll() {
     assert!(!ready(&epoll));
 }
 
-/// What of a notice there is to compare: cookie, offset, kind, and whether there was an error.
+/// Returns cookie, offset, kind, and whether there was an error, of each notice.
 fn stand_ins(device: &Device) -> Vec<(u64, u64, StandInKind, bool)> {
     let told = device.notices().unwrap().into_iter();
     told.map(|notice| match notice {
@@ -346,7 +347,7 @@ fn notices_tell_which_mapping_it_was() {
     assert!(!ready(&epoll));
     assert!(stand_ins(&device).is_empty());
     writable.write_at(pages(3), &[1]).unwrap();
-    // A whole word: that is not read first.
+    // A whole word, because the crate reads a word before it writes a part of it.
     private.write_at(pages(2), &[1; 8]).unwrap();
     read(&read_only, pages(1), 1);
     read(&read_only, pages(3), 1);
@@ -360,7 +361,7 @@ fn notices_tell_which_mapping_it_was() {
     assert_eq!(stand_ins(&device), all);
     assert!(!ready(&epoll));
 
-    // Once more only when it was asked for.
+    // A mapping causes another notice only after its status was asked for.
     writable.write_at(pages(2), &[1]).unwrap();
     assert!(stand_ins(&device).is_empty());
     assert_eq!(writable.status().unwrap().stand_ins(), 2);
@@ -470,14 +471,14 @@ fn a_full_disk_is_an_error() {
         );
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::StorageFull);
     }
-    // They hold what was written, and the file does not.
+    // The stand-ins have the data that was written, and the file does not.
     assert_eq!(read(&output, pages(size) - 1, 1), [size as u8]);
     let mut last = [1];
     file.read_exact_at(&mut last, pages(size) as u64 - 1)
         .unwrap();
     assert_eq!(last, [0]);
 
-    // Space is made by cutting the file off where all was well; then it is tried again.
+    // Cutting off pages that the file has makes space. After `clear_error`, the write succeeds.
     file.set_len(pages(8) as u64).unwrap();
     file.set_len(pages(12) as u64).unwrap();
     assert!(output.clear_error().unwrap().error.is_some());
@@ -488,7 +489,7 @@ fn a_full_disk_is_an_error() {
     fs::remove_file(directory.join("output")).unwrap();
 }
 
-/// The file is cut off between the stores and the end, and has all its pages again by then.
+/// Cuts the file off between the stores and the end. At the end the file has all its pages again.
 #[test]
 fn stores_that_are_gone_are_told() {
     for record_errors in [false, true] {
@@ -513,7 +514,7 @@ fn stores_that_are_gone_are_told() {
     }
 }
 
-/// Against a copy in ordinary memory, at all places in a word, and across pages.
+/// Compares with a copy in ordinary memory, at all offsets in a word, and across pages.
 #[test]
 fn copies_are_exact() {
     let len = pages(2) + 100;
@@ -580,13 +581,13 @@ fn bad_lengths_and_offsets() {
         let map = MapOptions::new(len).offset(offset).map(&device, &file);
         refused(map, ErrorKind::InvalidRange, Errno::INVAL);
     }
-    // More than there are addresses.
+    // Longer than the address space.
     refused(
         device.map(&file, 1 << 60),
         ErrorKind::CannotMap,
         Errno::NOMEM,
     );
-    // At the end of what a file can have.
+    // Near the largest offset that a file can have.
     let offset = i64::MAX as u64 - 2 * page + 1;
     let mapping = MapOptions::new(pages(1))
         .offset(offset)
@@ -656,7 +657,7 @@ fn protect_memmap2() {
     let (file, device) = (memfd("memmap2", &vec![1; pages(2)]), device());
     let lost = |status: Result<Status, Error>| status.unwrap().stand_ins();
 
-    // SAFETY: Nothing is taken for constant that is not.
+    // SAFETY: The test has no reference to the bytes while it changes the file.
     let shared = unsafe { Mmap::map(&file) }.unwrap();
     let shared = device.protect(shared).unwrap();
     // SAFETY: As above.
@@ -676,7 +677,7 @@ fn protect_memmap2() {
     assert_eq!(private[pages(1)..][..2], [3, 0]);
     assert!(event.take().unwrap());
     assert_eq!(device.status(private.as_ptr()).unwrap().private_pages, 1);
-    // SAFETY: In the mapping.
+    // SAFETY: The address is in the mapping.
     assert_eq!(unsafe { raw.as_ptr().add(pages(1)).read_volatile() }, 0);
     assert_eq!(lost(raw.status()), 1);
     odd[pages(1) - 1] = 4;
@@ -684,7 +685,7 @@ fn protect_memmap2() {
     assert_eq!(lost(odd.status()), 1);
     assert_eq!(shared.into_inner().len(), pages(2));
 
-    // The mapping of an empty file, which is a page.
+    // memmap2 maps a page of an empty file.
     // SAFETY: As above.
     let nothing = unsafe { Mmap::map(&memfd("nothing", &[])) }.unwrap();
     let nothing = device.protect(nothing).unwrap();
@@ -754,7 +755,7 @@ fn protect_refuses() {
         Errno::INVAL,
     );
     refused(device.status(start), ErrorKind::NotOptedIn, Errno::NOENT);
-    // SAFETY: Nobody relies on it.
+    // SAFETY: No code relies on the stand-ins.
     let disable = unsafe { device.disable(part(0, pages(3)).0) };
     refused(disable, ErrorKind::NotOptedIn, Errno::NOENT);
     refused(
@@ -767,7 +768,7 @@ fn protect_refuses() {
     refused(device.protect(hole), ErrorKind::NoMemory, Errno::NOMEM);
 }
 
-/// Locks all that is mapped from now on, in the process of this test.
+/// Makes the kernel lock what the process of this test maps from here on.
 #[test]
 fn mapping_refuses_what_is_locked() {
     let file = memfd("locked", &vec![1; pages(1)]);
@@ -779,8 +780,8 @@ fn mapping_refuses_what_is_locked() {
     device().map(&file, pages(2)).unwrap();
 }
 
-/// Makes sure that a mapping of one page comes to lie below a plain one which continues it in the
-/// file, so that the kernel makes one of them.
+/// The kernel merges the new mapping with a plain mapping, which is adjacent in memory and in the
+/// file. The crate must opt the new mapping in all the same.
 #[test]
 fn a_neighbour_is_no_obstacle() {
     let file = memfd("neighbour", &vec![1; pages(2)]);
@@ -792,7 +793,7 @@ fn a_neighbour_is_no_obstacle() {
         addr.unwrap().cast::<u8>()
     };
     let place = anonymous(pages(2));
-    // SAFETY: Over the second page of what was just made.
+    // SAFETY: Replaces the second page of the area above, and unmaps the first.
     unsafe {
         let (flags, addr) = (MapFlags::SHARED | MapFlags::FIXED, place.add(page));
         mmap(
@@ -806,7 +807,7 @@ fn a_neighbour_is_no_obstacle() {
         .unwrap();
         munmap(place.cast(), page).unwrap();
     }
-    // Fills the gaps above, until it is the place's turn, and gives that one back.
+    // Fills the gaps above, so that the kernel chooses `place` for the next mapping.
     while anonymous(page) != place {}
     // SAFETY: Nobody uses it.
     unsafe { munmap(place.cast(), page) }.unwrap();
@@ -823,11 +824,7 @@ fn a_neighbour_is_no_obstacle() {
         )
     };
     assert_eq!(plain.unwrap().cast::<u8>(), place);
-    assert_eq!(
-        maps_of("neighbour").len(),
-        1,
-        "the kernel has made one of them"
-    );
+    assert_eq!(maps_of("neighbour").len(), 1, "the kernel has merged them");
     // SAFETY: Nobody uses it.
     unsafe { munmap(place.cast(), page) }.unwrap();
 
@@ -839,7 +836,7 @@ fn a_neighbour_is_no_obstacle() {
     assert_eq!(maps_of("neighbour").len(), 1);
 }
 
-/// Each writes to a byte of its own, of one word.
+/// Each thread writes to a byte of its own in the same word.
 #[test]
 fn threads_do_not_lose_each_others_bytes() {
     const THREADS: usize = 3;
@@ -896,7 +893,7 @@ fn threads_copy_while_the_file_changes_size() {
         }
         done.store(true, Relaxed);
     });
-    // Whatever was written to stand-ins, there is none left of a file that has all of its pages.
+    // No stand-in is left once the file has all of its pages.
     file.write_all_at(&vec![2; pages(16)], 0).unwrap();
     assert_eq!(read(&shared, 0, pages(16)), vec![2; pages(16)]);
     assert_eq!(shared.status().unwrap().shadow_pages_held, 0);
@@ -906,7 +903,7 @@ fn threads_copy_while_the_file_changes_size() {
     }
 }
 
-/// Two that continue each other, at the same time, many times.
+/// Two threads map adjacent pages of the file at the same time, many times.
 #[test]
 fn threads_map_neighbours() {
     let (file, device) = (memfd("continued", &vec![1; pages(2)]), device());
@@ -925,7 +922,7 @@ fn threads_map_neighbours() {
     assert_eq!(maps_of("continued").len(), 0);
 }
 
-/// Not for its own sake: whoever goes by the address sees the same.
+/// Code that uses the address must see the same bytes.
 #[test]
 fn the_address_is_that_of_the_first_byte() {
     let file = memfd("address", b"address");
@@ -935,7 +932,7 @@ fn the_address_is_that_of_the_first_byte() {
     assert_eq!(bytes, b"address");
 }
 
-/// All kinds of mappings keep what they have when they become longer, wherever they go.
+/// Mappings of all classes keep their content when they become longer, even if they move.
 #[test]
 fn resize_keeps_all_there_is() {
     for (write, private) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -963,7 +960,7 @@ fn resize_keeps_all_there_is() {
             assert_eq!(maps_of("resized").len(), 1, "what was there is gone");
             assert_eq!(read(&mapping, 0, pages(2)), expected);
             assert!(!event.take().unwrap());
-            // What is new is opted in as well.
+            // The new part is opted in too.
             assert_eq!(read(&mapping, pages(count) - 6, 1), [0]);
             assert!(event.take().unwrap());
             let status = mapping.status().unwrap();
@@ -976,7 +973,7 @@ fn resize_keeps_all_there_is() {
             io::ErrorKind::InvalidInput,
         );
 
-        // The file grows: its pages are there, private ones excepted.
+        // The file grows: its pages show, except where there are private pages.
         file.write_all_at(&vec![4; pages(39)], 0).unwrap();
         assert_eq!(read(&mapping, pages(2), pages(1)), vec![4; pages(1)]);
         let first = if private && write { 3 } else { 4 };
@@ -995,13 +992,14 @@ fn resize_keeps_all_there_is() {
     }
 }
 
-/// By itself, mremap would refuse: that is what this hides.
+/// mremap alone fails here. `resize` does not.
 #[test]
 fn resize_where_there_is_room_behind() {
     let file = memfd("room", &[1; 10]);
     let mut mapping = device().map(&file, pages(64)).unwrap();
     mapping.resize(pages(1)).unwrap();
-    // SAFETY: If this works, the mapping is longer than it knows, and otherwise nothing has changed.
+    // SAFETY: If this fails, as it should, nothing has changed. Otherwise the mapping is only
+    // longer.
     let grown = unsafe {
         mremap(
             mapping.as_ptr().cast(),
@@ -1042,7 +1040,7 @@ fn resize_that_fails_changes_nothing() {
     assert_eq!(mapping.status().unwrap().shadow_pages_held, 1);
 }
 
-/// Neither an error nor a store that is gone is forgotten when the mapping becomes another.
+/// After `resize`, `close` still reports errors and lost stores from before.
 #[test]
 fn resize_forgets_no_loss() {
     let directory = PathBuf::from(env::var_os("SMALL_TMPFS").expect("SMALL_TMPFS is set"));
@@ -1071,7 +1069,7 @@ fn resize_forgets_no_loss() {
     }
     fs::remove_file(path).unwrap();
 
-    // A store to where the file had no page, in a part that is cut off by resizing.
+    // Stores to a stand-in, in a part that `resize` then unmaps.
     let file = memfd("short", &[]);
     let options = MapOptions::new(pages(4)).write(true);
     let mut output = options.map(&device(), &file).unwrap();
@@ -1106,7 +1104,8 @@ fn without_the_device_the_mapping_is_plain_and_says_so() {
     let mapping = options.map_plain(&file).unwrap();
     assert_eq!((mapping.is_protected(), mapping.why_plain()), (false, None));
 
-    // With a device it is opted in; what cannot be mapped at all is an error either way.
+    // With a device the mapping is opted in. A file that cannot be mapped is an error in both
+    // cases.
     let device = Ok(device());
     let mapping = options.map_or_plain(&device, &file).unwrap();
     assert_eq!((mapping.is_protected(), mapping.why_plain()), (true, None));
@@ -1120,9 +1119,10 @@ fn without_the_device_the_mapping_is_plain_and_says_so() {
     }
 }
 
-/// Locks all that is mapped from now on, in the process of this test: the module does not take it.
+/// Makes the kernel lock what the process of this test maps from here on. The module refuses such
+/// mappings.
 #[test]
-fn what_the_module_does_not_take_is_plain() {
+fn what_the_module_refuses_is_plain() {
     let file = memfd("locked", &vec![1; pages(1)]);
     mlockall(MlockAllFlags::FUTURE).unwrap();
     let mapping = MapOptions::new(pages(1)).map_or_plain(&Ok(device()), &file);
@@ -1143,7 +1143,7 @@ fn tmpfs_only_refuses_other_file_systems() {
         ErrorKind::NotTmpfs,
         Errno::OPNOTSUPP,
     );
-    // That is not what it falls back from.
+    // This is an error, and no reason for a plain mapping.
     refused(
         options.map_or_plain(&Ok(device()), &other),
         ErrorKind::NotTmpfs,
@@ -1184,7 +1184,7 @@ fn a_device_that_was_handed_over() {
     }
 }
 
-/// As one does it who has mapped the file by other means.
+/// Copies from and to a mapping of other code.
 #[test]
 fn copies_by_address() {
     let file = memfd("by address", &vec![1; pages(2)]);

@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-/// Prints an error that does not end the compositor.
+/// Prints an error.
 pub fn complain(error: impl Display) {
     // The alternate form of an anyhow::Error has its causes.
     eprintln!("nosigbus-compositor: {error:#}");

@@ -52,14 +52,15 @@ const USAGE: &str = "\
 usage: nosigbus-compositor [--protect] [--any-file-system] [--socket NAME]
                            [--pictures DIRECTORY]
 
-Runs until it is killed. Clients connect to NAME (nosigbus-0) in
-XDG_RUNTIME_DIR, which they are told in WAYLAND_DISPLAY.
+Runs until it is killed. Clients connect to the socket NAME (nosigbus-0) in
+XDG_RUNTIME_DIR: run them with WAYLAND_DISPLAY=NAME.
   --protect   opts the mappings of clients' files in (needs the nosigbus
-              module); without it, a client that shrinks its file kills it
+              module); without it, a client that shrinks its file kills the
+              compositor
   --any-file-system
-              takes files that are neither memfds nor on a tmpfs as well; a
-              client whose file's server does not answer (FUSE) stops it
-  --pictures  leaves every fifth frame in DIRECTORY, as 000005.png and so on";
+              also maps files that are neither memfds nor on a tmpfs; if the
+              server of such a file does not answer (FUSE), the compositor hangs
+  --pictures  writes every fifth frame to DIRECTORY, as 000005.png and so on";
 
 struct Args {
     protect: bool,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! wlr-screencopy: has the compositor write what it shows into a file.
+//! wlr-screencopy: makes the compositor write what it shows into a file.
 
 use crate::{
     Options, picture,
@@ -35,7 +35,10 @@ impl Target {
             .heard
             .capture_shape
             .context("the compositor does not say what it captures")?;
-        ensure!(stride == width * PIXEL, "lines of {stride} bytes");
+        ensure!(
+            stride == width * PIXEL,
+            "the compositor asks for lines of {stride} bytes, which have padding"
+        );
 
         let file = options.place.create()?;
         file.set_len((height * stride) as u64)
@@ -55,7 +58,7 @@ impl Target {
         })
     }
 
-    /// Whether the compositor says that it has written what it shows.
+    /// Captures once. Returns whether the compositor says that it has written the file.
     pub fn capture(&self, session: &mut Session) -> Result<bool> {
         let frame = self
             .manager
@@ -73,7 +76,7 @@ pub fn capture(session: &mut Session, options: &Options, path: &Path) -> Result<
     let target = Target::new(session, options)?;
     ensure!(
         matches!(target.format, Format::Xrgb8888 | Format::Argb8888),
-        "pixels in the format {:?}",
+        "the compositor captures pixels in the format {:?}, which no PNG is written from",
         target.format
     );
     ensure!(target.capture(session)?, "the compositor could not capture");
@@ -83,7 +86,7 @@ pub fn capture(session: &mut Session, options: &Options, path: &Path) -> Result<
     picture::write(path, &bgrx, target.width, target.height)
 }
 
-/// The file shrinks and grows all the time that the compositor writes to it.
+/// Shrinks the file and makes it longer again, all the time that the compositor writes to it.
 pub fn capture_shrinking(session: &mut Session, options: &Options) -> Result<()> {
     let target = Target::new(session, options)?;
     target.pool.shrink_and_regrow()?;

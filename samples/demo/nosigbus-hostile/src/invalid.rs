@@ -80,7 +80,7 @@ pub fn run(session: &mut Session, options: &Options, case: &str) -> Result<()> {
             0,
         );
     } else {
-        bail!("no such request: {case}");
+        bail!("no such case: {case}; \"invalid list\" lists them");
     }
     session.roundtrip()
 }

@@ -27,8 +27,8 @@ use std::{
 const USAGE: &str = "\
 usage: nosigbus-hostile [OPTION...] MODE [ARGUMENT...]
 
-A client of the Wayland compositor that WAYLAND_DISPLAY names. Says \"shown\" when
-its window is, and at the end what has become of it.
+A client of the Wayland compositor that WAYLAND_DISPLAY names. It prints \"shown\"
+when its window is shown, and at the end what the compositor has told it.
 
 It keeps to the rules:
   paint              shows a window of one colour, and goes on drawing for ever
@@ -39,10 +39,10 @@ It keeps to the rules:
 It does not:
   shrink             shrinks its file to nothing while it is shown
   regrow             shrinks it and makes it longer again, all the time
-  while COMMAND...   does so while COMMAND runs, and then goes on
+  while COMMAND...   does what regrow does, also while COMMAND runs
   oversize           has a pool that is larger than its file
-  sparse             has a file of which no page is there (in a --directory that
-                     is full)
+  sparse             has a file without pages (in a --directory that is full, the
+                     compositor cannot read it)
   destroy            destroys buffer and pool while it is shown, then shrinks
   capture-shrinking  shrinks the file that a capture is written to, and makes it
                      longer again, all the time
@@ -50,26 +50,26 @@ It does not:
   flood WHAT         asks without end for pools, bytes, resized, buffers, callbacks
                      or objects
   invalid CASE       makes a request that is wrong; \"invalid list\" lists them
-It attacks any compositor, and finds out whether that still answers:
-  attack NAME        ends with 0 if so, or if another client is answered; with
-                     10 if the compositor is gone, 77 if it does not offer what
-                     is needed, 1 if anything else is wrong
-  attacks            lists their names
-  fds                lists what the compositor offers, and each request of that
-                     which takes a file descriptor
+It attacks any compositor, and finds out whether the compositor still answers:
+  attack NAME        ends with 0 if it answers this client or another one, with 10
+                     if it is gone, with 77 if it does not offer what the attack
+                     needs, and with 1 after any other failure
+  attacks            lists the names of the attacks
+  fds                lists what the compositor offers, with each request that takes
+                     a file descriptor
 It is no client:
-  pixels FILE...     says how many pixels of each PNG are of the colour
+  pixels FILE...     prints how many pixels of each PNG have the colour
 
   --color RRGGBB     what it draws (cc2222; paint: 22aa44)
   --size WxH         of the window (240x200), if the compositor wants no other
   --directory DIR, --dir DIR
-                     ordinary files in DIR are used, instead of memfds
-  --hold N           for how many frames it waits before its trick (0)
-  --frames N         for how many frames it goes on after its trick (100)
-Of attacks, also after their names:
+                     it uses ordinary files in DIR instead of memfds
+  --hold N           how many frames it shows before it breaks the rules (0)
+  --frames N         how many frames it shows after that (100)
+For attacks, also after their names:
   --patience SECONDS how long the compositor may take to answer (30)
-  --seconds SECONDS  how long a file is changed all the time (5)
-  --verbose          says what was reached";
+  --seconds SECONDS  how long it changes a file all the time (5)
+  --verbose          prints each step that was reached";
 
 pub struct Options {
     color: Color,
@@ -96,17 +96,19 @@ fn parse_color(text: &str) -> Result<Color> {
         .ok()
         .filter(|_| text.len() == 6);
     let [_, red, green, blue] = number
-        .with_context(|| format!("{text} is no colour: six hexadecimal digits, please"))?
+        .with_context(|| format!("{text} is no colour: it must be six hexadecimal digits"))?
         .to_be_bytes();
     Ok([red, green, blue])
 }
 
 fn parse_size(text: &str) -> Result<(i32, i32)> {
-    let size = text.split_once('x').context("WIDTHxHEIGHT, please")?;
+    let size = text
+        .split_once('x')
+        .context("a size must be WIDTHxHEIGHT")?;
     let (width, height) = (size.0.parse()?, size.1.parse()?);
     ensure!(
         (1..=8192).contains(&width) && (1..=8192).contains(&height),
-        "a size of 1x1 to 8192x8192, please"
+        "a size must be 1x1 to 8192x8192"
     );
     Ok((width, height))
 }
@@ -199,7 +201,7 @@ fn client(mode: &str, options: &Options, arguments: &[OsString]) -> Result<()> {
         ("churn", []) => tricks::churn(session, options),
         ("capture-shrinking", []) => capture::capture_shrinking(session, options),
         ("invalid", [case]) => invalid::run(session, options, &case.to_string_lossy()),
-        _ => bail!("not a mode, or not its arguments: {mode}\n{USAGE}"),
+        _ => bail!("{mode} is no mode, or takes other arguments\n{USAGE}"),
     }
 }
 

@@ -86,31 +86,31 @@ impl fmt::Display for Silent {
 
 impl error::Error for Silent {}
 
-/// Something that the compositor offers.
+/// A global that the compositor offers.
 pub struct Global {
     name: u32,
     pub interface: String,
     pub version: u32,
 }
 
-/// What the compositor asks a capture to be like: width, height, bytes of a line, and format.
+/// The capture's width, height, bytes of a line, and format that the compositor asks for.
 pub type CaptureShape = (i32, i32, i32, Format);
 
 /// The state from the events that the compositor has sent.
 #[derive(Default)]
 pub struct Heard {
     pub globals: Vec<Global>,
-    /// The last callbacks heard of.
+    /// The number of the last callback that is done, for roundtrips and for frames.
     sync: u64,
     pub frame: u64,
     pub configured: bool,
-    /// The size that it wants the window to have, if it does.
+    /// The size that the compositor wants the window to have, if any.
     pub size: Option<(i32, i32)>,
-    /// Which of two buffers it has not released.
+    /// Which of two buffers the compositor has not released.
     pub busy: [bool; 2],
     pub capture_shape: Option<CaptureShape>,
     pub captured: Option<bool>,
-    /// The size of the last output that told it.
+    /// The size of the output that has sent its size last.
     pub output: Option<(i32, i32)>,
     pub seat: attack::Seat,
     pub wanted: attack::Wanted,
@@ -120,7 +120,7 @@ pub struct Heard {
 
 pub type Handle = QueueHandle<Heard>;
 
-/// What a callback is for, and its number.
+/// The purpose and the number of a callback.
 enum Callback {
     Sync(u64),
     Frame(u64),
@@ -133,11 +133,11 @@ pub struct Session {
     pub handle: Handle,
     pub heard: Heard,
     socket: UnixStream,
-    /// How long it waits for the compositor; for ever, if that is not given.
+    /// How long to wait for the compositor. `None` is for ever.
     patience: Option<Duration>,
-    /// How many callbacks it has asked for.
+    /// How many callbacks were requested.
     callbacks: u64,
-    /// Whether the client has begun to do what it should not.
+    /// Whether the attack has begun.
     pub struck: bool,
 }
 

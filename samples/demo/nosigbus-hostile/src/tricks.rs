@@ -156,7 +156,7 @@ pub fn flood(session: &mut Session, options: &Options, what: &str) -> Result<()>
             }
             "callbacks" => drop(session.frame(&surface)),
             "objects" => drop(compositor.create_region(&handle, ())),
-            _ => bail!("a flood of {what}"),
+            _ => bail!("there is no flood of {what}; --help lists what there is"),
         }
         if number % AT_A_TIME == 0 {
             session.roundtrip()?;

@@ -62,7 +62,7 @@ impl Window {
         self.refresh(session)
     }
 
-    /// Has the compositor show again what it shows.
+    /// Makes the compositor draw again what it shows.
     pub fn refresh(&self, session: &mut Session) -> Result<()> {
         let frame = self.commit(session);
         session.wait(|heard| heard.frame >= frame)
@@ -85,8 +85,8 @@ impl Window {
     }
 }
 
-/// Keeps to the rules: draws two buffers, and has them shown in turn, for ever. The second is in a
-/// part of the pool that comes later.
+/// Keeps to the rules: draws two buffers, and shows them in turn, for ever. Resizes the pool before
+/// it draws the second.
 pub fn paint(session: &mut Session, place: &Place, color: Color, size: (i32, i32)) -> Result<()> {
     let window = Window::open(session, "paint", size)?;
     let bytes = pool::bytes(window.size);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The content of the output: sections in any order, then data that depends on the whole file, as
-//! in a linker. The bytes depend only on size and seed, and do not compress.
+//! The content of the output, written as a linker does: sections in any order, then data that
+//! depends on the whole file. The bytes depend only on size and seed, and do not compress.
 
 use anyhow::{Result, ensure};
 
-/// Where the bytes go.
+/// A file, or a mapping of one.
 pub trait Output {
     fn write(&mut self, bytes: &[u8], offset: usize) -> Result<()>;
     fn read(&self, bytes: &mut [u8], offset: usize) -> Result<()>;
@@ -16,7 +16,7 @@ const HEADER: usize = 32;
 const MAGIC: &[u8; 8] = b"nosigbus";
 const BUILD_ID: usize = 24;
 const SECTION_MAX: usize = 96 << 10;
-/// One relocation in so many bytes.
+/// A relocation for each of this many bytes.
 const RELOCATION_EVERY: usize = 4096;
 
 struct Section {
@@ -47,7 +47,7 @@ impl Random {
     }
 }
 
-/// Sections of all lengths, which meet inside of pages, in the order of writing.
+/// Returns sections in the order of writing. They have all lengths, and borders inside pages.
 fn sections(size: usize, random: &mut Random) -> Vec<Section> {
     let mut sections = Vec::new();
     let mut offset = HEADER;
@@ -62,7 +62,7 @@ fn sections(size: usize, random: &mut Random) -> Vec<Section> {
     sections
 }
 
-/// Adds the address of a section to what is in each place that refers to one.
+/// Adds the address of a section to each place that refers to a section.
 fn relocate(output: &mut impl Output, sections: &[Section], random: &mut Random) -> Result<()> {
     for section in sections {
         for _ in 0..section.len / RELOCATION_EVERY {
@@ -77,7 +77,7 @@ fn relocate(output: &mut impl Output, sections: &[Section], random: &mut Random)
     Ok(())
 }
 
-/// A hash of everything before the build ID is in place.
+/// Returns a hash of the whole output without the build ID.
 fn build_id(output: &impl Output, size: usize) -> Result<u64> {
     let mut hash = size as u64;
     let mut buffer = vec![0; 64 << 10];
@@ -91,9 +91,9 @@ fn build_id(output: &impl Output, size: usize) -> Result<u64> {
     Ok(hash)
 }
 
-/// Writes all of it.
+/// Writes the whole output.
 pub fn write(output: &mut impl Output, size: usize, seed: u64) -> Result<()> {
-    ensure!(size > HEADER, "a size of more than {HEADER} bytes, please");
+    ensure!(size > HEADER, "--size must be more than {HEADER} bytes");
     let mut random = Random(seed);
     let sections = sections(size, &mut random);
 

@@ -10,7 +10,7 @@ mod mapping;
 mod temporary;
 mod writer;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use lexopt::prelude::*;
 use nosigbus::{Device, ErrorKind};
 use std::{path::PathBuf, process::ExitCode};
@@ -55,7 +55,7 @@ fn parse_args() -> Result<Command> {
                     "write" => How::Write,
                     "plain" => How::Plain,
                     "recorded" => How::Recorded,
-                    other => anyhow::bail!("--how {other}"),
+                    other => bail!("--how {other}: must be write, plain or recorded"),
                 }
             }
             Long("size") if !client => size = parser.value()?.parse()?,

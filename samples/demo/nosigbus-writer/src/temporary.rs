@@ -17,7 +17,10 @@ pub struct Temporary {
 impl Temporary {
     /// Creates a file in the directory of `path`.
     pub fn create(path: &Path) -> Result<Self> {
-        let mut name = path.file_name().context("a file is needed")?.to_owned();
+        let mut name = path
+            .file_name()
+            .with_context(|| format!("{} does not end in a file name", path.display()))?
+            .to_owned();
         name.push(format!(".{}.part", process::id()));
         let path = path.with_file_name(name);
         let file = File::options()

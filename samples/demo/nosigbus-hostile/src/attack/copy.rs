@@ -38,8 +38,8 @@ pub struct Wanted {
     known: bool,
 }
 
-/// Has captures written to a file, then to one that shrinks and grows all the time, and then to one
-/// that has no pages.
+/// Makes the compositor write captures to a file, then while the file shrinks and grows all the
+/// time, and then when the file has no pages.
 fn write_into_nothing(
     session: &mut Session,
     options: &Options,

@@ -22,16 +22,16 @@ use wayland_protocols::wp::color_management::v1::client::{
 
 const SIZE: u32 = 1 << 20;
 
-/// What was heard of color management.
+/// What the compositor has sent about color management.
 #[derive(Default)]
 pub struct Colors {
     icc: bool,
     known: bool,
-    /// Whether the profile was taken.
+    /// Whether the compositor has accepted the profile.
     taken: Option<bool>,
 }
 
-/// What begins an ICC profile: sizes, versions and names, as ICC.1 has them.
+/// Returns the start of an ICC profile: sizes, versions and names, in the format of ICC.1.
 fn header() -> Vec<u8> {
     let mut header = vec![0; 132];
     header[0..4].copy_from_slice(&SIZE.to_be_bytes());
@@ -55,7 +55,8 @@ fn bind(session: &mut Session) -> Result<WpColorManagerV1> {
     Ok(manager)
 }
 
-/// Passes a profile. Whether it was taken.
+/// Passes a profile, and calls `meanwhile` before the compositor has to read it. Returns whether
+/// the compositor has accepted it.
 fn pass(
     session: &mut Session,
     manager: &WpColorManagerV1,

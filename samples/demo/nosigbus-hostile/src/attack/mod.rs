@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a compositor has to live on afterwards.
+/// How long after an attack a compositor is asked again.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
 struct Attack {
@@ -229,7 +229,8 @@ impl fmt::Display for Verdict {
 /// Runs an attack, and prints the verdict on the compositor.
 pub fn run(options: &Options, name: &str) -> Result<ExitCode> {
     let attack = ATTACKS.iter().find(|attack| attack.name == name);
-    let attack = attack.with_context(|| format!("no such attack: {name}"))?;
+    let attack =
+        attack.with_context(|| format!("no such attack: {name}; \"attacks\" lists them"))?;
     let session = Session::connect(Some(options.patience))?;
     let peer = session.peer()?;
     let verdict = match strike(options, attack, session)? {

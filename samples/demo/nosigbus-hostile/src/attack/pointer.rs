@@ -34,13 +34,13 @@ use wayland_protocols_wlr::virtual_pointer::v1::client::{
 
 /// Linux's BTN_LEFT.
 const LEFT: u32 = 0x110;
-/// Of cursors and icons.
+/// The size of cursors and icons.
 const SIZE: (i32, i32) = (32, 32);
 /// The search for the window tries this many places per line, and this many lines.
 const PLACES: i32 = 8;
 const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// What was heard of the seat.
+/// What the compositor has sent about the seat.
 #[derive(Default)]
 pub struct Seat {
     has_pointer: bool,
@@ -109,7 +109,7 @@ impl Pointer {
         let _output: WlOutput = session.bind(1..=1)?;
         let hand = Hand::new(session, &seat);
         session.roundtrip()?;
-        // A moment for the seat to have the new pointer.
+        // The seat needs a moment to get the new pointer.
         if !session.wait_at_most(10 * A_MOMENT, |heard| heard.seat.has_pointer)? {
             bail!(NotOffered(hand.missing()));
         }
@@ -203,7 +203,7 @@ impl Carried {
         self.surface.commit();
     }
 
-    /// Moves it about until it has been read; shrinks its file, and goes on.
+    /// Moves it until the compositor has read it, shrinks its file, and moves it again.
     fn shrink(
         &self,
         session: &mut Session,

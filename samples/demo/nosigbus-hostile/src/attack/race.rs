@@ -44,7 +44,7 @@ impl Race {
         }))
     }
 
-    /// Ends it. An error if it has ended before.
+    /// Ends the thread. Returns an error if the thread has ended before, because of an error.
     pub fn finish(mut self) -> Result<()> {
         self.end()
             .context("the file could not be changed all the time")
@@ -62,7 +62,7 @@ impl Race {
 
 impl Drop for Race {
     fn drop(&mut self) {
-        // There is something worse to report then.
+        // Without `finish`, another error is on its way already.
         let _ = self.end();
     }
 }

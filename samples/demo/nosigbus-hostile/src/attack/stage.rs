@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A window that the compositor is known to read, and ways to have it read it again.
+//! A window that the compositor is known to read, and ways to make the compositor read it again.
 
 use crate::{
     Options,
@@ -22,14 +22,14 @@ use wayland_client::{
     },
 };
 
-/// What covers the window is of this colour and size.
+/// The colour of the subsurface that covers a part of the window, and its size.
 const COVER: Color = [0x22, 0x22, 0xcc];
 const COVER_SIZE: (i32, i32) = (64, 64);
-/// How long a frame is waited for once one has not come.
+/// How long to wait for a frame after one has not come.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// A subsurface over a part of the window, without which a compositor may give the buffer of a
-/// window that fills the screen to the screen as it is.
+/// A subsurface over a part of the window. Without it, a compositor may pass the buffer of a window
+/// that fills the screen to the hardware, and not read it.
 struct Cover {
     _surface: WlSurface,
     subsurface: WlSubsurface,
@@ -43,7 +43,7 @@ impl Cover {
         let surface = compositor.create_surface(handle, ());
         let subsurface = subcompositor.get_subsurface(&surface, &window.surface, handle, ());
         subsurface.set_desync();
-        // What is pointed at is the window.
+        // The pointer must enter the window, not the subsurface.
         let nothing = compositor.create_region(handle, ());
         surface.set_input_region(Some(&nothing));
         let (_pool, buffer) = intact(session, COVER_SIZE)?;
@@ -62,12 +62,12 @@ pub struct Stage {
     pub pool: Pool,
     pub buffer: WlBuffer,
     cover: Cover,
-    /// How long a frame is waited for: a compositor may have stopped to show the window.
+    /// How long to wait for a frame. A compositor may have stopped showing the window.
     grace: Duration,
 }
 
 impl Stage {
-    /// A window that is shown, and whose pixels the compositor has read.
+    /// Opens a window, and waits until the compositor has shown it and read its pixels.
     pub fn new(session: &mut Session, options: &Options) -> Result<Self> {
         let stage = Self::unseen(session, options, |file, bytes| {
             file.set_len(bytes as u64).context("ftruncate")
@@ -76,8 +76,8 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Has the compositor show the window, and read it: first while it has no pages, which it then
-    /// has by being read.
+    /// Makes the compositor show the window, and waits until it has read the file. The file has no
+    /// pages at first; reading it through a mapping allocates them.
     pub fn show_first(&self, session: &mut Session, options: &Options) -> Result<()> {
         self.window
             .show(session, &self.buffer)
@@ -91,7 +91,8 @@ impl Stage {
         self.window.show(session, &self.buffer)
     }
 
-    /// A window that shows nothing yet. Its file is made ready for that many bytes.
+    /// Opens a window that shows nothing yet. `make_ready` gets its file, and the length to give
+    /// it.
     pub fn unseen(
         session: &mut Session,
         options: &Options,
@@ -111,19 +112,19 @@ impl Stage {
         })
     }
 
-    /// Has the compositor show the buffer again.
+    /// Makes the compositor show the buffer again.
     pub fn show(&mut self, session: &mut Session) -> Result<()> {
         self.window.surface.attach(Some(&self.buffer), 0, 0);
         self.refresh(session)
     }
 
-    /// Has the compositor show again what it shows.
+    /// Makes the compositor draw again what it shows.
     pub fn refresh(&mut self, session: &mut Session) -> Result<()> {
         let frame = self.window.commit(session);
         self.wait_for(session, frame)
     }
 
-    /// The same without a word of what has changed in this window.
+    /// Commits without marking anything in this window as changed.
     fn commit_only(&mut self, session: &mut Session) -> Result<()> {
         let frame = session.frame(&self.window.surface);
         self.window.surface.commit();
@@ -137,8 +138,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Shows and damages the window, moves something over it, and opens another window, so that a
-    /// compositor that reads pixels only when it has to has to.
+    /// Shows and damages the window, moves something over it, and opens another window. Some
+    /// compositors read the pixels only then.
     pub fn provoke(&mut self, session: &mut Session, options: &Options) -> Result<()> {
         for _ in 0..5 {
             self.show(session)?;
@@ -164,7 +165,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Moves the subsurface, so that parts of the window are seen that were not.
+    /// Moves the subsurface, so that it uncovers parts of the window.
     fn move_cover(&mut self, session: &mut Session) -> Result<()> {
         for step in [1, 2, 3, 4, 0] {
             self.cover.subsurface.set_position(step * 16, step * 16);
@@ -184,7 +185,7 @@ impl Stage {
         self.commit_only(session)
     }
 
-    /// Makes the file as long as it was, and sees whether the compositor still reads it.
+    /// Makes the file as long as it was, and prints whether the compositor still reads it.
     pub fn look_again(&mut self, session: &mut Session, options: &Options) -> Result<()> {
         let bytes = pool::bytes(self.window.size);
         self.pool.file.set_len(bytes as u64).context("ftruncate")?;
@@ -198,7 +199,7 @@ impl Stage {
     }
 }
 
-/// A buffer that is what it should be.
+/// Creates a buffer of a file that is as long as the client says.
 pub fn intact(session: &Session, size: (i32, i32)) -> Result<(Pool, WlBuffer)> {
     let bytes = pool::bytes(size);
     let file = Place::Memory.create()?;
@@ -208,14 +209,14 @@ pub fn intact(session: &Session, size: (i32, i32)) -> Result<(Pool, WlBuffer)> {
     Ok((pool, buffer))
 }
 
-/// Bytes of a file that there are pages for.
+/// Returns how many bytes of a file have pages.
 pub fn allocated(file: &File) -> Result<u64> {
     Ok(file.metadata()?.blocks() * 512)
 }
 
-/// Has the compositor do something until there are more bytes of a memfd than those `written`: it
-/// has read, or written, the file through a mapping then, as read(2) makes no pages. Of other files
-/// this cannot be known.
+/// Calls `act` until the compositor has accessed the file through a mapping. That allocates pages
+/// of a memfd, while read(2) does not: so a memfd then has more bytes than those `written`. For
+/// other files this cannot be found out.
 pub fn touched(
     options: &Options,
     session: &mut Session,
