@@ -30,9 +30,18 @@
 # make bench_profile  shows which functions of kernel and module execute the instructions
 # make lint       rustfmt, clippy, rustdoc, shellcheck, checkpatch
 # make doc        the module's documentation by rustdoc, in build/doc
-# make tools      the command nosigbus and its library; tools_install installs them
+# make install    the module for KDIR, the command nosigbus and its library, the header, the man
+#                 pages, and what has the module loaded at boot. DESTDIR=, and prefix=/usr/local,
+#                 which goes for all but the module; TOOLCHAIN=host builds with your own tools.
+#                 modules_install, tools_install, headers_install, man_install and
+#                 system_install do it one by one
+# make uninstall  removes what make install has installed, given the same variables
+# make deb        Debian packages, in build/deb: nosigbus, nosigbus-dkms, libnosigbus-dev
+# make test_install  installs these in a Debian with systemd, in QEMU, with two kernels, and with
+#                 Secure Boot (T= the names of some guests)
+# make tools      the command nosigbus and its library
 # make bindings   updates the crate's copy of the uAPI header, and its bindings
-# make man        the man pages, in build/man; man_install installs them
+# make man        the man pages, in build/man
 # make clean      removes what was built here
 # make distclean  also removes the cache (toolchain, kernels)
 #
@@ -43,14 +52,21 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nosigbus
 RELEASE := samples/release
 PROGRAMS := nosigbus nosigbus-compositor nosigbus-hostile nosigbus-writer
 STRESS_KERNEL ?= full
-HEADERS = $(or $(INSTALL_HDR_PATH),$(DESTDIR)/usr)
+prefix ?= /usr/local
+HEADERS = $(or $(INSTALL_HDR_PATH),$(DESTDIR)$(prefix))
+# make install has these below prefix, and the module in the kernel's own directory.
+INSTALLED := bin/nosigbus lib/libnosigbus_preload.so include/linux/nosigbus.h \
+	share/pkgconfig/nosigbus.pc share/man/man1/nosigbus.1 share/man/man4/nosigbus.4 \
+	lib/modules-load.d/nosigbus.conf lib/udev/rules.d/60-nosigbus.rules \
+	share/doc/nosigbus/examples/compositor.conf
+MODULES = $(or $(INSTALL_MOD_PATH),$(DESTDIR))
 
 modules:
 	@tests/check-kdir.sh '$(KDIR)'
 	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' modules
 
 modules_install: modules
-	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' modules_install
+	$(MAKE) -C '$(KDIR)' M='$(CURDIR)' INSTALL_MOD_PATH='$(MODULES)' modules_install
 
 # Also installs a file for pkg-config, with relative paths.
 headers_install:
@@ -62,8 +78,29 @@ man: build/man/nosigbus.1 build/man/nosigbus.4
 man_install: man
 	for section in 1 4; do \
 		install -D -m 644 build/man/nosigbus.$$section \
-			'$(DESTDIR)$(or $(prefix),/usr)/share/man/man'$$section/nosigbus.$$section || exit; \
+			'$(DESTDIR)$(prefix)/share/man/man'$$section/nosigbus.$$section || exit; \
 	done
+
+# systemd and udev look in /usr/local/lib, too.
+system_install:
+	install -D -m 644 system/modules-load.conf '$(DESTDIR)$(prefix)/lib/modules-load.d/nosigbus.conf'
+	install -D -m 644 system/nosigbus.rules '$(DESTDIR)$(prefix)/lib/udev/rules.d/60-nosigbus.rules'
+	install -D -m 644 system/compositor.conf \
+		'$(DESTDIR)$(prefix)/share/doc/nosigbus/examples/compositor.conf'
+
+install: modules_install tools_install headers_install man_install system_install
+
+uninstall:
+	cd '$(DESTDIR)$(prefix)' && rm -f $(INSTALLED) && rm -rf share/doc/nosigbus
+	release=$$(cat '$(KDIR)/include/config/kernel.release') && \
+		rm -f '$(MODULES)'/lib/modules/"$$release"/updates/nosigbus.ko* && \
+		depmod -b '$(or $(MODULES),/)' "$$release"
+
+deb:
+	@tests/deb.sh
+
+test_install:
+	@tests/test-install.sh
 
 bindings:
 	@tests/toolchain.sh all >/dev/null
@@ -72,13 +109,14 @@ bindings:
 	cp build/bindings/nosigbus.h samples/nosigbus/
 	cp build/bindings/bindings.rs samples/nosigbus/src/
 
-tools: build/$(RELEASE)/nosigbus
+tools:
+	@tests/build-samples.sh build --release -p nosigbus-cli -p nosigbus-preload
 
 # The programs need a system at least as new as the one that builds them, Debian 13.
 tools_install: tools
-	install -D -m 755 build/$(RELEASE)/nosigbus '$(DESTDIR)$(or $(prefix),/usr/local)/bin/nosigbus'
+	install -D -m 755 build/$(RELEASE)/nosigbus '$(DESTDIR)$(prefix)/bin/nosigbus'
 	install -D -m 644 build/$(RELEASE)/libnosigbus_preload.so \
-		'$(DESTDIR)$(or $(prefix),/usr/local)/lib/libnosigbus_preload.so'
+		'$(DESTDIR)$(prefix)/lib/libnosigbus_preload.so'
 
 run:
 	@tests/run.sh
@@ -193,4 +231,4 @@ distclean: clean
 
 FORCE:
 
-.PHONY: modules modules_install headers_install bindings man man_install tools tools_install samples run test test_all test_kernels test_wayland demo stress kcsan fuzz mutants rfc rfc_kernel test_rfc model bench bench_record bench_profile lint clean distclean FORCE
+.PHONY: modules modules_install headers_install bindings man man_install tools tools_install system_install install uninstall deb test_install samples run test test_all test_kernels test_wayland demo stress kcsan fuzz mutants rfc rfc_kernel test_rfc model bench bench_record bench_profile lint clean distclean FORCE

@@ -111,7 +111,7 @@ for bits in 32 64; do
 	done
 done
 check "headers_install with INSTALL_HDR_PATH" install_to INSTALL_HDR_PATH "$work/usr" "$work/usr"
-check "headers_install with DESTDIR" install_to DESTDIR "$work/dest" "$work/dest/usr"
+check "headers_install with DESTDIR" install_to DESTDIR "$work/dest" "$work/dest/usr/local"
 check "pkg-config finds it" pkg_config_finds_it
 check "a program outside of the tree, 64-bit" build program64 -m64
 check "a program outside of the tree, 32-bit" build program32 -m32
