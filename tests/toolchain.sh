@@ -13,13 +13,19 @@
 #       own
 #   tests/toolchain.sh compositors  prints the path of a separate root, which has the packages of
 #       the small one and COMPOSITOR_PACKAGES; makes it if necessary
+#   tests/toolchain.sh packaging    the same, with PACKAGING_PACKAGES
+#   tests/toolchain.sh system       prints the path of a Debian with systemd and a kernel of the
+#       backports, as a user may have it; makes it if necessary
 #   tests/toolchain.sh host     installs HOST_PACKAGES
 #   tests/toolchain.sh mirror   prints the Debian mirror that the host's apt has
-#   tests/toolchain.sh run [--rw] [--bind DIR]... [--] CMD...
-#       runs CMD inside it, in the same directory: the cache, this checkout and each
+#   tests/toolchain.sh run [--root ROOT] [--rw] [--bind DIR]... [--] CMD...
+#       runs CMD inside it, or inside ROOT, in the same directory: the cache, this checkout and each
 #       DIR are at their own paths and writable, the rest is read-only (--rw: writable)
 #
 # With MACHINE=arm64 (ARCH=arm64, see lib.sh) the root has a cross compiler and QEMU for arm64 too.
+#
+# With TOOLCHAIN=host, CMD runs with the tools of this machine, and nothing is installed. So a
+# package is built, and what a user without Debian builds.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -79,6 +85,25 @@ COMPOSITOR_PACKAGES=(
 	wlcs mir-wlcs-integration
 )
 
+# What make deb and make test_install take besides what make run does.
+PACKAGING_PACKAGES=(
+	build-essential debhelper dh-dkms lintian python3-docutils
+	# to boot with Secure Boot: the firmware, and what puts keys into its variables
+	ovmf python3-virt-firmware
+)
+# The system that make test_install installs the packages in: Debian's important packages, and these.
+SYSTEM_PACKAGES=(
+	systemd-sysv dbus initramfs-tools man-db pkgconf gcc libc6-dev
+	# what the package nosigbus-dkms depends on, so that the tests need not fetch it each time
+	dkms bc bindgen bison flex libelf-dev libssl-dev openssl pahole python3 rust-src rustc xz-utils
+	# to boot with Secure Boot
+	shim-signed grub-efi-amd64-signed
+)
+# What a user of the module takes from the backports.
+SYSTEM_KERNEL_PACKAGES=(
+	linux-image-amd64 linux-headers-amd64 linux-source
+)
+
 # What arm64 takes besides what make run does.
 CROSS_PACKAGES=(
 	gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm
@@ -98,6 +123,8 @@ ARM64_GUEST_PACKAGES=(
 SMALL_ROOT=$CACHE/root-run-$(key "$SUITE" "${PACKAGES[@]}" "recipe 2")
 LARGE_ROOT=$CACHE/root-$(key "$SUITE" "${PACKAGES[@]}" "${TEST_PACKAGES[@]}" "recipe 2")
 COMPOSITOR_ROOT=$CACHE/root-compositors-$(key "$SUITE" "${PACKAGES[@]}" "${COMPOSITOR_PACKAGES[@]}" "recipe 1")
+PACKAGING_ROOT=$CACHE/root-packaging-$(key "$SUITE" "${PACKAGES[@]}" "${PACKAGING_PACKAGES[@]}" "recipe 1")
+SYSTEM_ROOT=$CACHE/root-system-$(key "$SUITE" "${SYSTEM_PACKAGES[@]}" "${SYSTEM_KERNEL_PACKAGES[@]}" "recipe 1")
 
 CROSS_ROOT=$CACHE/root-cross-$(key "$SUITE" "${PACKAGES[@]}" "${CROSS_PACKAGES[@]}" "recipe 2")
 ARM64_GUEST_ROOT=$CACHE/root-arm64-$(key "$SUITE" "${ARM64_GUEST_PACKAGES[@]}" "recipe 1")
@@ -181,6 +208,22 @@ make_root() {
 		die "the toolchain root could not be made" "see the log; if it is the network, run this again"
 }
 
+# The apt of this root stays set up, for the tests to install packages with.
+make_system_root() {
+	local dir=$1 sources=()
+	need_root
+	find_sources
+	# shellcheck disable=SC2016 # $1 is mmdebstrap's
+	logged system-root mmdebstrap --mode=root --variant=important \
+		--aptopt="$CACHE/apt.conf" --aptopt='APT::Install-Recommends "false"' \
+		--include="$(list "${SYSTEM_PACKAGES[@]}")" \
+		--customize-hook='chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get install -y -t '"$SUITE-backports ${SYSTEM_KERNEL_PACKAGES[*]}" \
+		--customize-hook='rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1/etc/resolv.conf"' \
+		--customize-hook='touch "$1/etc/resolv.conf"' \
+		"$SUITE" "$dir" "${sources[@]}" ||
+		die "the system for the tests could not be made" "see the log; if it is the network, run this again"
+}
+
 make_arm64_guest_root() {
 	local dir=$1 sources=() file
 	need_root
@@ -224,6 +267,7 @@ run_inside() {
 	local ro=(--remount-ro /) binds=() cwd=$PWD args
 	while true; do
 		case ${1-} in
+		--root) ROOT=$2 && shift ;;
 		--rw) ro=() ;;
 		--bind) binds+=(--bind "$2" "$2") && shift ;;
 		--) shift && break ;;
@@ -258,6 +302,13 @@ run_inside() {
 	exec bwrap "${args[@]}" -- "$@"
 }
 
+if [[ ${TOOLCHAIN-} == host ]]; then
+	if [[ ${1-} == run ]]; then
+		shift
+		exec "$@"
+	fi
+	exit
+fi
 case ${1-} in
 mirror)
 	mirror
@@ -283,6 +334,20 @@ if [[ ${1-} == compositors ]]; then
 		cache_entry "$COMPOSITOR_ROOT" make_larger_root compositor-packages "${COMPOSITOR_PACKAGES[@]}"
 	fi
 	printf '%s\n' "$COMPOSITOR_ROOT"
+	exit
+elif [[ ${1-} == packaging ]]; then
+	if [[ ! -d $PACKAGING_ROOT ]]; then
+		step "Packaging root: debhelper, dh-dkms, lintian, firmware (apt-get)"
+		cache_entry "$PACKAGING_ROOT" make_larger_root packaging-packages "${PACKAGING_PACKAGES[@]}"
+	fi
+	printf '%s\n' "$PACKAGING_ROOT"
+	exit
+elif [[ ${1-} == system ]]; then
+	if [[ ! -d $SYSTEM_ROOT ]]; then
+		step "System: Debian $SUITE with systemd, a kernel and a compiler (mmdebstrap, minutes)"
+		cache_entry "$SYSTEM_ROOT" make_system_root
+	fi
+	printf '%s\n' "$SYSTEM_ROOT"
 	exit
 fi
 if on_arm64; then
