@@ -26,4 +26,4 @@ grep -qsx CONFIG_RUST=y "$kdir/include/config/auto.conf" ||
 grep -qsx CONFIG_MMU=y "$kdir/include/config/auto.conf" ||
 	lacks "has no CONFIG_MMU=y: there is no SIGBUS to prevent without"
 [ -e "$kdir/rust/libkernel.rmeta" ] ||
-	lacks "has no Rust metadata (rust/libkernel.rmeta; header packages lack it): unpack the source of the same kernel, copy .config and Module.symvers into it, run 'make modules_prepare', and give that as KDIR"
+	lacks "has no Rust metadata (rust/libkernel.rmeta; header packages lack it): for a kernel of Debian, dkms/kernel-tree.sh makes a tree; for others, unpack the source of the same kernel, copy .config and Module.symvers into it, run 'make modules_prepare', and give that as KDIR"
