@@ -33,7 +33,7 @@ check() { # TEXT COMMAND...
 }
 
 mapfile -t rust < <(of 'rust/*.rs')
-mapfile -t shell < <(of '*.sh' '.ci/run')
+mapfile -t shell < <(of '*.sh' '.ci/run' 'debian/*.postinst' 'debian/*.postrm' 'debian/*.prerm')
 mapfile -t kernel_c < <(of 'rust/*.[ch]' 'include/*.h')
 mapfile -t user_c < <(of 'tests/*.[ch]' 'samples/*.[ch]')
 mapfile -t samples < <(of 'samples/*.rs')
