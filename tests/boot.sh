@@ -78,18 +78,6 @@ if (($# == 0)); then
 	[[ -t 0 && -t 1 ]] || die "a shell needs a terminal" "give a command: tests/boot.sh -- COMMAND"
 fi
 
-# Starts a real machine, because the device node may exist without the hardware. A machine without a
-# CPU (-M none) has started where a real one aborts.
-kvm_works() {
-	grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo && [[ -r /dev/kvm && -w /dev/kvm ]] && kvm_starts
-}
-
-kvm_starts() {
-	! on_arm64 &&
-		timeout 5 "$REPO/tests/toolchain.sh" run qemu-system-x86_64 -M q35 -accel kvm -cpu host -nodefaults -display none \
-		-S -monitor stdio <<<quit
-} &>/dev/null
-
 # Prints the module files of the tree $1 that modules $2... need, dependencies first.
 module_files() {
 	local tree=$1 name path needs word

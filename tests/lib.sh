@@ -156,6 +156,18 @@ else
 	RELEASE=build/samples/release
 fi
 
+# Starts a real machine, because the device node may exist without the hardware. A machine without a
+# CPU (-M none) has started where a real one aborts.
+kvm_works() {
+	grep -qE '^flags.* (vmx|svm)( |$)' /proc/cpuinfo && [[ -r /dev/kvm && -w /dev/kvm ]] && kvm_starts
+}
+
+kvm_starts() {
+	! on_arm64 &&
+		timeout 5 "$REPO/tests/toolchain.sh" run qemu-system-x86_64 -M q35 -accel kvm -cpu host -nodefaults -display none \
+		-S -monitor stdio <<<quit
+} &>/dev/null
+
 # key TEXT...: prints a short hash of the inputs of a cache entry.
 key() {
 	printf '%s\n' "$@" | sha256sum | cut -c1-12
