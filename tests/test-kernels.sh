@@ -39,7 +39,7 @@ run_variant() {
 	! on_arm64 || bin+=-arm64
 	tests/toolchain.sh all >/dev/null
 	kernel=$(tests/kernel.sh stock)
-	step "Kernels: $name: $(<"$kernel/release") $2"
+	step "Kernels: $name: $(<"$kernel/release") ${assignments[*]}"
 	mkdir -p "$dir" "$bin"
 	# The harness is the one of that kernel's own selftests.
 	logged "selftests-$name" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" "CC=$GUEST_CC" \
