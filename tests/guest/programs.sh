@@ -124,6 +124,18 @@ ends_are_announced() {
 	expect "it says: $output" test -z "$output"
 }
 
+# named WHAT COMMAND...: runs the command until $output has the notice WHAT, for a minute at most. On
+# a busy machine the search for other processes can take longer than its limit.
+named() {
+	local what=$1 end=$((SECONDS + 60))
+	shift
+	until
+		"$@"
+		[[ $output == *": $what" ]] || ((SECONDS >= end))
+	do :; done
+	announces '' "$what"
+}
+
 # The notice names the processes that may have cut the file off: those that have it open, and those
 # that map it. It does so for a limited number of files.
 holders_are_named() {
@@ -134,17 +146,73 @@ holders_are_named() {
 	exec {mapped}< <(exec "$preload" holds_a_mapping "$dir/lost")
 	mapper=$!
 	read -r <&"$mapped"
-	loud 65 ends_well r:exit
-	announces '' "$CUT_OFF; $opener (sleep), $mapper (preload) have it too"
+	named "$CUT_OFF; $opener (sleep), $mapper (preload) have it too" loud 65 ends_well r:exit
 	kill "$opener"
 	wait "$opener" || true
-	loud 74 ends_well w:exit
-	announces '' "$WRITTEN; $mapper (preload) has it too"
+	named "$WRITTEN; $mapper (preload) has it too" loud 74 ends_well w:exit
 	kill "$mapper"
 	wait "$mapper" || true
 	exec {mapped}<&-
 	loud 65 ends_well r:exit
 	announces '' "$CUT_OFF"
+}
+
+# has_locked_map PROCESS: whether its memory map is locked.
+has_locked_map() {
+	local status=0
+	timeout 1 cat "/proc/$1/maps" || status=$?
+	((status == 124))
+}
+
+# told [ARGUMENT]: runs is_told_in_time with the notices, for a minute at most.
+told() {
+	run 65 timeout -s KILL 60 "$nosigbus" run "$preload" is_told_in_time "$@"
+	output=$(sed -E 's/^nosigbus: [0-9]+ /nosigbus: /' <<<"$output")
+}
+
+# The search for those processes ends in time, although one of them has locked its memory map. Those
+# that were found until then are named.
+locked_holders_stop_nobody() {
+	local PATIENCE=60 server opener holder to_it
+	mkdir -p "$work/silent"
+	modprobe -q fuse || true
+	python3 "$repo/tests/guest/silent-fuse.py" --direct-io "$work/silent" >"$work/served" &
+	server=$!
+	expect "there is no file system" await grep -q serving "$work/served"
+	: >"$dir/lost"
+	sleep 1000 9<"$dir/lost" &
+	opener=$!
+	rm -f to
+	mkfifo to
+	"$preload" locks_its_map "$work/silent/file" <to &
+	holder=$!
+	exec {to_it}>to
+	# FUSE_READ
+	expect "nothing is read" await grep -q 'unanswered: 15' "$work/served"
+	exec {to_it}>&-
+	expect "the memory map is not locked" await has_locked_map "$holder"
+	named "$CUT_OFF; $opener (sleep) has it too" told
+	expect "the memory map was not locked" has_locked_map "$holder"
+
+	# All that wait for the server wait no more.
+	kill -9 "$server" "$opener"
+	wait "$server" "$opener" "$holder" || true
+	umount -l "$work/silent"
+}
+
+# Where there can be no search, nobody is named.
+searches_are_left_out() {
+	local opener how
+	: >"$dir/lost"
+	sleep 1000 9<"$dir/lost" &
+	opener=$!
+	named "$CUT_OFF; $opener (sleep) has it too" told
+	for how in filter namespace; do
+		told $how
+		announces '' "$CUT_OFF"
+	done
+	kill "$opener"
+	wait "$opener" || true
 }
 
 # announces TEXT WHAT: $output has to be TEXT, which the program prints, and the notice WHAT about
@@ -668,7 +736,7 @@ lives=(reads_past_eof maps_in_all_ways "library_maps $work/bin/library.so" maps_
 keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_main maps_huge_pages forks closes_all few_descriptors grows becomes_writable threads_make_writable allocator_maps)
 cases=(
 	own_handler_is_called shared_mappings_can_be_left ends_are_announced each_file_is_announced_once
-	holders_are_named
+	holders_are_named locked_holders_stop_nobody searches_are_left_out
 	full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
 	without_proc_it_becomes_writable too_many_mappings_are_plain what_filters_forbid_is_said
 	programs_not_reached_are_named other_runtimes_run sandboxes_are_said

@@ -5,7 +5,10 @@
 # of it then: no fstat, no fstatfs, no read, no close. Says "serving" once it is mounted, and
 # "unanswered: OPCODE" of each question that it leaves open. As root, until it is killed.
 #
-# usage: silent-fuse.py DIRECTORY
+# --direct-io: the file is opened for direct I/O. When it is mapped, the kernel then waits for the
+# pages that somebody reads.
+#
+# usage: silent-fuse.py [--direct-io] DIRECTORY
 
 import ctypes
 import os
@@ -20,6 +23,8 @@ OUT_HEADER = struct.Struct("IiQ")
 INIT_OUT = struct.Struct("IIIIHHIIHHIIH22x")
 ENTRY_OUT = struct.Struct("QQQQII" + "QQQQQQ" + "IIIIIIIIII")
 OPEN_OUT = struct.Struct("QII")
+
+FOPEN_DIRECT_IO = 1
 
 SIZE = 1 << 24
 FOR_EVER = 1 << 30
@@ -46,10 +51,12 @@ def lookup():
 
 
 def main():
+    *options, directory = sys.argv[1:]
+    flags = FOPEN_DIRECT_IO if options == ["--direct-io"] else 0
     device = os.open("/dev/fuse", os.O_RDWR)
-    mount(device, sys.argv[1])
+    mount(device, directory)
     print("serving", flush=True)
-    answers = {INIT: init, LOOKUP: lookup, OPEN: lambda: OPEN_OUT.pack(1, 0, 0)}
+    answers = {INIT: init, LOOKUP: lookup, OPEN: lambda: OPEN_OUT.pack(1, flags, 0)}
     while True:
         request = os.read(device, 1 << 18)
         _, opcode, unique, *_ = IN_HEADER.unpack_from(request)

@@ -1011,6 +1011,79 @@ static void holds_a_mapping(void)
 	pause();
 }
 
+/* Has a system call fail from here on. */
+static void forbid(int number, int error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { ARRAY_SIZE(filter), filter };
+
+	must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	must(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+}
+
+/*
+ * Locks its memory map for ever, once its input has ended: it replaces a mapping of the file of the
+ * argument, and the kernel waits for the page that another process reads, which the file's server
+ * does not answer.
+ */
+static void locks_its_map(void)
+{
+	int fd = open(argument, O_RDONLY | O_CLOEXEC);
+	char *map, byte;
+	pid_t reader;
+
+	must(fd >= 0);
+	map = map_at(NULL, fd, 1, PROT_READ, MAP_PRIVATE);
+	reader = fork();
+	must(reader >= 0);
+	if (!reader) {
+		load(map);
+		_exit(1);
+	}
+	must(read(STDIN_FILENO, &byte, 1) == 0);
+	map_at(map, fd, 1, PROT_READ, MAP_PRIVATE | MAP_FIXED);
+}
+
+/*
+ * The library searches for the processes that have a lost file. That takes little time, and leaves
+ * nothing behind. The argument says what keeps the library from searching.
+ */
+static void is_told_in_time(void)
+{
+	bool in_namespace = !strcmp(argument, "namespace");
+	struct timespec start, end;
+	int fd = file_of(1), next, status;
+	pid_t child;
+
+	load(lost("lost", 1, PROT_READ, MAP_SHARED));
+	if (!strcmp(argument, "filter"))
+		forbid(SYS_clone, EPERM);
+	if (in_namespace)
+		must(!unshare(CLONE_NEWPID));
+	next = dup(fd);
+	must(next >= 0 && !close(next));
+	must(!clock_gettime(CLOCK_MONOTONIC, &start));
+	errno = SENTINEL;
+	map_file(fd, 1, PROT_READ);
+	must(errno == SENTINEL);
+	must(!clock_gettime(CLOCK_MONOTONIC, &end));
+	must(end.tv_sec - start.tv_sec < 10);
+	must(waitpid(-1, NULL, __WALL) == -1 && errno == ECHILD);
+	must(dup(fd) == next);
+	if (in_namespace) {
+		child = fork();
+		must(child >= 0);
+		if (!child)
+			_exit(getpid() != 1);
+		must(waitpid(child, &status, 0) == child && !status);
+	}
+}
+
 /* What somebody else has left to it is its own, and not its child's. */
 static void ends_nothing(void)
 {
@@ -1171,21 +1244,6 @@ static void protects_page_by_page(void)
 	must(!opted_in(map));
 }
 
-/* Has a system call fail from here on. */
-static void forbid(int number, int error)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { ARRAY_SIZE(filter), filter };
-
-	must(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	must(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
-}
-
 /* A sandbox that does not let it use the device. */
 static void is_filtered(void)
 {
@@ -1301,6 +1359,8 @@ static const struct {
 	{ "ends_well", ends_well },
 	{ "ends_nothing", ends_nothing },
 	{ "holds_a_mapping", holds_a_mapping },
+	{ "locks_its_map", locks_its_map },
+	{ "is_told_in_time", is_told_in_time },
 	{ "ends_child", ends_child },
 	{ "fills", fills },
 	{ "loses_and_unmaps", loses_and_unmaps },

@@ -22,6 +22,7 @@
 //!   read /proc.
 //! * `kernel`, `lock` and `text` are used instead of libc, `Mutex` and `String`.
 
+mod child;
 mod cover;
 mod device;
 mod end;

@@ -11,12 +11,15 @@ use crate::{
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{CWD, Mode, OFlags, openat},
+    fs::{Mode, OFlags, open},
 };
-use std::{ffi::CStr, mem::ManuallyDrop, ops::Range};
+use std::{mem::ManuallyDrop, ops::Range};
 
 /// An open file "maps" in /proc.
-pub struct Vmas(ManuallyDrop<OwnedFd>);
+pub struct Vmas<Fd: AsFd = Owned>(Fd);
+
+/// A file descriptor that is closed without libc.
+pub struct Owned(ManuallyDrop<OwnedFd>);
 
 /// A VMA.
 pub struct Vma {
@@ -28,18 +31,17 @@ impl Vmas {
     /// Those of this process.
     pub fn open() -> Option<Self> {
         // Not /proc/self/maps: it is empty once the main thread has exited.
-        Self::open_at(CWD, c"/proc/thread-self/maps")
+        let path = c"/proc/thread-self/maps";
+        let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        Some(Self(Owned(ManuallyDrop::new(fd))))
     }
+}
 
-    /// Those of the process that has this directory in /proc.
-    pub fn of(process: BorrowedFd<'_>) -> Option<Self> {
-        Self::open_at(process, c"maps")
-    }
-
-    fn open_at(directory: BorrowedFd<'_>, path: &CStr) -> Option<Self> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = openat(directory, path, flags, Mode::empty()).ok()?;
-        Some(Self(ManuallyDrop::new(fd)))
+impl<Fd: AsFd> Vmas<Fd> {
+    /// Those of the process that has this file "maps". A query waits for that process if it is
+    /// changing its mappings.
+    pub fn of(maps: Fd) -> Self {
+        Self(maps)
     }
 
     /// The one that has the byte at `addr`.
@@ -87,7 +89,13 @@ impl Vmas {
     }
 }
 
-impl Drop for Vmas {
+impl AsFd for Owned {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Owned {
     fn drop(&mut self) {
         // SAFETY: Taken once, here.
         close(unsafe { ManuallyDrop::take(&mut self.0) });
