@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use nosigbus::uapi::DEVICE;
 use serde_json::{Value, json};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Write,
     fs, io,
     path::{Path, PathBuf},
@@ -20,19 +20,97 @@ use std::{
 const ALL_MAPPINGS: &str = "/sys/kernel/debug/nosigbus/mappings";
 
 /// A line of fdinfo or of debugfs, as nosigbus(4) describes them: names and values.
-struct Line<'a>(HashMap<&'a [u8], &'a [u8]>);
+struct Line<'a> {
+    words: &'a [u8],
+    /// What is not in fdinfo is empty, or unknown.
+    range: &'a str,
+    file: &'a str,
+    pid: Option<u64>,
+    offset: u64,
+    len: u64,
+}
 
 impl<'a> Line<'a> {
     fn parse(line: &'a [u8]) -> Self {
-        Self(words(line).collect())
+        let mut parsed = Self {
+            words: line,
+            range: "",
+            file: "",
+            pid: None,
+            offset: 0,
+            len: 0,
+        };
+        for (name, value) in words(line) {
+            let value = std::str::from_utf8(value).unwrap_or_default();
+            match name {
+                b"range" => parsed.range = value,
+                b"file" => parsed.file = value,
+                b"pid" => parsed.pid = value.parse().ok(),
+                b"offset" => parsed.offset = value.parse().unwrap_or(0),
+                b"length" => parsed.len = value.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        parsed
     }
 
     fn text(&self, name: &str) -> Option<&'a str> {
-        std::str::from_utf8(self.0.get(name.as_bytes())?).ok()
+        let (_, value) = words(self.words).find(|(other, _)| *other == name.as_bytes())?;
+        std::str::from_utf8(value).ok()
     }
 
     fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
+    }
+}
+
+/// Lines, and which ones are of a file, or of a file and a range. There can be millions: users
+/// choose how many mappings they opt in.
+struct Lines<'a> {
+    all: Vec<Line<'a>>,
+    of_file: HashMap<&'a str, Vec<usize>>,
+    of_range: HashMap<(&'a str, &'a str), Vec<usize>>,
+}
+
+impl<'a> Lines<'a> {
+    fn parse(text: &'a [u8]) -> Self {
+        let mut lines = Self {
+            all: text.split(|&byte| byte == b'\n').map(Line::parse).collect(),
+            of_file: HashMap::new(),
+            of_range: HashMap::new(),
+        };
+        for (index, line) in lines.all.iter().enumerate() {
+            let of_range = (line.file, line.range);
+            lines.of_file.entry(line.file).or_default().push(index);
+            lines.of_range.entry(of_range).or_default().push(index);
+        }
+        lines
+    }
+
+    /// Finds the line of a VMA's mapping. The VMA can be the whole mapping, a part of it or a copy.
+    fn line_of(&self, vma: &Vma, pid: u32, used: &HashSet<usize>) -> Option<usize> {
+        let file = vma.file.as_str();
+        let fits = |&index: &usize| {
+            let line = &self.all[index];
+            // A mapping can have grown.
+            let end = line.offset.saturating_add(line.len.max(1));
+            (line.offset..end).contains(&vma.offset)
+        };
+        // If several lines fit, prefers, in this order: the same address range, this process (not
+        // its parent), the same length, and a line that no other VMA uses yet.
+        let best = |lines: Option<&Vec<usize>>| {
+            let fitting = lines?.iter().copied().filter(fits);
+            fitting.min_by_key(|index| {
+                let line = &self.all[*index];
+                (
+                    line.pid != Some(pid.into()),
+                    line.len != vma.len,
+                    used.contains(index),
+                )
+            })
+        };
+        best(self.of_range.get(&(file, vma.range.as_str())))
+            .or_else(|| best(self.of_file.get(file)))
     }
 }
 
@@ -92,13 +170,9 @@ fn devices(process: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns all lines that may describe mappings of the process. For root they come from debugfs,
-/// which lists every mapping. Otherwise they come from fdinfo, which lists only mappings that were
-/// opted in through a file descriptor that is still open.
-fn lines(process: &Path) -> io::Result<Vec<u8>> {
-    if let Ok(all) = fs::read(ALL_MAPPINGS) {
-        return Ok(all);
-    }
+/// Returns the lines of fdinfo that may describe mappings of the process. Only mappings that were
+/// opted in through a file descriptor that is still open have one.
+fn lines_of(process: &Path) -> io::Result<Vec<u8>> {
     let mut lines = Vec::new();
     for info in devices(process)? {
         let info = fs::read(info).unwrap_or_default();
@@ -148,43 +222,71 @@ impl Mapping {
     }
 }
 
-/// The opted-in mappings of a process.
-fn mappings_of(pid: u32) -> io::Result<Vec<Mapping>> {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    let vmas = opted_in_vmas(&fs::read(process.join("smaps"))?);
-    if vmas.is_empty() {
-        return Ok(Vec::new());
+/// A process, and its opted-in VMAs.
+struct Process {
+    pid: u32,
+    command: String,
+    vmas: Vec<Vma>,
+}
+
+impl Process {
+    fn path(pid: u32) -> PathBuf {
+        PathBuf::from(format!("/proc/{pid}"))
     }
-    let command = fs::read(process.join("comm")).unwrap_or_default();
-    let command = escaped(command.strip_suffix(b"\n").unwrap_or(&command));
-    let lines = lines(&process)?;
-    let lines: Vec<Line<'_>> = lines
-        .split(|&byte| byte == b'\n')
-        .map(Line::parse)
-        .collect();
-    let mut used = Vec::new();
-    let mapping = |vma: Vma| {
-        let index = line_of(&vma, pid, &lines, &used);
-        used.extend(index);
-        let line = index.map(|index| &lines[index]);
-        let number = |name| line.and_then(|line| line.number(name));
-        let error = number("error").filter(|&error| error != 0);
-        Mapping {
-            pid,
-            command: command.clone(),
-            bytes: vma.len,
-            class: line.and_then(|line| line.text("class")).map(String::from),
-            zero_pages: number("zero_pages"),
-            private_pages: number("private_pages"),
-            shadow_pages: number("shadow_pages"),
-            errors: number("errors"),
-            error,
-            error_offset: error.and_then(|_| number("error_offset")),
-            range: vma.range,
-            file: escaped(&vma.path),
+
+    fn read(pid: u32) -> io::Result<Self> {
+        let path = Self::path(pid);
+        let vmas = opted_in_vmas(&fs::read(path.join("smaps"))?);
+        let command = fs::read(path.join("comm")).unwrap_or_default();
+        let command = escaped(command.strip_suffix(b"\n").unwrap_or(&command));
+        Ok(Self { pid, command, vmas })
+    }
+
+    fn mappings(self, lines: &Lines<'_>) -> impl Iterator<Item = Mapping> {
+        let mut used = HashSet::new();
+        self.vmas.into_iter().map(move |vma| {
+            let index = lines.line_of(&vma, self.pid, &used);
+            used.extend(index);
+            let line = index.map(|index| &lines.all[index]);
+            let number = |name| line.and_then(|line| line.number(name));
+            let error = number("error").filter(|&error| error != 0);
+            Mapping {
+                pid: self.pid,
+                command: self.command.clone(),
+                bytes: vma.len,
+                class: line.and_then(|line| line.text("class")).map(String::from),
+                zero_pages: number("zero_pages"),
+                private_pages: number("private_pages"),
+                shadow_pages: number("shadow_pages"),
+                errors: number("errors"),
+                error,
+                error_offset: error.and_then(|_| number("error_offset")),
+                range: vma.range,
+                file: escaped(&vma.path),
+            }
+        })
+    }
+}
+
+/// The opted-in mappings of processes. For root their lines come from debugfs, which lists every
+/// mapping. It is read once, after all processes: it has the lines of all processes.
+fn mappings_of(processes: Vec<Process>) -> Vec<Mapping> {
+    let mut mappings = Vec::new();
+    if processes.is_empty() {
+        return mappings;
+    }
+    let text = fs::read(ALL_MAPPINGS).ok();
+    let all = text.as_deref().map(Lines::parse);
+    for process in processes {
+        match &all {
+            Some(lines) => mappings.extend(process.mappings(lines)),
+            None => {
+                let text = lines_of(&Process::path(process.pid)).unwrap_or_default();
+                mappings.extend(process.mappings(&Lines::parse(&text)));
+            }
         }
-    };
-    Ok(vmas.into_iter().map(mapping).collect())
+    }
+    mappings
 }
 
 /// The opted-in mappings of one process.
@@ -192,19 +294,19 @@ pub fn of_process(pid: u32) -> Result<Vec<Mapping>> {
     if !Path::new(&format!("/proc/{pid}")).exists() {
         bail!("there is no process {pid}");
     }
-    let mappings = mappings_of(pid).with_context(|| {
+    let process = Process::read(pid).with_context(|| {
         format!("process {pid} is another user's, or protects itself: ask as root")
     })?;
-    if mappings.is_empty() {
+    if process.vmas.is_empty() {
         bail!("process {pid} has no mappings opted in");
     }
-    Ok(mappings)
+    Ok(mappings_of(vec![process]))
 }
 
 /// Returns the opted-in mappings of all processes that this one may inspect, and how many processes
 /// it may not inspect.
 pub fn of_all() -> Result<(Vec<Mapping>, usize)> {
-    let (mut mappings, mut denied) = (Vec::new(), 0);
+    let (mut processes, mut denied) = (Vec::new(), 0);
     for entry in fs::read_dir("/proc").context("/proc")? {
         let Some(pid) = entry?
             .file_name()
@@ -213,37 +315,15 @@ pub fn of_all() -> Result<(Vec<Mapping>, usize)> {
         else {
             continue;
         };
-        match mappings_of(pid) {
-            Ok(found) => mappings.extend(found),
+        match Process::read(pid) {
+            Ok(process) if process.vmas.is_empty() => {}
+            Ok(process) => processes.push(process),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied += 1,
             // It has ended.
             Err(_) => {}
         }
     }
-    Ok((mappings, denied))
-}
-
-/// Finds the line of a VMA's mapping. The VMA can be the whole mapping, a part of it or a copy.
-fn line_of(vma: &Vma, pid: u32, lines: &[Line<'_>], used: &[usize]) -> Option<usize> {
-    let fits = |line: &Line<'_>| {
-        let start = line.number("offset").unwrap_or(0);
-        let end = start.saturating_add(line.number("length").unwrap_or(0));
-        // A mapping can have grown.
-        line.text("file") == Some(&vma.file)
-            && (start..end.max(start.saturating_add(1))).contains(&vma.offset)
-    };
-    let found = (0..lines.len()).filter(|&index| fits(&lines[index]));
-    // If several lines fit, prefers, in this order: the same address range, this process (not its
-    // parent), the same length, and a line that no other VMA uses yet.
-    found.min_by_key(|&index| {
-        let line = &lines[index];
-        (
-            line.text("range") != Some(&vma.range),
-            line.number("pid") != Some(pid.into()),
-            line.number("length") != Some(vma.len),
-            used.contains(&index),
-        )
-    })
+    Ok((mappings_of(processes), denied))
 }
 
 const COLUMNS: usize = 10;
