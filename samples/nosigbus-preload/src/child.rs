@@ -27,7 +27,7 @@ const FLAGS: c_int = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_UNTRACED;
 /// How long the function may take.
 const LIMIT: Timespec = Timespec {
     tv_sec: 0,
-    tv_nsec: 100_000_000,
+    tv_nsec: 250_000_000,
 };
 /// How long the child may take to end when it is killed. It takes that long only if the kernel keeps
 /// it waiting.
