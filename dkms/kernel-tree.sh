@@ -57,7 +57,8 @@ rustc=$(rustc --version 2>/dev/null) || lacks "no rustc: apt install rustc"
 	lacks "built with \"$(setting RUSTC_VERSION_TEXT)\", here is \"$rustc\": install that version of the package rustc"
 [[ -e $(rustc --print sysroot)/lib/rustlib/src/rust/library/core/src/lib.rs ]] ||
 	lacks "no source of Rust's library: apt install rust-src"
-for tool in bc bindgen bison flex make pahole python3 xz "$(setting CC_VERSION_TEXT | cut -d' ' -f1)"; do
+cc=$(setting CC_VERSION_TEXT | cut -d' ' -f1)
+for tool in bc bindgen bison flex make pahole python3 xz "$cc"; do
 	command -v "$tool" >/dev/null || lacks "no $tool: install the package that has it"
 done
 
@@ -86,9 +87,9 @@ tar -xJf "$archive" -C "$part/source" --strip-components=1 --wildcards \
 	--exclude='linux-source-*/drivers/gpu/*.h' --exclude='linux-source-*/sound/*.c' \
 	--exclude='linux-source-*/arch/*.dts*' --exclude='linux-source-*/tools/testing/*' ||
 	lacks "$archive cannot be unpacked into $directory: the lines above say why"
-# .kernelvariables has the release, and the compiler.
+# .kernelvariables has the release. It has the compiler, too, but with a space before its name.
 cp "$headers"/{.config,.kernelvariables,Module.symvers} "$part/build"
-make -C "$part/source" "O=$part/build" "RUSTC=$metadata" "-j$(nproc)" modules_prepare ||
+make -C "$part/source" "O=$part/build" "CC=$cc" "RUSTC=$metadata" "-j$(nproc)" modules_prepare ||
 	lacks "'make modules_prepare' failed: the lines above say why"
 grep -qx CONFIG_RUST=y "$part/build/include/config/auto.conf" ||
 	lacks "CONFIG_RUST got lost: 'make rustavailable' in a tree of $package says why"
