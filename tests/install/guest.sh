@@ -67,8 +67,8 @@ installed() {
 	local package
 	for package; do
 		# shellcheck disable=SC2016 # dpkg's own variable
-		run 0 dpkg-query -W -f '${Status}' "$package"
-		[[ $output == "install ok installed" ]] || complain "$package: $output"
+		run 0 dpkg-query -W -f '${db:Status-Status}' "$package"
+		[[ $output == installed ]] || complain "$package: $output"
 	done
 }
 
