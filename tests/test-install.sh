@@ -15,7 +15,8 @@
 # apt and DKMS run in the system's directory without a guest: to build the module takes a minute or
 # two there, and half an hour in a guest without KVM. The guests boot images of that directory.
 #
-# The logs of apt, DKMS and the guests stay in build/install.
+# The logs of apt and the guests stay in build/install. After a failure, so do the system and the
+# images.
 
 # shellcheck disable=SC2054 # QEMU's options have commas
 # shellcheck disable=SC2317 # tap_case calls the functions
