@@ -23,9 +23,13 @@ loaded_at_boot() {
 	expect "systemd-modules-load failed" systemctl --quiet is-active systemd-modules-load
 }
 
-mode_is() { # MODE GROUP
-	run 0 stat -c '%a %U %G' /dev/nosigbus
-	[[ $output == "$1 root $2" ]] || complain "/dev/nosigbus is $output"
+# mode_is MODE GROUP: udev may be late.
+mode_is() {
+	await has_mode "$1 root $2" || complain "/dev/nosigbus is $(stat -c '%a %U %G' /dev/nosigbus)"
+}
+
+has_mode() {
+	[[ $(stat -c '%a %U %G' /dev/nosigbus) == "$1" ]]
 }
 
 only_for_audio() {
