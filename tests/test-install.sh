@@ -125,7 +125,7 @@ removed_without_a_trace() {
 	[[ -z $output ]] || complain "left: $output"
 }
 
-APPEND="root=/dev/vda rw console=ttyS0,115200 panic=-1 no_timer_check tsc=reliable systemd.show_status=yes"
+APPEND="root=/dev/vda rw console=ttyS0,115200 panic=-1 no_timer_check tsc=reliable systemd.show_status=yes systemd.default_device_timeout_sec=900"
 
 # image NAME KERNEL: makes the disk NAME.img of the system, and copies what boots it.
 image() {
