@@ -54,11 +54,12 @@ in_system() {
 		--unsetenv TMPDIR --chdir / -- "$@"
 }
 
-# apt NAME ARGUMENT...: its output goes to build/install/NAME.log, too.
+# apt NAME ARGUMENT...: its output goes to build/install/NAME.log, too. What is only recommended would
+# stay when the packages are removed.
 apt() {
 	local name=$1 status=0
 	shift
-	logged "install-$name" in_system apt-get -y "$@" || status=$?
+	logged "install-$name" in_system apt-get -y --no-install-recommends "$@" || status=$?
 	cp "$CURRENT_LOG" "$work/$name.log"
 	return "$status"
 }
