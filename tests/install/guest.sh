@@ -95,9 +95,11 @@ refused_while_opted_in() {
 	rm -f /tmp/held /tmp/after
 }
 
-# What is left of the packages, but for what the tests have put there, and logs.
+# What is left of the packages, but for logs, the tests and what the tests have put into /etc: their
+# unit, and the administrator's rule.
 left() {
-	find / -xdev \( -path /opt/nosigbus-test -o -path /var/log \) -prune -o -name '*nosigbus*' -print
+	find / -xdev \( -path /opt/nosigbus-test -o -path /var/log -o -path '/etc/systemd/system/*nosigbus-test*' \
+		-o -path /etc/udev/rules.d/60-nosigbus.rules \) -prune -o -name '*nosigbus*' -print
 }
 
 removed() {
