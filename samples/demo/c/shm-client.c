@@ -181,8 +181,12 @@ int main(int argc, char *argv[])
 		if (ftruncate(fd, 0))
 			die("shm-client: ftruncate");
 	}
-	/* The compositor reads the frame again, and finds out that the file has changed. */
-	show(surface, buffer);
+	/*
+	 * The compositor reads the frame again, and finds out that the file has changed.
+	 * That a file is empty it knows already: see await_error().
+	 */
+	if (strcmp(mode, "empty"))
+		show(surface, buffer);
 	if (strcmp(mode, "draw") && strcmp(mode, "grow"))
 		await_error();
 	else
