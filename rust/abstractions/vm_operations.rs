@@ -145,8 +145,8 @@ pub(super) struct Wrapped<T: FaultHandler> {
     vmas: Refcount,
     /// Whether the VMA had `VM_MERGEABLE` at ENABLE, so that DISABLE must restore it.
     merging: bool,
-    /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it. It must not set it in
-    /// other VMAs: mprotect(2) could then make one writable of a file that had
+    /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it. DISABLE must not set
+    /// the flag in other VMAs: mprotect(2) could then make a VMA writable whose file had
     /// F_SEAL_FUTURE_WRITE when it was mapped.
     had_maywrite: bool,
     /// Only lowered. Valid for all VMAs of the mapping, since split, fork and mremap keep page
