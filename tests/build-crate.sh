@@ -10,8 +10,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
-out=$REPO/build/crate
-! on_arm64 || out+=-arm64
+out=$REPO/build/crate$OF_MACHINE
 rm -rf "$out"
 mkdir -p "$out"
 "$REPO/tests/build-samples.sh" build --release -p nosigbus --all-features --examples

@@ -9,8 +9,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
-out=$REPO/build/programs
-! on_arm64 || out+=-arm64
+out=$REPO/build/programs$OF_MACHINE
 mkdir -p "$out"
 cd "$REPO"
 tests/toolchain.sh run make -s -C tests/programs "CC=$GUEST_CC" "OUT=$out"

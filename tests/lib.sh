@@ -142,8 +142,9 @@ on_arm64() {
 }
 
 # For programs that run in a guest: the C compiler in the toolchain root, what cargo has to be told,
-# and where it leaves the samples.
+# where it leaves the samples, and how the names of other directories of programs end.
 if on_arm64; then
+	OF_MACHINE=-arm64
 	GUEST_CC=aarch64-linux-gnu-gcc-14
 	CARGO_SETTINGS=(
 		"CARGO_TARGET_DIR=$REPO/build/samples-arm64" CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu
@@ -151,6 +152,7 @@ if on_arm64; then
 	)
 	RELEASE=build/samples-arm64/aarch64-unknown-linux-gnu/release
 else
+	OF_MACHINE=
 	GUEST_CC=gcc-14
 	CARGO_SETTINGS=("CARGO_TARGET_DIR=$REPO/build/samples")
 	RELEASE=build/samples/release

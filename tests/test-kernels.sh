@@ -31,12 +31,12 @@ mkdir -p "$results"
 
 # run_variant NAME VARIABLES CHECK: adds the lines for report.py to the file logs.
 run_variant() {
-	local name=$1 dir=$results/$1 kernel bin=build/selftests assignments status=0 why=''
+	local name=$1 dir=$results/$1 kernel bin assignments status=0 why=''
 	read -ra assignments <<<"$2"
 	((${#assignments[@]} == 0)) || export "${assignments[@]}"
 	# By the machine of the variant.
 	. tests/lib.sh
-	! on_arm64 || bin+=-arm64
+	bin=build/selftests$OF_MACHINE
 	tests/toolchain.sh all >/dev/null
 	kernel=$(tests/kernel.sh stock)
 	step "Kernels: $name: $(<"$kernel/release") ${assignments[*]}"

@@ -23,8 +23,7 @@ unset MAKEFLAGS MFLAGS MAKELEVEL
 
 want_all=${1-} only=${T-} where=${K-}
 export KERNEL_FLAVOUR=${FLAVOUR-${KERNEL_FLAVOUR-}}
-results=build/results selftests=build/selftests
-! on_arm64 || selftests+=-arm64
+results=build/results selftests=build/selftests$OF_MACHINE
 started=$SECONDS
 cd "$REPO"
 
@@ -80,11 +79,9 @@ take() {
 
 # on_machine WORD...: prints a command of the table, with what was built for this machine.
 on_machine() {
-	if on_arm64; then
-		sed -E "s,build/samples/release,$RELEASE,; s,build/(crate|programs),&-arm64,g" <<<"$*"
-	else
-		printf '%s\n' "$*"
-	fi
+	local command=${*//build\/samples\/release/$RELEASE}
+	command=${command//build\/crate/build\/crate$OF_MACHINE}
+	printf '%s\n' "${command//build\/programs/build\/programs$OF_MACHINE}"
 }
 
 # of WHEN WHERE: prints those lines of the plan, without these two fields.

@@ -254,6 +254,15 @@ make_larger_root() {
 		die "the packages for the tests could not be installed" "see the log; if it is the network, run this again"
 }
 
+# root_of_its_own DIR STEP FUNCTION ARG...: prints DIR; if it does not exist, FUNCTION makes it.
+root_of_its_own() {
+	if [[ ! -d $1 ]]; then
+		step "$2"
+		cache_entry "$1" "${@:3}"
+	fi
+	printf '%s\n' "$1"
+}
+
 install_inside() {
 	if [[ $* == *:arm64* ]]; then
 		(run_inside --rw dpkg --add-architecture arm64)
@@ -328,28 +337,23 @@ there)
 	;;
 esac
 host_packages
-if [[ ${1-} == compositors ]]; then
-	if [[ ! -d $COMPOSITOR_ROOT ]]; then
-		step "Compositors' root: sway, KWin, Mutter and others, and Mesa (apt-get)"
-		cache_entry "$COMPOSITOR_ROOT" make_larger_root compositor-packages "${COMPOSITOR_PACKAGES[@]}"
-	fi
-	printf '%s\n' "$COMPOSITOR_ROOT"
+case ${1-} in
+compositors)
+	root_of_its_own "$COMPOSITOR_ROOT" "Compositors' root: sway, KWin, Mutter and others, and Mesa (apt-get)" \
+		make_larger_root compositor-packages "${COMPOSITOR_PACKAGES[@]}"
 	exit
-elif [[ ${1-} == packaging ]]; then
-	if [[ ! -d $PACKAGING_ROOT ]]; then
-		step "Packaging root: debhelper, dh-dkms, lintian, firmware (apt-get)"
-		cache_entry "$PACKAGING_ROOT" make_larger_root packaging-packages "${PACKAGING_PACKAGES[@]}"
-	fi
-	printf '%s\n' "$PACKAGING_ROOT"
+	;;
+packaging)
+	root_of_its_own "$PACKAGING_ROOT" "Packaging root: debhelper, dh-dkms, lintian, firmware (apt-get)" \
+		make_larger_root packaging-packages "${PACKAGING_PACKAGES[@]}"
 	exit
-elif [[ ${1-} == system ]]; then
-	if [[ ! -d $SYSTEM_ROOT ]]; then
-		step "System: Debian $SUITE with systemd, a kernel and a compiler (mmdebstrap, minutes)"
-		cache_entry "$SYSTEM_ROOT" make_system_root
-	fi
-	printf '%s\n' "$SYSTEM_ROOT"
+	;;
+system)
+	root_of_its_own "$SYSTEM_ROOT" "System: Debian $SUITE with systemd, a kernel and a compiler (mmdebstrap, minutes)" \
+		make_system_root
 	exit
-fi
+	;;
+esac
 if on_arm64; then
 	ROOT=$CROSS_ROOT
 	if [[ ! -d $ROOT ]]; then
