@@ -28,8 +28,8 @@ grep -qsx CONFIG_MMU=y "$kdir/include/config/auto.conf" ||
 [ -e "$kdir/rust/libkernel.rmeta" ] ||
 	lacks "has no Rust metadata (rust/libkernel.rmeta): Ubuntu has it in linux-lib-rust-$release; for a kernel of Debian, dkms/kernel-tree.sh makes a tree; for others, unpack the source of the same kernel, copy .config and Module.symvers into it, run 'make modules_prepare', and give that as KDIR"
 # Crates that different compilers have made cannot be linked.
-rustc=$("${RUSTC:-rustc}" --version 2>/dev/null) || rustc=none
-made=$(LC_ALL=C grep -aom 1 'rustc [0-9][0-9.]* ([^)]*)' "$kdir/rust/libcore.rmeta" 2>/dev/null | head -n 1)
+rustc=$("${RUSTC:-rustc}" --version 2>/dev/null) || rustc=missing
+made=$(LC_ALL=C grep -aom 1 'rustc [0-9][^ ]* ([^)]*)' "$kdir/rust/libcore.rmeta" 2>/dev/null | head -n 1)
 case $rustc in
 "$made"*) ;;
 *) lacks "was made with $made, and ${RUSTC:-rustc} is $rustc: give RUSTC= the same version" ;;
