@@ -6,6 +6,7 @@
 mod attack;
 mod capture;
 mod fds;
+mod heard;
 mod invalid;
 mod picture;
 mod pool;

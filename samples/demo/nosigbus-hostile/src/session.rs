@@ -2,7 +2,7 @@
 
 //! The connection to a compositor: the events received, and how the connection ended.
 
-use crate::attack;
+use crate::heard::{Global, Handle, Heard};
 use anyhow::{Context, Result};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 use wayland_client::{
-    Connection, Dispatch, DispatchError, EventQueue, Proxy, QueueHandle, WEnum,
+    Connection, Dispatch, DispatchError, EventQueue, Proxy, WEnum,
     backend::WaylandError,
     delegate_noop,
     protocol::{
@@ -27,7 +27,7 @@ use wayland_client::{
         wl_compositor::WlCompositor,
         wl_output::{self, WlOutput},
         wl_registry::{self, WlRegistry},
-        wl_shm::{Format, WlShm},
+        wl_shm::WlShm,
         wl_shm_pool::WlShmPool,
         wl_surface::WlSurface,
     },
@@ -85,40 +85,6 @@ impl fmt::Display for Silent {
 }
 
 impl error::Error for Silent {}
-
-/// A global that the compositor offers.
-pub struct Global {
-    name: u32,
-    pub interface: String,
-    pub version: u32,
-}
-
-/// The capture's width, height, bytes of a line, and format that the compositor asks for.
-pub type CaptureShape = (i32, i32, i32, Format);
-
-/// The state from the events that the compositor has sent.
-#[derive(Default)]
-pub struct Heard {
-    pub globals: Vec<Global>,
-    /// The number of the last callback that is done, for roundtrips and for frames.
-    sync: u64,
-    pub frame: u64,
-    pub configured: bool,
-    /// The size that the compositor wants the window to have, if any.
-    pub size: Option<(i32, i32)>,
-    /// Which of two buffers the compositor has not released.
-    pub busy: [bool; 2],
-    pub capture_shape: Option<CaptureShape>,
-    pub captured: Option<bool>,
-    /// The size of the output that has sent its size last.
-    pub output: Option<(i32, i32)>,
-    pub seat: attack::Seat,
-    pub wanted: attack::Wanted,
-    pub colors: attack::Colors,
-    pub made: attack::Made,
-}
-
-pub type Handle = QueueHandle<Heard>;
 
 /// The purpose and the number of a callback.
 enum Callback {
@@ -312,19 +278,19 @@ macro_rules! on_event {
         |$heard:ident, $proxy:ident, $event:ident, $user:ident| $body:expr
         $(, $opcode:pat => $child:ty, $child_data:expr)*
     ) => {
-        impl ::wayland_client::Dispatch<$interface, $data> for $crate::session::Heard {
+        impl ::wayland_client::Dispatch<$interface, $data> for $crate::heard::Heard {
             fn event(
                 $heard: &mut Self,
                 $proxy: &$interface,
                 $event: <$interface as ::wayland_client::Proxy>::Event,
                 $user: &$data,
                 _: &::wayland_client::Connection,
-                _: &$crate::session::Handle,
+                _: &$crate::heard::Handle,
             ) {
                 $body
             }
 
-            ::wayland_client::event_created_child!($crate::session::Heard, $interface, [
+            ::wayland_client::event_created_child!($crate::heard::Heard, $interface, [
                 $($opcode => ($child, $child_data)),*
             ]);
         }

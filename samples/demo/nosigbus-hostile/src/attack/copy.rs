@@ -9,15 +9,13 @@ use super::{
 use crate::{
     Options,
     capture::Target,
+    heard::Heard,
     pool::{self, Pool},
-    session::{Heard, Session, on_event},
+    session::{Session, on_event},
 };
 use anyhow::{Context, Result, ensure};
 use std::time::Instant;
-use wayland_client::{
-    WEnum, delegate_noop,
-    protocol::{wl_output::WlOutput, wl_shm::Format},
-};
+use wayland_client::{WEnum, delegate_noop, protocol::wl_output::WlOutput};
 use wayland_protocols::ext::{
     image_capture_source::v1::client::{
         ext_image_capture_source_v1::ExtImageCaptureSourceV1,
@@ -29,14 +27,6 @@ use wayland_protocols::ext::{
         ext_image_copy_capture_session_v1::{self, ExtImageCopyCaptureSessionV1},
     },
 };
-
-/// What an ext-image-copy-capture session asks of a buffer.
-#[derive(Default)]
-pub struct Wanted {
-    size: Option<(i32, i32)>,
-    formats: Vec<Format>,
-    known: bool,
-}
 
 /// Makes the compositor write captures to a file, then while the file shrinks and grows all the
 /// time, and then when the file has no pages.

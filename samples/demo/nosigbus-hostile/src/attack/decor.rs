@@ -5,8 +5,9 @@
 use super::stage::{self, Stage};
 use crate::{
     Options,
+    heard::Heard,
     pool::{self, Pool},
-    session::{Heard, Session},
+    session::Session,
 };
 use anyhow::{Context, Result};
 use wayland_client::{delegate_noop, protocol::wl_buffer::WlBuffer};

@@ -5,8 +5,9 @@
 use super::stage::Stage;
 use crate::{
     Options,
+    heard::Heard,
     pool::{self, PIXEL},
-    session::{Heard, Session, on_event},
+    session::{Session, on_event},
 };
 use anyhow::{Context, Result};
 use std::os::fd::AsFd;
@@ -18,9 +19,6 @@ use wayland_protocols::wp::linux_dmabuf::zv1::client::{
 
 /// DRM_FORMAT_XRGB8888: the characters XR24.
 const XRGB8888: u32 = u32::from_le_bytes(*b"XR24");
-
-/// The reply to the last request for a buffer; the inner `None` means that it was refused.
-pub type Made = Option<Option<WlBuffer>>;
 
 pub fn memfd(session: &mut Session, options: &Options) -> Result<()> {
     cut_off(session, options, true)

@@ -5,7 +5,8 @@
 use super::{race::Race, stage};
 use crate::{
     Options,
-    session::{Heard, NotOffered, Session, on_event},
+    heard::Heard,
+    session::{NotOffered, Session, on_event},
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -21,15 +22,6 @@ use wayland_protocols::wp::color_management::v1::client::{
 };
 
 const SIZE: u32 = 1 << 20;
-
-/// What the compositor has sent about color management.
-#[derive(Default)]
-pub struct Colors {
-    icc: bool,
-    known: bool,
-    /// Whether the compositor has accepted the profile.
-    taken: Option<bool>,
-}
 
 /// Returns the start of an ICC profile: sizes, versions and names, in the format of ICC.1.
 fn header() -> Vec<u8> {

@@ -3,10 +3,7 @@
 //! Keymaps, which a client passes by file, for a virtual keyboard.
 
 use super::{race::Race, stage};
-use crate::{
-    Options,
-    session::{Heard, Session},
-};
+use crate::{Options, heard::Heard, session::Session};
 use anyhow::{Context, Result};
 use std::{
     fs::File,

@@ -12,8 +12,6 @@ mod race;
 mod shm;
 mod stage;
 
-pub use {copy::Wanted, dmabuf::Made, icc::Colors, pointer::Seat};
-
 use crate::{
     Options, say,
     session::{Ended, NotOffered, Session, Silent},

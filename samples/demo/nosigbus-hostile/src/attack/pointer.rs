@@ -6,8 +6,9 @@
 use super::stage::{self, Stage};
 use crate::{
     Options,
+    heard::Heard,
     pool::{self, Pool},
-    session::{Heard, NotOffered, Session, on_event},
+    session::{NotOffered, Session, on_event},
 };
 use anyhow::{Context, Result, bail, ensure};
 use std::time::Duration;
@@ -39,15 +40,6 @@ const SIZE: (i32, i32) = (32, 32);
 /// The search for the window tries this many places per line, and this many lines.
 const PLACES: i32 = 8;
 const A_MOMENT: Duration = Duration::from_millis(100);
-
-/// What the compositor has sent about the seat.
-#[derive(Default)]
-pub struct Seat {
-    has_pointer: bool,
-    /// The serial of the last event, while the pointer is over the window.
-    entered: Option<u32>,
-    pressed: Option<u32>,
-}
 
 /// How the pointer is moved.
 enum Hand {

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     Options,
+    heard::Heard,
     pool::{self, Pool},
-    session::{Heard, Session},
+    session::Session,
 };
 use anyhow::{Context, Result, ensure};
 use std::time::Instant;

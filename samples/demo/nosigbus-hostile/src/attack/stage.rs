@@ -240,6 +240,6 @@ pub fn touched(
     Ok(())
 }
 
-delegate_noop!(crate::session::Heard: WlRegion);
-delegate_noop!(crate::session::Heard: WlSubcompositor);
-delegate_noop!(crate::session::Heard: WlSubsurface);
+delegate_noop!(crate::heard::Heard: WlRegion);
+delegate_noop!(crate::heard::Heard: WlSubcompositor);
+delegate_noop!(crate::heard::Heard: WlSubsurface);
