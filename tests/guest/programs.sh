@@ -680,7 +680,7 @@ preload_is_added_to_others() {
 without_module_says_so() {
 	run 0 rmmod nosigbus
 	run 125 "$nosigbus" run true
-	says '/dev/nosigbus: No such file .*the nosigbus module is not loaded; as root: insmod nosigbus.ko'
+	says '/dev/nosigbus: No such file .*the nosigbus module is not loaded; as root: modprobe nosigbus'
 	run 0 "$nosigbus" run --if-available echo plain
 	says 'not protected: .*'$'\n''plain$'
 	run $BUS "$nosigbus" run --if-available "$preload" reads_past_eof

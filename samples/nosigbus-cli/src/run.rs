@@ -145,7 +145,8 @@ fn protection(program: &Path) -> Result<PathBuf, String> {
     if let Err(error) = Device::open() {
         return Err(match error.kind() {
             ErrorKind::NotLoaded => {
-                format!("{error}: the nosigbus module is not loaded; as root: insmod nosigbus.ko")
+                let how = "modprobe nosigbus, or insmod nosigbus.ko";
+                format!("{error}: the nosigbus module is not loaded; as root: {how}")
             }
             _ => error.to_string(),
         });
