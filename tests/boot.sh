@@ -10,7 +10,7 @@
 # module itself; NOSIGBUS_KO has its path.
 #
 # KERNEL_FLAVOUR: the flavour of the stock kernel, see kernel.sh. The kernel's log is
-# build/boot/console-KERNEL.log, or console-stock-FLAVOUR.log. Other exit statuses:
+# build/boot/console-KERNEL.log, or console-stock-FLAVOUR.log, or BOOT_LOG. Other exit statuses:
 #   97  the guest took longer than BOOT_TIMEOUT (1200 s)
 #   98  the guest did not boot, or died before COMMAND ended
 #   99  the kernel's log has a report (see klog-check.sh), whatever COMMAND said
@@ -151,12 +151,12 @@ elif [[ -n $module && (! -e $ko || -n $(find "$REPO"/{Kbuild,rust,include} -type
 	make -s -C "$REPO" "build/$name/nosigbus.ko" >&2 || die "no module to load" "make build/$name/nosigbus.ko"
 fi
 
-log=$REPO/build/boot/console-$name.log
+log=${BOOT_LOG:-$REPO/build/boot/console-$name.log}
 mkdir -p "$REPO/build/boot" "$CACHE/tmp"
-# Two guests of one kernel would write to the same log.
-exec {one_at_a_time}>"$REPO/build/boot/$name.lock"
-flock -n "$one_at_a_time" || die "there is a guest of the $kernel kernel of this checkout already" \
-	"wait for its end, or take another checkout"
+# Two guests must not write to the same log.
+exec {one_at_a_time}>"$log.lock"
+flock -n "$one_at_a_time" || die "there is a guest that writes to $log already" \
+	"wait for its end, or give this one a log of its own with BOOT_LOG="
 : >"$log"
 work=$(mktemp -d "$CACHE/tmp/boot.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -24,8 +24,9 @@
 # kernel log has a report (tests/boot.sh). A guest that takes too long proves nothing, because the
 # host may be slow; the tests have their own time limits. First, the unmodified module has to pass
 # the same tests. build/mutants/NAME keeps the mutant's module, the output of the guest, its kernel
-# log and the results. The mutants for the stock kernel and those for the debug kernel run side by
-# side.
+# log and the results. Two workers build and try the mutants side by side. After an interrupted run,
+# the script goes on where that one stopped: it does not try again what has passed or was caught, as
+# long as neither the module nor the tests have changed.
 #
 # The last line reads "N passed, N failed, N skipped". A mutant has failed if it is not caught where
 # its header says.
@@ -46,6 +47,8 @@ mutants=build/mutants
 # table has a line for each mutant: passed, failed or skipped, and a row to print. complaints has
 # the messages about failures.
 table=$mutants/table complaints=$mutants/complaints
+# What is to be tried: names of mutants, and "none,KERNEL,NEEDS" for the unmodified module.
+queue=$mutants/queue
 
 # header NAME FIELD: prints that field of the patch's header, or nothing.
 header() {
@@ -74,10 +77,10 @@ read_header() { # NAME
 	((${#programs[@]})) || die "tests/mutants/$1.patch: Caught-by: names no program"
 }
 
-# Copies the module's source and puts the fault into it. All mutants use the same directory, and
-# only files that differ are replaced, so that make rebuilds only what has changed.
+# Copies the module's source and puts the fault into it. All mutants of a worker use the same
+# directory, and only files that differ are replaced, so that make rebuilds only what has changed.
 make_tree() { # NAME
-	local tree=$mutants/tree new=$mutants/tree.new file
+	local tree=$mutants/tree-$worker new=$mutants/tree-$worker.new file
 	rm -rf "$new"
 	mkdir -p "$new" "$tree"
 	git ls-files -co --exclude-standard -z rust include Kbuild Makefile | xargs -0 cp --parents -t "$new"
@@ -91,29 +94,30 @@ make_tree() { # NAME
 	done < <(cd "$tree" && find . -type f -print0)
 }
 
-# build NAME: leaves the module in $mutants/NAME, and beside it the time that the build took.
+# build NAME: leaves the module in $mutants/NAME, and beside it the time that the build took. A
+# mutant for the model is built for the stock kernel.
 build() {
-	local dir=$mutants/$1 begin=$SECONDS sum
-	read_header "$1"
+	local dir=$mutants/$1 begin=$SECONDS sum kernel=${kernel/model/stock} objects
+	objects=$mutants/$kernel-$worker
 	mkdir -p "$dir"
 	if ! make_tree "$1"; then
 		unusable "$1" "does not apply"
-		return
+		return 1
 	fi
 	# Keep the module of the last run if its source and kernel are the same.
-	[[ $kernel != model ]] || kernel=stock
-	sum=$(cd "$mutants/tree" && find . -type f -exec sha256sum {} + | sort | key "$("$REPO/tests/kernel.sh" "$kernel")" "$(cat)")
+	sum=$(cd "$mutants/tree-$worker" && find . -type f -exec sha256sum {} + | sort | key "$("$REPO/tests/kernel.sh" "$kernel")" "$(cat)")
 	if [[ -e $dir/nosigbus.ko && $(cat "$dir/built-from" 2>/dev/null) == "$sum" ]]; then
 		return
 	fi
 	rm -f "$dir/nosigbus.ko"
-	if SOURCE=$REPO/$mutants/tree OUT=$REPO/$mutants/$kernel LOG=mutant-$1 \
+	if SOURCE=$REPO/$mutants/tree-$worker OUT=$REPO/$objects LOG=mutant-$1 \
 		tests/build-module.sh "$kernel" 2>"$dir/build.log"; then
-		cp "$mutants/$kernel/nosigbus.ko" "$dir"
+		cp "$objects/nosigbus.ko" "$dir"
 		echo "$sum" >"$dir/built-from"
 		echo $((SECONDS - begin)) >"$dir/built-in"
 	else
 		unusable "$1" "does not build"
+		return 1
 	fi
 }
 
@@ -121,13 +125,13 @@ build() {
 unusable() {
 	complain "$1: $2 (log: $CACHE/log/mutant-$1.log): bring it up to date"
 	row failed "$1" "$2" - -
-	rm -f "$mutants/$1/nosigbus.ko"
 }
 
 # run_tests DIR MODULE PROGRAM...: boots $kernel with the module and runs the programs, until a test
 # fails. Sets status (the exit status of boot.sh) and seconds.
 run_tests() {
-	local dir=$1 module=$2 program begin=$SECONDS few=,few selftests=() guest
+	local dir=$1 module=$2 program begin=$SECONDS few=,few selftests=() guest log
+	log=$REPO/build/boot/console-mutant-$worker.log
 	local command=(true)
 	shift 2
 	for program; do
@@ -139,7 +143,7 @@ run_tests() {
 	fi
 	rm -rf "$dir/results"
 	mkdir -p "$dir/results"
-	BOOT_MODULE=$module BOOT_TIMEOUT=${BOOT_TIMEOUT:-600} \
+	BOOT_MODULE=$module BOOT_LOG=$log BOOT_TIMEOUT=${BOOT_TIMEOUT:-600} \
 		BOOT_KMEMLEAK=$([[ $needs != *leak-scan* ]] || echo yes) \
 		tests/boot.sh --kernel "$kernel" -- "${command[@]}" >"$dir/output" 2>&1 </dev/null &
 	guest=$!
@@ -158,7 +162,7 @@ run_tests() {
 	wait "$guest" 2>/dev/null || status=$?
 	trap - EXIT
 	seconds=$((SECONDS - begin))
-	tr -d '\r' <"build/boot/console-$kernel.log" >"$dir/console.log"
+	tr -d '\r' <"$log" >"$dir/console.log"
 }
 
 # The selftests that have failed, as PROGRAM: TEST.
@@ -215,6 +219,18 @@ is_clean() { # DIR PROGRAM...
 # row passed|failed|skipped NAME WHERE SECONDS BUILD-SECONDS
 row() {
 	printf '%s\t%s | %s | %s | %s | %s\n' "$1" "$2" "$(header "$2" What)" "${@:3}" >>"$table"
+	[[ $1 != passed ]] || remember "$mutants/$2" "$(<"$mutants/$2/built-from")" "${@:3}"
+}
+
+# remember DIR MODULE TEXT...: records that this module did as it should in the tests of read_header.
+remember() {
+	printf '%s\n' "$(key "$2" "$tests" "$kernel $model ${programs[*]} $needs")" "${@:3}" >"$1/result"
+}
+
+# recall DIR MODULE: sets recalled to the TEXT of remember, or fails if something has changed since.
+recall() {
+	mapfile -t recalled < <(cat "$1/result" 2>/dev/null)
+	[[ ${recalled[0]-} == "$(key "$2" "$tests" "$kernel $model ${programs[*]} $needs")" ]]
 }
 
 complain() {
@@ -222,34 +238,29 @@ complain() {
 	echo "$*" >>"$complaints"
 }
 
-# Tries the unmodified module in a kernel, once for each value of "Needs" of the mutants there.
-try_unmutated() { # KERNEL
-	local name way ways=()
+# Tries the unmodified module in a kernel, with all programs of the mutants that need the same.
+try_unmutated() { # KERNEL NEEDS
+	local name dir=$mutants/none-$1${2:+-${2// /-}} all=()
 	for name in "${names[@]}"; do
 		read_header "$name"
-		[[ $kernel != "$1" ]] || ways+=("$needs")
+		[[ $kernel != "$1" || $needs != "$2" ]] || all+=("${programs[@]}")
 	done
-	((${#ways[@]})) || return 0
-	while read -r way; do
-		try_unmutated_in "$1" "$way"
-	done < <(printf '%s\n' "${ways[@]}" | sort -u)
-}
-
-try_unmutated_in() { # KERNEL NEEDS
-	local name wanted=$2 all=() dir=$mutants/none-$1${2:+-${2// /-}}
-	for name in "${names[@]}"; do
-		read_header "$name"
-		[[ $kernel == "$1" && $needs == "$wanted" ]] || continue
-		all+=("${programs[@]}")
-	done
-	((${#all[@]})) || return 0
 	mapfile -t all < <(printf '%s\n' "${all[@]}" | sort -u)
-	kernel=$1 needs=$wanted
+	kernel=$1 needs=$2 model='' programs=("${all[@]}")
+	mkdir -p "$dir"
+	if recall "$dir" "$(sha256sum <"build/$kernel/nosigbus.ko")"; then
+		note "the module as it is, in the $kernel kernel: passed before"
+		return
+	fi
 	step "Mutants: the module as it is, in the $kernel kernel: ${all[*]}"
 	BOOT_TIMEOUT=$ALL_TIMEOUT run_tests "$dir" "$REPO/build/$kernel/nosigbus.ko" "${all[@]}"
-	is_clean "$dir" "${all[@]}" ||
+	if ! is_clean "$dir" "${all[@]}"; then
+		# The other worker need not go on either.
+		: >"$queue"
 		die "the module as it is does not pass: $(verdict "$dir") (boot.sh: $status)" \
 			"see $dir/output; until then, being caught says nothing"
+	fi
+	remember "$dir" "$(sha256sum <"build/$kernel/nosigbus.ko")"
 	note "passed, $seconds s"
 }
 
@@ -284,13 +295,37 @@ try_model() { # NAME
 	fi
 }
 
-# Tries everything of one kernel: first the unmodified module, then each mutant.
-lane() { # KERNEL
-	local name
-	try_unmutated "$1"
-	for name in "${names[@]}"; do
+# Takes the next line from the queue, or fails if there is none.
+take() {
+	local line
+	exec {lock}>"$queue.lock"
+	flock "$lock"
+	line=$(head -n 1 "$queue")
+	sed -i 1d "$queue"
+	exec {lock}>&-
+	[[ -n $line ]] && printf '%s\n' "$line"
+}
+
+# Takes mutants from the queue, builds them and tries them.
+work() {
+	local line name
+	while line=$(take); do
+		if [[ $line == none,* ]]; then
+			IFS=, read -r _ kernel needs <<<"$line"
+			try_unmutated "$kernel" "$needs"
+			continue
+		fi
+		name=$line
 		read_header "$name"
-		[[ $kernel != "$1" || ! -e $mutants/$name/nosigbus.ko ]] || try "$name"
+		build "$name" || continue
+		if recall "$mutants/$name" "$(<"$mutants/$name/built-from")"; then
+			note "$name: caught before"
+			row passed "$name" "${recalled[@]:1}"
+		elif [[ $kernel == model ]]; then
+			try_model "$name"
+		else
+			try "$name"
+		fi
 	done
 }
 
@@ -307,6 +342,7 @@ for name in "${names[@]}"; do
 done
 
 stock=$(tests/kernel.sh stock)
+tests=$(find tests/{selftests,guest,model,boot.sh,klog-check.sh} -type f -exec sha256sum {} + | sort | sha256sum)
 mkdir -p "$mutants" build/selftests
 step "Selftests: building them"
 logged selftests-mutants tests/toolchain.sh run make -C tests/selftests CC=gcc-14 \
@@ -318,23 +354,23 @@ for kernel in "${kernels[@]}"; do
 done
 : >"$table"
 : >"$complaints"
-step "Mutants: building ${#names[@]}"
-for name in "${names[@]}"; do
-	build "$name"
+# The unmodified module comes first; the debug kernel, which takes longest, before the stock kernel.
+{
+	for name in "${names[@]}"; do
+		read_header "$name"
+		[[ $kernel == model ]] || printf 'none,%s,%s\n' "$kernel" "$needs"
+	done | sort -u
+	printf '%s\n' "${names[@]}"
+} >"$queue"
+workers=() status=0
+# A worker that is killed ends its guest.
+trap '((! ${#workers[@]})) || kill "${workers[@]}" 2>/dev/null || true' EXIT
+for worker in 1 2; do
+	(work) 2> >(sed -u "s/^/[$worker] /" >&2) &
+	workers+=($!)
 done
-lanes=() status=0
-# A lane that is killed ends its guest.
-trap '((! ${#lanes[@]})) || kill "${lanes[@]}" 2>/dev/null || true' EXIT
-for kernel in "${kernels[@]}"; do
-	(lane "$kernel") 2> >(sed -u "s/^/[$kernel] /" >&2) &
-	lanes+=($!)
-done
-for each in "${lanes[@]}"; do
+for each in "${workers[@]}"; do
 	wait "$each" || status=$?
-done
-for name in "${names[@]}"; do
-	read_header "$name"
-	[[ $kernel != model || ! -e $mutants/$name/nosigbus.ko ]] || try_model "$name"
 done
 
 echo 'mutant | what | caught by | seconds | to build'
