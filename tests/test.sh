@@ -7,7 +7,7 @@
 # usage: test.sh [all]
 #
 # T=NAME   only the lines of the table with that name
-# K=WHERE  only the lines that run there: host, stock, debug, full
+# K=WHERE  only the lines that run there: host, stock (with desktop), debug, full
 # FLAVOUR=rt  takes that flavour of Debian's kernel as the stock kernel, and leaves out the other
 #          kernels, which have only one flavour
 # ARCH=arm64  runs the selftests, samples, crate and programs in Debian's arm64 kernel; with
@@ -63,14 +63,19 @@ read_table() {
 		"T= one of: $(sed -nE 's/^(selftest|run) +([^ ]+).*/\2/p' tests/table | sort -u | paste -sd ' ')"
 }
 
+# kernel_of WHERE: prints the kernel of that guest.
+kernel_of() {
+	printf '%s\n' "${1/#desktop/stock}"
+}
+
 # take WHEN WHERE NAME...: a line of the plan, if it is wanted.
 take() {
-	if [[ -n $KERNEL_FLAVOUR && $2 != stock ]]; then
+	if [[ -n $KERNEL_FLAVOUR && $(kernel_of "$2") != stock ]]; then
 		return
 	elif on_arm64 && [[ $2 != stock || $5 == *,32* || ! "$4 $3" =~ ^selftest|\ (samples|crate|programs)$ ]]; then
 		return
 	elif [[ -n $only || -n $where ]]; then
-		[[ ${only:-$3} == "$3" && ${where:-$2} == "$2" ]] || return 0
+		[[ ${only:-$3} == "$3" && (-z $where || $where == "$2" || $where == "$(kernel_of "$2")") ]] || return 0
 	elif [[ -z $want_all && $1 == 2 ]]; then
 		return
 	fi
@@ -147,10 +152,10 @@ on_host() {
 }
 
 # amounts WHEN KERNEL: prints variables that say how much the tests do there. The user of make may
-# set them. make test injects every 24th possible failure, each day others; test_all injects all of
+# set them. make test injects every 36th possible failure, each day others; test_all injects all of
 # them.
 amounts() {
-	local calls=100000 stride=24
+	local calls=100000 stride=36
 	[[ $2 != debug ]] || calls=25000
 	(($1 == 1)) || stride=1
 	printf '%s\n' "FUZZ_CALLS=${FUZZ_CALLS-$calls}" "FAILURES_STRIDE=${FAILURES_STRIDE-$stride}" \
@@ -158,34 +163,32 @@ amounts() {
 		"STRESS_SECONDS=${STRESS_SECONDS-60}"
 }
 
-# in_guest WHEN KERNEL: runs all lines of that kernel in one guest. boot.sh fails if a command
-# failed, if the guest did not end, or if the kernel log has a report. Its exit status is a test
-# too.
+# in_guest WHEN WHERE: runs all lines of that guest. boot.sh fails if a command failed, if the guest
+# did not end, or if the kernel log has a report. Its exit status is a test too.
 in_guest() {
-	local kernel=$2 name dir=$results/$2-$1 programs amounts status=0 log why=''
-	name=$(kernel_name "$kernel")
+	local kernel name dir=$results/$2-$1 programs amounts status=0 log why=''
+	kernel=$(kernel_of "$2")
+	name=$(kernel_name "$2")
 	mkdir -p "$dir"
-	mapfile -t programs < <(of "$1" "$kernel" | awk '$2 == "selftest" { print $3 }')
+	mapfile -t programs < <(of "$1" "$2" | awk '$2 == "selftest" { print $3 }')
 	{
 		((${#programs[@]} == 0)) ||
 			printf 'tests/guest/selftests.sh %s %s %s\n' "$selftests" "$dir" "${programs[*]}"
-		of "$1" "$kernel" | awk '$2 != "selftest"' | sed -E "s,^[^ ]+ [^ ]+ ,,; s,RESULTS,$dir,g"
+		of "$1" "$2" | awk '$2 != "selftest"' | sed -E "s,^[^ ]+ [^ ]+ ,,; s,RESULTS,$dir,g"
 	} >"$dir/commands"
-	step "Guest: $name kernel, $(of "$1" "$kernel" | wc -l) lines of the table"
+	step "Guest: $name, $(of "$1" "$2" | wc -l) lines of the table"
 	mapfile -t amounts < <(amounts "$1" "$kernel")
 	note "${amounts[*]}"
-	env "${amounts[@]}" BOOT_ENV="RACE_SECONDS SEED ${amounts[*]%%=*}" BOOT_TIMEOUT="${BOOT_TIMEOUT:-7200}" \
-		tests/boot.sh --kernel "$kernel" -- tests/guest/run.sh "$dir" || status=$?
+	env "${amounts[@]}" BOOT_ENV="GROWTH_SIZES RACE_SECONDS SEED ${amounts[*]%%=*}" BOOT_TIMEOUT="${BOOT_TIMEOUT:-7200}" \
+		BOOT_LOG="$REPO/$dir/kernel.log" tests/boot.sh --kernel "$kernel" -- tests/guest/run.sh "$dir" || status=$?
 	# A line without a result has failed.
 	while read -r log; do
 		logs+=("$name $log=$dir/$log.tap")
-	done < <(of "$1" "$kernel" | awk '$2 != "selftest" { print $1; next }
+	done < <(of "$1" "$2" | awk '$2 != "selftest" { print $1; next }
 		{ sub(/,(few|some)/, "", $3); gsub(/,/, "-", $3); print $3 }')
 	[[ ! -s $dir/seconds ]] || sed "s/ / $name: /" "$dir/seconds" >>"$results/seconds"
-	# The next guest overwrites the log.
-	cp "build/boot/console-$name.log" "$dir/kernel.log"
 	((status == 0)) || why=$(tests/klog-check.sh "$dir/kernel.log") || true
-	one_test "$kernel-$1-guest" "$name: clean end and clean kernel log" "$status" "$why"
+	one_test "$2-$1-guest" "$name: clean end and clean kernel log" "$status" "$why"
 	if [[ $kernel != stock ]]; then
 		logs+=("$name KUnit=$dir/kernel.log")
 	fi
@@ -199,11 +202,11 @@ in_guest() {
 
 # The lanes run side by side, because a guest without KVM seldom keeps two CPUs busy.
 
-guests() { # WHEN KERNEL...
-	local kernel
-	for kernel in "${@:2}"; do
-		if has "$1" "$kernel"; then
-			in_guest "$1" "$kernel"
+guests() { # WHEN WHERE...
+	local guest
+	for guest in "${@:2}"; do
+		if has "$1" "$guest"; then
+			in_guest "$1" "$guest"
 		fi
 	done
 }
@@ -213,12 +216,12 @@ guests() { # WHEN KERNEL...
 plain_lane() {
 	(($1 == 1)) || on_host "$1"
 	guests "$1" stock
-	(($1 == 1)) || guests "$1" debug
+	(($1 == 1)) || guests "$1" debug desktop
 }
 
 debug_lane() {
 	(($1 == 2)) || on_host "$1"
-	(($1 == 2)) || guests "$1" debug
+	(($1 == 2)) || guests "$1" debug desktop
 	guests "$1" full
 }
 
@@ -259,9 +262,9 @@ for kernel in debug full; do
 		tests/kernel.sh $kernel >/dev/null
 	fi
 done
-for kernel in stock debug full; do
-	if has 1 $kernel || has 2 $kernel; then
-		make -s "build/$(kernel_name $kernel)/nosigbus.ko"
+for guest in stock desktop debug full; do
+	if has 1 $guest || has 2 $guest; then
+		make -s "build/$(kernel_name "$(kernel_of $guest)")/nosigbus.ko"
 	fi
 done
 build

@@ -170,6 +170,8 @@ without() {
 # shellcheck disable=SC2034
 mapfile -t not_ext4 < <(without ext4_private ext4_shared_read ext4_shared_write)
 mapfile -t not_edquot < <(without edquot_{tmpfs{,_private,_shared_read,_shared_write},xfs{,_shared_write}})
+# shellcheck disable=SC2034
+mapfile -t not_tmpfs < <(without enospc_tmpfs{,_private,_shared_read,_shared_write})
 
 for run; do
 	IFS=, read -ra words <<<"$run"
@@ -179,11 +181,19 @@ for run; do
 		few | some)
 			declare -n variants=$word
 			case $program in
-			disable | eventfd | growth | mapping | race | shadow | status | untouched) options=("${variants[@]}") ;;
+			growth) options=("${variants[@]}" -f global) ;;
+			disable | eventfd | mapping | race | shadow | status | untouched) options=("${variants[@]}") ;;
 			concurrency) [[ $word == some ]] && options=(-V private) || options=(-v shared_write) ;;
 			fault_around | syscalls | vma) [[ $word != few ]] || options=("${not_ext4[@]}") ;;
-			io_errors_recorded) [[ $word != some ]] || options=("${not_edquot[@]}") ;;
+			io_errors_recorded)
+				options=("${not_edquot[@]}")
+				[[ $word != few ]] || options+=("${not_tmpfs[@]}")
+				;;
 			abi) [[ $run == *,32* ]] || options=(-v shared_write) ;;
+			# It takes 16,384 mappings.
+			events) options=(-T overflow) ;;
+			# It takes 100,000 mappings.
+			others_wait) [[ $word != some ]] || options=(-T for_a_walk_of_all_mappings) ;;
 			ioctl_errors) [[ $run != *,nobody* ]] || options=(-F privileged) ;;
 			fdinfo_debugfs) [[ $run != *,nobody* ]] || options=(-F debugfs) ;;
 			esac
