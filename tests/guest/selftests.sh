@@ -3,14 +3,15 @@
 #
 # Runs the selftests in a guest (tests/boot.sh), as root.
 #
-# usage: selftests.sh BINDIR RESULTDIR [PROGRAM[,nobody][,32][,few|,some]]...
+# usage: selftests.sh BINDIR RESULTDIR [PROGRAM[,nobody][,32][,few|,some|,rest]]...
 #
 # The programs are those of tests/selftests. BINDIR has the built programs, BINDIR32 the 32-bit
 # ones. NOSIGBUS_KO is the module. Without PROGRAM, the script runs all programs.
 #
 # By default a program runs as root, on all file systems of the kernel. "nobody" runs it as an
 # unprivileged user, "32" as a 32-bit program. "few" runs it on memfds only, "some" on memfds, ext4
-# and overlayfs. For programs whose tests are not per file system, see below.
+# and overlayfs, "rest" on all but memfds. For programs whose tests are not per file system, see
+# below.
 #
 # The output of a program (TAP) goes to RESULTDIR/PROGRAM[-nobody][-32].tap. The script adds the
 # seconds that the program took to RESULTDIR/seconds. tests/report.py reads these files; a program
@@ -158,15 +159,17 @@ variants() {
 		done
 	done
 }
-# shellcheck disable=SC2034 # used by their names
-mapfile -t few < <(variants memfd)
-# shellcheck disable=SC2034
-mapfile -t some < <(variants memfd ext4 overlay)
 
 # without VARIANT...: the harness's options for all others.
 without() {
 	printf -- '-V\n%s\n' "$@"
 }
+# shellcheck disable=SC2034 # used by their names
+mapfile -t few < <(variants memfd)
+# shellcheck disable=SC2034
+mapfile -t rest < <(without memfd{,_private,_shared_read,_shared_write})
+# shellcheck disable=SC2034
+mapfile -t some < <(variants memfd ext4 overlay)
 # shellcheck disable=SC2034
 mapfile -t not_ext4 < <(without ext4_private ext4_shared_read ext4_shared_write)
 mapfile -t not_edquot < <(without edquot_{tmpfs{,_private,_shared_read,_shared_write},xfs{,_shared_write}})
@@ -178,10 +181,13 @@ for run; do
 	program=${words[0]} name=${words[0]} bits='' options=() user=()
 	for word in "${words[@]:1}"; do
 		case $word in
-		few | some)
+		few | some | rest)
 			declare -n variants=$word
 			case $program in
-			growth) options=("${variants[@]}" -f global) ;;
+			growth)
+				options=("${variants[@]}")
+				[[ $word == rest ]] || options+=(-f global)
+				;;
 			disable | eventfd | mapping | race | shadow | status | untouched) options=("${variants[@]}") ;;
 			concurrency) [[ $word == some ]] && options=(-V private) || options=(-v shared_write) ;;
 			fault_around | syscalls | vma) [[ $word != few ]] || options=("${not_ext4[@]}") ;;
