@@ -81,7 +81,7 @@ class Tree:
             if file.is_file():
                 path = file.relative_to(files)
                 (self.root / path.parent).mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, self.root / path)
+                shutil.copy(file, self.root / path)
                 self.changed.add(str(path))
 
     def patch(self, patch: pathlib.Path) -> None:
