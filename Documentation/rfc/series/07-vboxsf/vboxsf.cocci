@@ -3,5 +3,8 @@
 @@
 expression inode, info;
 @@
++/* getattr and d_revalidate hold no lock. */
++spin_lock(&inode->i_lock);
 -inode->i_size = info->size;
 +i_size_write(inode, info->size);
++spin_unlock(&inode->i_lock);
