@@ -102,6 +102,10 @@ keep=(
 series=(
 	"none|the series: a file of one page, three size changes|-DN=1"
 	"none, long|the series: a file of two pages, two size changes|-DN=2 -DACCESSES=1 -DOPS1=1 -DOPS2=1"
+	"none|the series: a mapping opts in and out, a size change|-DN=1 -DOPS1=1 -DOPS2=0 -DADVICE"
+	"none|the series: a mapping opts in and out, two size changes|-DN=1 -DOPS1=1 -DOPS2=1 -DADVICE"
+	"none|the series: a worker unmaps too, a size change|-DN=1 -DOPS1=1 -DOPS2=0 -DWORKER"
+	"none, long|the series: a worker unmaps too, two size changes|-DN=1 -DOPS1=1 -DOPS2=1 -DWORKER"
 
 	"P1_sigbus|the series: without VM_FAULT_EOF|-DN=1 -DNO_EOF_FLAG"
 	"P3_grown|the series: without the second look at i_size|-DN=1 -DNO_RECHECK"
@@ -112,6 +116,8 @@ series=(
 	"P3_grown|the series: without unmapping|-DN=1 -DNO_UNMAPPING"
 	"P3_grown|the series: without waiting for another growth that is unmapping|-DN=1 -DNO_LOOK_AT_LOCK"
 	"P3_grown|the series: looking at the mark before the size is written|-DN=1 -DMARK_BEFORE_SIZE"
+	"P3_grown|the series: opting out unmaps only what is past EOF|-DN=1 -DOPS1=1 -DOPS2=1 -DADVICE -DOPT_OUT_PAST_EOF"
+	"P3_grown|the series: opting out clears the flag before it unmaps|-DN=1 -DOPS1=1 -DOPS2=1 -DADVICE -DFLAG_FIRST"
 )
 cases=("${growth[@]/#/growth|}" "${keep[@]/#/keep|}" "${series[@]/#/series|}")
 case ${1-} in

@@ -6,10 +6,13 @@
  *
  * There is a file of at most N pages, with two mappings, and a thread in each that reads. Tasks
  * change the size. The inode lock lets only one do so at a time. Tasks unmap zeros with that lock
- * or after they have released it. The file may have pages that the file system cannot read.
+ * or after they have released it. The file may have pages that the file system cannot read. With
+ * WORKER, a worker unmaps zeros too, once, at any time. With ADVICE, the mapping of the first thread
+ * may not have opted in at first, and the thread may opt it in and out between accesses.
  *
  * One step is one access to shared state. The memory is sequentially consistent: the barriers
- * in mm/nosigbus.c make it so for the size, the mark and `lowest`.
+ * in mm/nosigbus.c make it so for the size, the mark, `lowest`, the flag of a VMA, and the page
+ * table (which is always there in the model).
  *
  * The properties, by the names under which spin reports a violation:
  *
@@ -30,6 +33,8 @@
  * MARK_BEFORE_SIZE	a writer checks the mark before it stores the size
  * NO_LOOK_AT_LOCK	a writer does not check whether another one holds the lock: that one may
  *			still be unmapping pages below the raised `lowest`
+ * OPT_OUT_PAST_EOF	opting out unmaps only what is past EOF
+ * FLAG_FIRST		opting out clears the flag of the VMA before it unmaps zeros
  */
 
 #ifndef N
@@ -68,9 +73,11 @@ byte pte[VMAS * N];
 bit ptl[VMAS];
 #define LOCK(l)		atomic { !l; l = 1 }
 
+bit opted_in[VMAS];		/* VM_NOSIGBUS */
+
 /* ---- struct zeros ---- */
 
-bit marked;			/* IOP_ZEROS_MAPPED */
+bit marked;			/* AS_ZEROS_MAPPED */
 byte lowest = N;
 bit unmapping;			/* its lock; the task that unmaps holds it */
 
@@ -79,6 +86,62 @@ inline record(p)
 	atomic { lowest = (p < lowest -> p : lowest) }
 }
 
+/* unmap_zeros() */
+inline unmap_zeros(from, upto, done, p, v)
+{
+	LOCK(unmapping);
+	upto = i_size;
+	from = lowest;
+	/* cmpxchg, until it succeeds or there is nothing to do */
+	do
+	:: from >= upto -> break
+#ifdef RAISED_LATE
+	:: else -> break
+#else
+	:: from < upto ->
+		atomic {
+			if
+			:: lowest == from -> lowest = upto; done = 1
+			:: else -> from = lowest
+			fi
+		};
+		if
+		:: done -> done = 0; break
+		:: else
+		fi
+#endif
+	od;
+	if
+	:: from >= upto
+	:: else ->
+		for (v : 0 .. VMAS - 1) {
+			if
+			:: opted_in[v] ->
+				for (p : from .. upto - 1) {
+					LOCK(ptl[v]);
+					d_step { PTE(v, p) = NONE; ptl[v] = 0 }
+				}
+			:: else
+			fi
+		}
+#ifdef RAISED_LATE
+		lowest = upto;
+#endif
+	fi;
+	skip;
+	d_step { unmapping = 0; from = 0; upto = 0; p = 0; v = 0 }
+}
+
+#ifdef WORKER
+proctype worker()
+{
+	byte start, end, p, v;
+	bit done;
+
+	unmap_zeros(start, end, done, p, v)
+}
+#endif
+
 /* do_read_fault(), __nosigbus_read_fault() */
 proctype thread(byte v)
 {
@@ -86,7 +149,31 @@ proctype thread(byte v)
 
 	do
 	:: accesses == ACCESSES -> break
-	:: else ->
+#ifdef ADVICE
+	/* madvise() excludes faults in the VMA: this is the only thread that has it. */
+	:: v == 0 && accesses < ACCESSES && !opted_in[0] ->
+		accesses++;
+		opted_in[0] = 1
+	:: v == 0 && accesses < ACCESSES && opted_in[0] ->
+		accesses++;
+#ifdef FLAG_FIRST
+		opted_in[0] = 0;
+#endif
+		for (p : 0 .. N - 1) {
+			LOCK(ptl[0]);
+			d_step {
+				if
+#ifdef OPT_OUT_PAST_EOF
+				:: p < i_size
+#endif
+				:: else -> PTE(0, p) = NONE
+				fi;
+				ptl[0] = 0
+			}
+		}
+		opted_in[0] = 0
+#endif
+	:: accesses < ACCESSES ->
 		accesses++;
 		select (p : 0 .. N - 1);
 again:
@@ -100,6 +187,10 @@ again:
 		:: d_step { PTE(v, p) == NONE && p >= i_size -> skip }
 		fi;
 		/* ->fault() has found the page past EOF. */
+		if
+		:: !opted_in[v] -> goto next
+		:: else
+		fi;
 		if
 		:: p < i_size ->
 #ifdef NO_EOF_FLAG
@@ -147,7 +238,7 @@ next:
 proctype task(bit me; byte ops)
 {
 	byte new, old, start, upto, p, v;
-	bit was_marked, has_zeros, unlocked;
+	bit was_marked, has_zeros, unlocked, done;
 
 	do
 	:: ops == 0 -> break
@@ -199,32 +290,7 @@ proctype task(bit me; byte ops)
 				:: skip
 				fi;
 #ifndef NO_UNMAPPING
-				/* unmap_zeros() */
-				LOCK(unmapping);
-				upto = i_size;
-				start = lowest;
-again:
-				if
-				:: start >= upto
-				:: else ->
-#ifndef RAISED_LATE
-					if
-					:: d_step { lowest == start -> lowest = upto }
-					:: d_step { lowest != start -> start = lowest } -> goto again
-					fi;
-#endif
-					for (p : start .. upto - 1) {
-						for (v : 0 .. VMAS - 1) {
-							LOCK(ptl[v]);
-							d_step { PTE(v, p) = NONE; ptl[v] = 0 }
-						}
-					}
-#ifdef RAISED_LATE
-					lowest = upto;
-#endif
-				fi;
-				skip;
-				d_step { unmapping = 0; start = 0; upto = 0 }
+				unmap_zeros(start, upto, done, p, v)
 #endif
 			:: else
 			fi;
@@ -269,6 +335,18 @@ init {
 		}
 		p = 0;
 		select (i_size : 0 .. N);
+#ifdef ADVICE
+		if
+		:: skip
+		:: opted_in[0] = 1
+		fi;
+#else
+		opted_in[0] = 1;
+#endif
+		opted_in[1] = 1;
+#ifdef WORKER
+		run worker();
+#endif
 		run thread(0);
 		run thread(1);
 		run task(0, OPS1);
