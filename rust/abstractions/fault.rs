@@ -126,7 +126,7 @@ pub(crate) enum FsResult<F> {
 }
 
 impl<F> FsResult<F> {
-    /// Calls an operation of the file system.
+    /// Calls an operation of the file system. Clears the bits `ignored` of its result.
     ///
     /// # Safety
     ///
@@ -135,13 +135,19 @@ impl<F> FsResult<F> {
     /// - `vmf` must be the argument with which core mm called the wrapper of that operation, and
     ///   the wrapper must not have returned.
     /// - `question` must wrap the same `vmf`.
-    pub(super) unsafe fn ask(question: F, operation: FaultFn, vmf: *mut vm_fault) -> Self {
+    /// - `ignored` may contain `VM_FAULT_RETRY` only if `operation` is not a `->fault`.
+    pub(super) unsafe fn ask(
+        question: F,
+        operation: FaultFn,
+        vmf: *mut vm_fault,
+        ignored: vm_fault_t,
+    ) -> Self {
         // The file system may drop the VMA lock; munmap may then drop the last module reference.
         // Count the call, so that rmmod waits until it has returned.
         // SAFETY: The VMA's reference keeps the module loaded until `operation` drops the lock.
         let call = unsafe { Call::begin() };
         // SAFETY: As the caller promises, `vmf` is valid, and the locks of core mm's call are held.
-        let result = unsafe { operation(vmf) };
+        let result = unsafe { operation(vmf) } & !ignored;
         drop(call);
         if is_replaceable_sigbus(result) {
             Self::Sigbus(question, FaultResult(result))
@@ -424,7 +430,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         let (operation, vmf) = (self.operation(), self.vmf.as_ptr());
         // SAFETY: By the type invariants `vmf` has not been answered; `operation` is the `->fault`
         // of the file system that owns its VMA.
-        unsafe { FsResult::ask(self, operation, vmf) }
+        unsafe { FsResult::ask(self, operation, vmf, 0) }
     }
 
     /// The file system's `->fault`.

@@ -17,7 +17,6 @@ use super::{
     file::MappedFile,
     holders::Mm,
     shadow_pages::ShadowPages,
-    task::is_being_killed,
     vm_operations::FaultHandler, //
 };
 use kernel::bindings::{
@@ -114,22 +113,13 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     /// Calls the file system's `->page_mkwrite` or `->pfn_mkwrite`.
     pub(crate) fn call_file_system(self) -> FsResult<Self> {
         let (operation, vmf) = (self.native, self.fault.vmf());
+        // Core mm does not look at `VM_FAULT_RETRY` here (`do_page_mkwrite()`), and goes on as after
+        // success, with the lock held. Some file systems (exfat, netfs, orangefs) return it. Trying
+        // again would be wrong: the task may hold the lock that exfat found taken, and orangefs has
+        // locked the page.
         // SAFETY: By the type invariants `native` is the file system's operation for this `vmf`,
         // which has not been answered.
-        match unsafe { FsResult::ask(self, operation, vmf) } {
-            // Some file systems (exfat, netfs) want the access to be tried again, or have met a
-            // fatal signal. Core mm would take it for success (`do_page_mkwrite()`).
-            FsResult::Final(FaultResult(result))
-                if result & vm_fault_reason_VM_FAULT_RETRY != 0 =>
-            {
-                FsResult::Final(if is_being_killed() {
-                    FaultResult::killed()
-                } else {
-                    FaultResult::retry()
-                })
-            }
-            result => result,
-        }
+        unsafe { FsResult::ask(self, operation, vmf, vm_fault_reason_VM_FAULT_RETRY) }
     }
 }
 

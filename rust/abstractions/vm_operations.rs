@@ -601,6 +601,7 @@ mod tests {
         }, //
     };
     use kernel::{
+        bindings::vm_fault_reason_VM_FAULT_RETRY,
         page::PAGE_SIZE,
         sync::{
             atomic::{
@@ -654,6 +655,21 @@ mod tests {
         fn drop(&mut self) {
             self.0.add(1, Relaxed);
         }
+    }
+
+    /// As exfat's `->page_mkwrite` while another task has the inode locked.
+    unsafe extern "C" fn asks_for_a_retry(_: *mut vm_fault) -> vm_fault_t {
+        vm_fault_reason_VM_FAULT_RETRY
+    }
+
+    #[test]
+    fn mkwrite_that_asks_for_a_retry_succeeds() {
+        // SAFETY: Zeros are a valid `vm_fault`: integers and pointers.
+        let mut vmf: vm_fault = unsafe { core::mem::zeroed() };
+        vmf.page = core::ptr::dangling_mut();
+        // SAFETY: Nothing but `vmf->page` is looked at, and that only for being null.
+        let mkwrite = unsafe { Mkwrite::<Probe>::new(&mut vmf, asks_for_a_retry) };
+        assert_eq!(Probe::mkwrite(mkwrite).0, 0);
     }
 
     const MAGIC: u64 = 0x6e6f_7369_6762_7573;
