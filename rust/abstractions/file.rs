@@ -76,32 +76,6 @@ impl Inode<'_> {
     }
 }
 
-/// The result of [`MappedFile::read_page_invalidate_locked`] or [`MappedFile::ask_shmem`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum PageRead {
-    /// The page is past EOF.
-    PastEof,
-    /// The page is in the page cache now.
-    Read,
-    /// The file system has failed with this error.
-    Failed(Error),
-    /// The task is being killed, or there was no memory. This says nothing about the file system.
-    Interrupted,
-    /// The function does not support this file.
-    Unknown,
-}
-
-impl PageRead {
-    fn of(error: Error) -> Self {
-        // The task is being killed, or there may be memory the next time.
-        if [EINTR, ERESTARTSYS, ENOMEM].contains(&error) {
-            Self::Interrupted
-        } else {
-            Self::Failed(error)
-        }
-    }
-}
-
 /// A page in the page cache, locked.
 ///
 /// # Invariants
@@ -272,71 +246,78 @@ impl MappedFile<'_> {
     /// Reads page `pgoff` into the page cache with the invalidate lock held for read, which
     /// excludes `FALLOC_FL_COLLAPSE_RANGE`. `past_eof(i_size)` tells whether `pgoff` is past EOF.
     ///
+    /// Returns the file system's error. `Ok` if the page was read, or is past EOF. `None` if the
+    /// file has no `->read_folio`, or has pre-content watches (fanotify): then the watcher must be
+    /// asked before a page is read.
+    ///
     /// Sleeps. To be called where the file system's fault handler could be, since that takes the
     /// same locks, and no others:
     /// [`Fault::takes_only_page_cache_locks`](super::fault::Fault::takes_only_page_cache_locks).
     pub(crate) fn read_page_invalidate_locked(
         &self,
         pgoff: u64,
-        past_eof: impl FnOnce(u64) -> bool,
-    ) -> PageRead {
+        past_eof: impl Fn(u64) -> bool,
+    ) -> Option<Result> {
         let mapping = self.address_space();
         let file = self.file.as_ptr();
         // SAFETY: The file is valid, by the type invariants.
         let has_hsm = unsafe { bindings::nosigbus_fmode_fsnotify_hsm(file) };
-        // With pre-content watches (fanotify), the watcher must be asked before a page is read.
         if has_hsm || self.operations().read_folio.is_none() {
-            return PageRead::Unknown;
+            return None;
         }
 
         // SAFETY: By the type invariants the file is valid, and keeps its address space. No lock
         // that comes after the invalidate lock is held (see the lock order).
         unsafe { bindings::nosigbus_filemap_invalidate_lock_shared(mapping) };
-        let read = if past_eof(self.i_size()) {
-            PageRead::PastEof
-        } else {
+        let mut read = Ok(());
+        if !past_eof(self.i_size()) {
             // If another task is reading the page, wait for it here. `read_cache_folio()` would
             // wait uninterruptibly.
-            self.wait_until_read(pgoff)
-                .and_then(|()| {
-                    // SAFETY: The address space and the file are valid, and it has a `read_folio`.
-                    let folio = from_err_ptr(unsafe {
-                        kernel::bindings::read_cache_folio(mapping, pgoff as usize, None, file)
-                    })?;
-                    // SAFETY: The reference that has come with it.
-                    unsafe { bindings::nosigbus_folio_put(folio) };
-                    Ok(())
-                })
-                .map_or_else(PageRead::of, |()| PageRead::Read)
-        };
+            read = self.wait_until_read(pgoff).and_then(|()| {
+                // SAFETY: The address space and the file are valid, and it has a `read_folio`.
+                let folio = from_err_ptr(unsafe {
+                    kernel::bindings::read_cache_folio(mapping, pgoff as usize, None, file)
+                })?;
+                // SAFETY: The reference that has come with it.
+                unsafe { bindings::nosigbus_folio_put(folio) };
+                Ok(())
+            });
+        }
+        // Some file systems truncate without the invalidate lock: the error may be that of a page
+        // past EOF.
+        if past_eof(self.i_size()) {
+            read = Ok(());
+        }
         // SAFETY: Taken above.
         unsafe { bindings::nosigbus_filemap_invalidate_unlock_shared(mapping) };
-        read
+        Some(read)
     }
 
-    /// Calls `shmem_read_folio()` to learn the errno behind a `VM_FAULT_SIGBUS`. May allocate the
-    /// page, like shmem's `->fault`. Returns [`PageRead::Unknown`] if the file is not on shmem.
+    /// Calls `shmem_read_folio()`. May allocate the page, like shmem's `->fault`.
+    ///
+    /// Returns shmem's error. `Ok` if there is a page, or the page is past EOF. `None` if the file
+    /// is not on shmem.
     ///
     /// Sleeps. To be called where the file system's fault handler could be.
-    pub(crate) fn ask_shmem(&self, pgoff: u64) -> PageRead {
+    pub(crate) fn ask_shmem(&self, pgoff: u64) -> Option<Result> {
         let mapping = self.address_space();
         // SAFETY: The address space is valid.
         let folio = unsafe {
             if !bindings::nosigbus_shmem_mapping(mapping) {
-                return PageRead::Unknown;
+                return None;
             }
             from_err_ptr(bindings::nosigbus_shmem_read_folio(mapping, pgoff as usize))
         };
-        match folio {
+        Some(match folio {
             Ok(folio) => {
                 // SAFETY: The reference that has come with it.
                 unsafe { bindings::nosigbus_folio_put(folio) };
-                PageRead::Read
+                Ok(())
             }
             // `shmem_get_folio_gfp()` returns EINVAL for a page past EOF.
-            Err(error) if error == EINVAL => PageRead::PastEof,
-            Err(error) => PageRead::of(error),
-        }
+            Err(error) if error == EINVAL => Ok(()),
+            Err(error) => Err(error),
+        })
     }
 
     /// Waits until no task is reading the page at index `pgoff` into the page cache. Sleeps; fails
@@ -521,20 +502,5 @@ impl MappedFile<'_> {
         let ops = self.operations();
         // shmem has no `read_folio`: it makes pages up.
         ops.read_folio.is_some() || ops.write_begin.is_some()
-    }
-}
-
-#[kunit_tests(nosigbus_file)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_gives_up_has_not_failed() {
-        for gives_up in [EINTR, ERESTARTSYS, ENOMEM] {
-            assert_eq!(PageRead::of(gives_up), PageRead::Interrupted);
-        }
-        for fails in [EIO, ENOSPC, EAGAIN] {
-            assert_eq!(PageRead::of(fails), PageRead::Failed(fails));
-        }
     }
 }

@@ -57,23 +57,14 @@ use kernel::{
     types::Opaque, //
 };
 
-/// How a file was modified.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Change {
-    /// By `notify_change()`: truncation, or a change of mtime alone. Called with the inode lock
-    /// held.
-    Attributes,
-    /// By write(2), splice(2), fallocate(2) etc. The inode lock is not held.
-    Contents,
-}
-
 /// Receives `FS_MODIFY` events.
 pub(crate) trait Listener: Send + Sync + 'static {
     /// The file was modified. The modifying task runs this function.
     ///
-    /// May sleep. See [`Change`] for the locks that are held. May be called by several tasks at
+    /// May sleep. `notify_change()` (truncation, or a change of mtime alone) calls it with the inode
+    /// lock held; write(2), splice(2), fallocate(2) etc. without it. Several tasks may call it at
     /// once.
-    fn modified(&self, inode: &Inode<'_>, change: Change);
+    fn modified(&self, inode: &Inode<'_>);
 }
 
 /// An fsnotify mark with its group and listener.
@@ -310,12 +301,6 @@ impl<L: Listener> Group<L> {
         if raw.is_null() {
             return 0;
         }
-        let change = if data_type == bindings::fsnotify_data_type_FSNOTIFY_EVENT_DENTRY as c_int {
-            Change::Attributes
-        } else {
-            Change::Contents
-        };
-
         // SAFETY: Each mark of the group is the first field of a `Mark<L>` (`repr(C)`), since only
         // `mark()` adds any. fsnotify calls this in an SRCU read-side critical section, so this one
         // is not freed.
@@ -332,7 +317,7 @@ impl<L: Listener> Group<L> {
         let inode = unsafe { Inode::from_raw(real) };
 
         if let Some(listener) = &mark.listener {
-            listener.modified(&inode, change);
+            listener.modified(&inode);
             return 0;
         }
         // SAFETY: The inode and the group are valid.
@@ -340,7 +325,7 @@ impl<L: Listener> Group<L> {
         if let Some(raw) = NonNull::new(found) {
             // SAFETY: A mark of this group, with a reference.
             if let Some(listener) = unsafe { &(*raw.cast::<Mark<L>>().as_ptr()).listener } {
-                listener.modified(&inode, change);
+                listener.modified(&inode);
             }
             // SAFETY: Gives back that reference.
             unsafe { bindings::fsnotify_put_mark(raw.as_ptr()) };
@@ -484,8 +469,7 @@ mod tests {
     }
 
     impl Listener for Probe {
-        fn modified(&self, inode: &Inode<'_>, change: Change) {
-            assert_eq!(change, Change::Attributes);
+        fn modified(&self, inode: &Inode<'_>) {
             self.events.add(1, Relaxed);
             self.size.store(inode.i_size(), Relaxed);
         }

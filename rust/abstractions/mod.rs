@@ -8,7 +8,7 @@
 //! The lock order of the module. Other documents refer to this list.
 //!
 //! 1. The inode lock. The task that changes `i_size` holds it; this module never takes it. fsnotify
-//!    calls [`fsnotify::Listener`] with or without it (see [`fsnotify::Change`]).
+//!    calls [`fsnotify::Listener`] with or without it.
 //! 2. `mmap_lock` of an mm: for write while mappings are opted in and out ([`mm`]), for read during
 //!    a fault that does not use the VMA lock.
 //! 3. The VMA lock: for write from the first change of a VMA until mmap_lock is released

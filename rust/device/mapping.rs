@@ -28,10 +28,7 @@ use crate::{
             FaultResult,
             FsResult, //
         },
-        file::{
-            MappedFile,
-            PageRead, //
-        },
+        file::MappedFile,
         fsnotify::Watch,
         holders::{
             Holders,
@@ -44,9 +41,11 @@ use crate::{
     },
     policy::{
         errors::{
-            self,
+            error_of_write,
+            judge,
             FileError,
-            Room, //
+            Room,
+            Verdict, //
         },
         fault::{
             self,
@@ -57,10 +56,6 @@ use crate::{
             Answer,
             MkwriteAnswer,
             Owner, //
-        },
-        growth::{
-            is_real_error,
-            Reading, //
         },
         Class,
     },
@@ -83,8 +78,7 @@ use kernel::{
 /// original VMA share it.
 pub(super) struct Mapping {
     state: Listed,
-    /// The fsnotify watch of the file. Set before the first zero page or shadow page is mapped, or
-    /// after a SIGBUS inside EOF.
+    /// The fsnotify watch of the file. Set before the first zero page or shadow page is mapped.
     watch: SetOnce<KBox<Watch<WatchedFile>>>,
     /// Whether no zero page and no shadow page is mapped or about to be mapped. (Private pages do
     /// not count.) [`Self::begin_to_watch`] clears this. It is clear from the start if the mapping
@@ -137,17 +131,9 @@ impl Mapping {
         self.watched().ok_or_else(FaultResult::retry)
     }
 
-    /// Handles a SIGBUS of the file system for a page inside EOF while the file was not watched. We
-    /// cannot tell an I/O error from a truncation that was undone. So watch the file and retry the
-    /// access.
-    fn watch_and_retry(&self, file: &MappedFile<'_>) -> FaultResult {
-        self.watch(file)
-            .map_or_else(|result| result, |_| FaultResult::retry())
-    }
-
     fn begin_to_watch(&self, file: &MappedFile<'_>) -> Result {
         let watches = &self.state.shared().watches;
-        let watch = watches.watch(file, WatchedFile::new(file.i_size())?)?;
+        let watch = watches.watch(file, WatchedFile::new()?)?;
         let watch = KBox::new(watch, GFP_KERNEL_ACCOUNT)?;
         let watched = watch.listener();
         if self.state.class == Class::SharedWrite {
@@ -185,17 +171,13 @@ impl Mapping {
     ///   of its folio, before it is unlocked.
     ///
     /// Returns `None` if the folio is hwpoisoned.
-    fn keep(
-        &self,
-        failure: &Failure<'_>,
-        (errors, error): (&Errors, FileError),
-        (mm, failed): (Mm, Failed),
-    ) -> Option<FaultResult> {
+    fn keep(&self, errors: &Errors, failure: &Failure<'_>, mm: Mm) -> Option<FaultResult> {
         let &Failure {
             file,
             watched,
             pgoff,
-            ..
+            failed,
+            error,
         } = failure;
         let Ok(page) = PageRef::zeroed() else {
             return Some(FaultResult::oom());
@@ -227,7 +209,7 @@ impl Mapping {
             None => (None, watched.lock_to_keep()),
         };
         keeping.announce(pgoff);
-        if failure.is_truncated() {
+        if past_eof(pgoff, file.i_size()) {
             return Some(FaultResult::retry());
         }
         if let Some(cached) = &cached {
@@ -267,21 +249,13 @@ impl Mapping {
     }
 }
 
-/// A page that the file system has answered with SIGBUS.
+/// A page inside EOF that the file system has failed to provide.
 struct Failure<'a> {
     file: &'a MappedFile<'a>,
     watched: &'a WatchedFile,
     pgoff: u64,
-    /// Sampled before the file system was called.
-    generation: u64,
-}
-
-impl Failure<'_> {
-    /// Whether the page is past EOF, or the file may have shrunk since `generation` was sampled.
-    fn is_truncated(&self) -> bool {
-        past_eof(self.pgoff, self.file.i_size())
-            || self.watched.may_have_shrunk_since(self.generation)
-    }
+    failed: Failed,
+    error: FileError,
 }
 
 /// What the file system failed to do.
@@ -322,25 +296,14 @@ impl FaultHandler for Mapping {
     }
 
     fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
-        if let Some(result) = try_stand_in(&fault) {
-            return result;
-        }
-        // This task is being killed: the file system has given up waiting, which is no error.
-        if is_being_killed() {
-            return sigbus;
-        }
-        fault.charged(|| fault.handler().watch_and_retry(&fault.file()))
+        answer_sigbus(fault, sigbus)
     }
 
     fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult {
-        // As in `failed`.
-        if is_being_killed() {
-            return sigbus;
-        }
-        mkwrite.charged(|| mkwrite.handler().watch_and_retry(&mkwrite.file()))
+        answer_refusal(mkwrite, sigbus)
     }
 
-    fn fault(mut fault: Fault<'_, Self>) -> FaultResult {
+    fn fault(fault: Fault<'_, Self>) -> FaultResult {
         let mapping = fault.handler();
         if let Some(watched) = mapping.watched() {
             if let Some(result) = try_stand_in_of_watched(&fault, watched) {
@@ -356,58 +319,7 @@ impl FaultHandler for Mapping {
             }
         }
 
-        let (mut generation, mut attempt) = (None, 1);
-        loop {
-            let (again, sigbus) = match fault.call_file_system() {
-                FsResult::Final(result) => return result,
-                FsResult::Page(page) if page.question().handler().state.may_keep() => {
-                    return page.pass_as(|fault| {
-                        let state = &fault.handler().state;
-                        state.how_to_map(fault.pgoff(), fault.is_write())
-                    });
-                }
-                FsResult::Page(page) => return page.pass(),
-                FsResult::Sigbus(fault, sigbus) => (fault, sigbus),
-            };
-            fault = again;
-            // Decide by the `i_size` of now: the page may be past EOF.
-            if let Some(result) = try_stand_in(&fault) {
-                return result;
-            }
-            // This task is being killed: the file system has given up waiting, which is no error.
-            // This check must come before every `FaultResult::retry()` below: after a fault in
-            // kernel mode (copy_from_user()), the access is retried without a look at signals.
-            if is_being_killed() {
-                return sigbus;
-            }
-            let Some(watched) = fault.handler().watched() else {
-                // The file was not watched: it may have been truncated and grown during this fault.
-                return fault.charged(|| fault.handler().watch_and_retry(&fault.file()));
-            };
-            let Some(generation) = generation else {
-                // Truncations of this page were not counted so far. Look at `i_size` and ask the
-                // file system again.
-                generation = Some(watched.doubt(fault.pgoff()));
-                if let Some(result) = try_stand_in_of_watched(&fault, watched) {
-                    return result;
-                }
-                continue;
-            };
-            if watched.may_have_shrunk_since(generation) {
-                return FaultResult::retry();
-            }
-            let reading = read(&fault);
-            if is_real_error(reading, attempt) {
-                return stand_in_for_error(
-                    &fault,
-                    errors::error_of_read(reading),
-                    watched,
-                    generation,
-                )
-                .unwrap_or(sigbus);
-            }
-            attempt += 1;
-        }
+        ask_file_system(fault).unwrap_or_else(|(fault, sigbus)| answer_sigbus(fault, sigbus))
     }
 
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
@@ -438,53 +350,14 @@ impl FaultHandler for Mapping {
             }
         };
 
-        let (mkwrite, sigbus) = match make_writable(mkwrite) {
-            Ok(result) => return result,
-            Err(failed) => failed,
-        };
-        // As in `fault`.
-        if is_being_killed() {
-            return sigbus;
+        match mkwrite.call_file_system() {
+            FsResult::Final(result) => result,
+            FsResult::Page(page) if page.question().handler().state.may_keep() => {
+                page.pass_unless(|mkwrite| mkwrite.handler().state.is_kept(mkwrite.pgoff()))
+            }
+            FsResult::Page(page) => page.pass(),
+            FsResult::Sigbus(mkwrite, sigbus) => answer_refusal(mkwrite, sigbus),
         }
-        let Some(watched) = mkwrite.handler().watched() else {
-            return mkwrite.charged(|| mkwrite.handler().watch_and_retry(&mkwrite.file()));
-        };
-        let generation = watched.doubt(pgoff);
-        if past_eof(pgoff, mkwrite.file().i_size()) {
-            unmap(&mkwrite.file(), pgoff);
-            return FaultResult::retry();
-        }
-        let (mkwrite, sigbus) = match make_writable(mkwrite) {
-            Ok(result) => return result,
-            Err(failed) => failed,
-        };
-        if is_being_killed() {
-            return sigbus;
-        }
-        let (mapping, file) = (mkwrite.handler(), mkwrite.file());
-        let Some(watched) = mapping.watched() else {
-            return FaultResult::retry();
-        };
-        // If the page is truncated, the SIGBUS is no error. Most file systems have zapped the page.
-        // Zap it here for those that have not.
-        let failure = Failure {
-            file: &file,
-            watched,
-            pgoff,
-            generation,
-        };
-        if failure.is_truncated() {
-            unmap(&file, pgoff);
-            return FaultResult::retry();
-        }
-        let Some(errors) = mapping.state.errors.as_deref() else {
-            return sigbus;
-        };
-        let error = errors::error_of_write(file.free_space().ok());
-        let how = (mkwrite.mm(), Failed::Write);
-        mkwrite
-            .charged(|| mapping.keep(&failure, (errors, error), how))
-            .unwrap_or(sigbus)
     }
 
     fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool {
@@ -494,19 +367,84 @@ impl FaultHandler for Mapping {
     }
 }
 
-/// Asks the file system to make the page writable. Returns the result for core mm, or the question
-/// and the SIGBUS that the file system has answered it with.
-fn make_writable(
-    mkwrite: Mkwrite<'_, Mapping>,
-) -> Result<FaultResult, (Mkwrite<'_, Mapping>, FaultResult)> {
-    match mkwrite.call_file_system() {
+/// Asks the file system for the page. Returns the result for core mm, or the fault and the SIGBUS
+/// that the file system has answered it with.
+fn ask_file_system(
+    fault: Fault<'_, Mapping>,
+) -> Result<FaultResult, (Fault<'_, Mapping>, FaultResult)> {
+    match fault.call_file_system() {
         FsResult::Final(result) => Ok(result),
         FsResult::Page(page) if page.question().handler().state.may_keep() => {
-            Ok(page.pass_unless(|mkwrite| mkwrite.handler().state.is_kept(mkwrite.pgoff())))
+            Ok(page.pass_as(|fault| {
+                let state = &fault.handler().state;
+                state.how_to_map(fault.pgoff(), fault.is_write())
+            }))
         }
         FsResult::Page(page) => Ok(page.pass()),
-        FsResult::Sigbus(mkwrite, sigbus) => Err((mkwrite, sigbus)),
+        FsResult::Sigbus(fault, sigbus) => Err((fault, sigbus)),
     }
+}
+
+/// Answers a fault that the file system has answered with `sigbus`.
+fn answer_sigbus(mut fault: Fault<'_, Mapping>, mut sigbus: FaultResult) -> FaultResult {
+    let mut attempt = 1;
+    loop {
+        // Decide by the `i_size` of now: the page may be past EOF.
+        if let Some(result) = try_stand_in(&fault) {
+            return result;
+        }
+        // This task is being killed: the file system has given up waiting, which is no error. This
+        // check must come before each `FaultResult::retry()`: after a fault in kernel mode
+        // (copy_from_user()), the access is retried without a look at signals.
+        if is_being_killed() {
+            return sigbus;
+        }
+        match judge(read(&fault), attempt) {
+            Verdict::Retry => return FaultResult::retry(),
+            Verdict::Failed(error) => return stand_in_for_error(&fault, error).unwrap_or(sigbus),
+            Verdict::AskAgain => {}
+        }
+        (fault, sigbus) = match ask_file_system(fault) {
+            Ok(result) => return result,
+            Err(again) => again,
+        };
+        attempt += 1;
+    }
+}
+
+/// Answers a write to a page of the file that the file system has answered with `sigbus`.
+fn answer_refusal(mkwrite: Mkwrite<'_, Mapping>, sigbus: FaultResult) -> FaultResult {
+    // As in `answer_sigbus`.
+    if is_being_killed() {
+        return sigbus;
+    }
+    let (mapping, file, pgoff) = (mkwrite.handler(), mkwrite.file(), mkwrite.pgoff());
+    // If the page has been truncated, the SIGBUS is no error. Look at EOF first: a truncation
+    // removes its pages from the page cache before the inode lock lets the file grow again.
+    if past_eof(pgoff, file.i_size()) || !mkwrite.is_of_file() {
+        // Most file systems have zapped the page. Zap it here for those that have not.
+        unmap(&file, pgoff);
+        return FaultResult::retry();
+    }
+    let Some(errors) = mapping.state.errors.as_deref() else {
+        return sigbus;
+    };
+    let error = error_of_write(file.free_space().ok());
+    mkwrite.charged(|| match mapping.watch(&file) {
+        Err(result) => result,
+        Ok(watched) => {
+            let failure = Failure {
+                file: &file,
+                watched,
+                pgoff,
+                failed: Failed::Write,
+                error,
+            };
+            mapping
+                .keep(errors, &failure, mkwrite.mm())
+                .unwrap_or(sigbus)
+        }
+    })
 }
 
 /// Answers a fault past EOF or at a kept page. Returns `None` if the file system has to answer.
@@ -640,26 +578,26 @@ fn inserting<'a>(
 }
 
 /// Handles an I/O error inside EOF. Returns `None` if the SIGBUS must be delivered.
-fn stand_in_for_error(
-    fault: &Fault<'_, Mapping>,
-    error: FileError,
-    watched: &WatchedFile,
-    generation: u64,
-) -> Option<FaultResult> {
+fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<FaultResult> {
     let mapping = fault.handler();
     let (state, file, pgoff) = (&mapping.state, fault.file(), fault.pgoff());
     let errors = state.errors.as_deref()?;
-    let answer = fault::stand_in(state.class, access(fault));
-    let failure = Failure {
-        file: &file,
-        watched,
-        pgoff,
-        generation,
+    let watched = match fault.charged(|| mapping.watch(&file)) {
+        Ok(watched) => watched,
+        Err(result) => return Some(result),
     };
+    let answer = fault::stand_in(state.class, access(fault));
     if answer == Answer::ShadowPage {
-        let has_mkwrite = fault.has_mkwrite();
-        let how = (fault.mm(), Failed::Read { has_mkwrite });
-        return fault.charged(|| mapping.keep(&failure, (errors, error), how));
+        let failure = Failure {
+            file: &file,
+            watched,
+            pgoff,
+            failed: Failed::Read {
+                has_mkwrite: fault.has_mkwrite(),
+            },
+            error,
+        };
+        return fault.charged(|| mapping.keep(errors, &failure, fault.mm()));
     }
 
     let Ok(room) = fault.charged(Room::new) else {
@@ -671,7 +609,7 @@ fn stand_in_for_error(
         Err(no_memory) => return Some(no_memory),
     };
     inserting.announce_error(pgoff);
-    if failure.is_truncated() {
+    if past_eof(pgoff, file.i_size()) {
         return Some(FaultResult::retry());
     }
     match answer {
@@ -731,19 +669,12 @@ fn decide(fault: &Fault<'_, Mapping>) -> Answer {
     )
 }
 
-fn read(fault: &Fault<'_, Mapping>) -> Reading {
+/// Reads the page that `->fault` has failed to provide, for [`judge`].
+fn read(fault: &Fault<'_, Mapping>) -> Option<Result> {
     let (file, pgoff) = (fault.file(), fault.pgoff());
-    let mut read = if fault.takes_only_page_cache_locks() {
-        file.read_page_invalidate_locked(pgoff, |i_size| past_eof(pgoff, i_size))
-    } else {
-        PageRead::Unknown
-    };
-    if read == PageRead::Unknown && fault.handler().state.errors.is_some() {
-        read = file.ask_shmem(pgoff);
-    }
-    match read {
-        PageRead::PastEof | PageRead::Read | PageRead::Interrupted => Reading::Fine,
-        PageRead::Failed(error) => Reading::Failed(error.to_errno().unsigned_abs()),
-        PageRead::Unknown => Reading::NotTried,
-    }
+    fault
+        .takes_only_page_cache_locks()
+        .then(|| file.read_page_invalidate_locked(pgoff, |i_size| past_eof(pgoff, i_size)))
+        .flatten()
+        .or_else(|| file.ask_shmem(pgoff))
 }

@@ -30,7 +30,6 @@ use crate::{
             MappedFile, //
         },
         fsnotify::{
-            Change,
             Listener,
             Watch, //
         },
@@ -48,7 +47,6 @@ use crate::{
         growth::{
             ends_past_eof,
             is_overdue,
-            may_have_shrunk,
             next_catch_up,
             Bounds, //
         },
@@ -84,7 +82,7 @@ use kernel::{
 };
 
 /// A file with an fsnotify mark: at least one opted-in mapping of it has, or is about to get, a
-/// stand-in, or saw a SIGBUS.
+/// stand-in.
 #[pin_data]
 pub(super) struct WatchedFile {
     /// Held for read by a fault while it inserts PTEs of stand-ins, for write by the task that
@@ -98,13 +96,6 @@ pub(super) struct WatchedFile {
     error_zap_lock: Mutex<()>,
     /// The tasks in [`Self::start_reports`].
     starting: Atomic<u64>,
-    /// Incremented by each report of a modification that may have left a page below `doubted` past
-    /// EOF.
-    generation: Atomic<u64>,
-    /// Exclusive upper bound of the pages for which a fault has doubted a SIGBUS ([`Self::doubt`]).
-    doubted: Atomic<u64>,
-    /// i_size at the last report.
-    last_size: Atomic<u64>,
     /// `lowest` to `end_failed` are the [`Bounds`] of all mappings. A fault makes them wider, with
     /// the semaphore held for read ([`Inserting`]) or for write ([`Keeping`]). [`Dropping`] makes
     /// them narrower, with it held for write. If the file has shrunk, it first moves stand-ins from
@@ -162,8 +153,8 @@ impl Held for Inserting<'_> {}
 impl Held for Keeping<'_> {}
 
 impl WatchedFile {
-    /// A file of `i_size` bytes. Sleeps; fails with `ENOMEM`.
-    pub(super) fn new(i_size: u64) -> Result<Arc<Self>> {
+    /// A file without stand-ins. Sleeps; fails with `ENOMEM`.
+    pub(super) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 state <- new_rw_semaphore!(State {
@@ -172,9 +163,6 @@ impl WatchedFile {
                 }),
                 error_zap_lock <- new_mutex!(()),
                 starting: Atomic::new(0),
-                generation: Atomic::new(0),
-                doubted: Atomic::new(0),
-                last_size: Atomic::new(i_size),
                 lowest: Atomic::new(Bounds::NONE.lowest),
                 touched: Atomic::new(Bounds::NONE.touched),
                 reach: Atomic::new(Bounds::NONE.reach),
@@ -315,29 +303,6 @@ impl WatchedFile {
     fn is_overdue(&self, inode: &Inode<'_>) -> bool {
         // Relaxed: if this fault misses the update, a later fault will see it.
         is_overdue(inode.i_size(), self.lowest.load(Relaxed))
-    }
-
-    /// Has reports count truncations that leave page `pgoff` past EOF, and samples their count.
-    /// Then load `i_size`, call the file system (again), and ask [`Self::may_have_shrunk_since`].
-    pub(super) fn doubt(&self, pgoff: u64) -> u64 {
-        update(&self.doubted, |end| end.max(pgoff + 1));
-        // Pairs with the barrier in `modified`. The caller loads `i_size` after this. So either it
-        // sees the size that a truncation has stored, or the truncation is counted.
-        smp_mb(Full);
-        self.generation()
-    }
-
-    fn generation(&self) -> u64 {
-        // Pairs with the release in `modified`. A task that loads an `i_size` that was stored under
-        // the inode lock after a truncation was reported also loads the incremented generation. The
-        // acquire also keeps the caller's loads of `i_size` after this load.
-        self.generation.load(Acquire)
-    }
-
-    /// Whether the file may have shrunk since [`Self::doubt`] returned `generation`. Load `i_size`
-    /// before this call.
-    pub(super) fn may_have_shrunk_since(&self, generation: u64) -> bool {
-        self.generation() != generation
     }
 
     /// Takes the semaphore for read. Call `Inserting::announce`, read EOF, insert the PTEs, then
@@ -547,19 +512,12 @@ impl Keeping<'_> {
 }
 
 impl Listener for WatchedFile {
-    fn modified(&self, inode: &Inode<'_>, change: Change) {
-        // Pairs with the barriers in `doubt()`, `Inserting::announce()`, `announce_error()`,
-        // `dropping_with()` and `drop_grown_over()`. Either the other task loads our `i_size` (or a
-        // later one), or we load what it announced.
+    fn modified(&self, inode: &Inode<'_>) {
+        // Pairs with the barriers in `Inserting::announce()`, `announce_error()`, `dropping_with()`
+        // and `drop_grown_over()`. Either the other task loads our `i_size` (or a later one), or we
+        // load what it announced.
         smp_mb(Full);
-        let i_size = inode.i_size();
-        let last_size = self.last_size.xchg(i_size, Relaxed);
-        let doubted = self.doubted.load(Relaxed);
-        if may_have_shrunk(change == Change::Attributes, last_size, i_size, doubted) {
-            // Pairs with the acquire in `generation`.
-            self.generation.fetch_add(1, Release);
-        }
-        if !self.nothing_stale(i_size) {
+        if !self.nothing_stale(inode.i_size()) {
             self.lock_to_drop().drop_stale(inode);
         }
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Recorded errors of the file system, and the set of failed pages.
+//! Errors of the file system: how to tell one from a race with a change of size, and the set of
+//! failed pages.
 //!
-//! File systems return `VM_FAULT_SIGBUS` for nearly all errors (`vmf_error()`). So the errno is
-//! learned by reading the page again, or deduced.
+//! File systems return `VM_FAULT_SIGBUS` for nearly all errors (`vmf_error()`), and past EOF. So the
+//! errno is learned by reading the page, or deduced.
 
-use super::growth::Reading;
 use core::ops::Range;
 use kernel::{
     page::PAGE_SIZE,
@@ -32,15 +32,39 @@ fn deduced(error: Error) -> FileError {
     }
 }
 
-/// The error of a fault for which the file system returned `VM_FAULT_SIGBUS`. `reading` is the
-/// result of reading the page again.
-pub(crate) fn error_of_read(reading: Reading) -> FileError {
+/// What to do about a `VM_FAULT_SIGBUS` of `->fault` inside EOF.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Have the access tried again: the page was past EOF when the file system looked, or there is
+    /// no memory to find out.
+    Retry,
+    /// Call `->fault` again.
+    AskAgain,
+    /// The file system has failed.
+    Failed(FileError),
+}
+
+/// How many calls of `->fault` must fail if the page cannot be read by this module.
+///
+/// The SIGBUS that is accepted then is wrong only if each of the calls has met a shrink, and the
+/// file has grown again before `i_size` was loaded.
+const ATTEMPTS: u32 = 16;
+
+/// Judges a `VM_FAULT_SIGBUS` inside EOF. `reading` is the result of reading the page while it could
+/// not be truncated; `None` if that is not possible: the file system's `->fault` takes locks that a
+/// read here would miss (gfs2, ocfs2, ceph, orangefs), or the file has pre-content watches.
+/// `attempt` counts the calls of `->fault` from 1.
+pub(crate) fn judge(reading: Option<Result>, attempt: u32) -> Verdict {
     match reading {
-        Reading::Failed(errno) => FileError {
-            errno,
+        Some(Ok(())) => Verdict::Retry,
+        // The task is being killed, or there may be memory the next time.
+        Some(Err(error)) if [EINTR, ERESTARTSYS, ENOMEM].contains(&error) => Verdict::Retry,
+        Some(Err(error)) => Verdict::Failed(FileError {
+            errno: error.to_errno().unsigned_abs(),
             deduced: false,
-        },
-        Reading::Fine | Reading::NotTried => deduced(EIO),
+        }),
+        None if attempt < ATTEMPTS => Verdict::AskAgain,
+        None => Verdict::Failed(deduced(EIO)),
     }
 }
 
@@ -195,19 +219,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn told_or_deduced() {
-        let eio = EIO.to_errno().unsigned_abs();
-        let enospc = ENOSPC.to_errno().unsigned_abs();
-        for (error, errno, deduced) in [
-            (error_of_read(Reading::Failed(117)), 117, false),
-            (error_of_read(Reading::Fine), eio, true),
-            (error_of_read(Reading::NotTried), eio, true),
-            (error_of_write(Some(0)), enospc, true),
-            (error_of_write(Some(FULL - 1)), enospc, true),
-            (error_of_write(Some(FULL)), eio, true),
-            (error_of_write(None), eio, true),
+    fn a_page_that_cannot_be_read_is_an_error() {
+        for attempt in [1, 2, ATTEMPTS - 1, ATTEMPTS, u32::MAX] {
+            assert_eq!(judge(Some(Ok(())), attempt), Verdict::Retry);
+            for gives_up in [EINTR, ERESTARTSYS, ENOMEM] {
+                assert_eq!(judge(Some(Err(gives_up)), attempt), Verdict::Retry);
+            }
+            for error in [EIO, ENOSPC, EAGAIN] {
+                let failed = FileError {
+                    errno: error.to_errno().unsigned_abs(),
+                    deduced: false,
+                };
+                assert_eq!(judge(Some(Err(error)), attempt), Verdict::Failed(failed));
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_must_not_be_read_is_asked_for_again() {
+        for attempt in [1, 2, ATTEMPTS - 1] {
+            assert_eq!(judge(None, attempt), Verdict::AskAgain);
+        }
+        assert_eq!(judge(None, ATTEMPTS), Verdict::Failed(deduced(EIO)));
+    }
+
+    #[test]
+    fn a_refused_write_is_enospc_if_there_is_no_space() {
+        for (free, error) in [
+            (Some(0), ENOSPC),
+            (Some(FULL - 1), ENOSPC),
+            (Some(FULL), EIO),
+            (None, EIO),
         ] {
-            assert_eq!(error, FileError { errno, deduced });
+            assert_eq!(error_of_write(free), deduced(error));
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Bounds of the stand-ins of a file, and how to classify a `VM_FAULT_SIGBUS` of the file system.
+//! Bounds of the stand-ins of a file.
 
 use super::fault::first_past_eof;
 use core::ops::Range;
@@ -11,22 +11,6 @@ pub(crate) const NO_PAGES: Range<u64> = Range {
     start: u64::MAX,
     end: 0,
 };
-
-/// Whether the reported change may have left one of the pages below `doubted` past EOF.
-/// `attributes` says that `notify_change()` has reported the change, and not a write: a truncation,
-/// or a change of mtime alone. `last_size` is the size in bytes at the last report, `i_size` the
-/// size now.
-pub(crate) fn may_have_shrunk(attributes: bool, last_size: u64, i_size: u64, doubted: u64) -> bool {
-    if attributes {
-        // `notify_change()` reports under the inode lock, so `i_size` is what a truncation has set.
-        // A user who sets mtime again and again must not make faults retry for ever.
-        ends_past_eof(doubted, i_size)
-    } else {
-        // A content change that shrinks a file (`FALLOC_FL_COLLAPSE_RANGE`,
-        // `XFS_IOC_EXCHANGE_RANGE`) changes its size, and is reported without the inode lock.
-        i_size != last_size
-    }
-}
 
 /// Conservative bounds (page indexes) of the stand-ins of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -133,34 +117,6 @@ pub(crate) fn next_catch_up(begin: u64, end: u64) -> u64 {
 /// Whether a range with exclusive end `end` reaches past EOF.
 pub(crate) fn ends_past_eof(end: u64, i_size: u64) -> bool {
     end > first_past_eof(i_size)
-}
-
-/// Result of reading the page after a `VM_FAULT_SIGBUS` inside EOF with unchanged `generation`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reading {
-    /// It could be read, or is past EOF now: a range of the file has been collapsed, and the file
-    /// has grown again. Or the file system has failed for another reason than reading. Or the
-    /// reading has shown nothing: there was no memory, or the task is being killed.
-    Fine,
-    /// The read failed with this (positive) errno while the invalidate lock was held.
-    Failed(u32),
-    /// Not tried: the file system has no read_folio (shmem; cannot collapse), its ->fault takes
-    /// locks that a read here would miss (gfs2, ocfs2, ceph, orangefs), or the file has pre-content
-    /// watches. In the last case a collapse and growth during the fault is taken for an error.
-    NotTried,
-}
-
-/// Upper bound of calls of the file system's ->fault per fault, if the page can be read each time.
-///
-/// The SIGBUS that is accepted then is wrong only if each attempt has met another shrink by
-/// `FALLOC_FL_COLLAPSE_RANGE` (or `XFS_IOC_EXCHANGE_RANGE`) and growth between two loads of
-/// `i_size`, and none was reported yet.
-const ATTEMPTS: u32 = 32;
-
-/// Whether to accept the `VM_FAULT_SIGBUS` as an error. If `false`, call ->fault again. `attempt`
-/// starts at 1.
-pub(crate) fn is_real_error(reading: Reading, attempt: u32) -> bool {
-    reading != Reading::Fine || attempt >= ATTEMPTS
 }
 
 #[kunit_tests(nosigbus_policy_growth)]
@@ -303,25 +259,6 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_is_noticed() {
-        assert!(may_have_shrunk(false, 10, 5, 0));
-        assert!(!may_have_shrunk(false, 10, 10, 0));
-        for (i_size, doubted, shrunk) in [
-            (0, 0, false),
-            (0, 1, true),
-            (1, 1, false),
-            (PAGE, 1, false),
-            (PAGE, 2, true),
-            (PAGE + 1, 2, false),
-        ] {
-            // A truncation may undo a growth that was not reported: `last_size` does not count.
-            for last_size in [i_size, i_size + 1] {
-                assert_eq!(may_have_shrunk(true, last_size, i_size, doubted), shrunk);
-            }
-        }
-    }
-
-    #[test]
     fn stand_ins_for_errors_that_were_truncated_go_with_growth() {
         // Errors at pages 3 to 6, nothing past EOF: the file has 8 pages, then 2, then 8.
         let mut bounds = Bounds {
@@ -346,15 +283,5 @@ mod tests {
             other.grow(8 * PAGE).map(|growth| growth.grown_over),
             Some(5..8)
         );
-    }
-
-    #[test]
-    fn real_errors() {
-        for attempt in [1, 2, ATTEMPTS - 1] {
-            assert!(!is_real_error(Reading::Fine, attempt));
-            assert!(is_real_error(Reading::Failed(5), attempt));
-            assert!(is_real_error(Reading::NotTried, attempt));
-        }
-        assert!(is_real_error(Reading::Fine, ATTEMPTS));
     }
 }

@@ -35,8 +35,8 @@
  * Macros: SHMEM (a file system without ->read_folio, which takes no invalidate
  * lock and cannot collapse), ONE_VMA, FORK (a fork creates the second process
  * meanwhile), ATTACH (the file is watched from the first stand-in on; a task that
- * changes the size may check for the watch before others see the new size), ASKED
- * (each fault has got a SIGBUS and doubted it already, to have fewer states),
+ * changes the size may check for the watch before others see the new size), STEADY
+ * (the file system fails only if it cannot read the page, to have fewer states),
  * ACCESSES, OPS1, OPS2, and the parts to take out.
  */
 
@@ -86,11 +86,8 @@ bit invalidate_writer;
 
 byte state_readers;		/* `state`, the semaphore */
 bit state_writer;
-bit changed[THREADS];		/* `generation` differs from the thread's sample */
-byte doubted;			/* SIGBUSes of the pages below this are doubted */
 byte lowest = N;		/* NONE */
 byte end_dropping;		/* the size that stand-ins are being dropped up to, or 0 */
-byte last_size;
 
 /* ---- The mapping ---- */
 
@@ -310,7 +307,7 @@ proctype thread(byte t)
 {
 	byte left = ACCESSES;
 	byte p;
-	bit w, answered, seen, asked;
+	bit w, answered, seen, failed;
 
 #ifdef FORK
 	t == 0 || forked;
@@ -319,8 +316,9 @@ another:
 	atomic {
 		p = 0;
 		w = 0;
-		changed[t] = 0;
-		asked = 0;
+#ifndef STEADY
+		failed = 0;
+#endif
 		if
 		:: left == 0 -> goto end
 		:: else
@@ -342,11 +340,6 @@ again:
 		fi;
 		/* Mapping::fault() */
 		VMA_LOCK(t);
-#ifdef ASKED
-		doubted = MAX(doubted, p + 1);
-		changed[t] = 0;
-		asked = 1;
-#endif
 		seen = WATCHED
 	}
 	if
@@ -363,7 +356,9 @@ native:
 	if
 	:: p >= i_size -> goto sigbus
 	:: p < i_size
-	:: !asked -> goto sigbus	/* it may fail for another reason, once */
+#ifndef STEADY
+	:: !failed -> failed = 1; goto sigbus	/* it may fail for another reason, once */
+#endif
 	fi;
 #ifdef SHMEM
 	atomic {
@@ -415,48 +410,19 @@ sigbus:
 #ifdef NO_DELIVERY
 	goto retry;
 #endif
-#ifndef NO_SECOND_TRY
-	/* Mapping::watch_and_retry() */
-	if
-	:: !seen -> watch(); goto retry
-	:: else
-	fi;
-#endif
-	if
-	:: !asked ->
-		/* WatchedFile::doubt() */
-#ifndef NO_DOUBT
-		doubted = MAX(doubted, p + 1);
-#endif
-#ifndef LATE_GENERATION
-		changed[t] = 0;
-#endif
-		asked = 1;
-		stand_in(VMA(t), p);
-		if
-		:: answered -> goto retry
-		:: else
-		fi;
-#ifdef LATE_GENERATION
-		changed[t] = 0;
-#endif
-		goto native
-	:: else
-	fi;
-#ifndef NO_GENERATION
-	/* is_real_error(), WatchedFile::may_have_shrunk_since() */
-	if
-	:: changed[t] -> goto retry
-	:: else
-	fi;
-#endif
-#if !defined(SHMEM) && !defined(NO_UNSHRUNK_READ)
-	/* MappedFile::read_page_invalidate_locked() */
+#ifndef NO_READ
+	/* MappedFile::read_page_invalidate_locked(), ask_shmem(); judge() */
 	atomic {
+#ifdef SHMEM
+		lock(folio_lock[p]);
+		folio_lock[p] = 0;
+#else
 		down_read(invalidate_readers, invalidate_writer);
+		invalidate_readers--;
+#endif
 		if
-		:: p < i_size && bad[p] -> invalidate_readers--
-		:: else -> invalidate_readers--; goto retry	/* Reading::Fine */
+		:: p < i_size && bad[p]
+		:: else -> goto retry			/* Verdict::Retry */
 		fi
 	}
 #endif
@@ -467,7 +433,7 @@ sigbus:
 	}
 
 retry:
-	atomic { VMA_UNLOCK(t); changed[t] = 0; asked = 0; answered = 0; goto again }
+	atomic { VMA_UNLOCK(t); answered = 0; goto again }
 end:
 	skip
 }
@@ -519,24 +485,10 @@ inline unmap(first, end)
 #define SETTLED		(lowest >= s && end_dropping <= s)
 #endif
 
-/*
- * WatchedFile::modified(), where policy::growth decides. It may also unmap everything past EOF; the
- * shadow pages there stay.
- */
-inline modified(attributes)
+/* WatchedFile::modified(). It may also unmap everything past EOF; the shadow pages there stay. */
+inline modified()
 {
-	d_step {
-		s = i_size;
-#ifdef NO_TRUNCATED
-		q = (s != last_size);
-#else
-		q = (attributes -> doubted > s : s != last_size);
-#endif
-		last_size = s;
-		changed[0] = changed[0] || q;
-		changed[THREADS - 1] = changed[THREADS - 1] || q;
-		q = 0
-	}
+	s = i_size;
 	if
 	:: SETTLED
 	:: !SETTLED ->
@@ -597,7 +549,7 @@ inline look_early()
 	fi
 }
 
-inline report(attributes)
+inline report()
 {
 	atomic {
 		if
@@ -606,14 +558,14 @@ inline report(attributes)
 		fi
 	}
 	if
-	:: seen -> modified(attributes)
+	:: seen -> modified()
 	:: else
 	fi
 }
 #define SIZE_IS_SEEN	reordered = reordered - early
 #else
 #define look_early()	skip
-#define report(attributes)	modified(attributes)
+#define report()		modified()
 #define SIZE_IS_SEEN	skip
 #endif
 
@@ -724,12 +676,12 @@ another:
 
 truncate_up:
 #ifdef EVENT_BEFORE_SIZE
-	report(1);
+	report();
 	atomic { set_size(); inode_lock = 0 }
 #else
 	look_early();
 	set_size();
-	report(1);
+	report();
 	inode_lock = 0;
 #endif
 	grown();
@@ -738,7 +690,7 @@ truncate_up:
 write:
 	look_early();
 	d_step { set_size(); inode_lock = 0 }
-	report(0);
+	report();
 	grown();
 	goto another;
 
@@ -747,7 +699,7 @@ truncate_down:
 	atomic { INVALIDATE_LOCK; set_size() }
 	truncate_pagecache();
 	INVALIDATE_UNLOCK;
-	report(1);
+	report();
 	d_step { inode_lock = 0; shrunk() }
 	goto another;
 
@@ -757,7 +709,7 @@ collapse:
 	INVALIDATE_LOCK;
 	truncate_pagecache();
 	d_step { set_size(); INVALIDATE_UNLOCK; inode_lock = 0 }
-	report(0);
+	report();
 	shrunk();
 	goto another;
 #endif
@@ -796,7 +748,6 @@ init {
 	atomic {
 		select (p : 0 .. N);
 		i_size = p;
-		last_size = p;
 		shown = p;
 		p = 0;
 		do

@@ -98,8 +98,6 @@ byte error_count;		/* `count` */
 /* WatchedFile, in rust/device/watched_file.rs */
 byte state_readers;		/* `state`, the semaphore */
 byte state_writer;
-bit changed[3];			/* `generation` differs from the thread's sample */
-bit last_size = 1;
 bit low;			/* `lowest` is the page */
 bit first_failed;		/* so is `first_failed` */
 byte end_dropping;		/* 2: whatever the size is */
@@ -278,19 +276,11 @@ inline stand_in(v)
 	fi
 }
 
-/* WatchedFile::modified(), where policy::growth decides. */
-inline modified(attributes)
+/* WatchedFile::modified() */
+inline modified()
 {
 	ATOMIC(
-		d_step {
-			if
-			:: attributes || i_size != last_size ->
-				changed[0] = 1; changed[1] = 1; changed[2] = 1
-			:: else
-			fi;
-			last_size = i_size;
-			s = i_size
-		};
+		s = i_size;
 		/* nothing_stale() */
 		unsettled = (s == 0 && first_failed);
 		if
@@ -411,7 +401,7 @@ again:
 	atomic {
 		d_step {
 			page = 0; has = 0; ro = 0; writing = 0; copy = 0;
-			answered = 0; changed[t] = 0;
+			answered = 0;
 			access(v, w)
 		}
 		if
@@ -442,7 +432,6 @@ again:
 
 	/* Mapping::fault() */
 fault:
-	changed[t] = 0;
 	stand_in(v);
 	if
 	:: answered -> goto again
@@ -514,7 +503,6 @@ native:
 mkwrite:
 #ifdef MKWRITE
 	atomic {
-		changed[t] = 0;
 		may_see_kept();
 		if
 		:: IS_KEPT -> goto unmap
@@ -525,7 +513,8 @@ mkwrite:
 		if
 		:: true ->
 			if
-			:: i_size == 0 || changed[t] -> goto unmap
+			/* answer_refusal(), Mkwrite::is_of_file() */
+			:: i_size == 0 || cached != page -> goto unmap
 			:: else -> page = 0; writing = 1; goto keep
 			fi
 		:: folio_lock[page] == 0 ->
@@ -552,7 +541,7 @@ mkwrite:
 sigbus:
 	stand_in(v);
 	if
-	:: answered || changed[t] -> goto again
+	:: answered -> goto again
 	:: else
 	fi;
 
@@ -603,7 +592,7 @@ look:
 	first_failed = 1;				/* Keeping::announce() */
 #endif
 	if
-	:: i_size == 0 || changed[t] -> goto release
+	:: i_size == 0 -> goto release
 	:: else
 	fi;
 	if
@@ -844,13 +833,13 @@ proctype size()
 #ifdef COLLAPSE
 	/* write(), by a task that is faster than the report of the collapse */
 	i_size = 1;
-	modified(0);
+	modified();
 #else
-	modified(1);
+	modified();
 
 	/* ftruncate(), to one page */
 	d_step { i_size = 1; old = (shadow != 0) }
-	modified(1);
+	modified();
 #endif
 	resized()
 }
@@ -862,7 +851,7 @@ proctype report()
 {
 	bit s, unsettled;
 
-	modified(0)
+	modified()
 }
 #endif
 

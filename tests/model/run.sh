@@ -21,13 +21,13 @@ memory=4000
 # nothing. "cycle": spin finds a non-progress cycle. "no cycle": it finds no such cycle, and nothing
 # else. "none, long" and "no cycle, long": the same, in so many states that make test leaves it out.
 growth=(
-	"none, long|two threads in two processes, two size changes|-DN=1 -DASKED -DOPS1=1 -DOPS2=1"
-	"none, long|shmem: two threads in two processes, three size changes|-DN=1 -DSHMEM -DASKED -DOPS1=2 -DOPS2=1"
-	"none, long|shmem: two threads in one process, two size changes|-DN=1 -DSHMEM -DASKED -DONE_VMA -DOPS1=1 -DOPS2=1"
+	"none, long|two threads in two processes, two size changes|-DN=1 -DSTEADY -DOPS1=1 -DOPS2=1"
+	"none, long|shmem: two threads in two processes, three size changes|-DN=1 -DSHMEM -DSTEADY -DOPS1=2 -DOPS2=1"
+	"none, long|shmem: two threads in one process, two size changes|-DN=1 -DSHMEM -DSTEADY -DONE_VMA -DOPS1=1 -DOPS2=1"
 	"none|one thread, two accesses, two size changes|-DN=1 -DTHREADS=1 -DACCESSES=2 -DOPS1=1 -DOPS2=1"
 	"none, long|one thread, two accesses, three size changes|-DN=1 -DTHREADS=1 -DACCESSES=2 -DOPS1=2 -DOPS2=1"
 	"none, long|shmem: one thread, two accesses, a file of two pages|-DN=2 -DSHMEM -DTHREADS=1 -DACCESSES=2 -DOPS1=1 -DOPS2=1"
-	"none, long|shmem: a fork, two size changes|-DN=1 -DSHMEM -DASKED -DFORK -DOPS1=1 -DOPS2=1"
+	"none, long|shmem: a fork, two size changes|-DN=1 -DSHMEM -DSTEADY -DFORK -DOPS1=1 -DOPS2=1"
 	"none, long|shmem: one thread, watched from the first stand-in on, three size changes|-DN=1 -DSHMEM -DTHREADS=1 -DATTACH -DOPS1=2 -DOPS2=1"
 	"none|two threads, watched from the first stand-in on, a size change|-DN=1 -DATTACH -DOPS1=1 -DOPS2=0"
 	"none, long|shmem: two threads in two processes, watched from the first stand-in on, two size changes by one task|-DN=1 -DSHMEM -DATTACH -DOPS1=2 -DOPS2=0"
@@ -36,7 +36,6 @@ growth=(
 	"no cycle, long|one thread gets on|-DN=1 -DTHREADS=1 -DOPS1=2 -DOPS2=1"
 
 	"P3_grown|without the second look at i_size|-DN=1 -DNO_RECHECK -DOPS1=1 -DOPS2=1"
-	"P1_sigbus|shmem: without the generation|-DN=1 -DSHMEM -DTHREADS=1 -DNO_GENERATION -DOPS1=1 -DOPS2=1"
 	"P3_grown|without unmapping|-DN=1 -DNO_ZAP -DOPS1=1 -DOPS2=1"
 	"P3_grown|without the semaphore|-DN=1 -DNO_SEMAPHORE -DOPS1=1 -DOPS2=1"
 	"P3_grown|without the lowest stand-in being recorded|-DN=1 -DNO_LOWEST -DOPS1=1 -DOPS2=1"
@@ -45,12 +44,9 @@ growth=(
 	"P4_content|without waiting for who drops pages|-DN=1 -DNO_DROPPING -DOPS1=1 -DOPS2=1"
 	"P4_one_page|unmapping after the semaphore|-DN=1 -DZAP_OUTSIDE -DOPS1=1 -DOPS2=1"
 	"P3_grown|the event before the size|-DN=1 -DEVENT_BEFORE_SIZE -DOPS1=1 -DOPS2=1"
-	"P1_sigbus|shmem: the generation sampled after looking at i_size|-DN=1 -DSHMEM -DTHREADS=1 -DLATE_GENERATION -DOPS1=1 -DOPS2=1"
-	"P1_sigbus|shmem: truncations counted without the doubt|-DN=1 -DSHMEM -DTHREADS=1 -DNO_DOUBT -DOPS1=1 -DOPS2=1"
-	"P1_sigbus|shmem: a truncation to the last known size not counted|-DN=1 -DSHMEM -DTHREADS=1 -DNO_TRUNCATED -DOPS1=2 -DOPS2=1"
-	"P1_sigbus|without reading the page while it cannot shrink|-DN=1 -DTHREADS=1 -DNO_UNSHRUNK_READ -DOPS1=1 -DOPS2=1"
+	"P1_sigbus|without reading the page while it cannot shrink|-DN=1 -DTHREADS=1 -DNO_READ -DOPS1=1 -DOPS2=1"
+	"P1_sigbus|shmem: without asking for the page|-DN=1 -DSHMEM -DTHREADS=1 -DNO_READ -DOPS1=1 -DOPS2=1"
 	"P3_grown|without the grace period before the first stand-in|-DN=1 -DTHREADS=1 -DATTACH -DNO_GRACE -DOPS1=1 -DOPS2=0"
-	"P1_sigbus|shmem: not asking the file system again, now that the file is watched|-DN=1 -DSHMEM -DTHREADS=1 -DATTACH -DNO_SECOND_TRY -DOPS1=2 -DOPS2=0"
 	"cycle|errors never delivered|-DN=1 -DTHREADS=1 -DNO_DELIVERY -DOPS1=1 -DOPS2=0"
 	"P3_grown|shmem: a fork, the child unmapped before its parent|-DN=1 -DSHMEM -DFORK -DCHILD_FIRST -DOPS1=1 -DOPS2=1"
 )

@@ -20,6 +20,8 @@ struct fuse_server {
 	/* The file's size in bytes, and the value of each byte; 0: no content. */
 	volatile long size;
 	volatile char content;
+	/* Whether the kernel keeps what is written to the file, and decides about its size. */
+	bool keeps_writes_back;
 	/* The thread whose reads the server fails, 0.3 seconds after they arrive. */
 	volatile pid_t refused;
 	/* How many reads of that thread have arrived, and how many of others, left unanswered. */
@@ -44,6 +46,7 @@ static inline void fuse_serve(struct fuse_server *server, int device)
 	const struct fuse_init_out init = {
 		.major = 7, .minor = 31, .max_background = 16, .congestion_threshold = 12,
 		.max_write = 1 << 16, .time_gran = 1,
+		.flags = server->keeps_writes_back ? FUSE_WRITEBACK_CACHE : 0,
 	};
 	struct fuse_attr_out attributes = {
 		.attr = { .ino = 2, .mode = S_IFREG | 0666, .nlink = 1, .blksize = 4096 },

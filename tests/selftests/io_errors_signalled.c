@@ -6,6 +6,7 @@
  */
 
 #include "broken_file_systems.h"
+#include "fuse_server.h"
 #include "mapped_file.h"
 
 /* FILE_PAGES of a file, PAGES of a mapping. */
@@ -229,6 +230,68 @@ TEST_F(real_error, memory_failure)
 	}
 	EXPECT_OUTCOME(read_of, 0, 0, 0);
 	EXPECT_OUTCOME(read_of, 3, 0, 0);
+}
+
+/*
+ * However often somebody appends to the file, an access that fails is not tried again for ever. The
+ * server takes its time, so that each read meets a growth.
+ */
+TEST(fails_while_somebody_appends)
+{
+	int device = open_device(), fd;
+	size_t page = page_size(), len = 2 * page;
+	char directory[] = "/tmp/signalled.XXXXXX", path[PATH_MAX], *addr;
+	struct fuse_server *server;
+	pid_t pid, other;
+	int reads;
+
+	if (geteuid())
+		SKIP(return, "mounting takes root");
+	catch_signals();
+	ASSERT_GE(device, 0);
+	server = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(server, MAP_FAILED);
+	*server = (struct fuse_server){
+		.size = page, .refused = getpid(), .keeps_writes_back = true,
+	};
+	ASSERT_NE(mkdtemp(directory), NULL);
+	snprintf(path, sizeof(path), "%s/" FUSE_FILE, directory);
+	pid = start_fuse_server(server, directory);
+	if (pid < 0) {
+		rmdir(directory);
+		SKIP(return, "takes FUSE");
+	}
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	EXPECT_GE(fd, 0) TH_LOG("%s", strerror(errno));
+	addr = map_file(SHARED_READ, fd, len);
+	EXPECT_NE(addr, MAP_FAILED);
+	EXPECT_EQ(read_byte(addr), -SIGBUS);
+	reads = server->reads;
+	EXPECT_GT(reads, 0);
+
+	EXPECT_EQ(enable(device, addr, len), 0);
+	other = fork();
+	if (!other) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (off_t pos = page; pwrite(fd, "a", 1, pos) == 1; pos++)
+			usleep(1000);
+		_exit(1);
+	}
+	server->reads = 0;
+	EXPECT_EQ(read_byte(addr), -SIGBUS);
+	/* The module reads the page once. Each reading may take as many reads as a native access. */
+	EXPECT_LE(server->reads, 2 * reads);
+	EXPECT_EQ(waitpid(other, NULL, WNOHANG), 0);
+
+	kill(other, SIGKILL);
+	EXPECT_EQ(waitpid(other, NULL, 0), other);
+	munmap(addr, len);
+	EXPECT_EQ(kill(pid, SIGKILL), 0);
+	EXPECT_EQ(waitpid(pid, NULL, 0), pid);
+	close(fd);
+	EXPECT_EQ(umount2(directory, MNT_DETACH), 0);
+	rmdir(directory);
+	close(device);
 }
 
 TEST_HARNESS_MAIN
