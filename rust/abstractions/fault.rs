@@ -115,6 +115,7 @@ impl Insertion {
 
 /// The result of the file system's `->fault` for a `Fault`, or of its `->page_mkwrite` or
 /// `->pfn_mkwrite` for a `Mkwrite`.
+#[must_use = "core mm waits for the answer"]
 pub(crate) enum FsResult<F> {
     /// A result that is neither of the two below, such as `VM_FAULT_RETRY` or `VM_FAULT_OOM`. It
     /// must be returned to core mm unchanged: the lock may have been dropped.
@@ -194,6 +195,7 @@ pub(crate) enum MapAs {
 /// `result` contains no bits but `VM_FAULT_LOCKED` and `VM_FAULT_MAJOR`. `vmf->page` is not null
 /// and has a reference. If `F` is a `Fault`, the file system took it, and this value owns it. If
 /// `F` is a `Mkwrite`, core mm owns it.
+#[must_use = "its page stays locked until it is passed on"]
 pub(crate) struct FilePage<F> {
     pub(super) question: F,
     pub(super) result: vm_fault_t,

@@ -20,7 +20,8 @@
 //!    lock, allocate only under [`memalloc::NoReclaim`].
 //! 5. The mutexes of `Mapping::watch()`, which starts to watch a file:
 //!    - `MappingState::watch_lock`, one per mapping, is the outermost. Its holder takes 6 and
-//!      releases it, and then takes `f_lock`, a leaf, and waits for an RCU grace period.
+//!      releases it, and then takes `f_lock`, a leaf, and waits for an RCU grace period. It also
+//!      waits for memory, but only tasks that have got the mapping by fork(2) wait for it.
 //!    - `Group::marks` is taken inside it, and in `->close` of the last VMA.
 //!      fsnotify's own locks nest inside. All mappings in the system share this mutex, so
 //!      allocations under it use [`memalloc::NoReclaim`].
