@@ -247,8 +247,7 @@ impl MappedFile<'_> {
     /// excludes `FALLOC_FL_COLLAPSE_RANGE`. `past_eof(i_size)` tells whether `pgoff` is past EOF.
     ///
     /// Returns the file system's error. `Ok` if the page was read, or is past EOF. `None` if the
-    /// file has no `->read_folio`, or has pre-content watches (fanotify): then the watcher must be
-    /// asked before a page is read.
+    /// file has no `->read_folio`.
     ///
     /// Sleeps. To be called where the file system's fault handler could be, since that takes the
     /// same locks, and no others:
@@ -256,15 +255,11 @@ impl MappedFile<'_> {
     pub(crate) fn read_page_invalidate_locked(
         &self,
         pgoff: u64,
-        past_eof: impl Fn(u64) -> bool,
+        past_eof: impl FnOnce(u64) -> bool,
     ) -> Option<Result> {
         let mapping = self.address_space();
         let file = self.file.as_ptr();
-        // SAFETY: The file is valid, by the type invariants.
-        let has_hsm = unsafe { bindings::nosigbus_fmode_fsnotify_hsm(file) };
-        if has_hsm || self.operations().read_folio.is_none() {
-            return None;
-        }
+        self.operations().read_folio?;
 
         // SAFETY: By the type invariants the file is valid, and keeps its address space. No lock
         // that comes after the invalidate lock is held (see the lock order).
@@ -282,11 +277,6 @@ impl MappedFile<'_> {
                 unsafe { bindings::nosigbus_folio_put(folio) };
                 Ok(())
             });
-        }
-        // Some file systems truncate without the invalidate lock: the error may be that of a page
-        // past EOF.
-        if past_eof(self.i_size()) {
-            read = Ok(());
         }
         // SAFETY: Taken above.
         unsafe { bindings::nosigbus_filemap_invalidate_unlock_shared(mapping) };

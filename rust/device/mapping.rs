@@ -399,7 +399,12 @@ fn answer_sigbus(mut fault: Fault<'_, Mapping>, mut sigbus: FaultResult) -> Faul
         if is_being_killed() {
             return sigbus;
         }
-        match judge(read(&fault), attempt) {
+        let reading = read(&fault);
+        // Killed during the read: FUSE makes an EIO of it.
+        if is_being_killed() {
+            return sigbus;
+        }
+        match judge(reading, attempt) {
             Verdict::Retry => return FaultResult::retry(),
             Verdict::Failed(error) => return stand_in_for_error(&fault, error).unwrap_or(sigbus),
             Verdict::AskAgain => {}
@@ -672,9 +677,15 @@ fn decide(fault: &Fault<'_, Mapping>) -> Answer {
 /// Reads the page that `->fault` has failed to provide, for [`judge`].
 fn read(fault: &Fault<'_, Mapping>) -> Option<Result> {
     let (file, pgoff) = (fault.file(), fault.pgoff());
-    fault
+    let read = fault
         .takes_only_page_cache_locks()
         .then(|| file.read_page_invalidate_locked(pgoff, |i_size| past_eof(pgoff, i_size)))
         .flatten()
-        .or_else(|| file.ask_shmem(pgoff))
+        .or_else(|| file.ask_shmem(pgoff))?;
+    // Some file systems truncate without the invalidate lock: what has failed may be past EOF now.
+    Some(if past_eof(pgoff, file.i_size()) {
+        Ok(())
+    } else {
+        read
+    })
 }

@@ -53,11 +53,6 @@ void nosigbus_file_enable_notification(struct file *file)
 	WRITE_ONCE(file->f_mode, (file->f_mode & ~FMODE_FSNOTIFY_MASK) | FMODE_NONOTIFY_PERM);
 }
 
-bool nosigbus_fmode_fsnotify_hsm(const struct file *file)
-{
-	return FMODE_FSNOTIFY_HSM(READ_ONCE(file->f_mode));
-}
-
 void nosigbus_filemap_invalidate_lock_shared(struct address_space *mapping)
 {
 	filemap_invalidate_lock_shared(mapping);

@@ -35,8 +35,7 @@ fn deduced(error: Error) -> FileError {
 /// What to do about a `VM_FAULT_SIGBUS` of `->fault` inside EOF.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
-    /// Have the access tried again: the page was past EOF when the file system looked, or there is
-    /// no memory to find out.
+    /// Have the access tried again: the page was past EOF when the file system looked.
     Retry,
     /// Call `->fault` again.
     AskAgain,
@@ -44,27 +43,30 @@ pub(crate) enum Verdict {
     Failed(FileError),
 }
 
-/// How many calls of `->fault` must fail if the page cannot be read by this module.
+/// How many calls of `->fault` must fail if reading the page tells nothing.
 ///
 /// The SIGBUS that is accepted then is wrong only if each of the calls has met a shrink, and the
-/// file has grown again before `i_size` was loaded.
-const ATTEMPTS: u32 = 16;
+/// file has grown again before `i_size` was loaded. But a disk or server that does not answer may
+/// let each of the calls wait for its timeout.
+const ATTEMPTS: u32 = 8;
 
 /// Judges a `VM_FAULT_SIGBUS` inside EOF. `reading` is the result of reading the page while it could
 /// not be truncated; `None` if that is not possible: the file system's `->fault` takes locks that a
-/// read here would miss (gfs2, ocfs2, ceph, orangefs), or the file has pre-content watches.
-/// `attempt` counts the calls of `->fault` from 1.
+/// read here would miss (gfs2, ocfs2, ceph, orangefs). `attempt` counts the calls of `->fault` from
+/// 1.
 pub(crate) fn judge(reading: Option<Result>, attempt: u32) -> Verdict {
     match reading {
         Some(Ok(())) => Verdict::Retry,
-        // The task is being killed, or there may be memory the next time.
-        Some(Err(error)) if [EINTR, ERESTARTSYS, ENOMEM].contains(&error) => Verdict::Retry,
+        None if attempt < ATTEMPTS => Verdict::AskAgain,
+        None => Verdict::Failed(deduced(EIO)),
+        // There may be memory the next time, or no signal. But a server may send these, too.
+        Some(Err(error)) if [EINTR, ERESTARTSYS, ENOMEM].contains(&error) && attempt < ATTEMPTS => {
+            Verdict::AskAgain
+        }
         Some(Err(error)) => Verdict::Failed(FileError {
             errno: error.to_errno().unsigned_abs(),
             deduced: false,
         }),
-        None if attempt < ATTEMPTS => Verdict::AskAgain,
-        None => Verdict::Failed(deduced(EIO)),
     }
 }
 
@@ -220,27 +222,34 @@ mod tests {
 
     #[test]
     fn a_page_that_cannot_be_read_is_an_error() {
-        for attempt in [1, 2, ATTEMPTS - 1, ATTEMPTS, u32::MAX] {
+        for attempt in [1, 2, ATTEMPTS, u32::MAX] {
             assert_eq!(judge(Some(Ok(())), attempt), Verdict::Retry);
-            for gives_up in [EINTR, ERESTARTSYS, ENOMEM] {
-                assert_eq!(judge(Some(Err(gives_up)), attempt), Verdict::Retry);
-            }
             for error in [EIO, ENOSPC, EAGAIN] {
-                let failed = FileError {
-                    errno: error.to_errno().unsigned_abs(),
-                    deduced: false,
-                };
-                assert_eq!(judge(Some(Err(error)), attempt), Verdict::Failed(failed));
+                assert_eq!(judge(Some(Err(error)), attempt), failed(error));
             }
         }
     }
 
+    fn failed(error: Error) -> Verdict {
+        Verdict::Failed(FileError {
+            errno: error.to_errno().unsigned_abs(),
+            deduced: false,
+        })
+    }
+
     #[test]
-    fn a_page_that_must_not_be_read_is_asked_for_again() {
+    fn the_file_system_is_asked_again_if_the_read_tells_nothing() {
+        let gives_up = [EINTR, ERESTARTSYS, ENOMEM];
         for attempt in [1, 2, ATTEMPTS - 1] {
             assert_eq!(judge(None, attempt), Verdict::AskAgain);
+            for error in gives_up {
+                assert_eq!(judge(Some(Err(error)), attempt), Verdict::AskAgain);
+            }
         }
         assert_eq!(judge(None, ATTEMPTS), Verdict::Failed(deduced(EIO)));
+        for error in gives_up {
+            assert_eq!(judge(Some(Err(error)), ATTEMPTS), failed(error));
+        }
     }
 
     #[test]
