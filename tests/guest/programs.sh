@@ -274,6 +274,8 @@ too_many_mappings_are_plain() {
 		loud 0 $how
 		lines "(preload): some mappings of files are not protected: there are too many (vm.max_map_count)"
 	done
+	loud 0 maps_apart
+	expect "it says: $output" test -z "$output"
 	sysctl -q vm.max_map_count="$before"
 }
 

@@ -1228,6 +1228,15 @@ static void maps_page_by_page(void)
 	load(map + (MANY - 1) * page);
 }
 
+/* As a server does for its clients: more than half of the limit, and the kernel merges none. */
+static void maps_apart(void)
+{
+	int fd = file_of(1);
+
+	for (int i = 0; i < MANY * 6 / 10; i++)
+		must(opted_in(map_file(fd, 1, PROT_READ)));
+}
+
 /* As a just-in-time compiler does that has its code not writable. */
 static void protects_page_by_page(void)
 {
@@ -1369,6 +1378,7 @@ static const struct {
 	{ "locks", locks },
 	{ "becomes_writable_without_proc", becomes_writable_without_proc },
 	{ "maps_page_by_page", maps_page_by_page },
+	{ "maps_apart", maps_apart },
 	{ "protects_page_by_page", protects_page_by_page },
 	{ "is_filtered", is_filtered },
 	{ "mremap_fails", mremap_fails },

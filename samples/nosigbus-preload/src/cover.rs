@@ -10,7 +10,7 @@ use crate::{
     vmas::Vmas,
 };
 use libc::{
-    EACCES, EBADF, EINVAL, ENODEV, ENOMEM, ENOSYS, ENOTTY, EPERM, MADV_NORMAL, MADV_RANDOM,
+    E2BIG, EACCES, EBADF, EINVAL, ENODEV, ENOSYS, ENOTTY, EPERM, MADV_NORMAL, MADV_RANDOM,
     MAP_SHARED, MAP_TYPE, PROT_WRITE,
 };
 use nosigbus::uapi::nosigbus_status;
@@ -28,6 +28,9 @@ const DEFAULT_MAX_MAP_COUNT: u64 = 65530;
 
 /// The number of mappings is checked once per this many attempts to opt in.
 const INTERVAL: u32 = 1024;
+
+/// The errno of [`opt_in`] if there are too many mappings. The module does not return it.
+pub const TOO_MANY: i32 = E2BIG;
 
 static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
 /// Whether the program has so many opted-in mappings that it could reach `vm.max_map_count`. The
@@ -53,7 +56,7 @@ fn flags() -> u32 {
 /// Opts a new mapping in.
 pub fn opt_in(range: &Range<usize>) -> Result<()> {
     if is_full() {
-        return Err(ENOMEM);
+        return Err(TOO_MANY);
     }
     opt_in_again(range).inspect(|()| lost::opted_in())
 }
@@ -86,11 +89,7 @@ fn is_full() -> bool {
         });
         // If all listed mappings are of this process, the others count as its mappings too.
         let more = more.filter(|_| own == all).unwrap_or(0);
-        let is_full = own + more > max_map_count() / 2;
-        if is_full && !FULL.load(Relaxed) {
-            notice::too_many();
-        }
-        FULL.store(is_full, Relaxed);
+        FULL.store(own + more > max_map_count() / 2, Relaxed);
     }
     FULL.load(Relaxed)
 }

@@ -3,9 +3,10 @@
 //! mmap that opts in mappings of files.
 
 use crate::{
-    cover::{is_wanted, opt_in},
+    cover::{TOO_MANY, is_wanted, opt_in, opt_in_again},
     kernel::{Mmap, Mremap, Result, munmap, page_size, pages},
     lost, notice,
+    vmas::Vmas,
 };
 use libc::{EINVAL, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MREMAP_FIXED, MREMAP_MAYMOVE};
 use nosigbus::{file::Kind, guards::Guards};
@@ -30,7 +31,7 @@ pub unsafe fn mmap(args: Mmap) -> Result {
         match result {
             Ok(addr) if of_file => {
                 let range = pages(addr, args.len);
-                if opt_in(&range) == Err(EINVAL) && is_ordinary(args.fd) {
+                if opt_in_there(&range) == Err(EINVAL) && is_ordinary(args.fd) {
                     // SAFETY: In exchange for what was made just now.
                     return unsafe { exchange_for_opted_in(&args, &range) };
                 }
@@ -48,10 +49,27 @@ pub unsafe fn mmap(args: Mmap) -> Result {
         }
         let result = call();
         if of_file && result.is_ok() {
-            let _ = opt_in(&range);
+            let _ = opt_in_there(&range);
         }
         result
     })
+}
+
+/// Opts in a new mapping that is where it stays.
+///
+/// If there are too many mappings, one that continues another stays plain, because the kernel may
+/// merge the two. Any other takes a VMA of its own, opted in or not. It must not stay plain: a client
+/// could create many mappings in a server, and kill it by the next one. If /proc does not tell of its
+/// neighbours, it is opted in.
+fn opt_in_there(range: &Range<usize>) -> Result<()> {
+    match opt_in(range) {
+        Err(TOO_MANY) if Vmas::open().is_some_and(|vmas| vmas.continues(range)) => {
+            notice::too_many();
+            Err(TOO_MANY)
+        }
+        Err(TOO_MANY) => opt_in_again(range).inspect(|()| lost::opted_in()),
+        result => result,
+    }
 }
 
 /// Exchanges a new mapping for one that is opted in. The kernel has merged the new mapping with a

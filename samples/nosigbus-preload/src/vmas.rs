@@ -25,6 +25,15 @@ pub struct Owned(ManuallyDrop<OwnedFd>);
 pub struct Vma {
     pub range: Range<usize>,
     pub file: FileId,
+    /// Where in the file it starts, in bytes.
+    offset: u64,
+}
+
+impl Vma {
+    /// Whether the file goes on in `next` where it ends here.
+    fn goes_on_in(&self, next: &Self) -> bool {
+        self.file == next.file && self.offset + self.range.len() as u64 == next.offset
+    }
 }
 
 impl Vmas {
@@ -47,6 +56,18 @@ impl<Fd: AsFd> Vmas<Fd> {
     /// The one that has the byte at `addr`.
     pub fn at(&self, addr: usize) -> Option<Vma> {
         self.query(addr, 0, &mut []).map(|(vma, _)| vma)
+    }
+
+    /// Whether the mapping of a file continues one beside it: it is part of a larger VMA, or the file
+    /// goes on from one VMA to the next.
+    pub fn continues(&self, range: &Range<usize>) -> bool {
+        let Some(vma) = self.at(range.start) else {
+            return false;
+        };
+        let before = range.start.checked_sub(1).and_then(|addr| self.at(addr));
+        vma.range != *range
+            || before.is_some_and(|before| before.goes_on_in(&vma))
+            || self.at(range.end).is_some_and(|next| vma.goes_on_in(&next))
     }
 
     /// Those of files that have a byte in the range.
@@ -84,6 +105,7 @@ impl<Fd: AsFd> Vmas<Fd> {
         let vma = Vma {
             range: query.vma_start as usize..query.vma_end as usize,
             file: (query.dev_major, query.dev_minor, query.inode),
+            offset: query.vma_offset,
         };
         Some((vma, query.vma_name_size as usize))
     }
