@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# make test_wayland: attacks Wayland compositors from Debian, each natively and under nosigbus run.
-# A guest with the stock kernel and a root that has the compositors runs them. It also runs wlcs
-# both ways. The last line reads "N passed, N failed, N skipped". An attack is skipped if the
+# make test_wayland: attacks Wayland compositors from Debian, each natively and under nosigbus run,
+# without and with the options that Documentation/compositors.rst recommends. A guest with the stock
+# kernel and a root that has the compositors runs them. It also runs wlcs natively and under nosigbus
+# run. The last line reads "N passed, N failed, N skipped". An attack is skipped if the
 # compositor does not offer what the attack needs.
 #
 # T=NAME...    only these compositors of tests/compositors/table, or wlcs

@@ -95,9 +95,10 @@ def record(results: str) -> None:
     cells = {(row[0], name): cell for row in rows[1:] for name, cell in zip(rows[0][1:], row[1:])}
     attacks = [row[0] for row in rows[1:]]
     for name in rows[0][1:]:
-        for attack, natively, protected in seen_lines(results, name, ".seen") or []:
-            lives = protected in ("lives", "-", "?")
-            cells[attack, name] = natively if lives else f"{natively}/{protected}"
+        for attack, natively, *protected in seen_lines(results, name, ".seen") or []:
+            while protected and protected[-1] in ("lives", "-", "?"):
+                protected.pop()
+            cells[attack, name] = "/".join([natively, *protected])
             if attack not in attacks:
                 attacks.append(attack)
     body = [[attack] + [cells.get((attack, name), "?") for name in rows[0][1:]] for attack in attacks]

@@ -3,13 +3,14 @@
 #
 # Attacks Wayland compositors from Debian in a guest whose root has them (tests/boot.sh with
 # BOOT_ROOT=$(tests/toolchain.sh compositors)), as root, without a screen: each compositor
-# with each attack of nosigbus-hostile, natively and under nosigbus run.
+# with each attack of nosigbus-hostile, natively, under nosigbus run, and under nosigbus run with the
+# options that Documentation/compositors.rst recommends.
 #
 # usage: compositors.sh BINDIR RESULTDIR NAME...
 #
 # BINDIR has the samples. A NAME is a compositor, or wlcs (wlcs.sh). tests/compositors/table has the
 # expected outcomes. The results (TAP) go to RESULTDIR/compositor-NAME.tap; tests/report.py reads
-# them. RESULTDIR/NAME.seen has the outcomes, as lines "ATTACK NATIVELY PROTECTED".
+# them. RESULTDIR/NAME.seen has the outcomes, as lines "ATTACK NATIVELY PLAIN RECOMMENDED".
 # RESULTDIR/NAME.fds has the compositor's interfaces, and their requests that take a file
 # descriptor. These requests have to be those of tests/compositors/requests. ATTACKS: names of
 # attacks, to run only these.
@@ -36,6 +37,12 @@ work=$(mktemp -d)
 cp "$1"/{nosigbus,libnosigbus_preload.so,nosigbus-hostile} "$work"
 PATH=$work:$PATH
 ulimit -c 0
+# wlroots keeps a descriptor of each pool. keymap-after-many needs more of them than a guest allows.
+ulimit -n 65536
+
+# The two ways to run a compositor under nosigbus run, by its options. With both, the compositor ends
+# with its own status.
+declare -A options=([plain]='--keep-status' [recommended]='--record-errors --force --keep-status')
 
 # Time limits in seconds, for one step and for a whole attack. They are long, because the guest may
 # be slow.
@@ -74,31 +81,35 @@ read_table() {
 	[[ " ${columns[*]} " == *" $name "* ]] || fail "tests/compositors/table has no $name"
 }
 
-# Two attacks need a file system: one with files that are not memfds, one without space.
-declare -A places=([shm-ext4]=$work/ext4 [shm-full]=$work/full)
+# Some attacks need a file system: one with files that are not memfds, or one without space.
+ext4=$work/ext4 full=$work/full
+declare -A places=([shm-ext4]=$ext4 [shm-full]=$full [keymap-full]=$full)
 set_up() {
-	mkdir "${places[@]}"
+	mkdir "$ext4" "$full"
 	modprobe -q loop || true
 	must truncate -s 16M "$work/image"
 	must mkfs.ext4 -q -F "$work/image"
-	must mount -o loop "$work/image" "${places[shm-ext4]}"
-	must mount -t tmpfs -o size=16k tmpfs "${places[shm-full]}"
+	must mount -o loop "$work/image" "$ext4"
+	must mount -t tmpfs -o size=16k tmpfs "$full"
+	must dd if=/dev/zero "of=$full/all" bs=16k count=1
 }
 
 take_down() {
-	must umount "${places[@]}"
+	must umount "$ext4" "$full"
 	rm -rf "$work"
 }
 
-# start_natively, start_protected: start the compositor. start_protected also starts another client,
-# which has to keep its window.
+# start_natively, start_protected WAY: start the compositor. start_protected also starts another
+# client, which has to keep its window.
 start_natively() {
 	start_compositor "$name" "$work/run"
 	stands || complain "it does not start: $(tail -n 20 "$work/run/log")"
 }
 
 start_protected() {
-	start_compositor "$name" "$work/run" nosigbus run --keep-status --
+	local arguments
+	read -ra arguments <<<"${options[$1]}"
+	start_compositor "$name" "$work/run" nosigbus run "${arguments[@]}" --
 	stands || complain "it does not start: $(tail -n 20 "$work/run/log")"
 	expect "it is not protected" grep -q libnosigbus_preload.so "/proc/$compositor/maps"
 	nosigbus-hostile paint &>"$work/bystander" &
@@ -150,14 +161,12 @@ attack() {
 	fi
 }
 
-# The two parts of a cell of the table: the outcome natively, and under nosigbus run.
-native_cell() { # ATTACK
-	echo "${expected["$name $1"]%%/*}"
-}
-
-protected_cell() { # ATTACK
-	local cell=${expected["$name $1"]}
-	[[ $cell == */* ]] && echo "${cell#*/}" || echo lives
+# expected_of ATTACK PART: what the cell of the table has natively (1), under nosigbus run (2), and
+# with the recommended options (3). A part that is left out says that the compositor lives.
+expected_of() {
+	local parts
+	IFS=/ read -ra parts <<<"${expected["$name $1"]}"
+	echo "${parts[$2 - 1]-lives}"
 }
 
 # Whether $seen is what $want says.
@@ -171,7 +180,7 @@ is_wanted() {
 
 natively() { # ATTACK
 	local want
-	want=$(native_cell "$1")
+	want=$(expected_of "$1" 1)
 	[[ -n $compositor ]] || start_natively
 	[[ -z $bad ]] || return 0
 	attack "$1"
@@ -180,15 +189,16 @@ natively() { # ATTACK
 	[[ $seen != - ]] || skip "$(tail -n 1 "$work/attack")"
 }
 
-under_nosigbus_run() { # ATTACK
+declare -A part=([plain]=2 [recommended]=3)
+under_nosigbus_run() { # WAY ATTACK
 	local want
-	want=$(protected_cell "$1")
-	[[ -n $compositor ]] || start_protected
+	want=$(expected_of "$2" "${part[$1]}")
+	[[ -n $compositor ]] || start_protected "$1"
 	[[ -z $bad ]] || return 0
-	attack "$1"
-	protected[$1]=$seen
+	attack "$2"
+	protected["$1 $2"]=$seen
 	# The next start begins the log anew.
-	grep '^nosigbus: ' "$work/run/log" >>"$work/notices" || true
+	grep '^nosigbus: ' "$work/run/log" >>"$work/notices-$1" || true
 	case $seen in
 	-) skip "$(tail -n 1 "$work/attack")" ;;
 	lives)
@@ -223,43 +233,54 @@ has_all_attacks() {
 		diff <(printf '%s\n' "${rows[@]}" | sort) <(nosigbus-hostile attacks | cut -f 1 | sort)
 }
 
-# If an attack natively kills the compositor, by SIGBUS or by the compositor's own handler, nosigbus
-# run has to name the file.
-says_what_was_cut_off() {
-	[[ ${native[*]} =~ SIG(BUS|ABRT) ]] || skip "no attack kills it natively by that"
-	[[ -n $skipped ]] || expect "nosigbus run has not said so: $(<"$work/notices")" \
-		grep -q ' accessed behind its end' "$work/notices"
+# If an attack natively kills the compositor, by SIGBUS or by the compositor's own handler, and not
+# under nosigbus run, nosigbus run has to name the file.
+says_which_file() { # WAY
+	local attack killed=
+	for attack in "${attacks[@]}"; do
+		[[ ! ${native[$attack]-} =~ ^SIG(BUS|ABRT)$ || ${protected["$1 $attack"]-} != lives ]] || killed=yes
+	done
+	if [[ -z $killed ]]; then
+		skip "no attack kills it natively by that alone"
+		return
+	fi
+	expect "nosigbus run has not said so: $(<"$work/notices-$1")" \
+		grep -qE ': (accessed behind its end|cannot be read at byte|other files may have been cut off)' "$work/notices-$1"
 }
 
 declare -A native=() protected=()
 all() {
-	local attack
+	local attack way
 	compositor=''
 	tap_case "$name, starts" start_natively
 	tap_case "$name, all attacks" has_all_attacks
 	tap_case "$name, requests with file descriptors" lists_requests
 	for attack in "${attacks[@]}"; do
-		tap_case "$name, natively, $attack: $(native_cell "$attack")" natively "$attack"
+		tap_case "$name, natively, $attack: $(expected_of "$attack" 1)" natively "$attack"
 	done
 	[[ -z $compositor ]] || stop_compositor
-	tap_case "$name, nosigbus run, starts" start_protected
-	for attack in "${attacks[@]}"; do
-		tap_case "$name, nosigbus run, $attack: $(protected_cell "$attack")" under_nosigbus_run "$attack"
+	for way in plain recommended; do
+		tap_case "$name, nosigbus run ${options[$way]}, starts" start_protected $way
+		for attack in "${attacks[@]}"; do
+			tap_case "$name, nosigbus run ${options[$way]}, $attack: $(expected_of "$attack" "${part[$way]}")" \
+				under_nosigbus_run $way "$attack"
+		done
+		tap_case "$name, nosigbus run ${options[$way]}, says which file" says_which_file $way
+		[[ -z $compositor ]] || stop_compositor
 	done
-	tap_case "$name, nosigbus run, says what was cut off" says_what_was_cut_off
-	[[ -z $compositor ]] || stop_compositor
 }
 
 read_table
 set_up
 export WAYLAND_DISPLAY XDG_RUNTIME_DIR
-printf 'TAP version 13\n1..%d\n' $((2 * ${#attacks[@]} + 5)) >"$results/compositor-$name.tap"
+printf 'TAP version 13\n1..%d\n' $((3 * ${#attacks[@]} + 7)) >"$results/compositor-$name.tap"
 # Drop bash's messages about killed processes: the cases report these processes themselves.
 exec 3>&2 2>/dev/null
 all >>"$results/compositor-$name.tap"
 exec 2>&3
 for attack in "${attacks[@]}"; do
-	printf '%s %s %s\n' "$attack" "${native[$attack]-?}" "${protected[$attack]-?}"
+	printf '%s %s %s %s\n' "$attack" "${native[$attack]-?}" "${protected["plain $attack"]-?}" \
+		"${protected["recommended $attack"]-?}"
 done >"$results/$name.seen"
 tap_summary "$name"
 echo "$((SECONDS - start)) $name" >>"$results/seconds"

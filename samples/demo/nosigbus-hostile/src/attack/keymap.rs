@@ -3,10 +3,16 @@
 //! Keymaps, which a client passes by file, for a virtual keyboard.
 
 use super::{race::Race, stage};
-use crate::{Options, heard::Heard, session::Session};
-use anyhow::{Context, Result};
+use crate::{
+    Options,
+    heard::Heard,
+    pool::{Place, Pool},
+    session::Session,
+};
+use anyhow::{Context, Result, ensure};
 use std::{
-    fs::File,
+    fs::{self, File},
+    io,
     os::{fd::AsFd, unix::fs::FileExt},
     time::Instant,
 };
@@ -24,6 +30,14 @@ const SIZE: u32 = 1 << 16;
 /// The real size of a file that is too short.
 const SHORT: usize = 4096;
 const LONG: usize = 1 << 20;
+
+/// How many mappings a process may have.
+const MAX_MAP_COUNT: &str = "/proc/sys/vm/max_map_count";
+/// How many pools there are beyond half of that. The library counts mappings only now and then.
+const MORE: usize = 2048;
+const SMALL: i32 = 1 << 12;
+/// How many pools are made at a time.
+const AT_A_TIME: usize = 50;
 
 /// Returns a valid keymap of `len` bytes: spaces before the text, and no zero at its end.
 fn text(len: usize) -> String {
@@ -80,29 +94,62 @@ fn see_if_mapped(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn pass_short(session: &mut Session, options: &Options, content: &str) -> Result<()> {
+/// Passes a new file, and uses the keyboard. `make_ready` gets the file before.
+fn pass(
+    session: &mut Session,
+    options: &Options,
+    what: &str,
+    make_ready: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<()> {
     let keyboard = Keyboard::new(session)?;
     see_if_mapped(options)?;
     let file = options.place.create()?;
-    file.write_all_at(content.as_bytes(), 0)?;
+    make_ready(&file).context("the keymap's file")?;
     session.struck = true;
     keyboard.keymap(&file, SIZE);
-    options.tell(&format!(
-        "a keymap of {} bytes, said to have {SIZE}",
-        content.len()
-    ));
+    options.tell(&format!("a keymap of {what}, said to have {SIZE} bytes"));
     session.roundtrip()?;
     keyboard.press();
     session.roundtrip()
 }
 
 pub fn empty(session: &mut Session, options: &Options) -> Result<()> {
-    pass_short(session, options, "")
+    pass(session, options, "0 bytes", |_| Ok(()))
 }
 
 /// The file is too short, and has no zero that ends the text.
 pub fn short(session: &mut Session, options: &Options) -> Result<()> {
-    pass_short(session, options, &text(SHORT))
+    pass(session, options, &format!("{SHORT} bytes"), |file| {
+        file.write_all_at(text(SHORT).as_bytes(), 0)
+    })
+}
+
+/// The file has no page, and cannot have one, if the directory is full.
+pub fn full(session: &mut Session, options: &Options) -> Result<()> {
+    ensure!(!options.place.is_memory(), "this takes a --dir DIR");
+    pass(session, options, "a hole", |file| file.set_len(SIZE.into()))
+}
+
+/// The compositor has so many mappings by then that the library of `nosigbus run` may stop opting
+/// further ones in.
+pub fn after_many(session: &mut Session, options: &Options) -> Result<()> {
+    // A compositor without keyboards is not attacked.
+    Keyboard::new(session)?;
+    let limit = fs::read_to_string(MAX_MAP_COUNT).context(MAX_MAP_COUNT)?;
+    let limit: usize = limit.trim().parse().context(MAX_MAP_COUNT)?;
+    let file = Place::Memory.create()?;
+    file.set_len(SMALL as u64).context("ftruncate")?;
+    session.struck = true;
+    let pools = limit / 2 + MORE;
+    for number in 0..pools {
+        Pool::new(session, file.try_clone()?, SMALL)?;
+        if number % AT_A_TIME == 0 {
+            session.roundtrip()?;
+        }
+    }
+    session.roundtrip()?;
+    options.tell(&format!("{pools} pools"));
+    empty(session, options)
 }
 
 /// The file is cut off, and written again, while it is parsed.

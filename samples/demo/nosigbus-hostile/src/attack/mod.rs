@@ -165,6 +165,16 @@ const ATTACKS: &[Attack] = &[
         "a keymap's file is cut while it is parsed",
         keymap::race,
     ),
+    once(
+        "keymap-full",
+        "a keymap is a sparse file in --dir DIR, which has no space left",
+        keymap::full,
+    ),
+    once(
+        "keymap-after-many",
+        "keymap-empty after more pools than half of vm.max_map_count",
+        keymap::after_many,
+    ),
     once("icc-empty", "an ICC profile is an empty file", icc::empty),
     again(
         "icc-shrink",
