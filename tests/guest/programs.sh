@@ -422,6 +422,33 @@ stats_of_many_at_once_are_complete() {
 	done
 }
 
+# unmaps_many HOW OPTION...: runs that case. $reads is how often the library has read the kernel's
+# list of mappings.
+unmaps_many() {
+	run 65 timeout -s KILL 300 strace -qq -f --seccomp-bpf -o "$work/strace" -e trace=?open,openat \
+		"$nosigbus" run "${@:2}" "$preload" unmaps_many "$1"
+	says 'device ([0-9]+)'
+	reads=$(grep -c "/fdinfo/$found\"" "$work/strace") || true
+}
+
+# A client chooses how long that list is, and it is not read for each mapping of 4096 that goes. What
+# is not looked at for that reason is counted. Neither is it read once there is no space to keep more.
+many_unmapped_cost_little() {
+	local reads
+	unmaps_many at_once --stats
+	expect "$reads reads of a long list" test "$reads" -gt 0 -a "$reads" -le 128
+	expect "it does not say: $CUT_OFF" grep -qF "(preload): $dir/lost: $CUT_OFF" <<<"$output"
+	says 'other files may have been cut off, or have failed: they cannot be told apart'
+	says 'up to ([0-9]+) more, which are not mapped any more'
+	expect "$found and those that are told of are not 4096" test \
+		$((found + $(grep -c "/lost ($PAGE bytes mapped): 1 zero page" <<<"$output"))) = 4096
+	says 'mappings of files: 4096 opted in, up to 4096 had lost pages'
+
+	unmaps_many one_after_the_other --quiet --stats
+	expect "$reads reads of a short list" test "$reads" -ge 2048 -a "$reads" -le 2064
+	says 'up to 256 more, which are not mapped any more'
+}
+
 stats_have_the_path_of_the_time() {
 	stats 0 stats_of_renamed
 	lines "(preload): $dir/first ($PAGE bytes mapped): 1 zero page" \
@@ -741,15 +768,16 @@ programs=(rg ag b3sum sqlite3 git)
 lives=(reads_past_eof maps_in_all_ways "library_maps $work/bin/library.so" maps_early)
 keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_main maps_huge_pages forks closes_all few_descriptors grows becomes_writable threads_make_writable allocator_maps)
 cases=(
-	own_handler_is_called shared_mappings_can_be_left ends_are_announced each_file_is_announced_once
-	holders_are_named locked_holders_stop_nobody searches_are_left_out
+	own_handler_is_called shared_mappings_can_be_left ends_are_announced
+	each_file_is_announced_once holders_are_named locked_holders_stop_nobody searches_are_left_out
 	full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
 	without_proc_it_becomes_writable too_many_mappings_are_plain what_filters_forbid_is_said
 	programs_not_reached_are_named other_runtimes_run sandboxes_are_said
 	syncs_tell_of_errors without_device_all_is_plain anonymous_costs_little
 	stats_tell_kinds stats_tell_of_what_was_unmapped stats_of_children_are_their_own
 	stats_of_threads_are_complete stats_of_one_file_count_each_mapping
-	stats_of_many_at_once_are_complete stats_have_the_path_of_the_time stats_are_not_fooled_by_names stats_come_with_each_end stats_hit_no_file_of_the_program
+	stats_of_many_at_once_are_complete many_unmapped_cost_little
+	stats_have_the_path_of_the_time stats_are_not_fooled_by_names stats_come_with_each_end stats_hit_no_file_of_the_program
 	stats_to_a_closed_pipe_kill_nobody stats_tell_of_errors nothing_is_said_unasked
 	status_shows_mappings status_lists_all_processes status_is_not_fooled_by_names
 	status_says_what_is_wrong

@@ -890,6 +890,28 @@ static void stats_of_many_at_once(void)
 	must(!munmap(room, 40 * page));
 }
 
+/*
+ * Each of many mappings loses its page, and goes. They are there at once, or else one after the
+ * other. Prints the number that the library's device has.
+ */
+static void unmaps_many(void)
+{
+	static char *maps[4096];
+	bool at_once = !strcmp(argument, "at_once");
+	int count = at_once ? ARRAY_SIZE(maps) : 1280;
+
+	printf("device %d\n", device_fd());
+	fflush(stdout);
+	for (int i = 0; at_once && i < count; i++)
+		maps[i] = lost("lost", 1, PROT_READ, MAP_SHARED);
+	for (int i = 0; i < count; i++) {
+		if (!at_once)
+			maps[i] = lost("lost", 1, PROT_READ, MAP_SHARED);
+		load(maps[i]);
+		must(!munmap(maps[i], page));
+	}
+}
+
 /* An inode that has one path after the other. */
 static void stats_of_renamed(void)
 {
@@ -1362,6 +1384,7 @@ static const struct {
 	{ "stats_of_many_at_once", stats_of_many_at_once },
 	{ "stats_of_hostile_name", stats_of_hostile_name },
 	{ "waits_with_hostile_names", waits_with_hostile_names },
+	{ "unmaps_many", unmaps_many },
 	{ "stats_of_renamed", stats_of_renamed },
 	{ "stats_at_end", stats_at_end },
 	{ "waits", waits },

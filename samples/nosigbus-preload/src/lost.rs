@@ -22,13 +22,18 @@ use std::{
     cell::UnsafeCell,
     ops::Range,
     sync::atomic::{
-        AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+        AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize,
         Ordering::{Acquire, Relaxed, Release},
     },
 };
 
 /// How many unmapped mappings can be reported one by one.
 const GONE: usize = 1024;
+
+/// How many lines of fdinfo may be read at once: four times the longest list.
+const MOST_CREDIT: i64 = 4 * 4096;
+/// How many more lines each call may cost that opts in a mapping, or may unmap one.
+const CREDIT_PER_CALL: i64 = 4;
 
 const READY: u32 = 1;
 
@@ -66,22 +71,25 @@ static SLOTS: [Slot; GONE] = [const {
         known: UnsafeCell::new(Known::NONE),
     }
 }; GONE];
-/// How many mappings were unmapped of which nothing else is known. The upper 32 bits are the
-/// process ID.
+/// How many mappings were unmapped, at most, of which nothing else is known. The upper 32 bits are
+/// the process ID.
 static MORE: AtomicU64 = AtomicU64::new(0);
+/// 0 if none of these had data that is lost.
+static MORE_WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines of fdinfo may still be read. Clients choose how many mappings there are, and so
+/// how long the list is. Without a limit, it would take quadratic time to unmap all of them.
+static CREDIT: AtomicI64 = AtomicI64::new(MOST_CREDIT);
 
 /// The mappings that one system call may unmap.
 struct Before {
     known: [Known; GONE],
     len: usize,
-    /// How many mappings did not fit into `known`.
-    more: usize,
 }
 
 static BEFORE: Locked<Before> = Locked::new(Before {
     known: [Known::NONE; GONE],
     len: 0,
-    more: 0,
 });
 
 /// How many mappings the process has opted in. The upper 32 bits are the process ID, so that a
@@ -116,7 +124,35 @@ fn number_of_this(number: &AtomicU64) -> u32 {
 pub fn opted_in() {
     if options::watches() && !vfork::is_child() {
         add(&OPTED_IN, 1);
+        raise_credit();
     }
+}
+
+/// Counts unmapped mappings of which nothing else is kept.
+fn forget(count: u32, written: bool) {
+    add(&MORE, count);
+    if written {
+        add(&MORE_WRITTEN, count);
+    }
+}
+
+fn raise_credit() {
+    if CREDIT.load(Relaxed) < MOST_CREDIT {
+        CREDIT.fetch_add(CREDIT_PER_CALL, Relaxed);
+    }
+}
+
+/// Returns whether fdinfo may be read now. The program must not wait for it too often.
+pub fn may_read() -> bool {
+    CREDIT.load(Relaxed) > 0
+}
+
+/// Calls `f` for every mapping that fdinfo lists, as [`fdinfo::for_each`] does, and pays for them.
+fn for_each_listed(mut f: impl FnMut(&Entry)) -> Option<u64> {
+    fdinfo::for_each(|entry| {
+        CREDIT.fetch_sub(1, Relaxed);
+        f(entry);
+    })
 }
 
 /// How many mappings this process has opted in.
@@ -148,34 +184,50 @@ pub fn unmapping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     if !options::watches() || has_none() || vfork::is_child() || !may_have_been(false) {
         return call();
     }
+    raise_credit();
     notice::look();
     keeping(range, call)
 }
 
 fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     let (Some(vmas), Some(device)) = (Vmas::open(), device::get()) else {
-        add(&MORE, 1);
+        forget(1, false);
         return call();
     };
-    let had_stand_ins = |vma: &Vma| {
-        kernel::status(device, vma.range.start)
-            .is_ok_and(|status| status.zero_pages | status.private_pages | status.shadow_pages != 0)
+    // Those that have had stand-ins, and whether these are shadow pages. Only shared writable
+    // mappings have shadow pages.
+    let stand_ins = || {
+        vmas.of_files(range.clone()).filter_map(|vma| {
+            let status = kernel::status(device, vma.range.start).ok()?;
+            let written = status.shadow_pages != 0;
+            (written || status.zero_pages | status.private_pages != 0).then_some((vma, written))
+        })
     };
-    if !vmas.of_files(range.clone()).any(|vma| had_stand_ins(&vma)) {
+    let (mut count, mut any_written) = (0, false);
+    for (_, written) in stand_ins() {
+        count += 1;
+        any_written |= written;
+    }
+    if count == 0 {
         return call();
     }
-    let Some(held) = LOCK.get() else {
-        add(&MORE, 1);
+    let can_keep = NEXT.load(Relaxed) < GONE && may_read();
+    let Some(held) = can_keep.then(|| LOCK.get()).flatten() else {
+        // A mapping counts once for each of its VMAs.
+        forget(count, any_written);
         return call();
     };
     // SAFETY: Of this lock, and got once.
     let before = unsafe { BEFORE.get(&held) };
-    (before.len, before.more) = (0, 0);
-    for vma in vmas.of_files(range.clone()).filter(had_stand_ins) {
-        before.add(
-            vma.file,
-            names::keep(&held, &vmas, vma.range.start, vma.file),
-        );
+    before.len = 0;
+    let are_known = stand_ins().all(|(Vma { range, file }, _)| {
+        let path = || names::keep(&held, &vmas, range.start, file);
+        before.has(file) || (may_read() && before.add(file, path()))
+    });
+    if !are_known {
+        // As above.
+        forget(count, any_written);
+        return call();
     }
     let result = call();
     before.keep_those_gone();
@@ -194,13 +246,11 @@ impl Before {
 
     /// Adds all mappings of `file` that have had stand-ins and belong to this process. A VMA of
     /// `file` may be unmapped. That VMA can be a whole mapping or a part of one, and the file can
-    /// have other mappings, so all of them are added.
-    fn add(&mut self, file: FileId, path: Option<&'static [u8]>) {
-        if self.has(file) {
-            return;
-        }
+    /// have other mappings, so all of them are added. Returns `false` if there may be more.
+    fn add(&mut self, file: FileId, path: Option<&'static [u8]>) -> bool {
         let pid = u64::from(pid());
-        fdinfo::for_each(|&entry| {
+        let mut fit = true;
+        let not_listed = for_each_listed(|&entry| {
             if is_own(entry.identity.pid, pid)
                 && entry.identity.file == file
                 && entry.has_stand_ins()
@@ -209,16 +259,16 @@ impl Before {
                     *space = Known { entry, path };
                     self.len += 1;
                 } else {
-                    self.more += 1;
+                    fit = false;
                 }
             }
         });
+        fit && not_listed == Some(0)
     }
 
     /// Keeps the counts of the mappings that no longer exist.
     fn keep_those_gone(&mut self) {
-        let pid = u64::from(pid());
-        fdinfo::for_each(|entry| {
+        for_each_listed(|entry| {
             let there = |other: &&mut Known| {
                 other.entry.has_stand_ins() && entry.may_have_been(&other.entry)
             };
@@ -227,11 +277,6 @@ impl Before {
                     identity: still_there.entry.identity,
                     ..Entry::NONE
                 };
-            } else if is_own(entry.identity.pid, pid)
-                && entry.has_stand_ins()
-                && self.has(entry.identity.file)
-            {
-                self.more = self.more.saturating_sub(1);
             }
         });
         for &mut known in self.known() {
@@ -239,7 +284,7 @@ impl Before {
                 continue;
             }
             let Some(slot) = SLOTS.get(NEXT.load(Relaxed)) else {
-                add(&MORE, 1);
+                forget(1, known.entry.identity.is_shared_write());
                 continue;
             };
             // SAFETY: Not ready, and this thread holds the lock.
@@ -247,7 +292,6 @@ impl Before {
             NEXT.fetch_add(1, Relaxed);
             slot.state.store(READY, Release);
         }
-        add(&MORE, self.more as u32);
     }
 }
 
@@ -255,7 +299,10 @@ impl Before {
 pub struct Others {
     /// Mappings that exist, but that fdinfo does not list.
     pub there: u64,
+    /// Mappings that do not exist any more, at most.
     pub gone: usize,
+    /// Whether one of these had data that is lost.
+    pub gone_written: bool,
 }
 
 /// Calls `f` for each mapping that has had stand-ins. Passes the path of its file, if known.
@@ -272,7 +319,7 @@ pub fn for_each(mut f: impl FnMut(&Entry, Option<&'static [u8]>)) -> Others {
         }
     }
     let mut listed = 0;
-    let more = fdinfo::for_each(|entry| {
+    let more = for_each_listed(|entry| {
         listed += u32::from(entry.identity.pid == pid);
         if entry.has_stand_ins() && is_own(entry.identity.pid, pid) {
             f(entry, None);
@@ -283,8 +330,11 @@ pub fn for_each(mut f: impl FnMut(&Entry, Option<&'static [u8]>)) -> Others {
         Some(more) => more.min(count_opted_in().saturating_sub(listed).into()),
         None => 1,
     };
-    let gone = number_of_this(&MORE) as usize;
-    Others { there, gone }
+    Others {
+        there,
+        gone: number_of_this(&MORE) as usize,
+        gone_written: number_of_this(&MORE_WRITTEN) != 0,
+    }
 }
 
 /// Returns whether this process reports a mapping that `opted_in_by` has opted in: its own

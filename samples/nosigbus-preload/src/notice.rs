@@ -83,8 +83,8 @@ fn is_new(file: FileId, what: What) -> Option<bool> {
     Some(is_new)
 }
 
-/// Prints the reports that are due. Callers call it from time to time. If there is nothing to
-/// report, it costs one system call.
+/// Prints the reports that are due, or leaves them to a later call if finding them costs too much
+/// now. Callers call it from time to time. If there is nothing to report, it costs one system call.
 pub fn look() {
     if !options::notices() || lost::has_none() || vfork::is_child() {
         return;
@@ -94,7 +94,8 @@ pub fn look() {
         return;
     };
     let looked = (u64::from(pid()) << 32) | (count & u64::from(u32::MAX));
-    if count != 0 && LOOKED.load(Acquire) != looked && LOOKED.swap(looked, AcqRel) != looked {
+    let is_due = count != 0 && LOOKED.load(Acquire) != looked && lost::may_read();
+    if is_due && LOOKED.swap(looked, AcqRel) != looked {
         say_all();
     }
 }

@@ -26,7 +26,9 @@ pub fn status() -> i32 {
             READS
         });
     });
-    if others.there != 0 || others.gone != 0 {
+    if others.gone_written {
+        status = WRITES;
+    } else if others.there != 0 || others.gone != 0 {
         status = status.max(READS);
     }
     status

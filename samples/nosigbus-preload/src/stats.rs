@@ -20,13 +20,13 @@ pub fn start() {
 /// Prints the statistics, once per process.
 pub fn end() {
     if options::stats() && !vfork::is_child() && TOLD.swap(pid(), Relaxed) != pid() {
-        let (count, with_stand_ins) = (lost::count_opted_in(), tell());
+        let (count, (with_stand_ins, up_to)) = (lost::count_opted_in(), tell());
         // A forked child that opted nothing in prints no summary.
         if count != 0 || STARTED.load(Relaxed) == pid() {
             say(b"", |text| {
                 write!(
                     text,
-                    "mappings of files: {count} opted in, {with_stand_ins} had lost pages"
+                    "mappings of files: {count} opted in, {up_to}{with_stand_ins} had lost pages"
                 )
             });
         }
@@ -40,10 +40,11 @@ pub fn before_exec() {
     }
 }
 
-/// Prints a line for each mapping that has had stand-ins. Returns how many there are.
-fn tell() -> usize {
+/// Prints a line for each mapping that has had stand-ins. Returns how many there are, and "up to "
+/// if there may be fewer.
+fn tell() -> (usize, &'static str) {
     if lost::count_opted_in() == 0 {
-        return 0;
+        return (0, "");
     }
     let mut count = 0;
     let others = lost::for_each(|entry, path| {
@@ -59,12 +60,17 @@ fn tell() -> usize {
             )
         });
     }
-    if others.gone != 0 {
-        say(b"", |text| {
-            write!(text, "{} more, which are not mapped any more", others.gone)
-        });
+    if others.gone == 0 {
+        return (count, "");
     }
-    count + others.gone
+    say(b"", |text| {
+        write!(
+            text,
+            "up to {} more, which are not mapped any more",
+            others.gone
+        )
+    });
+    (count + others.gone, "up to ")
 }
 
 /// Returns a name for a file whose path is not known: its device and inode.
