@@ -79,6 +79,16 @@ own_handler_is_called() {
 	protected 0 --handlers=keep --force handler_kept replaced
 }
 
+# Mappings that already leave errors to the handler are not opted out and in again.
+handlers_are_changed_often() {
+	local count
+	run 0 strace -qq -f -o "$work/strace" -e trace=ioctl "$nosigbus" run --record-errors "$preload" \
+		changes_its_handler
+	# NOSIGBUS_DISABLE has the size of its structure in its number.
+	count=$(grep -c 'ioctl([0-9]*, _IOC(_IOC_WRITE, .*, 0x20)' "$work/strace") || true
+	expect "$count of 10 mappings are opted out" test "$count" = 10
+}
+
 shared_mappings_can_be_left() {
 	protected 0 --shared=read-only shared_read_only
 	protected 1 --shared=all shared_read_only
@@ -768,7 +778,7 @@ programs=(rg ag b3sum sqlite3 git)
 lives=(reads_past_eof maps_in_all_ways "library_maps $work/bin/library.so" maps_early)
 keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_main maps_huge_pages forks closes_all few_descriptors grows becomes_writable threads_make_writable allocator_maps)
 cases=(
-	own_handler_is_called shared_mappings_can_be_left ends_are_announced
+	own_handler_is_called handlers_are_changed_often shared_mappings_can_be_left ends_are_announced
 	each_file_is_announced_once holders_are_named locked_holders_stop_nobody searches_are_left_out
 	full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
 	without_proc_it_becomes_writable too_many_mappings_are_plain what_filters_forbid_is_said

@@ -1174,6 +1174,19 @@ static void handler_kept(void)
 	must(handled == kept);
 }
 
+/* Installs its handler time and again. */
+static void changes_its_handler(void)
+{
+	int fd = file_of(1);
+
+	for (int i = 0; i < 10; i++)
+		map_file(fd, 1, PROT_READ);
+	for (int i = 0; i < 5; i++) {
+		must(signal(SIGBUS, on_plain_sigbus) != SIG_ERR);
+		must(signal(SIGBUS, SIG_DFL) != SIG_ERR);
+	}
+}
+
 static void shared_read_only(void)
 {
 	int fd = file_of(1);
@@ -1397,6 +1410,7 @@ static const struct {
 	{ "fills", fills },
 	{ "loses_and_unmaps", loses_and_unmaps },
 	{ "handler_kept", handler_kept },
+	{ "changes_its_handler", changes_its_handler },
 	{ "shared_read_only", shared_read_only },
 	{ "locks", locks },
 	{ "becomes_writable_without_proc", becomes_writable_without_proc },

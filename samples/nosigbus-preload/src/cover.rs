@@ -13,7 +13,7 @@ use libc::{
     E2BIG, EACCES, EBADF, EINVAL, ENODEV, ENOSYS, ENOTTY, EPERM, MADV_NORMAL, MADV_RANDOM,
     MAP_SHARED, MAP_TYPE, PROT_WRITE,
 };
-use nosigbus::uapi::nosigbus_status;
+use nosigbus::uapi::{NOSIGBUS_RECORD_ERRORS, nosigbus_status};
 use rustix::{
     fs::{Mode, OFlags, open},
     io::read,
@@ -130,17 +130,19 @@ pub unsafe fn opt_out(range: Range<usize>) -> bool {
     any
 }
 
-/// Opts out all mappings that have no stand-ins, and opts them in again with the current flags,
-/// unless they are no longer to be opted in.
+/// Opts out all mappings that have other flags than new ones and no stand-ins, and opts them in
+/// again, unless they are no longer to be opted in.
 pub fn renew() {
     let (Some(vmas), Some(device)) = (Vmas::open(), device::get()) else {
         return;
     };
-    let has_none = |status: nosigbus_status| {
-        status.zero_pages | status.private_pages | status.shadow_pages == 0
+    // Programs change their handler often, and mappings can be many.
+    let is_other = |status: nosigbus_status| {
+        (handlers::have_all() || status.flags & NOSIGBUS_RECORD_ERRORS != flags())
+            && status.zero_pages | status.private_pages | status.shadow_pages == 0
     };
     for vma in vmas.of_files(0..usize::MAX) {
-        if !status(device, vma.range.start).is_ok_and(has_none) {
+        if !status(device, vma.range.start).is_ok_and(is_other) {
             continue;
         }
         // SAFETY: The program has installed a handler for the SIGBUS that it may get from here on.
