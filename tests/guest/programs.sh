@@ -693,9 +693,14 @@ privileged_programs_open_no_log() {
 	run 0 "${nobody[@]}" env NOSIGBUS_RUN=quiet "NOSIGBUS_LOG=$dir/logs/plain" ./privileged
 	chmod 4755 privileged
 	run 0 "${nobody[@]}" env NOSIGBUS_RUN=quiet "NOSIGBUS_LOG=$dir/logs/setuid" ./privileged
+	# Nor must what it executes do so, for which nobody can tell any more.
+	cp "$preload" privileged
+	chmod 4755 privileged
+	run 0 "${nobody[@]}" env NOSIGBUS_RUN=quiet "NOSIGBUS_LOG=$dir/logs/child" ./privileged becomes_root
 	rm /etc/ld.so.preload
 	expect "it opens a log if it is not privileged" test -e logs/plain
 	expect "it opens no log if it is" test ! -e logs/setuid
+	expect "a program that it executes opens none either" test ! -e logs/child
 }
 
 preload_is_added_to_others() {

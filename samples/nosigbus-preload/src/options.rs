@@ -75,12 +75,44 @@ fn word(word: &[u8]) -> u32 {
     0
 }
 
+/// Removes the variables from the environment, as the dynamic linker removes its own from that of a
+/// program that gains privileges. A program that it executes may have these privileges for good, and
+/// does not know that the variables are not its user's. This uses no function of libc, because a
+/// program can have its own.
+///
+/// # Safety
+///
+/// The environment must be a list of strings with a null pointer at its end, or null, and no other
+/// thread may access it.
+unsafe fn remove_variables() {
+    // SAFETY: The caller's. `to` is never behind `from`.
+    unsafe {
+        let (mut from, mut to) = (environ, environ.cast_mut());
+        while !from.is_null() && !(*from).is_null() {
+            let entry = CStr::from_ptr(*from).to_bytes();
+            if value_in(entry, VARIABLE)
+                .or(value_in(entry, LOG_VARIABLE))
+                .is_none()
+            {
+                *to = *from;
+                to = to.add(1);
+            }
+            from = from.add(1);
+        }
+        if !to.is_null() {
+            *to = std::ptr::null();
+        }
+    }
+}
+
 /// Reads the options. The constructor calls this; a mapping that is created earlier calls it first.
 pub fn read() -> u32 {
     let mut options = READ;
     // A program that gains privileges loads this library if /etc/ld.so.preload names it. Then the
     // library ignores the environment: whoever starts the program could make it open a log.
     if is_privileged() {
+        // SAFETY: As below.
+        unsafe { remove_variables() };
         OPTIONS.store(options, Release);
         return options;
     }
