@@ -229,6 +229,14 @@ searches_are_left_out() {
 	wait "$opener" || true
 }
 
+# If the file descriptor is closed that tells when the search has ended, the library goes on without
+# the search. The memory that it uses stays.
+searches_lose_their_descriptor() {
+	local options=()
+	loud 65 closes_while_searching
+	announces '' "$CUT_OFF"
+}
+
 # announces TEXT WHAT: $output has to be TEXT, which the program prints, and the notice WHAT about
 # the file.
 announces() {
@@ -785,6 +793,7 @@ keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_ma
 cases=(
 	own_handler_is_called handlers_are_changed_often shared_mappings_can_be_left ends_are_announced
 	each_file_is_announced_once holders_are_named locked_holders_stop_nobody searches_are_left_out
+	searches_lose_their_descriptor
 	full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
 	without_proc_it_becomes_writable too_many_mappings_are_plain what_filters_forbid_is_said
 	programs_not_reached_are_named other_runtimes_run sandboxes_are_said

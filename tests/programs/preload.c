@@ -1106,6 +1106,31 @@ static void is_told_in_time(void)
 	}
 }
 
+static void *close_pidfds(void *first)
+{
+	while (!atomic_load(&stop))
+		for (int fd = (intptr_t)first; fd < (intptr_t)first + 16; fd++)
+			if (!syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0))
+				close(fd);
+	return NULL;
+}
+
+/* Another thread closes all file descriptors while the library searches. Its child does not crash. */
+static void closes_while_searching(void)
+{
+	int fd = file_of(1), next = dup(fd), status = 0;
+	pthread_t closer;
+
+	must(next >= 0 && !close(next));
+	must(!pthread_create(&closer, NULL, close_pidfds, (void *)(intptr_t)next));
+	load(lost("lost", 1, PROT_READ, MAP_SHARED));
+	map_file(fd, 1, PROT_READ);
+	must(waitpid(-1, &status, __WALL) > 0 || errno == ECHILD);
+	must(WIFEXITED(status) && !WEXITSTATUS(status));
+	atomic_store(&stop, true);
+	must(!pthread_join(closer, NULL));
+}
+
 /* Takes the privileges that it runs with for good, as su does, and executes a program. */
 static void becomes_root(void)
 {
@@ -1416,6 +1441,7 @@ static const struct {
 	{ "holds_a_mapping", holds_a_mapping },
 	{ "locks_its_map", locks_its_map },
 	{ "is_told_in_time", is_told_in_time },
+	{ "closes_while_searching", closes_while_searching },
 	{ "becomes_root", becomes_root },
 	{ "ends_child", ends_child },
 	{ "fills", fills },

@@ -9,8 +9,8 @@
 
 use crate::kernel::{Mmap, munmap, replace_signal_mask};
 use libc::{
-    __WCLONE, CLONE_FILES, CLONE_PIDFD, CLONE_UNTRACED, CLONE_VM, MAP_ANONYMOUS, MAP_PRIVATE,
-    PROT_READ, PROT_WRITE, c_int, c_void,
+    __WCLONE, CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_PIDFD, CLONE_UNTRACED, CLONE_VM,
+    MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, c_int, c_void,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -20,10 +20,14 @@ use rustix::{
         Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_parent_process_death_signal, waitid,
     },
 };
+use std::{
+    ptr,
+    sync::atomic::{AtomicU32, Ordering::Acquire},
+};
 
 /// Hides the child from tracers of the program. The program gets no signal when the child ends, and
 /// finds it only if it waits with `__WCLONE` or `__WALL`.
-const FLAGS: c_int = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_UNTRACED;
+const FLAGS: c_int = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_UNTRACED | CLONE_CHILD_CLEARTID;
 /// How long the function may take.
 const LIMIT: Timespec = Timespec {
     tv_sec: 0,
@@ -39,6 +43,8 @@ const GRACE: Timespec = Timespec {
 const MEMORY: usize = 64 << 10;
 
 struct Call<T> {
+    /// The kernel sets it to 0 when the child does not use the memory any more.
+    running: AtomicU32,
     function: fn(&mut T),
     value: T,
 }
@@ -46,14 +52,15 @@ struct Call<T> {
 extern "C" fn start<T>(call: *mut c_void) -> c_int {
     // The thread that kills this process may end before that, with the whole program.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    // SAFETY: Written by `run`, which does not access it before this process has ended.
-    let call = unsafe { &mut *call.cast::<Call<T>>() };
-    (call.function)(&mut call.value);
+    let call = call.cast::<Call<T>>();
+    // SAFETY: Written by `run`, which does not access these two before this process has ended.
+    unsafe { ((*call).function)(&mut (*call).value) };
     0
 }
 
 /// Calls `function` with `value`, and returns `value` as `function` has left it, or as it was if there
-/// can be no child. Returns `None` if the kernel keeps the killed child waiting.
+/// can be no child. Returns `None` if the kernel keeps the killed child waiting, or if the program has
+/// closed the child's file descriptor.
 ///
 /// # Safety
 ///
@@ -78,7 +85,14 @@ pub unsafe fn run<T>(function: fn(&mut T), value: T) -> Option<T> {
     };
     let call = addr as *mut Call<T>;
     // SAFETY: Inside the mapping, at the start of a page.
-    unsafe { call.write(Call { function, value }) };
+    let running = unsafe {
+        call.write(Call {
+            running: AtomicU32::new(1),
+            function,
+            value,
+        });
+        &(*call).running
+    };
 
     // SAFETY: This thread's own.
     let errno = unsafe { &mut *libc::__errno_location() };
@@ -86,16 +100,28 @@ pub unsafe fn run<T>(function: fn(&mut T), value: T) -> Option<T> {
     // The child must not run the program's signal handlers.
     let signals = replace_signal_mask(u64::MAX);
     let mut pidfd = -1;
-    // SAFETY: The child has a stack of its own, and accesses only what `call` points to.
+    // SAFETY: The child has a stack of its own, and accesses only what `call` points to. The kernel
+    // writes to `running`, which is there until the child has ended.
     let child = unsafe {
         let stack = (addr + MEMORY) as *mut c_void;
-        libc::clone(start::<T>, stack, FLAGS, call.cast(), &raw mut pidfd)
+        let (no_tls, id) = (ptr::null_mut::<c_void>(), running.as_ptr());
+        libc::clone(
+            start::<T>,
+            stack,
+            FLAGS,
+            call.cast(),
+            &raw mut pidfd,
+            no_tls,
+            id,
+        )
     };
     let has_ended = child < 0 || {
-        // SAFETY: Made for the child, and closed below.
-        let has_ended = ends(unsafe { BorrowedFd::borrow_raw(pidfd) });
-        // SAFETY: As above.
-        unsafe { rustix::io::close(pidfd) };
+        // SAFETY: Used at once, and only by the kernel.
+        let has_ended = ends(unsafe { BorrowedFd::borrow_raw(pidfd) }, running);
+        if has_ended {
+            // SAFETY: Made for the child. If it does not tell the end, it may be another file's.
+            unsafe { rustix::io::close(pidfd) };
+        }
         has_ended
     };
     replace_signal_mask(signals);
@@ -119,8 +145,14 @@ fn may_begin_namespace() -> bool {
 }
 
 /// Waits for the end of a child, and kills it after the limit. Returns whether it has ended.
-fn ends(child: BorrowedFd<'_>) -> bool {
-    let ends_within = |time| poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(time)) == Ok(1);
+///
+/// Another thread of the program may close the file descriptor, and another file may get its number.
+/// What poll returns for these says nothing of the child, which may still be using its memory.
+fn ends(child: BorrowedFd<'_>, running: &AtomicU32) -> bool {
+    let ends_within = |time| {
+        let polled = poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(time));
+        polled == Ok(1) && running.load(Acquire) == 0
+    };
     let has_ended = ends_within(&LIMIT) || {
         let _ = pidfd_send_signal(child, Signal::KILL);
         ends_within(&GRACE)
