@@ -220,7 +220,7 @@ fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     // SAFETY: Of this lock, and got once.
     let before = unsafe { BEFORE.get(&held) };
     before.len = 0;
-    let are_known = stand_ins().all(|(Vma { range, file }, _)| {
+    let are_known = stand_ins().all(|(Vma { range, file, .. }, _)| {
         let path = || names::keep(&held, &vmas, range.start, file);
         before.has(file) || (may_read() && before.add(file, path()))
     });
