@@ -13,6 +13,10 @@
 //! - [`policy`]: what to do, decided by plain functions over plain values.
 //! - [`device`]: the ioctls and the fault handler, which ask the policy and use the abstractions.
 
+// A number whose type nobody has chosen is an `i32`. User space may make it overflow, and that is a
+// BUG() in kernels with CONFIG_RUST_OVERFLOW_CHECKS.
+#![warn(clippy::default_numeric_fallback)]
+
 use kernel::prelude::*;
 
 mod abstractions;

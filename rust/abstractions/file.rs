@@ -76,6 +76,18 @@ impl Inode<'_> {
     }
 }
 
+/// What the page cache has at an index, as of a moment ago.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cached {
+    /// Nothing. Then no page table maps a page of the file there: a folio is unmapped before it
+    /// leaves the page cache.
+    Nothing,
+    /// A folio that has been read.
+    UpToDate,
+    /// A folio that has not been read, or has lost its content.
+    Stale { may_be_mapped: bool },
+}
+
 /// A page in the page cache, locked.
 ///
 /// # Invariants
@@ -88,13 +100,20 @@ pub(crate) struct CachedPage<'a> {
 }
 
 impl CachedPage<'_> {
+    /// Whether a page table maps a page of the folio. None maps another page before the folio is
+    /// unlocked.
+    pub(crate) fn is_mapped(&self) -> bool {
+        // SAFETY: By the type invariants there is a reference on the folio.
+        unsafe { bindings::nosigbus_folio_mapped(self.folio) }
+    }
+
     /// Copies the page. `EIO` if its memory is broken.
     pub(crate) fn copy_to(&self, page: &PageRef) -> Result {
         // SAFETY: By the type invariants; `page` is a reference.
         unsafe {
             let from = bindings::nosigbus_folio_file_page(self.folio, self.pgoff as usize);
             if bindings::nosigbus_is_page_hwpoison(from)
-                || bindings::nosigbus_copy_mc_highpage(page.as_ptr(), from) != 0
+                || bindings::nosigbus_copy_mc_highpage(page.as_ptr(), from) != 0_i32
             {
                 return Err(EIO);
             }
@@ -193,6 +212,17 @@ impl MappedFile<'_> {
         unsafe {
             Inode::from_raw(bindings::nosigbus_file_user_inode(self.file.as_ptr()).cast_mut())
         }
+    }
+
+    /// The inode of overlayfs that the user has opened, if [`Self::inode`] has its content. Sleeps.
+    pub(super) fn overlay_inode(&self) -> Option<Inode<'_>> {
+        let (real, user) = (self.inode().as_ptr(), self.user_inode());
+        // SAFETY: The file is valid, by the type invariants, and keeps the dentry, which is positive.
+        let content = unsafe {
+            let dentry = bindings::nosigbus_file_user_dentry(self.file.as_ptr());
+            bindings::nosigbus_d_real_inode(dentry)
+        };
+        (user.as_ptr() != real && content == real).then_some(user)
     }
 
     /// The size of the file in bytes, as of now: without the inode lock it may change at any
@@ -313,7 +343,7 @@ impl MappedFile<'_> {
     /// Waits until no task is reading the page at index `pgoff` into the page cache. Sleeps; fails
     /// with `EINTR` if this task is being killed.
     fn wait_until_read(&self, pgoff: u64) -> Result {
-        if !self.has_cached_page(pgoff) {
+        if self.cached(pgoff) != Cached::UpToDate {
             self.lock_cached_page(pgoff)?;
         }
         Ok(())
@@ -385,20 +415,32 @@ impl MappedFile<'_> {
         unsafe { bindings::nosigbus_folio_test_uptodate(page.folio) }.then_some(page)
     }
 
-    /// Whether the page cache has an up-to-date folio at page index `pgoff`.
-    pub(crate) fn has_cached_page(&self, pgoff: u64) -> bool {
+    /// What the page cache has at page index `pgoff`. Does not sleep.
+    pub(crate) fn cached(&self, pgoff: u64) -> Cached {
         // SAFETY: The address space is valid.
         let folio = from_err_ptr(unsafe {
             bindings::nosigbus_filemap_get_folio(self.address_space(), pgoff as usize)
         });
         let Ok(folio) = folio else {
-            return false;
+            return Cached::Nothing;
         };
         // SAFETY: `filemap_get_folio()` has returned the folio with a reference, which is put here.
+        // If it is locked here, it is unlocked here.
         unsafe {
-            let has_been_read = bindings::nosigbus_folio_test_uptodate(folio);
+            let cached = if bindings::nosigbus_folio_test_uptodate(folio) {
+                Cached::UpToDate
+            } else if bindings::nosigbus_folio_trylock(folio) {
+                // The lock keeps faults and migration from mapping it meanwhile.
+                let may_be_mapped = bindings::nosigbus_folio_mapped(folio);
+                kernel::bindings::folio_unlock(folio);
+                Cached::Stale { may_be_mapped }
+            } else {
+                Cached::Stale {
+                    may_be_mapped: true,
+                }
+            };
             bindings::nosigbus_folio_put(folio);
-            has_been_read
+            cached
         }
     }
 

@@ -147,7 +147,7 @@ impl<L: Listener> Group<L> {
             // INVARIANT: No entry.
             marks <- new_mutex!(RBTree::new()),
             // INVARIANT: None yet.
-            live: Atomic::new(0),
+            live: Atomic::new(0_i32),
         });
         Arc::pin_init(init, GFP_KERNEL).inspect_err(|_| {
             // SAFETY: Gives back the reference that has come with the group.
@@ -172,14 +172,12 @@ impl<L: Listener> Group<L> {
         listener: Arc<L>,
     ) -> Result<Watch<L>> {
         let real = file.inode().as_ptr();
-        let user = file.user_inode().as_ptr();
+        let user = file.overlay_inode().map(|inode| inode.as_ptr());
         // Allocate before the mutex is taken: a user at its memcg limit must not block others.
         let for_real = Unattached::new(self, real, listener.clone(), false)?;
-        let for_user = if user == real {
-            None
-        } else {
-            Some(Unattached::new(self, user, listener.clone(), true)?)
-        };
+        let for_user = user
+            .map(|user| Unattached::new(self, user, listener.clone(), true))
+            .transpose()?;
 
         let mut guard = self.lock();
         let marks = &mut *guard.marks;
@@ -199,7 +197,7 @@ impl<L: Listener> Group<L> {
         Ok(Watch {
             group: self.clone(),
             real: real as usize,
-            user: (user != real).then_some(user as usize),
+            user: user.map(|user| user as usize),
             listener,
         })
     }
@@ -244,7 +242,7 @@ impl<L: Listener> Group<L> {
     unsafe fn mark(&self, mark: KBox<Mark<L>>, inode: *mut inode) -> Result<NonNull<Mark<L>>> {
         // INVARIANT: `free_mark` takes it back; initialised below, and counted.
         let mark = NonNull::from(KBox::leak(mark));
-        self.live.fetch_add(1, Relaxed);
+        self.live.fetch_add(1_i32, Relaxed);
         // SAFETY: `fsnotify_init_mark()` requires a zeroed mark, which this is, and a valid group,
         // which `self.group` is by the type invariants.
         let raw = unsafe {
@@ -343,7 +341,7 @@ impl<L: Listener> Group<L> {
         let group = mark.group;
         drop(mark);
         // SAFETY: By the invariants of `Mark` the group is valid: its drop waits until `live` is 0.
-        unsafe { &*group }.live.fetch_sub(1, Release);
+        unsafe { &*group }.live.fetch_sub(1_i32, Release);
     }
 }
 
@@ -388,7 +386,7 @@ impl<L: Listener> PinnedDrop for Group<L> {
             // SAFETY: May be called wherever sleeping is allowed, as in a module's exit function.
             unsafe { bindings::fsnotify_wait_marks_destroyed() };
             // Pairs with the release in `free_mark`, which does nothing more with the group.
-            if self.live.load(Acquire) == 0 {
+            if self.live.load(Acquire) == 0_i32 {
                 break;
             }
             fsleep(Delta::from_millis(1));

@@ -291,7 +291,7 @@ impl LockedVma<'_> {
             // SAFETY: The VMA's file keeps its address space valid. On success the VMA is counted
             // in `i_mmap_writable`, and below it gets VM_MAYWRITE, so that core mm uncounts it.
             let counted = unsafe { bindings::nosigbus_mapping_map_writable(file.address_space()) };
-            if counted != 0 {
+            if counted != 0_i32 {
                 return;
             }
         }

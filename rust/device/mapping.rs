@@ -28,7 +28,10 @@ use crate::{
             FaultResult,
             FsResult, //
         },
-        file::MappedFile,
+        file::{
+            Cached,
+            MappedFile, //
+        },
         fsnotify::Watch,
         holders::{
             Holders,
@@ -212,8 +215,13 @@ impl Mapping {
         if past_eof(pgoff, file.i_size()) {
             return Some(FaultResult::retry());
         }
+        // Unmapping walks all VMAs of the file, of which a client chooses the number. So unmap only
+        // what can be mapped. No task maps a shadow page meanwhile: the semaphore is held for write.
+        let had_shadow = self.state.shadows.get(pgoff).is_some();
         if let Some(cached) = &cached {
-            unmap(file, pgoff);
+            if had_shadow || cached.is_mapped() {
+                unmap(file, pgoff);
+            }
             cached.copy_to(&page).ok()?;
         }
         match self.state.shadows.keep(pgoff, page, mm) {
@@ -228,13 +236,19 @@ impl Mapping {
             // If the page is in the page cache now, the file system has read it for another thread,
             // which may have stored to it. Then remove our kept page. No task has mapped that yet,
             // since the semaphore is held for write.
-            let has_come = file.has_cached_page(pgoff);
+            let cached = file.cached(pgoff);
+            let has_come = cached == Cached::UpToDate;
             if has_come {
                 self.state.shadows.remove_kept(pgoff..=pgoff);
             }
-            // Zap the PTEs: a folio that is no longer up to date may still be mapped, and so may a
-            // shadow page that the kept page replaced.
-            unmap(file, pgoff);
+            // A folio that is no longer up to date may still be mapped, and so may a shadow page
+            // that the kept page replaced.
+            let may_be_mapped = Cached::Stale {
+                may_be_mapped: true,
+            };
+            if had_shadow || cached == may_be_mapped {
+                unmap(file, pgoff);
+            }
             if has_come {
                 return Some(FaultResult::retry());
             }
@@ -681,7 +695,7 @@ fn read(fault: &Fault<'_, Mapping>) -> Option<Result> {
         .takes_only_page_cache_locks()
         .then(|| file.read_page_invalidate_locked(pgoff, |i_size| past_eof(pgoff, i_size)))
         .flatten()
-        .or_else(|| file.ask_shmem(pgoff))?;
+        .or_else(|| fault.charged(|| file.ask_shmem(pgoff)))?;
     // Some file systems truncate without the invalidate lock: what has failed may be past EOF now.
     Some(if past_eof(pgoff, file.i_size()) {
         Ok(())

@@ -163,7 +163,7 @@ impl NosigbusDevice {
         let has_eventfd = request.flags & NOSIGBUS_EVENTFD != 0;
         let has_cookie = request.flags & NOSIGBUS_EVENTS != 0;
         if request.flags & !ENABLE_FLAGS != 0
-            || (!has_eventfd && request.eventfd != 0)
+            || (!has_eventfd && request.eventfd != 0_i32)
             || (!has_cookie && request.cookie != 0)
             || request.reserved != [0; 2]
         {

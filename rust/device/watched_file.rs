@@ -228,7 +228,7 @@ impl WatchedFile {
         // From here on a report waits for us only if it has stand-ins of its own to drop, or if the
         // file was truncated (it sees `end_failed` or `end_dropping`).
         let mut end = dropping.drop_stale(inode);
-        let (mut next, mut has_started, mut parts) = (0, false, 0);
+        let (mut next, mut has_started, mut is_first) = (0, false, true);
         loop {
             let failed = if has_started {
                 clearing.next(&dropping, next)
@@ -245,10 +245,10 @@ impl WatchedFile {
                 (next, has_started) = (0, true);
                 continue;
             };
-            if parts > 0 && has_signal() {
+            if !is_first && has_signal() {
                 return Err(EINTR);
             }
-            parts += 1;
+            is_first = false;
             let inside = failed.start..failed.end.min(end);
             if !inside.is_empty() {
                 inode.unmap_pages(inside);

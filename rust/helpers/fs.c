@@ -38,6 +38,11 @@ const struct inode *nosigbus_file_user_inode(const struct file *file)
 	return file_user_inode(file);
 }
 
+const struct dentry *nosigbus_file_user_dentry(const struct file *file)
+{
+	return file_user_path(file)->dentry;
+}
+
 bool nosigbus_fmode_fsnotify_none(const struct file *file)
 {
 	return FMODE_FSNOTIFY_NONE(file->f_mode);

@@ -61,6 +61,11 @@ struct address_space *nosigbus_page_folio_raw_mapping(const struct page *page)
 	return READ_ONCE(page_folio(page)->mapping);
 }
 
+bool nosigbus_folio_mapped(const struct folio *folio)
+{
+	return folio_mapped(folio);
+}
+
 void nosigbus_folio_put(struct folio *folio)
 {
 	folio_put(folio);

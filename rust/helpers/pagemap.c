@@ -12,6 +12,11 @@ bool nosigbus_trylock_page(struct page *page)
 	return trylock_page(page);
 }
 
+bool nosigbus_folio_trylock(struct folio *folio)
+{
+	return folio_trylock(folio);
+}
+
 int nosigbus_folio_lock_killable(struct folio *folio)
 {
 	return folio_lock_killable(folio);

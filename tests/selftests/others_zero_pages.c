@@ -264,6 +264,47 @@ static long fill_with_zero_pages(int uffd, char *addr, size_t len)
 	return zero.zeropage;
 }
 
+/*
+ * Keeping a page walks the mappings of the file only if some page table may have something to
+ * unmap. At a hole there is nothing. A walk would take the entries away, and these accesses would
+ * meet the full file system, too.
+ */
+TEST_F(entries, stay_when_pages_are_kept_at_holes)
+{
+	const int pages = 8;
+	const size_t len = pages * self->page;
+	struct nosigbus_status status;
+	char *strangers, *addr;
+	int fd, filler;
+
+	need_backing(_metadata, SMALL_TMPFS);
+	fd = new_file(SMALL_TMPFS);
+	filler = new_file(SMALL_TMPFS);
+	ASSERT_GE(fd, 0);
+	ASSERT_GE(filler, 0);
+	ASSERT_EQ(ftruncate(fd, len), 0);
+	ASSERT_EQ(fill_up(filler), -ENOSPC);
+	strangers = map_file(PRIVATE, fd, len);
+	ASSERT_NE(strangers, MAP_FAILED);
+	ASSERT_EQ(fill_with_zero_pages(self->uffd, strangers, len), (long)len);
+
+	addr = map_file(SHARED_WRITE, fd, len);
+	ASSERT_NE(addr, MAP_FAILED);
+	ASSERT_EQ(enable_with(self->device, addr, len, NOSIGBUS_RECORD_ERRORS, 0), 0);
+	for (int i = 0; i < pages; i++)
+		EXPECT_EQ(write_byte(addr + i * self->page, i), 0);
+	ASSERT_EQ(status_of(self->device, addr, 0, &status), 0);
+	EXPECT_EQ(status.errors, pages);
+	for (int i = 0; i < pages; i++) {
+		EXPECT_EQ(read_byte(addr + i * self->page), i);
+		EXPECT_EQ(read_byte(strangers + i * self->page), 0);
+	}
+	munmap(addr, len);
+	munmap(strangers, len);
+	close(filler);
+	close(fd);
+}
+
 struct puncher {
 	pthread_barrier_t barrier;
 	int fd;
