@@ -288,7 +288,7 @@ too_many_mappings_are_plain() {
 	local how options=() before
 	before=$(sysctl -n vm.max_map_count)
 	sysctl -q vm.max_map_count=8192
-	for how in maps_page_by_page protects_page_by_page; do
+	for how in maps_page_by_page maps_every_other_page protects_page_by_page; do
 		loud 0 $how
 		lines "(preload): some mappings of files are not protected: there are too many (vm.max_map_count)"
 	done

@@ -1298,6 +1298,28 @@ static void maps_page_by_page(void)
 	load(map + (MANY - 1) * page);
 }
 
+/*
+ * As a pool of buffers does: every other page, and then those in between. The kernel makes one
+ * mapping of all. Mappings that are not part of it stay opted in, also those of the same file.
+ */
+static void maps_every_other_page(void)
+{
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600), other = file_of(1);
+	char *map, *apart[100];
+
+	must(fd >= 0 && !ftruncate(fd, MANY * page));
+	for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
+		apart[i] = map_file(i % 2 ? fd : other, 1, PROT_READ);
+	map = room_for(MANY);
+	for (int first = 0; first < 2; first++)
+		for (int i = first; i < MANY; i += 2)
+			must(mmap(map + i * page, page, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
+				  fd, i * page) == map + i * page);
+	must(!opted_in(map) && !opted_in(map + page));
+	for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
+		must(opted_in(apart[i]));
+}
+
 /* As a server does for its clients: more than half of the limit, and the kernel merges none. */
 static void maps_apart(void)
 {
@@ -1452,6 +1474,7 @@ static const struct {
 	{ "locks", locks },
 	{ "becomes_writable_without_proc", becomes_writable_without_proc },
 	{ "maps_page_by_page", maps_page_by_page },
+	{ "maps_every_other_page", maps_every_other_page },
 	{ "maps_apart", maps_apart },
 	{ "protects_page_by_page", protects_page_by_page },
 	{ "is_filtered", is_filtered },

@@ -5,6 +5,7 @@
 use crate::{
     device, event, fdinfo, handlers,
     kernel::{Result, close, disable, enable, madvise, pid, status},
+    lock::Lock,
     lost, notice, options,
     text::number,
     vmas::Vmas,
@@ -36,6 +37,9 @@ static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
 /// Whether the program has so many opted-in mappings that it could reach `vm.max_map_count`. The
 /// kernel does not merge opted-in mappings.
 static FULL: AtomicBool = AtomicBool::new(false);
+/// [`ATTEMPTS`] when [`make_room`] last looked at all mappings. Only the holder of `LOCK` writes it.
+static LOOKED: AtomicU32 = AtomicU32::new(0);
+static LOCK: Lock = Lock::new();
 
 /// Returns whether to opt in a file mapping that mmap creates with these arguments.
 pub fn is_wanted(prot: i32, flags: i32) -> bool {
@@ -139,7 +143,7 @@ pub fn renew() {
     // Programs change their handler often, and mappings can be many.
     let is_other = |status: nosigbus_status| {
         (handlers::have_all() || status.flags & NOSIGBUS_RECORD_ERRORS != flags())
-            && status.zero_pages | status.private_pages | status.shadow_pages == 0
+            && !has_stand_ins(&status)
     };
     for vma in vmas.of_files(0..usize::MAX) {
         if !status(device, vma.range.start).is_ok_and(is_other) {
@@ -151,6 +155,55 @@ pub fn renew() {
             let _ = opt_in_again(&vma.range);
         }
     }
+}
+
+fn has_stand_ins(status: &nosigbus_status) -> bool {
+    status.zero_pages | status.private_pages | status.shadow_pages != 0
+}
+
+/// Makes the kernel merge a VMA with its neighbours, if it can: it tries when the VMA changes.
+fn touch(range: &Range<usize>) {
+    for advice in [MADV_RANDOM, MADV_NORMAL] {
+        let _ = madvise(range, advice);
+    }
+}
+
+/// Reduces the number of VMAs after mmap has returned ENOMEM, if it is above half of
+/// `vm.max_map_count`. Opts out those that continue another and have no stand-ins, and makes the
+/// kernel merge them. Had they not been opted in, it would have done so before. Returns whether to
+/// call mmap again.
+///
+/// All others stay opted in: a client must not get a server's mapping of its file opted out because
+/// it has made many.
+pub fn make_room() -> bool {
+    if ATTEMPTS.load(Relaxed) < INTERVAL {
+        return false;
+    }
+    let _held = LOCK.get();
+    let attempts = ATTEMPTS.load(Relaxed);
+    // To look at all mappings takes long. Another thread may have just made room, or there is none.
+    if attempts.wrapping_sub(LOOKED.load(Relaxed)) < INTERVAL {
+        return true;
+    }
+    LOOKED.store(attempts, Relaxed);
+    let (Some(vmas), Some(device)) = (Vmas::open(), device::get()) else {
+        return false;
+    };
+    let all = || vmas.of_files(0..usize::MAX);
+    if all().count() as u64 <= max_map_count() / 2 {
+        return false;
+    }
+    for vma in all() {
+        let is_intact = status(device, vma.range.start).is_ok_and(|status| !has_stand_ins(&status));
+        // SAFETY: There are no stand-ins. A program that has no memory for its mappings does not live
+        // long, so it may get SIGBUS there.
+        let out = || unsafe { disable(device, &vma.range) };
+        if is_intact && vmas.continues(&vma.range) && out().is_ok() {
+            notice::too_many();
+            touch(&vma.range);
+        }
+    }
+    true
 }
 
 /// Reduces the number of VMAs, if it is above half of `vm.max_map_count`. Opts out all VMAs of the
@@ -179,12 +232,8 @@ pub unsafe fn merge(range: &Range<usize>) -> bool {
     }
     if any {
         notice::too_many();
-        // The kernel tries to merge a VMA with its neighbours when the VMA changes. The two calls
-        // change each VMA.
-        for advice in [MADV_RANDOM, MADV_NORMAL] {
-            for vma in parts() {
-                let _ = madvise(&vma.range, advice);
-            }
+        for vma in parts() {
+            touch(&vma.range);
         }
     }
     any

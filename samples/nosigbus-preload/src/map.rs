@@ -3,12 +3,14 @@
 //! mmap that opts in mappings of files.
 
 use crate::{
-    cover::{TOO_MANY, is_wanted, opt_in, opt_in_again},
+    cover::{TOO_MANY, is_wanted, make_room, opt_in, opt_in_again},
     kernel::{Mmap, Mremap, Result, munmap, page_size, pages},
     lost, notice,
     vmas::Vmas,
 };
-use libc::{EINVAL, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MREMAP_FIXED, MREMAP_MAYMOVE};
+use libc::{
+    EINVAL, ENOMEM, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MREMAP_FIXED, MREMAP_MAYMOVE,
+};
 use nosigbus::{file::Kind, guards::Guards};
 use rustix::fd::BorrowedFd;
 use std::ops::Range;
@@ -24,8 +26,14 @@ pub unsafe fn mmap(args: Mmap) -> Result {
         notice::look();
     }
     let replaces = args.flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) == MAP_FIXED;
-    // SAFETY: The caller's.
-    let call = || unsafe { args.call() };
+    let call = || {
+        // SAFETY: The caller's.
+        let call = || unsafe { args.call() };
+        match call() {
+            Err(ENOMEM) if make_room() => call(),
+            result => result,
+        }
+    };
     if !replaces {
         let result = call();
         match result {
@@ -58,9 +66,9 @@ pub unsafe fn mmap(args: Mmap) -> Result {
 /// Opts in a new mapping that is where it stays.
 ///
 /// If there are too many mappings, one that continues another stays plain, because the kernel may
-/// merge the two. Any other takes a VMA of its own, opted in or not. It must not stay plain: a client
-/// could create many mappings in a server, and kill it by the next one. If /proc does not tell of its
-/// neighbours, it is opted in.
+/// merge the two. Any other takes a VMA of its own, opted in or not, as long as no mapping continues
+/// it ([`make_room`]). It must not stay plain: a client could create many mappings in a server, and
+/// kill it by the next one. If /proc does not tell of its neighbours, it is opted in.
 fn opt_in_there(range: &Range<usize>) -> Result<()> {
     match opt_in(range) {
         Err(TOO_MANY) if Vmas::open().is_some_and(|vmas| vmas.continues(range)) => {
