@@ -245,6 +245,12 @@ announces() {
 	[[ $output == "$expected" ]] || complain "it says: $output"$'\n'"expected: $expected"
 }
 
+files_are_announced_when_there_are_descriptors() {
+	local options=()
+	loud 0 runs_out_of_descriptors
+	announces '' "$CUT_OFF"
+}
+
 each_file_is_announced_once() {
 	local options=()
 	loud 65 loses_and_unmaps
@@ -792,8 +798,8 @@ lives=(reads_past_eof maps_in_all_ways "library_maps $work/bin/library.so" maps_
 keeps=(keeps_errno threads_and_signals threads_map_neighbours thread_outlives_main maps_huge_pages forks closes_all few_descriptors grows becomes_writable threads_make_writable allocator_maps)
 cases=(
 	own_handler_is_called handlers_are_changed_often shared_mappings_can_be_left ends_are_announced
-	each_file_is_announced_once holders_are_named locked_holders_stop_nobody searches_are_left_out
-	searches_lose_their_descriptor
+	files_are_announced_when_there_are_descriptors each_file_is_announced_once holders_are_named
+	locked_holders_stop_nobody searches_are_left_out searches_lose_their_descriptor
 	full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
 	without_proc_it_becomes_writable too_many_mappings_are_plain what_filters_forbid_is_said
 	programs_not_reached_are_named other_runtimes_run sandboxes_are_said

@@ -521,6 +521,26 @@ static void few_descriptors(void)
 	must(opted_in(map));
 }
 
+static char *lost(const char *name, int pages, int prot, int flags);
+
+/* The library cannot look at what was lost as long as there is no descriptor left, but does then. */
+static void runs_out_of_descriptors(void)
+{
+	struct rlimit limit = { 20, 20 };
+	int fd = file_of(1);
+
+	must(!setrlimit(RLIMIT_NOFILE, &limit));
+	load(lost("lost", 1, PROT_READ, MAP_SHARED));
+	while (dup(fd) >= 0)
+		;
+	must(errno == EMFILE);
+	map_file(fd, 1, PROT_READ);
+	must(!close_range(fd + 1, 19, 0));
+	map_file(fd, 1, PROT_READ);
+	/* What the library tells at the end is too late. */
+	syscall(SYS_exit_group, 0);
+}
+
 /* A place for so many pages with nothing behind. */
 static char *room_for(int pages)
 {
@@ -1440,6 +1460,7 @@ static const struct {
 	{ "syncs", syncs },
 	{ "closes_all", closes_all },
 	{ "few_descriptors", few_descriptors },
+	{ "runs_out_of_descriptors", runs_out_of_descriptors },
 	{ "grows", grows },
 	{ "becomes_writable", becomes_writable },
 	{ "threads_make_writable", threads_make_writable },

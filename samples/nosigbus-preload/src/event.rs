@@ -47,12 +47,12 @@ pub fn start() {
     };
     let number = fd.into_raw_fd();
     match fdinfo(number) {
-        Some((id, _)) => {
+        Some((Some(id), _)) => {
             ID.store(id, Relaxed);
             EVENT.store(number, Release);
         }
         // SAFETY: Made above.
-        None => unsafe { rustix::io::close(number) },
+        _ => unsafe { rustix::io::close(number) },
     }
 }
 
@@ -84,20 +84,25 @@ pub fn count(sure: bool) -> Option<u64> {
     };
     poll(&mut fds, Some(&now)).ok()?;
     let events = fds.first()?.revents();
+    if events.contains(PollFlags::NVAL) {
+        is_lost();
+        return None;
+    }
     if events.is_empty() && !sure {
         return Some(0);
     }
-    match fdinfo(number) {
-        Some((id, count)) if id == ID.load(Relaxed) => Some(count),
-        _ => {
-            is_lost();
-            None
-        }
+    // If it cannot be read now, because the program has too many files open, it can be later.
+    let (id, count) = fdinfo(number)?;
+    if id != Some(ID.load(Relaxed)) {
+        is_lost();
+        return None;
     }
+    count
 }
 
-/// What /proc says of the eventfd: its id, and its count.
-fn fdinfo(number: i32) -> Option<(u64, u64)> {
+/// What /proc says of a file descriptor: its id and its count, if it is an eventfd. Returns `None` if
+/// /proc cannot be read.
+fn fdinfo(number: i32) -> Option<(Option<u64>, Option<u64>)> {
     let mut path = Text::<64>::new();
     write!(path, "/proc/thread-self/fdinfo/{number}\0").ok()?;
     let path = CStr::from_bytes_with_nul(path.bytes()).ok()?;
@@ -115,7 +120,7 @@ fn fdinfo(number: i32) -> Option<(u64, u64)> {
             id = number_in(value, 10);
         }
     }
-    Some((id?, count?))
+    Some((id, count))
 }
 
 fn number_in(value: &[u8], base: u32) -> Option<u64> {
