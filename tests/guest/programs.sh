@@ -473,6 +473,10 @@ many_unmapped_cost_little() {
 	says 'up to 256 more, which are not mapped any more'
 }
 
+children_end_with_their_own_status() {
+	run 65 "$nosigbus" run --quiet "$preload" child_unmaps
+}
+
 stats_have_the_path_of_the_time() {
 	stats 0 stats_of_renamed
 	lines "(preload): $dir/first ($PAGE bytes mapped): 1 zero page" \
@@ -806,7 +810,7 @@ cases=(
 	syncs_tell_of_errors without_device_all_is_plain anonymous_costs_little
 	stats_tell_kinds stats_tell_of_what_was_unmapped stats_of_children_are_their_own
 	stats_of_threads_are_complete stats_of_one_file_count_each_mapping
-	stats_of_many_at_once_are_complete many_unmapped_cost_little
+	stats_of_many_at_once_are_complete many_unmapped_cost_little children_end_with_their_own_status
 	stats_have_the_path_of_the_time stats_are_not_fooled_by_names stats_come_with_each_end stats_hit_no_file_of_the_program
 	stats_to_a_closed_pipe_kill_nobody stats_tell_of_errors nothing_is_said_unasked
 	status_shows_mappings status_lists_all_processes status_is_not_fooled_by_names

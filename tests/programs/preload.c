@@ -932,6 +932,32 @@ static void unmaps_many(void)
 	}
 }
 
+/*
+ * A child unmaps what its parent has opted in, after the parent has read as much of the kernel's list
+ * as it may. What is lost there is the parent's to tell.
+ */
+static void child_unmaps(void)
+{
+	static char *maps[4096];
+	int status;
+	pid_t child;
+
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
+		maps[i] = lost("lost", 1, PROT_READ, MAP_SHARED);
+	for (int i = 0; i < 8; i++) {
+		load(maps[i]);
+		must(!munmap(maps[i], page));
+	}
+	load(maps[8]);
+	child = fork();
+	must(child >= 0);
+	if (!child) {
+		must(!munmap(maps[8], page));
+		_exit(0);
+	}
+	must(waitpid(child, &status, 0) == child && !status);
+}
+
 /* An inode that has one path after the other. */
 static void stats_of_renamed(void)
 {
@@ -1476,6 +1502,7 @@ static const struct {
 	{ "stats_of_hostile_name", stats_of_hostile_name },
 	{ "waits_with_hostile_names", waits_with_hostile_names },
 	{ "unmaps_many", unmaps_many },
+	{ "child_unmaps", child_unmaps },
 	{ "stats_of_renamed", stats_of_renamed },
 	{ "stats_at_end", stats_at_end },
 	{ "waits", waits },

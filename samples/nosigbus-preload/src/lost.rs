@@ -22,7 +22,7 @@ use std::{
     cell::UnsafeCell,
     ops::Range,
     sync::atomic::{
-        AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize,
+        AtomicBool, AtomicU32, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
     },
 };
@@ -31,11 +31,9 @@ use std::{
 const GONE: usize = 1024;
 
 /// How many lines of fdinfo may be read at once: four times the longest list.
-const MOST_CREDIT: i64 = 4 * 4096;
+const MOST_CREDIT: u32 = 4 * 4096;
 /// How many more lines each call may cost that opts in a mapping, or may unmap one.
-const CREDIT_PER_CALL: i64 = 4;
-
-const READY: u32 = 1;
+const CREDIT_PER_CALL: u32 = 4;
 
 /// A mapping, and the path that its file had.
 #[derive(Clone, Copy)]
@@ -52,22 +50,25 @@ impl Known {
 }
 
 /// A mapping that was unmapped. The thread that holds `LOCK` writes it. Any thread may read it when
-/// `state` is `READY`.
+/// `kept_by` is this process.
 struct Slot {
-    state: AtomicU32,
+    /// A process ID. A forked child finds that of its parent, and can use the slot for a mapping of its
+    /// own.
+    kept_by: AtomicU32,
     known: UnsafeCell<Known>,
 }
 
-// SAFETY: Until the slot is ready, only the thread that holds `LOCK` accesses `known`. After that,
-// no thread writes to it.
+// SAFETY: Until `kept_by` is this process, only the thread that holds `LOCK` accesses `known`. After
+// that, no thread of this process writes to it.
 unsafe impl Sync for Slot {}
 
 /// Held while mappings are unmapped, so that two threads do not record the same mapping.
 static LOCK: Lock = Lock::new();
-static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// How many slots are used. The upper 32 bits are the process ID.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 static SLOTS: [Slot; GONE] = [const {
     Slot {
-        state: AtomicU32::new(0),
+        kept_by: AtomicU32::new(0),
         known: UnsafeCell::new(Known::NONE),
     }
 }; GONE];
@@ -77,9 +78,10 @@ static MORE: AtomicU64 = AtomicU64::new(0);
 /// 0 if none of these had data that is lost.
 static MORE_WRITTEN: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines of fdinfo may still be read. Clients choose how many mappings there are, and so
-/// how long the list is. Without a limit, it would take quadratic time to unmap all of them.
-static CREDIT: AtomicI64 = AtomicI64::new(MOST_CREDIT);
+/// How many lines of fdinfo were read of those that may be. The upper 32 bits are the process ID.
+/// Clients choose how many mappings there are, and so how long the list is. Without a limit, it would
+/// take quadratic time to unmap all of them.
+static SPENT: AtomicU64 = AtomicU64::new(0);
 
 /// The mappings that one system call may unmap.
 struct Before {
@@ -98,8 +100,8 @@ static OPTED_IN: AtomicU64 = AtomicU64::new(0);
 /// Whether there may have been stand-ins. Once set, it stays set.
 static MAY_HAVE_BEEN: AtomicBool = AtomicBool::new(false);
 
-/// Adds to a counter of this process. A forked child starts at 0.
-fn add(number: &AtomicU64, count: u32) {
+/// Changes a counter of this process. A forked child starts at 0.
+fn change(number: &AtomicU64, to: impl Fn(u32) -> u32) {
     let pid = u64::from(pid()) << 32;
     let _ = number.fetch_update(Relaxed, Relaxed, |seen| {
         let before = if seen & !u64::from(u32::MAX) == pid {
@@ -107,8 +109,12 @@ fn add(number: &AtomicU64, count: u32) {
         } else {
             0
         };
-        Some(pid | u64::from(before.saturating_add(count)))
+        Some(pid | u64::from(to(before)))
     });
+}
+
+fn add(number: &AtomicU64, count: u32) {
+    change(number, |before| before.saturating_add(count));
 }
 
 fn number_of_this(number: &AtomicU64) -> u32 {
@@ -137,22 +143,25 @@ fn forget(count: u32, written: bool) {
 }
 
 fn raise_credit() {
-    if CREDIT.load(Relaxed) < MOST_CREDIT {
-        CREDIT.fetch_add(CREDIT_PER_CALL, Relaxed);
+    if SPENT.load(Relaxed) as u32 != 0 {
+        change(&SPENT, |spent| spent.saturating_sub(CREDIT_PER_CALL));
     }
 }
 
 /// Returns whether fdinfo may be read now. The program must not wait for it too often.
 pub fn may_read() -> bool {
-    CREDIT.load(Relaxed) > 0
+    number_of_this(&SPENT) < MOST_CREDIT
 }
 
 /// Calls `f` for every mapping that fdinfo lists, as [`fdinfo::for_each`] does, and pays for them.
 fn for_each_listed(mut f: impl FnMut(&Entry)) -> Option<u64> {
-    fdinfo::for_each(|entry| {
-        CREDIT.fetch_sub(1, Relaxed);
+    let mut lines = 0;
+    let more = fdinfo::for_each(|entry| {
+        lines += 1;
         f(entry);
-    })
+    });
+    add(&SPENT, lines);
+    more
 }
 
 /// How many mappings this process has opted in.
@@ -190,6 +199,10 @@ pub fn unmapping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
 }
 
 fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
+    // In a forked child that has opted in nothing, all are its parent's.
+    if !is_own(OPTED_IN.load(Relaxed) >> 32, pid().into()) {
+        return call();
+    }
     let (Some(vmas), Some(device)) = (Vmas::open(), device::get()) else {
         forget(1, false);
         return call();
@@ -211,7 +224,7 @@ fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     if count == 0 {
         return call();
     }
-    let can_keep = NEXT.load(Relaxed) < GONE && may_read();
+    let can_keep = (number_of_this(&NEXT) as usize) < GONE && may_read();
     let Some(held) = can_keep.then(|| LOCK.get()).flatten() else {
         // A mapping counts once for each of its VMAs.
         forget(count, any_written);
@@ -283,14 +296,14 @@ impl Before {
             if !known.entry.has_stand_ins() {
                 continue;
             }
-            let Some(slot) = SLOTS.get(NEXT.load(Relaxed)) else {
+            let Some(slot) = SLOTS.get(number_of_this(&NEXT) as usize) else {
                 forget(1, known.entry.identity.is_shared_write());
                 continue;
             };
-            // SAFETY: Not ready, and this thread holds the lock.
+            // SAFETY: Not kept by this process yet, and this thread holds the lock.
             unsafe { *slot.known.get() = known };
-            NEXT.fetch_add(1, Relaxed);
-            slot.state.store(READY, Release);
+            add(&NEXT, 1);
+            slot.kept_by.store(pid(), Release);
         }
     }
 }
@@ -307,17 +320,16 @@ pub struct Others {
 
 /// Calls `f` for each mapping that has had stand-ins. Passes the path of its file, if known.
 pub fn for_each(mut f: impl FnMut(&Entry, Option<&'static [u8]>)) -> Others {
-    let pid = u64::from(pid());
-    let ready = SLOTS
+    let own = pid();
+    let kept = SLOTS
         .iter()
-        .filter(|slot| slot.state.load(Acquire) == READY);
-    for slot in ready {
-        // SAFETY: It is ready.
+        .filter(|slot| slot.kept_by.load(Acquire) == own);
+    for slot in kept {
+        // SAFETY: Kept by this process.
         let known = unsafe { &*slot.known.get() };
-        if known.entry.identity.pid == pid {
-            f(&known.entry, known.path);
-        }
+        f(&known.entry, known.path);
     }
+    let pid = u64::from(own);
     let mut listed = 0;
     let more = for_each_listed(|entry| {
         listed += u32::from(entry.identity.pid == pid);
