@@ -229,8 +229,7 @@ searches_are_left_out() {
 	wait "$opener" || true
 }
 
-# If the file descriptor is closed that tells when the search has ended, the library goes on without
-# the search. The memory that it uses stays.
+# Another thread closes the file descriptors that tell of the end of a process. The search needs none.
 searches_lose_their_descriptor() {
 	local options=()
 	loud 65 closes_while_searching

@@ -7,38 +7,32 @@
 //! a file that the program closes is closed. Unlike a thread, it can be killed alone. If the kernel
 //! keeps even a killed process waiting, the program goes on without it.
 
-use crate::kernel::{Mmap, munmap, replace_signal_mask};
+use crate::kernel::{Mmap, munmap, replace_signal_mask, sleep};
 use libc::{
-    __WCLONE, CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_PIDFD, CLONE_UNTRACED, CLONE_VM,
-    MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, c_int, c_void,
+    __WCLONE, CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_UNTRACED, CLONE_VM, MAP_ANONYMOUS,
+    MAP_PRIVATE, PROT_READ, PROT_WRITE, c_int, c_void,
 };
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fd::{AsFd, BorrowedFd},
     fs::stat,
     process::{
-        Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_parent_process_death_signal, waitid,
+        Pid, Signal, WaitId, WaitIdOptions, kill_process, set_parent_process_death_signal, waitid,
     },
 };
 use std::{
     ptr,
     sync::atomic::{AtomicU32, Ordering::Acquire},
+    time::Duration,
 };
 
 /// Hides the child from tracers of the program. The program gets no signal when the child ends, and
 /// finds it only if it waits with `__WCLONE` or `__WALL`.
-const FLAGS: c_int = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_UNTRACED | CLONE_CHILD_CLEARTID;
+const FLAGS: c_int = CLONE_VM | CLONE_FILES | CLONE_UNTRACED | CLONE_CHILD_CLEARTID;
 /// How long the function may take.
-const LIMIT: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 250_000_000,
-};
+const LIMIT: Duration = Duration::from_millis(250);
 /// How long the child may take to end when it is killed. It takes that long only if the kernel keeps
 /// it waiting.
-const GRACE: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
+const GRACE: Duration = Duration::from_secs(1);
+const NAP: Duration = Duration::from_millis(1);
 /// The call is at its start; the stack of the child grows down from its end.
 const MEMORY: usize = 64 << 10;
 
@@ -59,8 +53,7 @@ extern "C" fn start<T>(call: *mut c_void) -> c_int {
 }
 
 /// Calls `function` with `value`, and returns `value` as `function` has left it, or as it was if there
-/// can be no child. Returns `None` if the kernel keeps the killed child waiting, or if the program has
-/// closed the child's file descriptor.
+/// can be no child. Returns `None` if the kernel keeps the killed child waiting.
 ///
 /// # Safety
 ///
@@ -99,31 +92,15 @@ pub unsafe fn run<T>(function: fn(&mut T), value: T) -> Option<T> {
     let before = *errno;
     // The child must not run the program's signal handlers.
     let signals = replace_signal_mask(u64::MAX);
-    let mut pidfd = -1;
     // SAFETY: The child has a stack of its own, and accesses only what `call` points to. The kernel
     // writes to `running`, which is there until the child has ended.
     let child = unsafe {
         let stack = (addr + MEMORY) as *mut c_void;
-        let (no_tls, id) = (ptr::null_mut::<c_void>(), running.as_ptr());
-        libc::clone(
-            start::<T>,
-            stack,
-            FLAGS,
-            call.cast(),
-            &raw mut pidfd,
-            no_tls,
-            id,
-        )
+        let (no_id, no_tls) = (ptr::null_mut::<c_void>(), ptr::null_mut::<c_void>());
+        let id = running.as_ptr();
+        libc::clone(start::<T>, stack, FLAGS, call.cast(), no_id, no_tls, id)
     };
-    let has_ended = child < 0 || {
-        // SAFETY: Used at once, and only by the kernel.
-        let has_ended = ends(unsafe { BorrowedFd::borrow_raw(pidfd) }, running);
-        if has_ended {
-            // SAFETY: Made for the child. If it does not tell the end, it may be another file's.
-            unsafe { rustix::io::close(pidfd) };
-        }
-        has_ended
-    };
+    let has_ended = Pid::from_raw(child.max(0)).is_none_or(|child| ends(child, running));
     replace_signal_mask(signals);
     *errno = before;
     if !has_ended {
@@ -144,24 +121,35 @@ fn may_begin_namespace() -> bool {
     own.is_none() || own != id(c"/proc/thread-self/ns/pid_for_children")
 }
 
-/// Waits for the end of a child, and kills it after the limit. Returns whether it has ended.
+/// Waits for the end of a child, and kills it after the limit. Returns whether it does not use its
+/// memory any more.
 ///
-/// Another thread of the program may close the file descriptor, and another file may get its number.
-/// What poll returns for these says nothing of the child, which may still be using its memory.
-fn ends(child: BorrowedFd<'_>, running: &AtomicU32) -> bool {
-    let ends_within = |time| {
-        let polled = poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(time));
-        polled == Ok(1) && running.load(Acquire) == 0
-    };
-    let has_ended = ends_within(&LIMIT) || {
-        let _ = pidfd_send_signal(child, Signal::KILL);
-        ends_within(&GRACE)
-    };
-    if has_ended {
-        // Does not wait: a wait of the program may have found it before, and a debugger may have it.
-        let options = WaitIdOptions::from_bits_retain(__WCLONE as u32);
-        let options = options | WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let _ = waitid(WaitId::PidFd(child.as_fd()), options);
+/// `running` alone says so. A file descriptor of the child would not: another thread of the program may
+/// close it, and another file may get its number.
+fn ends(child: Pid, running: &AtomicU32) -> bool {
+    let has_ended = || running.load(Acquire) == 0;
+    if !is_so_within(LIMIT, has_ended) {
+        // The ID is the child's: a wait of the program cannot find it before `running` is 0.
+        let _ = kill_process(child, Signal::KILL);
+        if !is_so_within(GRACE, has_ended) {
+            return false;
+        }
     }
-    has_ended
+    // A wait of the program may have found it before, and a debugger may have it.
+    let options = WaitIdOptions::from_bits_retain(__WCLONE as u32);
+    let options = options | WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    is_so_within(GRACE, || {
+        !matches!(waitid(WaitId::Pid(child), options), Ok(None))
+    });
+    true
+}
+
+/// Waits until something is so, for a limited time. Returns whether it is.
+fn is_so_within(limit: Duration, is_so: impl Fn() -> bool) -> bool {
+    let naps = limit.as_millis() / NAP.as_millis();
+    let nap = |_| {
+        sleep(NAP);
+        is_so()
+    };
+    is_so() || (0..naps).any(nap)
 }
