@@ -257,6 +257,17 @@ each_file_is_announced_once() {
 		"(preload): $dir/lost-2: $CUT_OFF"
 }
 
+# To find the path of a file takes a look at each mapping, and clients choose how many of both there are.
+many_files_cost_little() {
+	local count
+	run 0 strace -qq -f --seccomp-bpf -o "$work/strace" -e trace=ioctl "$nosigbus" run "$preload" \
+		loses_many_files
+	count=$(grep -cF "$CUT_OFF" <<<"$output") || true
+	expect "$count of 64 files are announced" test "$count" = 64
+	count=$(grep -c 'ioctl(' "$work/strace") || true
+	expect "$count ioctls" test "$count" -gt 2000 -a "$count" -le 20000
+}
+
 full_disks_are_announced() {
 	local options=(--record-errors)
 	loud 74 fills
@@ -803,7 +814,7 @@ cases=(
 	own_handler_is_called handlers_are_changed_often shared_mappings_can_be_left ends_are_announced
 	files_are_announced_when_there_are_descriptors each_file_is_announced_once holders_are_named
 	locked_holders_stop_nobody searches_are_left_out searches_lose_their_descriptor
-	full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
+	many_files_cost_little full_disks_are_announced announced_at_once_in_a_log locked_mappings_are_plain
 	without_proc_it_becomes_writable too_many_mappings_are_plain what_filters_forbid_is_said
 	programs_not_reached_are_named other_runtimes_run sandboxes_are_said
 	syncs_tell_of_errors without_device_all_is_plain anonymous_costs_little

@@ -1246,6 +1246,25 @@ static void loses_and_unmaps(void)
 	}
 }
 
+/* Many files lose their pages at once, and many mappings are found before them. */
+static void loses_many_files(void)
+{
+	int fd = file_of(1);
+	char *maps[64], name[16];
+
+	forbid(SYS_clone, EPERM);
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		snprintf(name, sizeof(name), "lost-%zu", i);
+		maps[i] = lost(name, 1, PROT_READ, MAP_SHARED);
+	}
+	for (int i = 0; i < 2000; i++)
+		map_file(fd, 1, PROT_READ);
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
+		load(maps[i]);
+	map_file(fd, 1, PROT_READ);
+	syscall(SYS_exit_group, 0);
+}
+
 /* Its handler is called if it is to be, for truncated files. */
 static void handler_kept(void)
 {
@@ -1530,6 +1549,7 @@ static const struct {
 	{ "ends_child", ends_child },
 	{ "fills", fills },
 	{ "loses_and_unmaps", loses_and_unmaps },
+	{ "loses_many_files", loses_many_files },
 	{ "handler_kept", handler_kept },
 	{ "changes_its_handler", changes_its_handler },
 	{ "shared_read_only", shared_read_only },

@@ -15,6 +15,7 @@ use crate::{
     vmas::{Vma, Vmas},
 };
 use rustix::{
+    fd::BorrowedFd,
     io::Errno,
     process::{Pid, test_kill_process},
 };
@@ -160,8 +161,13 @@ fn for_each_listed(mut f: impl FnMut(&Entry)) -> Option<u64> {
         lines += 1;
         f(entry);
     });
-    add(&SPENT, lines);
+    pay(lines);
     more
+}
+
+/// Counts lines that were read.
+pub fn pay(lines: u32) {
+    add(&SPENT, lines);
 }
 
 /// How many mappings this process has opted in.
@@ -207,15 +213,7 @@ fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
         forget(1, false);
         return call();
     };
-    // Those that have had stand-ins, and whether these are shadow pages. Only shared writable
-    // mappings have shadow pages.
-    let stand_ins = || {
-        vmas.of_files(range.clone()).filter_map(|vma| {
-            let status = kernel::status(device, vma.range.start).ok()?;
-            let written = status.shadow_pages != 0;
-            (written || status.zero_pages | status.private_pages != 0).then_some((vma, written))
-        })
-    };
+    let stand_ins = || with_stand_ins(&vmas, device, range.clone());
     let (mut count, mut any_written) = (0, false);
     for (_, written) in stand_ins() {
         count += 1;
@@ -245,6 +243,29 @@ fn keeping<R>(range: &Range<usize>, call: impl FnOnce() -> R) -> R {
     let result = call();
     before.keep_those_gone();
     result
+}
+
+/// The VMAs in a range that have had stand-ins, and whether these are shadow pages. Only shared
+/// writable mappings have shadow pages.
+fn with_stand_ins(
+    vmas: &Vmas,
+    device: BorrowedFd<'_>,
+    range: Range<usize>,
+) -> impl Iterator<Item = (Vma, bool)> {
+    vmas.of_files(range).filter_map(move |vma| {
+        let status = kernel::status(device, vma.range.start).ok()?;
+        let written = status.shadow_pages != 0;
+        (written || status.zero_pages | status.private_pages != 0).then_some((vma, written))
+    })
+}
+
+/// Keeps the paths of all files that have lost pages, as long as there is space.
+pub fn keep_paths() {
+    if let (Some(held), Some(vmas), Some(device)) = (LOCK.get(), Vmas::open(), device::get()) {
+        for (vma, _) in with_stand_ins(&vmas, device, 0..usize::MAX) {
+            names::keep(&held, &vmas, vma.range.start, vma.file);
+        }
+    }
 }
 
 impl Before {

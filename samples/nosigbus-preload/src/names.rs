@@ -3,7 +3,7 @@
 //! Keeps the paths of files. When no mapping of a file is left, the kernel cannot be asked for its
 //! path any more.
 
-use crate::{fdinfo::FileId, lock::Held, vmas::Vmas};
+use crate::{fdinfo::FileId, lock::Held, lost, vmas::Vmas};
 use std::{
     cell::UnsafeCell,
     sync::atomic::{
@@ -46,7 +46,7 @@ static NAMES: [Slot; SLOTS] = [const {
 }; SLOTS];
 
 /// Returns a kept path of the file: `path` if it was kept, or, without `path`, the last one.
-fn known(file: FileId, path: Option<&[u8]>) -> Option<&'static [u8]> {
+pub fn known(file: FileId, path: Option<&[u8]>) -> Option<&'static [u8]> {
     let names = NAMES
         .iter()
         .filter(|slot| slot.state.load(Acquire) == READY);
@@ -75,12 +75,23 @@ pub fn keep(_: &Held<'_>, vmas: &Vmas, addr: usize, file: FileId) -> Option<&'st
     known(file, None)
 }
 
-/// Returns the current path of the file if it is mapped, or else the path that was kept last.
+/// Returns the current path of the file if it is mapped, or else the path that was kept last. To find
+/// the mapping costs as much as a line of fdinfo for each mapping that is looked at. If that is too
+/// much by now, or if no more paths can be kept, only paths kept earlier are found.
 pub fn of(held: Option<&Held<'_>>, file: FileId) -> Option<&'static [u8]> {
     let mapped = || {
+        let held = held?;
+        if NEXT.load(Relaxed) >= SLOTS || !lost::may_read() {
+            return None;
+        }
         let vmas = Vmas::open()?;
-        let vma = vmas.of_files(0..usize::MAX).find(|vma| vma.file == file)?;
-        keep(held?, &vmas, vma.range.start, file)
+        let may_look = || {
+            lost::pay(1);
+            lost::may_read()
+        };
+        let mut all = vmas.of_files(0..usize::MAX).take_while(|_| may_look());
+        let vma = all.find(|vma| vma.file == file)?;
+        keep(held, &vmas, vma.range.start, file)
     };
     mapped().or_else(|| known(file, None))
 }

@@ -2,7 +2,7 @@
 
 //! `--stats`: prints at exit which files had lost pages.
 
-use crate::{fdinfo::Entry, kernel::pid, lost, options, output::say, text::Text, vfork};
+use crate::{fdinfo::Entry, kernel::pid, lost, names, options, output::say, text::Text, vfork};
 use std::{
     fmt::Write,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -46,10 +46,15 @@ fn tell() -> (usize, &'static str) {
     if lost::count_opted_in() == 0 {
         return (0, "");
     }
+    // Once for all, because clients choose how many mappings there are.
+    lost::keep_paths();
     let mut count = 0;
     let others = lost::for_each(|entry, path| {
         count += 1;
-        tell_of(entry, path.or_else(|| lost::path(entry)));
+        tell_of(
+            entry,
+            path.or_else(|| names::known(entry.identity.file, None)),
+        );
     });
     if others.there != 0 {
         say(b"", |text| {
