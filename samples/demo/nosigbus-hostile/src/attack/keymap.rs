@@ -139,7 +139,6 @@ pub fn after_many(session: &mut Session, options: &Options) -> Result<()> {
     let limit: usize = limit.trim().parse().context(MAX_MAP_COUNT)?;
     let file = Place::Memory.create()?;
     file.set_len(SMALL as u64).context("ftruncate")?;
-    session.struck = true;
     let pools = limit / 2 + MORE;
     for number in 0..pools {
         Pool::new(session, file.try_clone()?, SMALL)?;
