@@ -100,13 +100,6 @@ pub(crate) struct CachedPage<'a> {
 }
 
 impl CachedPage<'_> {
-    /// Whether a page table maps a page of the folio. None maps another page before the folio is
-    /// unlocked.
-    pub(crate) fn is_mapped(&self) -> bool {
-        // SAFETY: By the type invariants there is a reference on the folio.
-        unsafe { bindings::nosigbus_folio_mapped(self.folio) }
-    }
-
     /// Copies the page. `EIO` if its memory is broken.
     pub(crate) fn copy_to(&self, page: &PageRef) -> Result {
         // SAFETY: By the type invariants; `page` is a reference.
@@ -217,7 +210,8 @@ impl MappedFile<'_> {
     /// The inode of overlayfs that the user has opened, if [`Self::inode`] has its content. Sleeps.
     pub(super) fn overlay_inode(&self) -> Option<Inode<'_>> {
         let (real, user) = (self.inode().as_ptr(), self.user_inode());
-        // SAFETY: The file is valid, by the type invariants, and keeps the dentry, which is positive.
+        // SAFETY: The file is valid, by the type invariants, and keeps the dentry, which is
+        // positive.
         let content = unsafe {
             let dentry = bindings::nosigbus_file_user_dentry(self.file.as_ptr());
             bindings::nosigbus_d_real_inode(dentry)

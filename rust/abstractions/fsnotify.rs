@@ -61,9 +61,9 @@ use kernel::{
 pub(crate) trait Listener: Send + Sync + 'static {
     /// The file was modified. The modifying task runs this function.
     ///
-    /// May sleep. `notify_change()` (truncation, or a change of mtime alone) calls it with the inode
-    /// lock held; write(2), splice(2), fallocate(2) etc. without it. Several tasks may call it at
-    /// once.
+    /// May sleep. `notify_change()` (truncation, or a change of mtime alone) calls it with the
+    /// inode lock held; write(2), splice(2), fallocate(2) etc. without it. Several tasks may call
+    /// it at once.
     fn modified(&self, inode: &Inode<'_>);
 }
 

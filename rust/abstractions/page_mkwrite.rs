@@ -113,10 +113,10 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     /// Calls the file system's `->page_mkwrite` or `->pfn_mkwrite`.
     pub(crate) fn call_file_system(self) -> FsResult<Self> {
         let (operation, vmf) = (self.native, self.fault.vmf());
-        // Core mm does not look at `VM_FAULT_RETRY` here (`do_page_mkwrite()`), and goes on as after
-        // success, with the lock held. Some file systems (exfat, netfs, orangefs) return it. Trying
-        // again would be wrong: the task may hold the lock that exfat found taken, and orangefs has
-        // locked the page.
+        // Core mm does not look at `VM_FAULT_RETRY` here (`do_page_mkwrite()`), and goes on as
+        // after success, with the lock held. Some file systems (exfat, netfs, orangefs) return it.
+        // Trying again would be wrong: the task may hold the lock that exfat found taken, and
+        // orangefs has locked the page.
         // SAFETY: By the type invariants `native` is the file system's operation for this `vmf`,
         // which has not been answered.
         unsafe { FsResult::ask(self, operation, vmf, vm_fault_reason_VM_FAULT_RETRY) }

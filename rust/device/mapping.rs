@@ -215,13 +215,12 @@ impl Mapping {
         if past_eof(pgoff, file.i_size()) {
             return Some(FaultResult::retry());
         }
-        // Unmapping walks all VMAs of the file, of which a client chooses the number. So unmap only
-        // what can be mapped. No task maps a shadow page meanwhile: the semaphore is held for write.
+        // No task maps a shadow page from here on: the semaphore is held for write.
         let had_shadow = self.state.shadows.get(pgoff).is_some();
         if let Some(cached) = &cached {
-            if had_shadow || cached.is_mapped() {
-                unmap(file, pgoff);
-            }
+            // Even if no page table maps it: reclaim unmaps a folio and flushes the TLBs later.
+            // This flushes them.
+            unmap(file, pgoff);
             cached.copy_to(&page).ok()?;
         }
         match self.state.shadows.keep(pgoff, page, mm) {
@@ -242,7 +241,8 @@ impl Mapping {
                 self.state.shadows.remove_kept(pgoff..=pgoff);
             }
             // A folio that is no longer up to date may still be mapped, and so may a shadow page
-            // that the kept page replaced.
+            // that the kept page replaced. But do not walk all VMAs of the file, of which a client
+            // chooses the number, for each page of a hole.
             let may_be_mapped = Cached::Stale {
                 may_be_mapped: true,
             };

@@ -3,8 +3,8 @@
 //! Errors of the file system: how to tell one from a race with a change of size, and the set of
 //! failed pages.
 //!
-//! File systems return `VM_FAULT_SIGBUS` for nearly all errors (`vmf_error()`), and past EOF. So the
-//! errno is learned by reading the page, or deduced.
+//! File systems return `VM_FAULT_SIGBUS` for nearly all errors (`vmf_error()`), and past EOF. So
+//! the errno is learned by reading the page, or deduced.
 
 use core::ops::Range;
 use kernel::{
@@ -50,10 +50,10 @@ pub(crate) enum Verdict {
 /// let each of the calls wait for its timeout.
 const ATTEMPTS: u32 = 8;
 
-/// Judges a `VM_FAULT_SIGBUS` inside EOF. `reading` is the result of reading the page while it could
-/// not be truncated; `None` if that is not possible: the file system's `->fault` takes locks that a
-/// read here would miss (gfs2, ocfs2, ceph, orangefs). `attempt` counts the calls of `->fault` from
-/// 1.
+/// Judges a `VM_FAULT_SIGBUS` inside EOF. `reading` is the result of reading the page while it
+/// could not be truncated; `None` if that is not possible: the file system's `->fault` takes locks
+/// that a read here would miss (gfs2, ocfs2, ceph, orangefs). `attempt` counts the calls of
+/// `->fault` from 1.
 pub(crate) fn judge(reading: Option<Result>, attempt: u32) -> Verdict {
     match reading {
         Some(Ok(())) => Verdict::Retry,

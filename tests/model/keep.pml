@@ -627,7 +627,7 @@ look:
 		:: else
 		fi
 	}
-	/* MappedFile::has_cached_page() */
+	/* MappedFile::cached() */
 	atomic {
 #ifndef NO_KEEP_BARRIER
 		kept_buffered = 0;
