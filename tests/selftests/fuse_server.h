@@ -136,4 +136,26 @@ static inline pid_t start_fuse_server(struct fuse_server *server, const char *di
 	return pid;
 }
 
+/*
+ * Makes a directory of the template, and starts a server there that begins with this state. Sets
+ * path to its file, and pid to the server. Skips the test if there is no FUSE.
+ */
+static inline struct fuse_server *set_up_fuse(struct __test_metadata *_metadata,
+					      struct fuse_server state, char *template,
+					      char path[PATH_MAX], pid_t *pid)
+{
+	struct fuse_server *server = mmap(NULL, page_size(), PROT_READ | PROT_WRITE,
+					  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(server, MAP_FAILED);
+	*server = state;
+	ASSERT_NE(mkdtemp(template), NULL);
+	snprintf(path, PATH_MAX, "%s/" FUSE_FILE, template);
+	*pid = start_fuse_server(server, template);
+	if (*pid < 0)
+		rmdir(template);
+	skip_if(_metadata, *pid < 0 ? "takes FUSE" : NULL);
+	return server;
+}
+
 #endif /* _NOSIGBUS_FUSE_SERVER_H */

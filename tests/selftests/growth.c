@@ -1223,16 +1223,8 @@ TEST(known_limit_growth_by_a_server)
 	page = page_size();
 	catch_signals();
 	ASSERT_GE(device, 0);
-	server = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(server, MAP_FAILED);
-	*server = (struct fuse_server){ .content = CONTENT };
-	ASSERT_NE(mkdtemp(directory), NULL);
-	snprintf(path, sizeof(path), "%s/" FUSE_FILE, directory);
-	pid = start_fuse_server(server, directory);
-	if (pid < 0) {
-		rmdir(directory);
-		SKIP(return, "takes FUSE");
-	}
+	server = set_up_fuse(_metadata, (struct fuse_server){ .content = CONTENT }, directory, path,
+			     &pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	EXPECT_GE(fd, 0) TH_LOG("%s", strerror(errno));
 	addr = map_file(SHARED_READ, fd, PAGES * page);

@@ -250,18 +250,9 @@ TEST(fails_while_somebody_appends)
 		SKIP(return, "mounting takes root");
 	catch_signals();
 	ASSERT_GE(device, 0);
-	server = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(server, MAP_FAILED);
-	*server = (struct fuse_server){
+	server = set_up_fuse(_metadata, (struct fuse_server){
 		.size = page, .refused = getpid(), .keeps_writes_back = true,
-	};
-	ASSERT_NE(mkdtemp(directory), NULL);
-	snprintf(path, sizeof(path), "%s/" FUSE_FILE, directory);
-	pid = start_fuse_server(server, directory);
-	if (pid < 0) {
-		rmdir(directory);
-		SKIP(return, "takes FUSE");
-	}
+	}, directory, path, &pid);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	EXPECT_GE(fd, 0) TH_LOG("%s", strerror(errno));
 	addr = map_file(SHARED_READ, fd, len);
