@@ -157,7 +157,7 @@ pub fn renew() {
     }
 }
 
-fn has_stand_ins(status: &nosigbus_status) -> bool {
+pub fn has_stand_ins(status: &nosigbus_status) -> bool {
     status.zero_pages | status.private_pages | status.shadow_pages != 0
 }
 
@@ -179,7 +179,10 @@ pub fn make_room() -> bool {
     if ATTEMPTS.load(Relaxed) < INTERVAL {
         return false;
     }
-    let _held = LOCK.get();
+    // Whoever does not give it back in time is making room.
+    let Some(_held) = LOCK.get() else {
+        return true;
+    };
     let attempts = ATTEMPTS.load(Relaxed);
     // To look at all mappings takes long. Another thread may have just made room, or there is none.
     if attempts.wrapping_sub(LOOKED.load(Relaxed)) < INTERVAL {

@@ -7,6 +7,7 @@
 //! that it inherited by fork count in the parent's numbers, as long as the parent lives.
 
 use crate::{
+    cover::has_stand_ins,
     device, event,
     fdinfo::{self, Entry, FileId},
     kernel::{self, pid},
@@ -254,8 +255,7 @@ fn with_stand_ins(
 ) -> impl Iterator<Item = (Vma, bool)> {
     vmas.of_files(range).filter_map(move |vma| {
         let status = kernel::status(device, vma.range.start).ok()?;
-        let written = status.shadow_pages != 0;
-        (written || status.zero_pages | status.private_pages != 0).then_some((vma, written))
+        has_stand_ins(&status).then_some((vma, status.shadow_pages != 0))
     })
 }
 
