@@ -27,6 +27,12 @@ pub(crate) fn is_being_killed() -> bool {
     unsafe { bindings::nosigbus_fatal_signal_pending() }
 }
 
+/// Whether the current task is writing a core dump (`PF_DUMPCORE`).
+pub(crate) fn is_dumping_core() -> bool {
+    // SAFETY: Has no precondition.
+    unsafe { bindings::nosigbus_is_dumping_core() }
+}
+
 /// Identifies the process that opted a mapping in, for debugging output: its `struct pid` and the
 /// `comm` of the calling task. Remains valid after the process exits.
 ///

@@ -125,8 +125,9 @@ impl LockedVma<'_> {
     }
 
     /// Unmerges all KSM pages of this VMA (`MADV_UNMERGEABLE`), including PTEs that KSM pointed at
-    /// the zero page (`use_zero_pages`). Returns whether the VMA had `VM_MERGEABLE`. KSM does not
-    /// merge again while the mmap lock is held for write.
+    /// the zero page (`use_zero_pages`). Stops at a page that raises SIGBUS: pages behind it may stay
+    /// merged. Returns whether the VMA had `VM_MERGEABLE`. KSM does not merge again while the mmap
+    /// lock is held for write.
     ///
     /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` on a signal. Pages that were unmerged
     /// until then stay unmerged.

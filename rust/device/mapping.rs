@@ -39,7 +39,10 @@ use crate::{
         },
         page_mkwrite::Mkwrite,
         shadow_pages::PageRef,
-        task::is_being_killed,
+        task::{
+            is_being_killed,
+            is_dumping_core, //
+        },
         vm_operations::FaultHandler,
     },
     policy::{
@@ -515,6 +518,11 @@ fn map_stand_in(
     let last = pgoff.saturating_add(pages as u64 - 1);
     loop {
         if expected == Answer::ShadowPage {
+            // A core dump leaves a hole where a fault raises SIGBUS. The hole reads as zeros, too,
+            // and takes no memory.
+            if is_dumping_core() && state.shadows.get(pgoff).is_none() {
+                return Some(FaultResult::sigbus());
+            }
             let page = fault.charged(|| state.shadows.get_or_alloc(pgoff, fault.mm()));
             if page.is_err() {
                 return Some(FaultResult::oom());

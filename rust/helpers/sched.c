@@ -34,3 +34,8 @@ bool nosigbus_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
 }
+
+bool nosigbus_is_dumping_core(void)
+{
+	return current->flags & PF_DUMPCORE;
+}

@@ -672,8 +672,11 @@ static int core_file(const char *filter)
 #define Elf_Ehdr	ElfW(Ehdr)
 #define Elf_Phdr	ElfW(Phdr)
 
-/* What the core file has for the mapping: as shows(), or "absent"; NULL if it is malformed. */
-static const char *core_shows(int fd, const struct side *m)
+/*
+ * What the core file has for the mapping: as shows(), or "absent"; NULL if it is malformed. Sets
+ * stored to the number of its pages there. The others are holes.
+ */
+static const char *core_shows(int fd, const struct side *m, int *stored)
 {
 	const char *found = NULL;
 	Elf_Off end = 0;
@@ -702,23 +705,39 @@ static const char *core_shows(int fd, const struct side *m)
 			found = "absent";
 		else if (pread(fd, foreign_buffer(), PAGES * page, seg.p_offset) == ALL_BYTES)
 			found = shows(m, buffer(), seg.p_filesz / page);
+		*stored = 0;
+		for (Elf_Off pos = seg.p_offset; pos < end; pos += page)
+			*stored += lseek(fd, pos, SEEK_DATA) == (off_t)pos;
 	}
 	return notes ? found : NULL;
 }
 
+static int core_pages(int fd, const struct side *m)
+{
+	int stored = -1;
+
+	core_shows(fd, m, &stored);
+	return stored;
+}
+
 #define CORE_SHOWS(filter, plain_picture, opted_picture) do {			\
-	int fd = core_file(filter);						\
+	int fd = core_file(filter), stored;					\
 										\
 	ASSERT_GE(fd, 0) TH_LOG("no core");					\
-	ASSERT_NE(core_shows(fd, &self->plain), NULL);				\
-	ASSERT_NE(core_shows(fd, &self->opted), NULL);				\
-	DIFFER_STR(core_shows(fd, m), plain_picture, opted_picture);		\
+	ASSERT_NE(core_shows(fd, &self->plain, &stored), NULL);				\
+	ASSERT_NE(core_shows(fd, &self->opted, &stored), NULL);				\
+	DIFFER_STR(core_shows(fd, m, &stored), plain_picture, opted_picture);		\
 	close(fd);								\
 } while (0)
 
 /* In a core, missing pages and pages of zeros that were never written to are holes. */
 TEST_F(pair, core_dump)
 {
+	int fd = core_file("0xf");
+
+	ASSERT_GE(fd, 0) TH_LOG("no core");
+	SAME(core_pages(fd, m), 3);
+	close(fd);
 	/* Dump all kinds of memory; all kinds but that of the mapping; nothing. */
 	CORE_SHOWS("0xf", "abc000", "abc000");
 	CORE_SHOWS(variant->class == PRIVATE ? "0xa" : "0xd", "absent", "absent");
