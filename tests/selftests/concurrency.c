@@ -516,21 +516,6 @@ FIXTURE_TEARDOWN(killed)
 	close(self->fs);
 }
 
-/* The state of a process, as /proc has it: 'D' if nothing can interrupt it. */
-static char state_of(pid_t pid)
-{
-	char path[64], line[256] = "", *paren;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, line, sizeof(line) - 1) <= 0)
-		return 0;
-	close(fd);
-	paren = strrchr(line, ')');
-	return paren && paren[1] ? paren[2] : 0;
-}
-
 /* The byte at p of another process, or minus errno. */
 static int byte_of(pid_t pid, const char *p, int mem)
 {
@@ -560,7 +545,7 @@ TEST_F_TIMEOUT(killed, memory_is_not_zeros_once_it_is_taken, 4 * GUARD_SECONDS)
 		sched_yield();
 	ASSERT_EQ(ioctl(self->fs, FIFREEZE, 0), 0) TH_LOG("%s", strerror(errno));
 	atomic_store(&self->shared->go, 1);
-	while (state_of(self->victim) != 'D')
+	while (thread_state(self->victim) != 'D')
 		sched_yield();
 	ASSERT_EQ(kill(self->victim, SIGKILL), 0);
 	EXPECT_EQ(byte_of(self->victim, self->addr, mem), 'p');

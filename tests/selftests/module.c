@@ -164,22 +164,6 @@ static void *access_it(void *arg)
 	return NULL;
 }
 
-/* Whether a thread is in uninterruptible sleep. */
-static bool is_waiting(int tid)
-{
-	char path[64], state = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	file = fopen(path, "re");
-	if (file) {
-		if (fscanf(file, "%*d %*s %c", &state) != 1)
-			state = 0;
-		fclose(file);
-	}
-	return state == 'D';
-}
-
 struct unload {
 	atomic_int tid, result;
 	atomic_bool done;
@@ -226,7 +210,7 @@ static void wait_for_fault(struct __test_metadata *_metadata, struct mapped_file
 	for (int i = 0; i < 10000 && waited < 20; i++) {
 		int tid = atomic_load(&a.tid);
 
-		waited = tid && is_waiting(tid) ? waited + 1 : 0;
+		waited = tid && thread_state(tid) == 'D' ? waited + 1 : 0;
 		usleep(10000);
 	}
 	EXPECT_EQ(waited, 20);
@@ -237,7 +221,7 @@ static void wait_for_fault(struct __test_metadata *_metadata, struct mapped_file
 	for (int i = 0; i < 10000 && waited < 20 && !atomic_load(&u.done); i++) {
 		int tid = atomic_load(&u.tid);
 
-		waited = tid && is_waiting(tid) ? waited + 1 : 0;
+		waited = tid && thread_state(tid) == 'D' ? waited + 1 : 0;
 		usleep(10000);
 	}
 	EXPECT_EQ(waited, 20);

@@ -333,6 +333,23 @@ static inline int fill(int fd, int byte, off_t pos, size_t len)
 	return ret < 0 ? -errno : (size_t)ret == len ? 0 : -EIO;
 }
 
+/* The state of a thread, as /proc has it: 'D' if only a fatal signal or nothing interrupts it. */
+static inline char thread_state(pid_t tid)
+{
+	char path[64], line[256] = "", *paren;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, line, sizeof(line) - 1) < 0)
+		line[0] = 0;
+	close(fd);
+	paren = strrchr(line, ')');
+	return paren && paren[1] ? paren[2] : 0;
+}
+
 /* The exit status of a child that has run fn(arg); 128 plus the signal if one killed it. */
 static inline int in_child(int (*fn)(void *arg), void *arg)
 {

@@ -732,21 +732,6 @@ static void *hang(void *arg)
 	return NULL;
 }
 
-/* The state of a thread of this process, as /proc has it: 'D' if nothing can interrupt it. */
-static char state_of(int tid)
-{
-	char path[64], line[256] = "", *paren;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, line, sizeof(line) - 1) <= 0)
-		return 0;
-	close(fd);
-	paren = strrchr(line, ')');
-	return paren && paren[1] ? paren[2] : 0;
-}
-
 TEST_F_TIMEOUT(frozen, status_waits_for_no_fault, 4 * GUARD_SECONDS)
 {
 	struct hanging h = { .addr = self->addr, .as_syscall = variant->as_syscall };
@@ -758,7 +743,7 @@ TEST_F_TIMEOUT(frozen, status_waits_for_no_fault, 4 * GUARD_SECONDS)
 	ASSERT_EQ(read_byte(self->addr), CONTENT);
 	ASSERT_EQ(ioctl(self->fs, FIFREEZE, 0), 0) TH_LOG("%s", strerror(errno));
 	ASSERT_EQ(pthread_create(&thread, NULL, hang, &h), 0);
-	while (!atomic_load(&h.tid) || state_of(h.tid) != 'D') {
+	while (!atomic_load(&h.tid) || thread_state(h.tid) != 'D') {
 		ASSERT_FALSE(atomic_load(&self->guard->fired)) TH_LOG("the write does not wait");
 		usleep(1000);
 	}
