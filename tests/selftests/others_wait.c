@@ -908,7 +908,7 @@ static void grow_and_read(struct shared *shared, int fd, pid_t victim)
  */
 TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 {
-	char directory[] = "/tmp/others_wait.XXXXXX", path[PATH_MAX], normal[16];
+	char path[PATH_MAX], normal[16];
 	struct fuse_server *server;
 	pid_t pid, victim, other;
 	bool ended, waited = false;
@@ -916,6 +916,8 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 
 	snprintf(normal, sizeof(normal), "%ld", number_in(RCU_NORMAL, ""));
 	do {
+		char directory[] = "/tmp/others_wait.XXXXXX";
+
 		server = set_up_fuse(_metadata, (struct fuse_server){ .keeps_writes_back = true },
 				     directory, path, &pid);
 		self->shared->ready = false;
@@ -952,7 +954,6 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 		EXPECT_EQ(umount2(directory, MNT_DETACH), 0);
 		EXPECT_EQ(rmdir(directory), 0);
 		munmap(server, self->file.page);
-		strcpy(directory, "/tmp/others_wait.XXXXXX");
 	} while (++tries < TRIES && !waited);
 	EXPECT_TRUE(write_to(RCU_NORMAL, normal));
 	EXPECT_TRUE(waited);
