@@ -478,6 +478,7 @@ fn try_stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     match decide(fault) {
         Answer::Native => None,
         Answer::PrivateZeros => private_zeros(fault, false),
+        _ if is_dumping_core() => Some(FaultResult::sigbus()),
         _ => match fault.charged(|| mapping.watch(&fault.file())) {
             Ok(watched) => try_stand_in_of_watched(fault, watched),
             Err(result) => Some(result),
@@ -502,6 +503,10 @@ fn try_stand_in_of_watched(
 
 /// Maps the stand-in `expected`. If [`decide`] gives another answer once the semaphore is held,
 /// maps that. Returns `None` if the file system has to answer.
+///
+/// A core dump gets SIGBUS past EOF where there is no shadow page, and before the mapping watches the
+/// file: it then leaves a hole, as in the dump of a plain mapping. The hole takes no memory, and
+/// reads as zeros, too.
 fn map_stand_in(
     fault: &Fault<'_, Mapping>,
     watched: &WatchedFile,
@@ -516,13 +521,11 @@ fn map_stand_in(
         1
     };
     let last = pgoff.saturating_add(pages as u64 - 1);
+    if expected != Answer::KeptPage && is_dumping_core() && state.shadows.get(pgoff).is_none() {
+        return Some(FaultResult::sigbus());
+    }
     loop {
         if expected == Answer::ShadowPage {
-            // A core dump leaves a hole where a fault raises SIGBUS. The hole reads as zeros, too,
-            // and takes no memory.
-            if is_dumping_core() && state.shadows.get(pgoff).is_none() {
-                return Some(FaultResult::sigbus());
-            }
             let page = fault.charged(|| state.shadows.get_or_alloc(pgoff, fault.mm()));
             if page.is_err() {
                 return Some(FaultResult::oom());
@@ -609,6 +612,10 @@ fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<Fa
     let mapping = fault.handler();
     let (state, file, pgoff) = (&mapping.state, fault.file(), fault.pgoff());
     let errors = state.errors.as_deref()?;
+    // A hole in the dump, as in `map_stand_in`.
+    if is_dumping_core() {
+        return None;
+    }
     let watched = match fault.charged(|| mapping.watch(&file)) {
         Ok(watched) => watched,
         Err(result) => return Some(result),

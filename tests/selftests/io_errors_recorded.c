@@ -6,6 +6,7 @@
  */
 
 #include "broken_file_systems.h"
+#include "core_dump.h"
 #include "mapped_file.h"
 #include "status.h"
 #include "turns.h"
@@ -385,6 +386,19 @@ TEST_F_TIMEOUT(recorded, is_answered_and_counted, HARNESS_SECONDS)
 	EXPECT_STATUS();
 	for (i = 0; i < PAGES; i++)
 		EXPECT_STATUS_AT(page_at(s, i) + 1, s->want);
+}
+
+/* A core dump reads all pages. It has a hole where a read fails, as without the module. */
+TEST_F_TIMEOUT(recorded, not_for_a_core_dump, HARNESS_SECONDS)
+{
+	struct subject *s = &self->s;
+	int fd = core_file("0xf");
+
+	ASSERT_GE(fd, 0) TH_LOG("no core");
+	close(fd);
+	EXPECT_STATUS();
+	HIT(1, simplest(s));
+	EXPECT_STATUS();
 }
 
 TEST_F_TIMEOUT(recorded, has_what_the_file_has, HARNESS_SECONDS)

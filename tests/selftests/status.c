@@ -4,6 +4,7 @@
  * field.
  */
 
+#include "core_dump.h"
 #include "mapped_file.h"
 #include "status.h"
 #include "turns.h"
@@ -114,6 +115,22 @@ TEST_F(status, again_after_dontneed)
 		ADD(WRITE, 3, 0);
 		EXPECT_STATUS(self->want);
 		ASSERT_EQ(madvise(self->addr, self->len, MADV_DONTNEED), 0);
+	}
+}
+
+/* Neither before the first stand-in nor after it. */
+TEST_F(status, none_for_a_core_dump)
+{
+	for (int i = 0; i < 2; i++) {
+		int fd = core_file("0xf");
+
+		ASSERT_GE(fd, 0) TH_LOG("no core");
+		close(fd);
+		EXPECT_STATUS(self->want);
+		TOUCH(PAGES - 1, PAGES, READ);
+		if (!i)
+			ADD(READ, 1, 1);
+		EXPECT_STATUS(self->want);
 	}
 }
 

@@ -5,6 +5,7 @@
  * operations.
  */
 
+#include "core_dump.h"
 #include "pair.h"
 
 #include <link.h>
@@ -624,49 +625,6 @@ TEST_F(pair, exit_with_everything_mapped)
 	SHOWS(BY_CLASS("abc!!!", "abc!!!", "ABC!!!"), BY_CLASS("abc000", "abc000", "ABCwww"));
 }
 
-/* Bits of /proc/PID/coredump_filter: core(5). */
-#define DUMP_ANON_PRIVATE	1
-#define DUMP_ANON_SHARED	2
-#define DUMP_MAPPED_PRIVATE	4
-#define DUMP_MAPPED_SHARED	8
-#define DUMP_ELF_HEADERS	16
-
-static char core_dir[PATH_MAX + 16];
-
-static int dump_core(void *filter)
-{
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
-	int fd = open("/proc/self/coredump_filter", O_WRONLY);
-
-	getrlimit(RLIMIT_CORE, &limit);
-	limit.rlim_cur = limit.rlim_max;
-	if (chdir(core_dir) || setrlimit(RLIMIT_CORE, &limit) ||
-	    write(fd, filter, strlen(filter)) < 0)
-		return 1;
-	raise(SIGQUIT);
-	return 2;
-}
-
-/* Makes a child dump core. Returns the open core file, unlinked; -1 if there is none. */
-static int core_file(const char *filter)
-{
-	const char *dir = fs_path("tmpfs");
-	char path[PATH_MAX + 32];
-	int fd;
-
-	if (!dir)
-		return -1;
-	snprintf(core_dir, sizeof(core_dir), "%s/core-XXXXXX", dir);
-	if (!mkdtemp(core_dir) || in_child(dump_core, (void *)filter) != 128 + SIGQUIT)
-		return -1;
-	/* The default of /proc/sys/kernel/core_pattern. */
-	snprintf(path, sizeof(path), "%s/core", core_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	unlink(path);
-	rmdir(core_dir);
-	return fd;
-}
-
 /* The core file has the same ELF class (32 or 64 bits) as the program. */
 #define Elf_Off		ElfW(Off)
 #define Elf_Ehdr	ElfW(Ehdr)
@@ -730,7 +688,7 @@ static int core_pages(int fd, const struct side *m)
 	close(fd);								\
 } while (0)
 
-/* In a core, missing pages and pages of zeros that were never written to are holes. */
+/* In a core, pages that are not mapped, and cannot be, are holes. */
 TEST_F(pair, core_dump)
 {
 	int fd = core_file("0xf");
