@@ -131,10 +131,11 @@ if [[ "$*" == *,32* ]]; then
 	has 32-bit "32-bit programs (IA32_EMULATION)" has_function do_int80_emulation || true
 fi
 
-# A killed program would leave this setting changed, see fault_around.c.
-around=/sys/kernel/debug/fault_around_bytes
-around_bytes=''
-[[ ! -w $around ]] || around_bytes=$(cat "$around")
+# A killed program would leave these settings changed: see fault_around.c and others_wait.c.
+declare -A settings=()
+for setting in /sys/kernel/debug/fault_around_bytes /sys/kernel/rcu_normal; do
+	[[ ! -w $setting ]] || settings[$setting]=$(cat "$setting")
+done
 
 # run NAME COMMAND...: one program, its output in NAME.tap.
 run() {
@@ -144,7 +145,9 @@ run() {
 	# The program may fail after all its tests have passed.
 	((status == 0)) || grep -q '^not ok' "$results/$name.tap" ||
 		echo "Bail out! exit status $status" >>"$results/$name.tap"
-	[[ -z $around_bytes ]] || echo "$around_bytes" >"$around"
+	for setting in "${!settings[@]}"; do
+		echo "${settings[$setting]}" >"$setting"
+	done
 	echo "$((SECONDS - start)) $name" >>"$results/seconds"
 	echo "  $name: $(sed -n 's/^# Totals: //p' "$results/$name.tap")" \
 		"(exit $status, $((SECONDS - start)) s)"
