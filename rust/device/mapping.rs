@@ -609,13 +609,13 @@ fn inserting<'a>(
 
 /// Handles an I/O error inside EOF. Returns `None` if the SIGBUS must be delivered.
 fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<FaultResult> {
-    let mapping = fault.handler();
-    let (state, file, pgoff) = (&mapping.state, fault.file(), fault.pgoff());
-    let errors = state.errors.as_deref()?;
     // A hole in the dump, as in `map_stand_in`.
     if is_dumping_core() {
         return None;
     }
+    let mapping = fault.handler();
+    let (state, file, pgoff) = (&mapping.state, fault.file(), fault.pgoff());
+    let errors = state.errors.as_deref()?;
     let watched = match fault.charged(|| mapping.watch(&file)) {
         Ok(watched) => watched,
         Err(result) => return Some(result),
