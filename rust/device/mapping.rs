@@ -478,6 +478,7 @@ fn try_stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     match decide(fault) {
         Answer::Native => None,
         Answer::PrivateZeros => private_zeros(fault, false),
+        // A hole in the dump, see `map_stand_in`. No page of the mapping can be there yet.
         _ if is_dumping_core() => Some(FaultResult::sigbus()),
         _ => match fault.charged(|| mapping.watch(&fault.file())) {
             Ok(watched) => try_stand_in_of_watched(fault, watched),
@@ -504,9 +505,8 @@ fn try_stand_in_of_watched(
 /// Maps the stand-in `expected`. If [`decide`] gives another answer once the semaphore is held,
 /// maps that. Returns `None` if the file system has to answer.
 ///
-/// A core dump gets SIGBUS past EOF where there is no shadow page, and before the mapping watches the
-/// file: it then leaves a hole, as in the dump of a plain mapping. The hole takes no memory, and
-/// reads as zeros, too.
+/// A read by a task that dumps core gets SIGBUS where there is no shadow page. The dump then has a
+/// hole, as for a plain mapping. The hole takes no memory, and reads as zeros, too.
 fn map_stand_in(
     fault: &Fault<'_, Mapping>,
     watched: &WatchedFile,
@@ -521,11 +521,8 @@ fn map_stand_in(
         1
     };
     let last = pgoff.saturating_add(pages as u64 - 1);
-    if expected != Answer::KeptPage && is_dumping_core() && state.shadows.get(pgoff).is_none() {
-        return Some(FaultResult::sigbus());
-    }
     loop {
-        if expected == Answer::ShadowPage {
+        if expected == Answer::ShadowPage && !is_dumping_core() {
             let page = fault.charged(|| state.shadows.get_or_alloc(pgoff, fault.mm()));
             if page.is_err() {
                 return Some(FaultResult::oom());
@@ -548,6 +545,11 @@ fn map_stand_in(
                 // that report already ran, do it here.
                 watched.drop_if_overdue(&fault.file().inode());
                 return None;
+            }
+            Answer::ZeroPage | Answer::ShadowPage
+                if is_dumping_core() && state.shadows.get(pgoff).is_none() =>
+            {
+                return Some(FaultResult::sigbus());
             }
             _ if now != expected => {
                 expected = now;

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/uio.h>
 
 /* FILE_PAGES of content, then PAST pages past EOF. */
@@ -118,20 +119,33 @@ TEST_F(status, again_after_dontneed)
 	}
 }
 
-/* Neither before the first stand-in nor after it. */
+/*
+ * Neither before the first stand-in nor after it. The dump does not make the module watch the file,
+ * either: inotify reports the changes of a memfd only if the module watches it.
+ */
 TEST_F(status, none_for_a_core_dump)
 {
+	int in = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	char path[32], event[sizeof(struct inotify_event) + NAME_MAX + 1];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
+	ASSERT_GE(inotify_add_watch(in, path, IN_MODIFY), 0);
 	for (int i = 0; i < 2; i++) {
 		int fd = core_file("0xf");
 
 		ASSERT_GE(fd, 0) TH_LOG("no core");
 		close(fd);
 		EXPECT_STATUS(self->want);
+		if (variant->backing == MEMFD) {
+			ASSERT_EQ(fill(self->fd, CONTENT, 0, 1), 0);
+			EXPECT_EQ(read(in, event, sizeof(event)) > 0, i > 0);
+		}
 		TOUCH(PAGES - 1, PAGES, READ);
 		if (!i)
 			ADD(READ, 1, 1);
 		EXPECT_STATUS(self->want);
 	}
+	close(in);
 }
 
 TEST_F(status, at_any_byte)

@@ -705,6 +705,11 @@ TEST_F(pair, core_dump)
 	/* Without mapped files. These are dumped: deleted files, and written private pages. */
 	CORE_SHOWS("0x3", IF_WRITABLE("ABC000", "abc000"), IF_WRITABLE("ABCwww", "abc000"));
 	CORE_SHOWS("0", "absent", "absent");
+	if (variant->class == SHARED_WRITE) {
+		/* What was stored past EOF is dumped even if it is not mapped. */
+		SAME(madvise(m->addr, PAGES * page, MADV_DONTNEED), 0);
+		CORE_SHOWS("0xf", "ABC000", "ABCwww");
+	}
 	SAME(madvise(m->addr, PAGES * page, MADV_DONTDUMP), 0);
 	CORE_SHOWS("0xf", "absent", "absent");
 }
