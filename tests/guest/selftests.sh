@@ -133,7 +133,8 @@ fi
 
 # A killed program would leave these settings changed: see fault_around.c and others_wait.c.
 declare -A settings=()
-for setting in /sys/kernel/debug/fault_around_bytes /sys/kernel/rcu_normal; do
+for setting in /sys/kernel/debug/fault_around_bytes /sys/kernel/rcu_normal \
+	/sys/module/rcutree/parameters/jiffies_till_first_fqs; do
 	[[ ! -w $setting ]] || settings[$setting]=$(cat "$setting")
 done
 

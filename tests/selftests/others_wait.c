@@ -872,6 +872,8 @@ static bool ends_within(pid_t pid, double patience)
 }
 
 #define RCU_NORMAL	"/sys/kernel/rcu_normal"
+/* How long a grace period waits before it asks idle CPUs. */
+#define RCU_PATIENCE	"/sys/module/rcutree/parameters/jiffies_till_first_fqs"
 #define TRIES		20
 
 /* Reads the first page past EOF. */
@@ -916,13 +918,14 @@ static void grow_and_read(struct shared *shared, int fd, pid_t victim)
  */
 TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 {
-	char path[PATH_MAX], normal[16];
+	char path[PATH_MAX], normal[24], patience[24];
 	struct fuse_server *server;
 	pid_t pid, victim, other;
 	bool ended, waited = false;
 	int fd, tries = 0;
 
 	snprintf(normal, sizeof(normal), "%ld", number_in(RCU_NORMAL, ""));
+	snprintf(patience, sizeof(patience), "%ld", number_in(RCU_PATIENCE, ""));
 	do {
 		char directory[] = "/tmp/others_wait.XXXXXX";
 
@@ -930,8 +933,9 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 				     directory, path, &pid);
 		self->shared->reading = false;
 		self->shared->ready = false;
-		/* Normal grace periods take longer: long enough for the other task. */
+		/* Have grace periods take long enough for the other task. */
 		EXPECT_TRUE(write_to(RCU_NORMAL, "1"));
+		EXPECT_TRUE(write_to(RCU_PATIENCE, "250"));
 		fd = open(path, O_RDWR | O_CLOEXEC);
 		EXPECT_GE(fd, 0);
 		victim = fork();
@@ -972,6 +976,7 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 		munmap(server, self->file.page);
 	} while (++tries < TRIES && !waited);
 	EXPECT_TRUE(write_to(RCU_NORMAL, normal));
+	EXPECT_TRUE(write_to(RCU_PATIENCE, patience));
 	EXPECT_TRUE(waited);
 	if (waited)
 		TH_LOG("the victim has waited at try %d", tries);
