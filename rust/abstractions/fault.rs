@@ -8,7 +8,7 @@ use super::{
     bindings,
     bindings::PMD_SIZE,
     file::MappedFile,
-    holders::Mm,
+    holders::MmKey,
     memalloc,
     module::Call,
     page_insertion::{
@@ -17,7 +17,7 @@ use super::{
         insert_page,
         insert_zero_pages,
         result_of_insertion,
-        ZeroPages, //
+        CowSources, //
     },
     page_table::has_zero_page,
     shadow_pages::PageRef,
@@ -63,7 +63,7 @@ pub(crate) struct FaultResult(pub(super) vm_fault_t);
 
 impl FaultResult {
     /// `VM_FAULT_NOPAGE`: the handler has left nothing to do for core mm. The access is retried.
-    pub(crate) fn retry() -> Self {
+    pub(crate) fn nopage() -> Self {
         Self(vm_fault_reason_VM_FAULT_NOPAGE)
     }
 
@@ -87,7 +87,7 @@ impl FaultResult {
 ///
 /// # Invariants
 ///
-/// `vmf` is the argument of a `->fault` that has not returned. (`Wrapped::map_pages_beside` makes
+/// `vmf` is the argument of a `->fault` that has not returned. (`Wrapped::map_pages_slow` makes
 /// one of a `->map_pages`, and [`Mkwrite`](super::page_mkwrite::Mkwrite) has one of a
 /// `->page_mkwrite` or `->pfn_mkwrite`. Neither lets a handler have the `Fault`.) The VMA lock or
 /// the mmap lock, under which core mm called it, is held, so `vmf->vma` is valid. That VMA's
@@ -135,10 +135,10 @@ impl<F> FsResult<F> {
     ///   that owns the VMA of `vmf`.
     /// - `vmf` must be the argument with which core mm called the wrapper of that operation, and
     ///   the wrapper must not have returned.
-    /// - `question` must wrap the same `vmf`.
+    /// - `fault` must wrap the same `vmf`.
     /// - `ignored` may contain `VM_FAULT_RETRY` only if `operation` is not a `->fault`.
     pub(super) unsafe fn ask(
-        question: F,
+        fault: F,
         operation: FaultFn,
         vmf: *mut vm_fault,
         ignored: vm_fault_t,
@@ -151,13 +151,13 @@ impl<F> FsResult<F> {
         let result = unsafe { operation(vmf) } & !ignored;
         drop(call);
         if is_replaceable_sigbus(result) {
-            Self::Sigbus(question, FaultResult(result))
+            Self::Sigbus(fault, FaultResult(result))
         } else if result & !vm_fault_reason_VM_FAULT_LOCKED & !MAJOR == 0
             // SAFETY: Not VM_FAULT_RETRY, so `vmf` is as valid as before.
             && !unsafe { (*vmf).page.is_null() }
         {
             // INVARIANT: Neither an error nor VM_FAULT_NOPAGE, and there is a page.
-            Self::Page(FilePage { question, result })
+            Self::Page(FilePage { fault, result })
         } else {
             // This may be `VM_FAULT_RETRY`: then the lock was dropped, so do not touch the VMA.
             Self::Final(FaultResult(result))
@@ -197,14 +197,14 @@ pub(crate) enum MapAs {
 /// `F` is a `Mkwrite`, core mm owns it.
 #[must_use = "its page stays locked until it is passed on"]
 pub(crate) struct FilePage<F> {
-    pub(super) question: F,
+    pub(super) fault: F,
     pub(super) result: vm_fault_t,
 }
 
 impl<F> FilePage<F> {
     /// The `Fault` or `Mkwrite` that the file system answered with this page.
-    pub(crate) fn question(&self) -> &F {
-        &self.question
+    pub(crate) fn fault(&self) -> &F {
+        &self.fault
     }
 }
 
@@ -214,10 +214,8 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
     pub(crate) fn pass(mut self) -> FaultResult {
         // SAFETY: By the type invariants of `Fault` and of this.
         let is_huge = unsafe {
-            may_be_huge(self.question.vma())
-                && bindings::nosigbus_page_folio_test_pmd_mappable(
-                    (*self.question.vmf.as_ptr()).page,
-                )
+            may_be_huge(self.fault.vma())
+                && bindings::nosigbus_page_folio_test_pmd_mappable((*self.fault.vmf.as_ptr()).page)
         };
         if is_huge {
             self.lock();
@@ -233,7 +231,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
         how_to_map: impl FnOnce(&Fault<'a, T>) -> MapAs,
     ) -> FaultResult {
         self.lock();
-        match how_to_map(&self.question) {
+        match how_to_map(&self.fault) {
             MapAs::Folio => self.pass(),
             MapAs::Page => self.pass_alone(),
             MapAs::Nothing => self.withdraw(),
@@ -242,7 +240,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
 
     /// Maps only this page of a large folio. The page must be locked.
     fn pass_alone(self) -> FaultResult {
-        let vmf = self.question.vmf.as_ptr();
+        let vmf = self.fault.vmf.as_ptr();
         // SAFETY: By the type invariants of `Fault`, `vmf` is valid. By those of `FilePage`, its
         // page has a reference. The page is locked, by the caller.
         unsafe {
@@ -255,7 +253,7 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
     }
 
     fn withdraw(self) -> FaultResult {
-        let vmf = self.question.vmf.as_ptr();
+        let vmf = self.fault.vmf.as_ptr();
         // SAFETY: By the type invariants of `Fault`, `vmf` is valid. By those of `FilePage`, this
         // value owns the reference on the page. The page is locked, by `pass_as`.
         unsafe {
@@ -263,14 +261,14 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
             bindings::nosigbus_put_page((*vmf).page);
             (*vmf).page = core::ptr::null_mut();
         }
-        FaultResult::retry()
+        FaultResult::nopage()
     }
 
     /// Locks the page, as core mm would.
     fn lock(&mut self) {
         if self.result & vm_fault_reason_VM_FAULT_LOCKED == 0 {
             // SAFETY: By the type invariants there is a reference on the page.
-            unsafe { bindings::nosigbus_lock_page((*self.question.vmf.as_ptr()).page) };
+            unsafe { bindings::nosigbus_lock_page((*self.fault.vmf.as_ptr()).page) };
             self.result |= vm_fault_reason_VM_FAULT_LOCKED;
         }
     }
@@ -314,9 +312,9 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     }
 
     /// The faulting mm.
-    pub(crate) fn mm(&self) -> Mm {
+    pub(crate) fn mm_key(&self) -> MmKey {
         // SAFETY: By the type invariants `vmf->vma` is valid.
-        Mm::new(unsafe { (*self.vma()).vm_mm })
+        MmKey::new(unsafe { (*self.vma()).vm_mm })
     }
 
     /// Runs `f` with the memory that it allocates charged to the memcg of the faulting mm.
@@ -360,7 +358,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// Returns the number of pages from this address to the end of its 64 KiB window, the default
     /// of `fault_around_bytes`.
-    pub(crate) fn pages_around(&self) -> usize {
+    pub(crate) fn pages_to_window_end(&self) -> usize {
         const AROUND: usize = 1 << 16;
         ((self.address() | (AROUND - 1)) + 1 - self.address()).div_ceil(PAGE_SIZE)
     }
@@ -386,7 +384,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// address. Stops at the first non-empty PTE.
     pub(crate) fn insert_zero_pages(&self, pages: usize) -> Insertion {
         // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive.
-        unsafe { &*Wrapped::<T>::of(self.vma()) }.map_zero_pages_from(self.pgoff());
+        unsafe { &*Wrapped::<T>::of(self.vma()) }.note_zero_page_at(self.pgoff());
         // SAFETY: By the type invariants. By those of `Wrapped` the VMA has VM_MIXEDMAP.
         Insertion(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
     }
@@ -394,7 +392,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// For a write to a private VMA (cow_page set): gives core mm a zero-filled page to copy. The
     /// handler must return this result, and must not ask the file system any more: `vmf->page` is
     /// set, and locked. `None` otherwise.
-    pub(crate) fn private_copy_of_zeros(&self, zeros: &ZeroPages) -> Option<FaultResult> {
+    pub(crate) fn private_copy_of_zeros(&self, zeros: &CowSources) -> Option<FaultResult> {
         // SAFETY: By the type invariants `vmf` is valid.
         if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
             return None;

@@ -78,7 +78,7 @@ impl Inode<'_> {
 
 /// What the page cache has at an index, as of a moment ago.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cached {
+pub(crate) enum CacheState {
     /// Nothing. Then no page table maps a page of the file there: a folio is unmapped before it
     /// leaves the page cache.
     Nothing,
@@ -156,7 +156,7 @@ impl Drop for PinnedFile {
 /// [`PinnedFile`] holds one.
 pub(crate) struct MappedFile<'a> {
     file: NonNull<kernel::bindings::file>,
-    _vma: PhantomData<&'a kernel::bindings::file>,
+    _holder: PhantomData<&'a kernel::bindings::file>,
 }
 
 impl<'a> MappedFile<'a> {
@@ -177,7 +177,7 @@ impl MappedFile<'_> {
         // INVARIANT: As the caller promises.
         Self {
             file,
-            _vma: PhantomData,
+            _holder: PhantomData,
         }
     }
 
@@ -313,7 +313,7 @@ impl MappedFile<'_> {
     /// is not on shmem.
     ///
     /// Sleeps. To be called where the file system's fault handler could be.
-    pub(crate) fn ask_shmem(&self, pgoff: u64) -> Option<Result> {
+    pub(crate) fn read_page_shmem(&self, pgoff: u64) -> Option<Result> {
         let mapping = self.address_space();
         // SAFETY: The address space is valid.
         let folio = unsafe {
@@ -337,7 +337,7 @@ impl MappedFile<'_> {
     /// Waits until no task is reading the page at index `pgoff` into the page cache. Sleeps; fails
     /// with `EINTR` if this task is being killed.
     fn wait_until_read(&self, pgoff: u64) -> Result {
-        if self.cached(pgoff) != Cached::UpToDate {
+        if self.cached(pgoff) != CacheState::UpToDate {
             self.lock_cached_page(pgoff)?;
         }
         Ok(())
@@ -410,26 +410,26 @@ impl MappedFile<'_> {
     }
 
     /// What the page cache has at page index `pgoff`. Does not sleep.
-    pub(crate) fn cached(&self, pgoff: u64) -> Cached {
+    pub(crate) fn cached(&self, pgoff: u64) -> CacheState {
         // SAFETY: The address space is valid.
         let folio = from_err_ptr(unsafe {
             bindings::nosigbus_filemap_get_folio(self.address_space(), pgoff as usize)
         });
         let Ok(folio) = folio else {
-            return Cached::Nothing;
+            return CacheState::Nothing;
         };
         // SAFETY: `filemap_get_folio()` has returned the folio with a reference, which is put here.
         // If it is locked here, it is unlocked here.
         unsafe {
             let cached = if bindings::nosigbus_folio_test_uptodate(folio) {
-                Cached::UpToDate
+                CacheState::UpToDate
             } else if bindings::nosigbus_folio_trylock(folio) {
                 // The lock keeps faults and migration from mapping it meanwhile.
                 let may_be_mapped = bindings::nosigbus_folio_mapped(folio);
                 kernel::bindings::folio_unlock(folio);
-                Cached::Stale { may_be_mapped }
+                CacheState::Stale { may_be_mapped }
             } else {
-                Cached::Stale {
+                CacheState::Stale {
                     may_be_mapped: true,
                 }
             };

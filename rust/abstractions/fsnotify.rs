@@ -84,8 +84,8 @@ struct Mark<L: Listener> {
 /// A watched inode.
 struct Entry<L: Listener> {
     users: usize,
-    /// [`Watch::is_known`].
-    is_known: bool,
+    /// [`Watch::grace_period_over`].
+    grace_period_over: bool,
     mark: NonNull<Mark<L>>,
     /// The listener of the real inode. (For overlayfs's inode, the mark has none of its own.)
     listener: Arc<L>,
@@ -226,7 +226,7 @@ impl<L: Listener> Group<L> {
             inode,
             Entry {
                 users: 1,
-                is_known: false,
+                grace_period_over: false,
                 mark,
                 listener: listener.clone(),
             },
@@ -414,19 +414,24 @@ impl<L: Listener> Watch<L> {
     }
 
     /// Returns whether a grace period has passed since the mark was added. Then every task that
-    /// changes `i_size` either sees the mark or has finished. Set by [`Self::set_known`].
-    pub(crate) fn is_known(&self) -> bool {
+    /// changes `i_size` either sees the mark or has finished. Set by
+    /// [`Self::set_grace_period_over`].
+    pub(crate) fn grace_period_over(&self) -> bool {
         let guard = self.group.lock();
-        self.inodes()
-            .all(|inode| guard.marks.get(&inode).is_some_and(|entry| entry.is_known))
+        self.inodes().all(|inode| {
+            guard
+                .marks
+                .get(&inode)
+                .is_some_and(|entry| entry.grace_period_over)
+        })
     }
 
     /// Records that a grace period has passed since the marks were added.
-    pub(crate) fn set_known(&self) {
+    pub(crate) fn set_grace_period_over(&self) {
         let mut guard = self.group.lock();
         for inode in self.inodes() {
             if let Some(entry) = guard.marks.get_mut(&inode) {
-                entry.is_known = true;
+                entry.grace_period_over = true;
             }
         }
     }

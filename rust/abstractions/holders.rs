@@ -26,9 +26,9 @@ use kernel::{
 /// The address of a `struct mm_struct`, used as a key. May be dereferenced only while a [`Holder`]
 /// exists for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Mm(usize);
+pub(crate) struct MmKey(usize);
 
-impl Mm {
+impl MmKey {
     #[cfg(CONFIG_KUNIT = "y")]
     pub(super) const NONE: Self = Self(0);
 
@@ -53,7 +53,7 @@ struct Holder {
 #[pin_data]
 pub(crate) struct Holders {
     #[pin]
-    holders: Mutex<RBTree<Mm, Holder>>,
+    holders: Mutex<RBTree<MmKey, Holder>>,
 }
 
 impl Holders {
@@ -72,7 +72,7 @@ impl Holders {
     ///
     /// `mm` must have gained a VMA of this mapping that is not recorded yet, and [`Self::closed`]
     /// must be called before that VMA is freed.
-    pub(super) unsafe fn opened(&self, mm: Mm) {
+    pub(super) unsafe fn opened(&self, mm: MmKey) {
         let reserved = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT);
         let mut holders = self.holders.lock();
         if let Some(holder) = holders.get_mut(&mm) {
@@ -86,7 +86,7 @@ impl Holders {
 
     /// Forgets one VMA of `mm`. With the last one, moves the pages that are accounted to `mm` to
     /// another holder.
-    pub(super) fn closed(&self, mm: Mm) {
+    pub(super) fn closed(&self, mm: MmKey) {
         let mut holders = self.holders.lock();
         let Some(holder) = holders.get_mut(&mm) else {
             return;
@@ -96,15 +96,15 @@ impl Holders {
             return;
         }
         let pages = holder.pages;
-        count(mm, -(pages as isize));
+        add_rss(mm, -(pages as isize));
         // INVARIANT: `vmas` is 0, so the entry is removed.
         holders.remove(&mm);
-        give(&mut holders, mm, pages);
+        add_to_holder(&mut holders, mm, pages);
     }
 
     /// Counts one more page, allocated for a fault in `mm`. Sleeps.
-    pub(super) fn add(&self, mm: Mm) {
-        give(&mut self.holders.lock(), mm, 1);
+    pub(super) fn add(&self, mm: MmKey) {
+        add_to_holder(&mut self.holders.lock(), mm, 1);
     }
 
     /// Uncounts `pages` pages, from the RSS of any holders that have them counted. Sleeps.
@@ -112,7 +112,7 @@ impl Holders {
         for (&mm, holder) in self.holders.lock().iter_mut() {
             let taken = pages.min(holder.pages);
             holder.pages -= taken;
-            count(mm, -(taken as isize));
+            add_rss(mm, -(taken as isize));
             pages -= taken;
             if pages == 0 {
                 break;
@@ -122,7 +122,7 @@ impl Holders {
 }
 
 /// Counts `pages` pages in the RSS of `mm` if it is a holder, otherwise in that of another holder.
-fn give(holders: &mut RBTree<Mm, Holder>, mm: Mm, pages: u64) {
+fn add_to_holder(holders: &mut RBTree<MmKey, Holder>, mm: MmKey, pages: u64) {
     let mm = match holders.get(&mm) {
         Some(_) => mm,
         None => match holders.keys().next() {
@@ -132,12 +132,12 @@ fn give(holders: &mut RBTree<Mm, Holder>, mm: Mm, pages: u64) {
     };
     if let Some(holder) = holders.get_mut(&mm) {
         holder.pages += pages;
-        count(mm, pages as isize);
+        add_rss(mm, pages as isize);
     }
 }
 
 /// Adds `pages` to the RSS of `mm`, which must be a holder.
-fn count(mm: Mm, pages: isize) {
+fn add_rss(mm: MmKey, pages: isize) {
     if pages != 0 {
         // SAFETY: `mm` is a key of `Holders`. By the invariants of that, it has a VMA, and so is
         // valid.

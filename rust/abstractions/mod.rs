@@ -14,10 +14,10 @@
 //! 3. The VMA lock: for write from the first change of a VMA until mmap_lock is released
 //!    ([`vma`]); for read during a fault.
 //! 4. The locks that the file system's fault handler takes: the invalidate lock and folio locks.
-//!    `MappedFile::read_page_invalidate_locked` and `MappedFile::ask_shmem` take the same ones. Of
-//!    these, this module holds only the folio lock ([`file::CachedPage`]) while it takes 6 (by
-//!    trylock), 7 and 8. Rules: do not wait for a folio lock while holding 6. While holding a folio
-//!    lock, allocate only under [`memalloc::NoReclaim`].
+//!    `MappedFile::read_page_invalidate_locked` and `MappedFile::read_page_shmem` take the same
+//!    ones. Of these, this module holds only the folio lock ([`file::CachedPage`]) while it takes 6
+//!    (by trylock), 7 and 8. Rules: do not wait for a folio lock while holding 6. While holding a
+//!    folio lock, allocate only under [`memalloc::NoReclaim`].
 //! 5. The mutexes of `Mapping::watch()`, which starts to watch a file:
 //!    - `MappingState::watch_lock`, one per mapping, is the outermost. Its holder takes 6 and
 //!      releases it, and then takes `f_lock`, a leaf, and waits for an RCU grace period. It also
@@ -25,7 +25,7 @@
 //!    - `Group::marks` is taken inside it, and in `->close` of the last VMA.
 //!      fsnotify's own locks nest inside. All mappings in the system share this mutex, so
 //!      allocations under it use [`memalloc::NoReclaim`].
-//! 6. `WatchedFile::state`, the [`rw_semaphore`] of a watched file. A fault holds it for read while
+//! 6. `WatchedFile::sem`, the [`rw_semaphore`] of a watched file. A fault holds it for read while
 //!    it maps a stand-in. A task holds it for write while it drops stand-ins, keeps a page, or adds
 //!    or removes a mapping.
 //!    - `WatchedFile::error_zap_lock` is taken before `state` by tasks that zap because of errors.
@@ -43,7 +43,7 @@
 //! Other locks:
 //!
 //! - Page lock of a shadow page: taken inside 3; core mm releases it. Only 8 nests inside.
-//! - Page lock of a CoW source page ([`page_insertion::ZeroPages`]): trylock only, or the page is
+//! - Page lock of a CoW source page ([`page_insertion::CowSources`]): trylock only, or the page is
 //!   newly allocated and not shared yet.
 //! - Wait-queue locks of an eventfd and of an open device file: never taken while holding any of 4
 //!   to 8.

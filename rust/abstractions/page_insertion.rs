@@ -47,7 +47,7 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
         if !bindings::nosigbus_pmd_none((*vmf).pmd) {
             return Ok(());
         }
-        let (vma, addr) = place(vmf);
+        let (vma, addr) = vma_and_address(vmf);
         let (no_pages, mut none) = (core::ptr::null_mut(), 0);
         to_result(kernel::bindings::vm_insert_pages(
             vma, addr, no_pages, &mut none,
@@ -81,7 +81,7 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 /// VMA lock or mmap lock. Its VMA must have `VM_MIXEDMAP`.
 pub(super) unsafe fn insert_zero_pages(vmf: *mut vm_fault, pages: usize) -> Result<usize> {
     // SAFETY: `vmf` is valid, as the caller promises.
-    let (vma, addr) = unsafe { place(vmf) };
+    let (vma, addr) = unsafe { vma_and_address(vmf) };
     // SAFETY: Has no precondition. `ZERO_PAGE()` is never freed.
     let zero_page = unsafe { bindings::nosigbus_zero_page(addr) };
     // Check `MMF_UNSTABLE` for private VMAs, like `finish_fault()`.
@@ -178,7 +178,7 @@ unsafe fn insert_several(
 /// As for [`insert_zero_pages`].
 pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
     // SAFETY: `vmf` is valid, as the caller promises.
-    let (vma, addr) = unsafe { place(vmf) };
+    let (vma, addr) = unsafe { vma_and_address(vmf) };
     // `__do_fault()` checks `PageHWPoison()`, but only in a page that `->fault` has returned. We
     // insert this page ourselves, so check it here.
     // SAFETY: `page` is a reference.
@@ -202,7 +202,7 @@ pub(super) unsafe fn insert_alone(vmf: *mut vm_fault) -> vm_fault_t {
     // SAFETY: As the caller promises, `vmf` is valid, its VMA locked and with VM_MIXEDMAP, and
     // `vmf->page` locked and referenced.
     unsafe {
-        let (vma, addr) = place(vmf);
+        let (vma, addr) = vma_and_address(vmf);
         let page = core::mem::replace(&mut (*vmf).page, core::ptr::null_mut());
         // `->fault` of the VMA will not return this page, so `__do_fault()` does not check it.
         if bindings::nosigbus_is_page_hwpoison(page) {
@@ -268,7 +268,7 @@ unsafe fn is_private(vma: *const vm_area_struct) -> bool {
 /// # Safety
 ///
 /// `vmf` must be valid.
-unsafe fn place(vmf: *mut vm_fault) -> (*mut vm_area_struct, usize) {
+unsafe fn vma_and_address(vmf: *mut vm_fault) -> (*mut vm_area_struct, usize) {
     // SAFETY: `vmf` is valid, as the caller promises.
     unsafe {
         (
@@ -283,12 +283,12 @@ unsafe fn place(vmf: *mut vm_fault) -> (*mut vm_area_struct, usize) {
 /// `do_cow_fault()` holds the lock of the source page while it allocates a page table, which can
 /// block in memcg reclaim. To avoid contention on that lock there is one source page per CPU. If it
 /// is locked, the fault uses a newly allocated page.
-pub(crate) struct ZeroPages {
+pub(crate) struct CowSources {
     /// One per possible CPU, never written.
     pages: KVec<Page>,
 }
 
-impl ZeroPages {
+impl CowSources {
     /// Allocates the pages. Sleeps; fails with `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
         let cpus = kernel::cpu::nr_cpu_ids() as usize;
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn zero_pages_are_zero() -> Result {
-        for page in &ZeroPages::new()?.pages {
+        for page in &CowSources::new()?.pages {
             let mut first = [0xa5u8; 64];
             // SAFETY: The destination is as long as the read, nobody writes to the page.
             unsafe { page.read_raw(first.as_mut_ptr(), 0, first.len())? };
@@ -354,14 +354,14 @@ mod tests {
 
     #[test]
     fn giving_a_page_takes_a_reference() -> Result {
-        let zero_pages = ZeroPages::new()?;
+        let sources = CowSources::new()?;
         let mut vmf = vm_fault::default();
 
         // SAFETY: `vmf` is valid, and `set_cow_source` only sets its `page`.
-        let result = unsafe { zero_pages.set_cow_source(&mut vmf) };
+        let result = unsafe { sources.set_cow_source(&mut vmf) };
         assert_eq!(result, vm_fault_reason_VM_FAULT_LOCKED);
         let page = vmf.page;
-        assert!(zero_pages.pages.iter().any(|own| own.as_ptr() == page));
+        assert!(sources.pages.iter().any(|own| own.as_ptr() == page));
 
         // SAFETY: `zero_pages` owns the page.
         assert_eq!(unsafe { bindings::nosigbus_page_count(page) }, 2);
@@ -375,12 +375,12 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_page() -> Result {
-        let zero_pages = ZeroPages::new()?;
+        let sources = CowSources::new()?;
         let mut faults: KVec<vm_fault> = KVec::new();
-        for _ in 0..zero_pages.pages.len() + 2 {
+        for _ in 0..sources.pages.len() + 2 {
             let mut vmf = vm_fault::default();
             // SAFETY: `vmf` is valid, and `set_cow_source` only sets its `page`.
-            let result = unsafe { zero_pages.set_cow_source(&mut vmf) };
+            let result = unsafe { sources.set_cow_source(&mut vmf) };
             assert_eq!(result, vm_fault_reason_VM_FAULT_LOCKED);
             assert!(faults.iter().all(|other| other.page != vmf.page));
             faults.push(vmf, GFP_KERNEL)?;

@@ -15,7 +15,7 @@ use super::{
         FsResult, //
     },
     file::MappedFile,
-    holders::Mm,
+    holders::MmKey,
     shadow_pages::ShadowPages,
     vm_operations::FaultHandler, //
 };
@@ -62,8 +62,8 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     }
 
     /// The address space that is accessed.
-    pub(crate) fn mm(&self) -> Mm {
-        self.fault.mm()
+    pub(crate) fn mm_key(&self) -> MmKey {
+        self.fault.mm_key()
     }
 
     /// As [`Fault::charged`].
@@ -133,7 +133,7 @@ impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
     /// locked before `withdraw` is called, and stays locked until core mm has made the PTE
     /// writable.
     pub(crate) fn pass_unless(self, withdraw: impl FnOnce(&Mkwrite<'a, T>) -> bool) -> FaultResult {
-        let page = self.question.page();
+        let page = self.fault.page();
         let locked = self.result & vm_fault_reason_VM_FAULT_LOCKED != 0;
         // SAFETY: By the type invariants there is a reference on the page.
         let truncated = unsafe {
@@ -142,10 +142,10 @@ impl<'a, T: FaultHandler> FilePage<Mkwrite<'a, T>> {
             }
             bindings::nosigbus_page_folio_raw_mapping(page).is_null()
         };
-        if truncated || withdraw(&self.question) {
+        if truncated || withdraw(&self.fault) {
             // SAFETY: The page is locked, by the file system or by us above.
             unsafe { kernel::bindings::unlock_page(page) };
-            return FaultResult::retry();
+            return FaultResult::nopage();
         }
         FaultResult(self.result | vm_fault_reason_VM_FAULT_LOCKED)
     }

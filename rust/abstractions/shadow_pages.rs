@@ -11,7 +11,7 @@ use super::{
     bindings,
     holders::{
         Holders,
-        Mm, //
+        MmKey, //
     },
     memalloc::NoReclaim,
 };
@@ -98,13 +98,13 @@ impl Drop for PageRef {
 ///
 /// # Invariants
 ///
-/// `pages` is initialised. Its entries are order-0 pages, and it owns a reference on each. `held`
+/// `pages` is initialised. Its entries are order-0 pages, and it owns a reference on each. `count`
 /// is at least the number of entries; more only for a moment, while one is inserted or removed.
 #[pin_data(PinnedDrop)]
 pub(crate) struct ShadowPages {
     #[pin]
     pages: Opaque<xarray>,
-    held: Atomic<u64>,
+    count: Atomic<u64>,
     /// Which mark [`Self::keep`] sets. Pages with the other mark are to be dropped.
     odd: Atomic<bool>,
     #[pin]
@@ -134,7 +134,7 @@ impl ShadowPages {
             pages <- Opaque::ffi_init(|slot| unsafe {
                 kernel::bindings::xa_init_flags(slot, bindings::XA_FLAGS_ACCOUNT)
             }),
-            held: Atomic::new(0),
+            count: Atomic::new(0),
             odd: Atomic::new(false),
             holders <- Holders::new(),
         })
@@ -146,8 +146,8 @@ impl ShadowPages {
     }
 
     /// How many there are.
-    pub(crate) fn held(&self) -> u64 {
-        self.held.load(Relaxed)
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Relaxed)
     }
 
     /// The page at `pgoff` (in pages), if there is one.
@@ -188,21 +188,21 @@ impl ShadowPages {
     ///
     /// # Context
     ///
-    /// The caller excludes removal: it holds `WatchedFile::state` for write. Sleeps, but does not
+    /// The caller excludes removal: it holds `WatchedFile::sem` for write. Sleeps, but does not
     /// enter reclaim: this allocates only nodes of the xarray, at most a few KiB, under
     /// [`NoReclaim`]. The caller has allocated `page` by the ordinary rules.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn keep(&self, pgoff: u64, page: PageRef, mm: Mm) -> Result<bool> {
+    pub(crate) fn keep(&self, pgoff: u64, page: PageRef, mm: MmKey) -> Result<bool> {
         let _noreclaim = NoReclaim::new();
         let (pages, index) = (self.pages.get(), pgoff as usize);
         // Count it before it is visible, as in `get_or_alloc()`.
-        self.held.add(1, Relaxed);
+        self.count.add(1, Relaxed);
         self.holders.add(mm);
         let uncount = || {
-            self.held.fetch_sub(1, Relaxed);
+            self.count.fetch_sub(1, Relaxed);
             self.holders.sub(1);
         };
         loop {
@@ -252,7 +252,7 @@ impl ShadowPages {
     /// the faulting mm (for `Holders`).
     ///
     /// Concurrent callers get the same page. Sleeps; fails with `ENOMEM`.
-    pub(crate) fn get_or_alloc(&self, pgoff: u64, mm: Mm) -> Result<PageRef> {
+    pub(crate) fn get_or_alloc(&self, pgoff: u64, mm: MmKey) -> Result<PageRef> {
         loop {
             if let Some(page) = self.get(pgoff) {
                 return Ok(page);
@@ -262,7 +262,7 @@ impl ShadowPages {
             // SAFETY: `page` is a reference.
             let entry = unsafe { PageRef::new(page.0) };
             // Count it before it is visible: a concurrent removal decrements the counters.
-            self.held.add(1, Relaxed);
+            self.count.add(1, Relaxed);
             self.holders.add(mm);
             // SAFETY: `pages` is initialised, by the type invariants; a page is aligned as an
             // entry has to be.
@@ -280,7 +280,7 @@ impl ShadowPages {
                     return Ok(page);
                 }
                 Err(error) => {
-                    self.held.fetch_sub(1, Relaxed);
+                    self.count.fetch_sub(1, Relaxed);
                     self.holders.sub(1);
                     if error != EBUSY {
                         return Err(error);
@@ -293,10 +293,10 @@ impl ShadowPages {
 
     /// The index of the first page in `pages` (indexes).
     pub(crate) fn first(&self, pages: RangeInclusive<u64>) -> Option<u64> {
-        self.find_first(Which::All, pages)
+        self.find_first(Select::All, pages)
     }
 
-    fn find_first(&self, which: Which, pages: RangeInclusive<u64>) -> Option<u64> {
+    fn find_first(&self, select: Select, pages: RangeInclusive<u64>) -> Option<u64> {
         let (start, last) = (*pages.start() as usize, *pages.end() as usize);
         let array = self.pages.get();
         let present = || {
@@ -313,21 +313,21 @@ impl ShadowPages {
             let entry = unsafe { kernel::bindings::xa_find(array, &mut pgoff, last, mark(odd)) };
             (!entry.is_null()).then_some(pgoff as u64)
         };
-        match which {
-            Which::All | Which::Unkept => present(),
-            Which::Kept => [false, true].into_iter().filter_map(kept).min(),
-            Which::ToClear => kept(!self.odd.load(Relaxed)),
+        match select {
+            Select::All | Select::Unkept => present(),
+            Select::Kept => [false, true].into_iter().filter_map(kept).min(),
+            Select::ToClear => kept(!self.odd.load(Relaxed)),
         }
     }
 
     /// The index of the first page in `pages` (indexes) that is kept.
     pub(crate) fn first_kept(&self, pages: RangeInclusive<u64>) -> Option<u64> {
-        self.find_first(Which::Kept, pages)
+        self.find_first(Select::Kept, pages)
     }
 
     /// Clears the kept marks in `pages`: these are ordinary shadow pages past EOF from now on.
     pub(crate) fn unkeep(&self, pages: RangeInclusive<u64>) {
-        self.for_each(pages, Which::Kept, |pgoff| {
+        self.for_each(pages, Select::Kept, |pgoff| {
             for odd in [false, true] {
                 // SAFETY: `pages` is initialised, by the type invariants.
                 unsafe { kernel::bindings::xa_clear_mark(self.pages.get(), pgoff, mark(odd)) };
@@ -344,8 +344,8 @@ impl ShadowPages {
     /// Returns the first run of consecutive pages at or after `pgoff` that are marked for removal,
     /// at most `max` of them.
     pub(crate) fn next_to_clear(&self, pgoff: u64, max: u64) -> Option<Range<u64>> {
-        let first = self.find_first(Which::ToClear, pgoff..=u64::MAX)?;
-        let is_to_clear = |&pgoff: &u64| self.find_first(Which::ToClear, pgoff..=pgoff).is_some();
+        let first = self.find_first(Select::ToClear, pgoff..=u64::MAX)?;
+        let is_to_clear = |&pgoff: &u64| self.find_first(Select::ToClear, pgoff..=pgoff).is_some();
         let end = (first..first.saturating_add(max)).find(|pgoff| !is_to_clear(pgoff));
         Some(first..end.unwrap_or(first.saturating_add(max)))
     }
@@ -354,33 +354,33 @@ impl ShadowPages {
     ///
     /// Sleeps.
     pub(crate) fn remove(&self, pages: RangeInclusive<u64>) -> u64 {
-        self.remove_which(pages, Which::All)
+        self.remove_selected(pages, Select::All)
     }
 
     /// As [`Self::remove`], of those that [`Self::begin_clear`] has marked for removal.
     pub(crate) fn remove_to_clear(&self, pages: RangeInclusive<u64>) -> u64 {
-        self.remove_which(pages, Which::ToClear)
+        self.remove_selected(pages, Select::ToClear)
     }
 
     /// As [`Self::remove`], of those that are kept.
     pub(crate) fn remove_kept(&self, pages: RangeInclusive<u64>) -> u64 {
-        self.remove_which(pages, Which::Kept)
+        self.remove_selected(pages, Select::Kept)
     }
 
     /// As [`Self::remove`], of those that are not kept.
     pub(crate) fn remove_unkept(&self, pages: RangeInclusive<u64>) -> u64 {
-        self.remove_which(pages, Which::Unkept)
+        self.remove_selected(pages, Select::Unkept)
     }
 
-    fn remove_which(&self, pages: RangeInclusive<u64>, which: Which) -> u64 {
+    fn remove_selected(&self, pages: RangeInclusive<u64>, select: Select) -> u64 {
         let mut removed = 0;
-        self.for_each(pages, which, |pgoff| {
+        self.for_each(pages, select, |pgoff| {
             // SAFETY: `pages` is initialised, by the type invariants.
             let entry = unsafe { kernel::bindings::xa_erase(self.pages.get(), pgoff) };
             if let Some(page) = NonNull::new(entry) {
                 // INVARIANT: Takes over the reference of the entry, which is gone.
                 drop(PageRef(page.cast()));
-                self.held.fetch_sub(1, Relaxed);
+                self.count.fetch_sub(1, Relaxed);
                 removed += 1;
             }
         });
@@ -389,21 +389,26 @@ impl ShadowPages {
     }
 
     /// Calls `each` for the indexes of `pages` that have a page. Sleeps.
-    fn for_each(&self, pages: RangeInclusive<u64>, mut which: Which, mut each: impl FnMut(usize)) {
+    fn for_each(
+        &self,
+        pages: RangeInclusive<u64>,
+        mut select: Select,
+        mut each: impl FnMut(usize),
+    ) {
         // SAFETY: `pages` is initialised, by the type invariants.
         let has = |odd| unsafe { bindings::nosigbus_xa_marked(self.pages.get(), mark(odd)) };
-        if which == Which::Unkept && !has(false) && !has(true) {
-            which = Which::All;
+        if select == Select::Unkept && !has(false) && !has(true) {
+            select = Select::All;
         }
         let mut next = Some(*pages.start());
         while let Some(start) = next.filter(|next| next <= pages.end()) {
             // There may be millions of pages.
             // SAFETY: No lock is held that forbids sleeping.
             unsafe { bindings::nosigbus_cond_resched() };
-            let Some(pgoff) = self.find_first(which, start..=*pages.end()) else {
+            let Some(pgoff) = self.find_first(select, start..=*pages.end()) else {
                 return;
             };
-            if which != Which::Unkept || !self.is_kept(pgoff as usize) {
+            if select != Select::Unkept || !self.is_kept(pgoff as usize) {
                 each(pgoff as usize);
             }
             next = pgoff.checked_add(1);
@@ -413,7 +418,7 @@ impl ShadowPages {
 
 /// Selects pages of a range.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Which {
+enum Select {
     All,
     Kept,
     /// Kept before the last [`ShadowPages::begin_clear`].
@@ -435,7 +440,7 @@ mod tests {
     use super::*;
 
     /// No address space holds what these tests make.
-    const NOBODY: Mm = Mm::NONE;
+    const NOBODY: MmKey = MmKey::NONE;
 
     fn new() -> Result<Pin<KBox<ShadowPages>>> {
         KBox::pin_init(ShadowPages::new(), GFP_KERNEL)
@@ -465,7 +470,7 @@ mod tests {
             shadows.get_or_alloc(1, NOBODY)?.as_ptr()
         );
         assert!(shadows.get(2).is_none());
-        assert_eq!(shadows.held(), 7);
+        assert_eq!(shadows.count(), 7);
         Ok(())
     }
 
@@ -487,7 +492,7 @@ mod tests {
             shadows.get_or_alloc(pgoff, NOBODY)?;
         }
         assert_eq!(shadows.remove(4..=9), 3);
-        assert_eq!(shadows.held(), 3);
+        assert_eq!(shadows.count(), 3);
         for (pgoff, there) in [
             (0, true),
             (4, false),
@@ -521,7 +526,7 @@ mod tests {
         assert_eq!(references(&replaced), 1);
         shadows.get_or_alloc(2, NOBODY)?;
         assert!(shadows.kept(2).is_none());
-        assert_eq!(shadows.held(), 4);
+        assert_eq!(shadows.count(), 4);
 
         assert_eq!(shadows.first(0..=u64::MAX), Some(1));
         assert_eq!(shadows.first(3..=4), None);
@@ -567,7 +572,7 @@ mod tests {
         shadows.get_or_alloc(1, NOBODY)?;
         assert!(shadows.kept(1).is_none());
         assert_eq!(shadows.remove(0..=u64::MAX), 3);
-        assert_eq!(shadows.held(), 0);
+        assert_eq!(shadows.count(), 0);
         Ok(())
     }
 }

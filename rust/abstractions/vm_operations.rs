@@ -25,7 +25,7 @@ use super::{
     file::MappedFile,
     holders::{
         Holders,
-        Mm, //
+        MmKey, //
     },
     image,
     module::{
@@ -76,9 +76,9 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// do not count.) Never becomes `true` again.
     ///
     /// While this is `true`, the wrappers call the file system's operations. They call this trait
-    /// only when one of these returns `VM_FAULT_SIGBUS`: [`Self::failed`] for `->fault`,
-    /// [`Self::write_failed`] for `->page_mkwrite` and `->pfn_mkwrite`. Exception: in a VMA without
-    /// `VM_NOHUGEPAGE`, [`Self::fault`] is called in any case.
+    /// only when one of these returns `VM_FAULT_SIGBUS`: [`Self::fault_sigbus`] for `->fault`,
+    /// [`Self::mkwrite_sigbus`] for `->page_mkwrite` and `->pfn_mkwrite`. Exception: in a VMA
+    /// without `VM_NOHUGEPAGE`, [`Self::fault`] is called in any case.
     fn file_system_first(&self) -> bool;
 
     /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while
@@ -86,14 +86,14 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// `sigbus`.
     ///
     /// Runs as `fault` does.
-    fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
+    fn fault_sigbus(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
     /// Called when the file system's `->page_mkwrite` or `->pfn_mkwrite` returned `VM_FAULT_SIGBUS`
     /// while [`Self::file_system_first`] was `true`. Returns the result for core mm, which may be
     /// `sigbus`.
     ///
     /// Runs as `fault` does.
-    fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
+    fn mkwrite_sigbus(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
     /// Handles `->fault` when [`Self::file_system_first`] is `false` or the VMA lacks
     /// `VM_NOHUGEPAGE`. Calls the file system by [`Fault::call_file_system`] if the page is inside
@@ -126,7 +126,7 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
 ///   `page_mkwrite` and `pfn_mkwrite` that `*native` has, are replaced. `(*native).fault` is not
 ///   null. `ops` is immutable once a VMA uses it.
 /// - `native_map_pages` is `(*native).map_pages`.
-/// - `added` and `had_maywrite` are constant once a VMA uses the table.
+/// - `flags_added` and `cleared_maywrite` are constant once a VMA uses the table.
 /// - Each VMA with the table has a file, `VM_MIXEDMAP` and `VM_MAYBE_GUARD`.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 /// - When `vmas` is 0, an RCU grace period passes before the memory that `ops` is in is freed.
@@ -141,14 +141,14 @@ pub(super) struct Wrapped<T: FaultHandler> {
     /// A copy of `(*native).map_pages`: most read faults call it, and so need not read `*native`.
     native_map_pages: Option<MapPagesFn>,
     /// VM_* flags that ENABLE set and DISABLE must clear.
-    added: vm_flags_t,
+    flags_added: vm_flags_t,
     vmas: Refcount,
     /// Whether the VMA had `VM_MERGEABLE` at ENABLE, so that DISABLE must restore it.
-    merging: bool,
+    had_mergeable: bool,
     /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it. DISABLE must not set
     /// the flag in other VMAs: mprotect(2) could then make a VMA writable whose file had
     /// F_SEAL_FUTURE_WRITE when it was mapped.
-    had_maywrite: bool,
+    cleared_maywrite: bool,
     /// Only lowered. Valid for all VMAs of the mapping, since split, fork and mremap keep page
     /// indexes.
     lowest_zero_page: Atomic<u64>,
@@ -160,7 +160,7 @@ pub(super) struct Wrapped<T: FaultHandler> {
 impl<T: FaultHandler> Wrapped<T> {
     /// Records that the zero page may be mapped at `pgoff` and above. Must be called before it is
     /// mapped.
-    pub(super) fn map_zero_pages_from(&self, pgoff: u64) {
+    pub(super) fn note_zero_page_at(&self, pgoff: u64) {
         // Relaxed is enough: `WrappedVma::restore()` and fork take the VMA lock for write, which
         // waits for this fault.
         update(&self.lowest_zero_page, |lowest| lowest.min(pgoff));
@@ -200,7 +200,7 @@ impl<T: FaultHandler> Wrapped<T> {
             if result & vm_fault_reason_VM_FAULT_SIGBUS == 0 {
                 return result;
             }
-            Self::failed(vmf, result)
+            Self::fault_sigbus(vmf, result)
         }
     }
 
@@ -211,12 +211,12 @@ impl<T: FaultHandler> Wrapped<T> {
     /// As for [`Self::fault`].
     #[cold]
     #[inline(never)]
-    unsafe fn failed(vmf: *mut vm_fault, result: vm_fault_t) -> vm_fault_t {
+    unsafe fn fault_sigbus(vmf: *mut vm_fault, result: vm_fault_t) -> vm_fault_t {
         if !is_replaceable_sigbus(result) {
             return result;
         }
         // SAFETY: As the caller promises, and the lock has not been dropped.
-        T::failed(unsafe { Fault::new(vmf) }, FaultResult(result)).0
+        T::fault_sigbus(unsafe { Fault::new(vmf) }, FaultResult(result)).0
     }
 
     /// # Safety
@@ -229,7 +229,7 @@ impl<T: FaultHandler> Wrapped<T> {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
             if may_be_huge(vma) || !(*this).handler.file_system_first() {
-                return Self::map_pages_beside(vmf, first, last);
+                return Self::map_pages_slow(vmf, first, last);
             }
             // By the type invariants, the table has `map_pages` only if the file system has one,
             // and `native_map_pages` is that. The arguments are those of core mm.
@@ -243,7 +243,7 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// As for [`Self::map_pages`].
     #[inline(never)]
-    unsafe fn map_pages_beside(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
+    unsafe fn map_pages_slow(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
         // SAFETY: As the caller promises, `vmf` is the argument of a `->map_pages` that has not
         // returned, core mm holds a lock of the VMA, and the VMA has the table of a `Wrapped<T>`.
         let fault = unsafe { Fault::<T>::new(vmf) };
@@ -299,11 +299,11 @@ impl<T: FaultHandler> Wrapped<T> {
             if result & vm_fault_reason_VM_FAULT_SIGBUS == 0 {
                 return result;
             }
-            Self::write_failed(vmf, native, result)
+            Self::mkwrite_sigbus(vmf, native, result)
         }
     }
 
-    /// Like [`Self::failed`], for a failed `native`, the file system's `->page_mkwrite` or
+    /// Like [`Self::fault_sigbus`], for a failed `native`, the file system's `->page_mkwrite` or
     /// `->pfn_mkwrite`.
     ///
     /// # Safety
@@ -311,13 +311,17 @@ impl<T: FaultHandler> Wrapped<T> {
     /// As for [`Self::mkwrite`].
     #[cold]
     #[inline(never)]
-    unsafe fn write_failed(vmf: *mut vm_fault, native: FaultFn, result: vm_fault_t) -> vm_fault_t {
+    unsafe fn mkwrite_sigbus(
+        vmf: *mut vm_fault,
+        native: FaultFn,
+        result: vm_fault_t,
+    ) -> vm_fault_t {
         if !is_replaceable_sigbus(result) {
             return result;
         }
         // SAFETY: As the caller promises, and the lock has not been dropped.
         let mkwrite = unsafe { Mkwrite::new(vmf, native) };
-        T::write_failed(mkwrite, FaultResult(result)).0
+        T::mkwrite_sigbus(mkwrite, FaultResult(result)).0
     }
 
     /// # Safety
@@ -334,7 +338,7 @@ impl<T: FaultHandler> Wrapped<T> {
             if let Some(holders) = (*this).handler.holders() {
                 // `opened()`: the mm has gained this VMA. `put` calls `closed()` of the same
                 // holders before the VMA is freed (see `FaultHandler::holders`).
-                holders.opened(Mm::new((*vma).vm_mm));
+                holders.opened(MmKey::new((*vma).vm_mm));
             }
             if let Some(open) = (*(*this).native).open {
                 open(vma);
@@ -359,7 +363,7 @@ impl<T: FaultHandler> Wrapped<T> {
 
         // SAFETY: Core mm calls `->close` once for each counted VMA, and does not use the table
         // through it afterwards. The VMA is still valid.
-        unsafe { Self::put(this, Mm::new((*vma).vm_mm)) };
+        unsafe { Self::put(this, MmKey::new((*vma).vm_mm)) };
     }
 
     /// Uncounts a VMA of `mm`. With the last one, drops the handler and frees the `Wrapped`.
@@ -368,7 +372,7 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called once for each VMA counted in `vmas`, after the last use of the table through
     /// that VMA, and before the VMA is freed.
-    unsafe fn put(this: *const Self, mm: Mm) {
+    unsafe fn put(this: *const Self, mm: MmKey) {
         // SAFETY: The VMA is counted, so `this` is valid.
         if let Some(holders) = unsafe { (*this).handler.holders() } {
             holders.closed(mm);
@@ -443,9 +447,9 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 native_map_pages,
                 ops: UnsafeCell::new(ops),
                 native,
-                added: 0,
-                merging: vma.break_ksm()?,
-                had_maywrite: false,
+                flags_added: 0,
+                had_mergeable: vma.break_ksm()?,
+                cleared_maywrite: false,
                 vmas: Refcount::new(1),
                 lowest_zero_page: Atomic::new(u64::MAX),
                 rcu: rcu::Head::new(),
@@ -462,15 +466,15 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// Gives the VMA its new operations. If it is shared and not writable, mprotect(2) cannot make
     /// it so until [`WrappedVma::restore`]. Cannot fail.
     pub(crate) fn install(mut self) {
-        // INVARIANT: The VMA has a file, as `Prepared::new` has seen. `mark_mixed` sets
+        // INVARIANT: The VMA has a file, as `Prepared::new` has seen. `set_stand_in_flags` sets
         // `VM_MIXEDMAP` and `VM_MAYBE_GUARD`.
-        // INVARIANT: No VMA has the table yet, so `added` and `had_maywrite` may change.
-        self.wrapped.had_maywrite = self.vma.clear_maywrite();
-        self.wrapped.added = self.vma.mark_mixed(self.wrapped.merging);
+        // INVARIANT: No VMA has the table yet, so `flags_added` and `cleared_maywrite` may change.
+        self.wrapped.cleared_maywrite = self.vma.clear_maywrite();
+        self.wrapped.flags_added = self.vma.set_stand_in_flags(self.wrapped.had_mergeable);
         if let Some(holders) = self.wrapped.handler.holders() {
             // SAFETY: The VMA is valid and gets the table below. `put` calls `closed()` of the same
             // holders before the VMA is freed (see `FaultHandler::holders`).
-            unsafe { holders.opened(Mm::new((*self.vma.as_ptr()).vm_mm)) };
+            unsafe { holders.opened(MmKey::new((*self.vma.as_ptr()).vm_mm)) };
         }
         // `vmas` started at 1: that count is this VMA's from here on. `close` or `restore` drops
         // it.
@@ -574,12 +578,12 @@ impl<'g, T: FaultHandler> WrappedVma<'g, T> {
         //   VMA.
         unsafe {
             bindings::nosigbus_set_vm_ops(self.vma.as_ptr(), (*this).native);
-            self.vma.unmark_mixed((*this).added);
-            self.vma.merge_again((*this).merging);
-            if (*this).had_maywrite {
+            self.vma.clear_stand_in_flags((*this).flags_added);
+            self.vma.restore_mergeable((*this).had_mergeable);
+            if (*this).cleared_maywrite {
                 self.vma.restore_maywrite();
             }
-            Wrapped::put(this, Mm::new((*self.vma.as_ptr()).vm_mm));
+            Wrapped::put(this, MmKey::new((*self.vma.as_ptr()).vm_mm));
         }
     }
 }
@@ -638,11 +642,11 @@ mod tests {
             false
         }
 
-        fn failed(_: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
+        fn fault_sigbus(_: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
             sigbus
         }
 
-        fn write_failed(_: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult {
+        fn mkwrite_sigbus(_: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult {
             sigbus
         }
 

@@ -125,9 +125,9 @@ impl LockedVma<'_> {
     }
 
     /// Unmerges all KSM pages of this VMA (`MADV_UNMERGEABLE`), including PTEs that KSM pointed at
-    /// the zero page (`use_zero_pages`). Stops at a page that raises SIGBUS: pages behind it may stay
-    /// merged. Returns whether the VMA had `VM_MERGEABLE`. KSM does not merge again while the mmap
-    /// lock is held for write.
+    /// the zero page (`use_zero_pages`). Stops at a page that raises SIGBUS: pages behind it may
+    /// stay merged. Returns whether the VMA had `VM_MERGEABLE`. KSM does not merge again while the
+    /// mmap lock is held for write.
     ///
     /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` on a signal. Pages that were unmerged
     /// until then stay unmerged.
@@ -135,9 +135,10 @@ impl LockedVma<'_> {
         Ok(self.flags() & !self.advise_ksm(bindings::MADV_UNMERGEABLE)? != 0)
     }
 
-    /// Sets `VM_MERGEABLE` again if `merging` (best effort: `ksm_madvise()` may fail with ENOMEM).
-    pub(super) fn merge_again(&self, merging: bool) {
-        if !merging {
+    /// Sets `VM_MERGEABLE` again if `had_mergeable` (best effort: `ksm_madvise()` may fail with
+    /// ENOMEM).
+    pub(super) fn restore_mergeable(&self, had_mergeable: bool) {
+        if !had_mergeable {
             return;
         }
         if let Ok(flags) = self.advise_ksm(bindings::MADV_MERGEABLE) {
@@ -173,7 +174,7 @@ impl LockedVma<'_> {
     }
 
     /// Sets the VMA flags that stand-ins need. Returns those that were not already set, for
-    /// [`Self::unmark_mixed`].
+    /// [`Self::clear_stand_in_flags`].
     ///
     /// - `VM_MIXEDMAP`: core mm asks for it before it lets a fault handler insert pages, and never
     ///   merges such a VMA.
@@ -186,10 +187,14 @@ impl LockedVma<'_> {
     ///   and RSS. So existing file PMDs are zapped before the flags are set, and none may be mapped
     ///   afterwards.
     ///
-    /// `merging` is the result of [`Self::break_ksm`]. If set, this clears `VM_MERGEABLE`: a
+    /// `had_mergeable` is the result of [`Self::break_ksm`]. If set, this clears `VM_MERGEABLE`: a
     /// zero-page PTE made by KSM would look like a stand-in.
-    pub(super) fn mark_mixed(&self, merging: bool) -> vm_flags_t {
-        let taken = if merging { bindings::VM_MERGEABLE } else { 0 };
+    pub(super) fn set_stand_in_flags(&self, had_mergeable: bool) -> vm_flags_t {
+        let taken = if had_mergeable {
+            bindings::VM_MERGEABLE
+        } else {
+            0
+        };
         self.start_write();
         // SAFETY: By the type invariants the VMA is valid and the mmap lock is held for write;
         // `part` is inside the VMA. Only DAX maps files by leaves above the PMD level, and
@@ -203,24 +208,24 @@ impl LockedVma<'_> {
         }
 
         let marks = flags::MIXEDMAP | flags::NOHUGEPAGE | bindings::VM_MAYBE_GUARD;
-        let added = marks & !self.flags();
+        let flags_added = marks & !self.flags();
         // SAFETY: By the type invariants the mmap lock is held for write; the function takes the
         // VMA lock.
         // - VM_MIXEDMAP may be set on any VMA without VM_PFNMAP. The only caller is
         //   `Prepared::install`, and `Prepared::new` refuses VMAs with a VM_SPECIAL flag.
         // - VM_MAYBE_GUARD may be set on any VMA: it says that guard regions are possible.
         // - VM_NOHUGEPAGE may be set on any VMA, as madvise(2) does.
-        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), added, taken) };
-        added
+        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags_added, taken) };
+        flags_added
     }
 
-    /// Clears `added`, the flags that [`Self::mark_mixed`] has returned.
-    pub(super) fn unmark_mixed(&self, added: vm_flags_t) {
-        // SAFETY: As in `mark_mixed`. No PTE needs the flags any more: the only user,
+    /// Clears `flags_added`, the flags that [`Self::set_stand_in_flags`] has returned.
+    pub(super) fn clear_stand_in_flags(&self, flags_added: vm_flags_t) {
+        // SAFETY: As in `set_stand_in_flags`. No PTE needs the flags any more: the only user,
         // `WrappedVma::restore`, has called `zap_stand_ins` under the same VMA lock. A page that
         // this had missed would be counted and referenced, or be the zero page in a private VMA;
         // core mm handles both in any VMA.
-        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, added) };
+        unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, flags_added) };
     }
 
     /// Zaps all stand-ins at page index `lowest` and above. There must be none below. The VMA must

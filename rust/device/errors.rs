@@ -9,7 +9,7 @@ use super::{
     mapping_state::MappingState,
     watched_file::{
         Dropping,
-        Held,
+        ExcludesClear,
         Inserting,
         WatchedFile, //
     }, //
@@ -51,7 +51,7 @@ use kernel::{
 };
 
 /// Pages in a batch: so many are dropped, at most, before a clear releases the semaphore.
-const PART: u64 = 512;
+const CLEAR_BATCH: u64 = 512;
 
 /// The errors of a mapping that records them.
 #[pin_data]
@@ -72,7 +72,7 @@ pub(super) struct Errors {
     keeping: Atomic<bool>,
     /// Set once a grace period has passed since `keeping` was set: from then on no `->map_pages`
     /// runs that saw it clear.
-    keeping_is_known: Atomic<bool>,
+    map_pages_stopped: Atomic<bool>,
     /// Pages at which the zero page is mapped because of an error. (For shared writable mappings,
     /// ShadowPages has this information.)
     #[pin]
@@ -91,7 +91,7 @@ impl Errors {
                 clearing <- new_mutex!(false),
                 cleared <- new_condvar!(),
                 keeping: Atomic::new(false),
-                keeping_is_known: Atomic::new(false),
+                map_pages_stopped: Atomic::new(false),
                 zero_pages <- new_mutex!(PageSet::new()),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -143,7 +143,7 @@ impl Errors {
     }
 
     /// Counts an error, when something stands in for the page. The semaphore excludes a clear.
-    pub(super) fn count_one(&self, _: &impl Held) {
+    pub(super) fn count_one(&self, _: &impl ExcludesClear) {
         self.count.add(1, Relaxed);
     }
 
@@ -174,13 +174,13 @@ impl Errors {
     pub(super) fn start_keeping(&self) {
         // Pairs with the release below: what the caller does next comes after the grace period,
         // even if another thread has waited for it.
-        if self.keeping_is_known.load(Acquire) {
+        if self.map_pages_stopped.load(Acquire) {
             return;
         }
         self.keeping.store(true, Relaxed);
         // Wait for every `->map_pages` that saw `keeping == false`.
         synchronize_rcu();
-        self.keeping_is_known.store(true, Release);
+        self.map_pages_stopped.store(true, Release);
     }
 
     /// Waits until no other task clears these errors. `mapping` is their owner. Sleeps; EINTR.
@@ -208,14 +208,14 @@ pub(super) struct Clearing<'a> {
 
 impl Clearing<'_> {
     /// Returns the next range at or after `pgoff` that an earlier, interrupted clear left behind,
-    /// at most `PART` pages. Call [`Self::drop_unmapped`] before the guard is dropped.
-    pub(super) fn left(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
-        self.mapping.shadows.next_to_clear(pgoff, PART)
+    /// at most `CLEAR_BATCH` pages. Call [`Self::free_batch`] before the guard is dropped.
+    pub(super) fn leftovers(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
+        self.mapping.shadows.next_to_clear(pgoff, CLEAR_BATCH)
     }
 
-    /// Starts clearing: selects all current stand-ins for errors for [`Self::next`]. Returns
+    /// Starts clearing: selects all current stand-ins for errors for [`Self::next_batch`]. Returns
     /// `false`, and changes nothing, if an error was recorded that `reported` does not report. Call
-    /// it only after [`Self::left`] returned `None`.
+    /// it only after [`Self::leftovers`] returned `None`.
     pub(super) fn start(&self, _: &Dropping<'_>, reported: &nosigbus_status) -> bool {
         let errors = |status: &nosigbus_status| {
             let first = (status.error, status.error_offset, status.error_flags);
@@ -230,19 +230,19 @@ impl Clearing<'_> {
     }
 
     /// The next batch of error stand-ins to drop, at or after `pgoff`. Sleeps. Call
-    /// [`Self::drop_unmapped`] before the guard is dropped.
-    pub(super) fn next(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
+    /// [`Self::free_batch`] before the guard is dropped.
+    pub(super) fn next_batch(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
         let mapping = self.mapping;
         let pages = match mapping.class {
-            Class::SharedWrite => mapping.shadows.next_to_clear(pgoff, PART),
+            Class::SharedWrite => mapping.shadows.next_to_clear(pgoff, CLEAR_BATCH),
             Class::Private | Class::SharedRead => self.errors.zero_pages.lock().next(pgoff),
         }?;
-        let end = pages.end.min(pages.start.saturating_add(PART));
+        let end = pages.end.min(pages.start.saturating_add(CLEAR_BATCH));
         (pages.start < end).then_some(pages.start..end)
     }
 
     /// Drops the kept pages in `pages`. The caller must have zapped those that are inside EOF.
-    pub(super) fn drop_unmapped(&self, _: &Dropping<'_>, pages: &Range<u64>) {
+    pub(super) fn free_batch(&self, _: &Dropping<'_>, pages: &Range<u64>) {
         self.mapping
             .shadows
             .remove_to_clear(pages.start..=pages.end - 1);

@@ -50,7 +50,7 @@ use kernel::{
 
 /// Limit of unread records. Beyond it events are counted as lost. (Records of unmapped mappings
 /// stay queued, so the number of mappings is no limit.)
-const MOST: usize = 1 << 14;
+const MAX_PENDING: usize = 1 << 14;
 
 /// The record of a mapping.
 #[pin_data]
@@ -90,7 +90,7 @@ impl Record {
 struct Pending {
     records: List<Record>,
     count: usize,
-    most: usize,
+    max: usize,
     /// Number of events lost after the last queued record.
     lost: u64,
     /// Number of events lost before the first queued record: a read took this count out, failed,
@@ -134,7 +134,7 @@ impl Pending {
         };
         // Once an event is lost, later ones are lost, too, until a reader has got the count: a
         // record must not come before the count of events that are older.
-        if self.count >= self.most || self.lost > 0 {
+        if self.count >= self.max || self.lost > 0 {
             self.lost += 1;
             return;
         }
@@ -201,16 +201,16 @@ pub(super) struct Queue {
 impl Queue {
     /// An empty queue. Sleeps; fails with `ENOMEM`.
     pub(super) fn new() -> Result<Arc<Self>> {
-        Self::of_at_most(MOST)
+        Self::of_at_most(MAX_PENDING)
     }
 
-    fn of_at_most(most: usize) -> Result<Arc<Self>> {
+    fn of_at_most(max: usize) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
                 pending <- new_spinlock!(Pending {
                     records: List::new(),
                     count: 0,
-                    most,
+                    max,
                     lost: 0,
                     lost_before: 0,
                     closed: false,
@@ -315,7 +315,7 @@ impl Source {
     /// Queues the record of the mapping, unless it is queued already.
     ///
     /// Wakes all waiters; time proportional to their number.
-    pub(super) fn tell(&self, stand_in: &StandIn) {
+    pub(super) fn send(&self, stand_in: &StandIn) {
         self.queue.pending.lock().push(&self.record, stand_in);
         self.queue.waiting.notify_all();
     }
@@ -351,15 +351,15 @@ mod tests {
             Source::new(queue.clone(), 5)?,
         ];
         for source in &sources {
-            source.tell(&PAST_EOF);
-            source.tell(&StandIn {
+            source.send(&PAST_EOF);
+            source.send(&StandIn {
                 pgoff: 9,
                 ..PAST_EOF
             });
         }
         assert_eq!(take(&queue), zero_page(7));
         assert_eq!(take(&queue), zero_page(7));
-        sources[0].tell(&StandIn {
+        sources[0].send(&StandIn {
             kind: Kind::Shadow,
             pgoff: u64::MAX,
             for_error: true,
@@ -385,13 +385,13 @@ mod tests {
             Source::new(queue.clone(), 1)?,
             Source::new(queue.clone(), 2)?,
         );
-        first.tell(&PAST_EOF);
-        second.tell(&PAST_EOF);
+        first.send(&PAST_EOF);
+        second.send(&PAST_EOF);
         let taken = queue.pending.lock().take().ok_or(EINVAL)?;
         queue.pending.lock().put_back(&taken);
         assert_eq!(take(&queue), zero_page(1));
         // The record was queued again before `put_back()`.
-        first.tell(&PAST_EOF);
+        first.send(&PAST_EOF);
         queue.pending.lock().put_back(&taken);
         assert_eq!(take(&queue), zero_page(2));
         assert_eq!(take(&queue), zero_page(1));
@@ -404,14 +404,14 @@ mod tests {
         let queue = Queue::of_at_most(2)?;
         // The mappings are gone, their records are not.
         for cookie in 1..=5 {
-            Source::new(queue.clone(), cookie)?.tell(&PAST_EOF);
+            Source::new(queue.clone(), cookie)?.send(&PAST_EOF);
         }
         assert_eq!(take(&queue), zero_page(1));
         // None overtakes those that were lost.
-        Source::new(queue.clone(), 6)?.tell(&PAST_EOF);
+        Source::new(queue.clone(), 6)?.send(&PAST_EOF);
         assert_eq!(take(&queue), zero_page(2));
         let overflow = queue.pending.lock().take().ok_or(EINVAL)?;
-        Source::new(queue.clone(), 7)?.tell(&PAST_EOF);
+        Source::new(queue.clone(), 7)?.send(&PAST_EOF);
         queue.pending.lock().put_back(&overflow);
         assert_eq!(take(&queue), Some((0, NOSIGBUS_EVENT_OVERFLOW, 0, 4)));
         assert_eq!(take(&queue), zero_page(7));
@@ -423,11 +423,11 @@ mod tests {
     fn nothing_waits_for_nobody() -> Result {
         let queue = Queue::of_at_most(2)?;
         let source = Source::new(queue.clone(), 1)?;
-        source.tell(&PAST_EOF);
+        source.send(&PAST_EOF);
         let taken = queue.pending.lock().take().ok_or(EINVAL)?;
         queue.close();
         queue.pending.lock().put_back(&taken);
-        source.tell(&PAST_EOF);
+        source.send(&PAST_EOF);
         assert_eq!(take(&queue), None);
         Ok(())
     }

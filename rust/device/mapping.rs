@@ -3,9 +3,9 @@
 //! An opted-in mapping and the answers to its faults.
 //!
 //! Core mm calls `Wrapped::fault()` (`abstractions/vm_operations.rs`). That calls
-//! `Mapping::fault()` or, before the first stand-in, `Mapping::failed()`. Both ask `decide()`, and
-//! answer a fault past EOF by `map_stand_in()` or `private_zeros()`. `Mapping::keep()` is for I/O
-//! errors inside EOF.
+//! `Mapping::fault()` or, before the first stand-in, `Mapping::fault_sigbus()`. Both ask
+//! `decide()`, and answer a fault past EOF by `map_stand_in()` or `private_zeros()`.
+//! `Mapping::keep()` is for I/O errors inside EOF.
 
 use super::{
     errors::Errors,
@@ -29,13 +29,13 @@ use crate::{
             FsResult, //
         },
         file::{
-            Cached,
+            CacheState,
             MappedFile, //
         },
         fsnotify::Watch,
         holders::{
             Holders,
-            Mm, //
+            MmKey, //
         },
         page_mkwrite::Mkwrite,
         shadow_pages::PageRef,
@@ -85,7 +85,7 @@ use kernel::{
 pub(super) struct Mapping {
     state: Listed,
     /// The fsnotify watch of the file. Set before the first zero page or shadow page is mapped.
-    watch: SetOnce<KBox<Watch<WatchedFile>>>,
+    fsnotify_watch: SetOnce<KBox<Watch<WatchedFile>>>,
     /// Whether no zero page and no shadow page is mapped or about to be mapped. (Private pages do
     /// not count.) [`Self::begin_to_watch`] clears this. It is clear from the start if the mapping
     /// may have kept pages.
@@ -98,7 +98,7 @@ impl Mapping {
         Self {
             file_system_first: Atomic::new(!state.may_keep()),
             state,
-            watch: SetOnce::new(),
+            fsnotify_watch: SetOnce::new(),
         }
     }
 
@@ -109,22 +109,22 @@ impl Mapping {
     /// A lower bound of the page indexes at which this mapping may have the zero page or a shadow
     /// page. Sleeps.
     pub(super) fn lowest_stand_in(&self) -> u64 {
-        self.watched()
+        self.watched_file()
             .map_or(u64::MAX, |watched| watched.lowest_of(&self.state))
     }
 
     /// The watched file, if `watch` is set.
-    pub(super) fn watched(&self) -> Option<&Arc<WatchedFile>> {
-        self.watch.as_ref().map(|watch| watch.listener())
+    pub(super) fn watched_file(&self) -> Option<&Arc<WatchedFile>> {
+        self.fsnotify_watch.as_ref().map(|watch| watch.listener())
     }
 
     /// Starts watching the file, if this mapping does not yet. Once this has returned, each change
     /// of `i_size` is reported to `WatchedFile::modified()`, or a load of `i_size` after this call
     /// sees it. On error returns the `FaultResult` for the current fault.
-    fn watch(&self, file: &MappedFile<'_>) -> Result<&Arc<WatchedFile>, FaultResult> {
+    fn ensure_watched(&self, file: &MappedFile<'_>) -> Result<&Arc<WatchedFile>, FaultResult> {
         // The first thread does the work; later ones find it done.
         let _watching = self.state.watch_lock.lock();
-        if self.watched().is_none() {
+        if self.watched_file().is_none() {
             self.begin_to_watch(file).map_err(|error| {
                 if error == ENOMEM {
                     FaultResult::oom()
@@ -134,12 +134,12 @@ impl Mapping {
                 }
             })?;
         }
-        self.watched().ok_or_else(FaultResult::retry)
+        self.watched_file().ok_or_else(FaultResult::nopage)
     }
 
     fn begin_to_watch(&self, file: &MappedFile<'_>) -> Result {
-        let watches = &self.state.shared().watches;
-        let watch = watches.watch(file, WatchedFile::new()?)?;
+        let group = &self.state.shared().fsnotify_group;
+        let watch = group.watch(file, WatchedFile::new()?)?;
         let watch = KBox::new(watch, GFP_KERNEL_ACCOUNT)?;
         let watched = watch.listener();
         if self.state.class == Class::SharedWrite {
@@ -155,7 +155,7 @@ impl Mapping {
         // `start_reports()` always waits for a grace period.
         self.file_system_first.store(false, Relaxed);
         watched.start_reports(file, &watch, self.state.class == Class::SharedWrite);
-        self.watch.populate(watch);
+        self.fsnotify_watch.populate(watch);
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Mapping {
     /// refused to make writable. The kept page stays until `NOSIGBUS_CLEAR_ERROR`.
     ///
     /// - It gets the content of the page cache, or zeros if there is no up-to-date folio.
-    /// - After [`Failed::Write`], if there is no up-to-date folio, keeps nothing: the file has
+    /// - After [`FailedOp::Write`], if there is no up-to-date folio, keeps nothing: the file has
     ///   content, which the retried access reads first.
     ///
     /// Returns `VM_FAULT_NOPAGE`, so that the access is retried, or `VM_FAULT_OOM`.
@@ -177,7 +177,7 @@ impl Mapping {
     ///   of its folio, before it is unlocked.
     ///
     /// Returns `None` if the folio is hwpoisoned.
-    fn keep(&self, errors: &Errors, failure: &Failure<'_>, mm: Mm) -> Option<FaultResult> {
+    fn keep(&self, errors: &Errors, failure: &Failure<'_>, mm: MmKey) -> Option<FaultResult> {
         let &Failure {
             file,
             watched,
@@ -192,7 +192,7 @@ impl Mapping {
 
         // Never wait for the semaphore with a folio locked, nor for a folio lock with it held.
         let Ok(locked) = file.lock_cached_page(pgoff) else {
-            return Some(FaultResult::retry());
+            return Some(FaultResult::nopage());
         };
         let (cached, keeping) = match locked {
             Some(cached) => match watched.try_lock_to_keep() {
@@ -204,19 +204,19 @@ impl Mapping {
                     let keeping = watched.lock_to_keep();
                     match file.try_lock_cached_page(pgoff) {
                         Some(cached) => (Some(cached), keeping),
-                        None => return Some(FaultResult::retry()),
+                        None => return Some(FaultResult::nopage()),
                     }
                 }
             },
-            None if failed == Failed::Write => {
+            None if failed == FailedOp::Write => {
                 unmap(file, pgoff);
-                return Some(FaultResult::retry());
+                return Some(FaultResult::nopage());
             }
             None => (None, watched.lock_to_keep()),
         };
         keeping.announce(pgoff);
         if past_eof(pgoff, file.i_size()) {
-            return Some(FaultResult::retry());
+            return Some(FaultResult::nopage());
         }
         // No task maps a shadow page from here on: the semaphore is held for write.
         let had_shadow = self.state.shadows.get(pgoff).is_some();
@@ -229,7 +229,7 @@ impl Mapping {
         match self.state.shadows.keep(pgoff, page, mm) {
             Ok(true) => {}
             // Another thread has kept a page here first.
-            Ok(false) => return Some(FaultResult::retry()),
+            Ok(false) => return Some(FaultResult::nopage()),
             Err(_) => return Some(FaultResult::oom()),
         }
         if cached.is_none() {
@@ -239,30 +239,30 @@ impl Mapping {
             // which may have stored to it. Then remove our kept page. No task has mapped that yet,
             // since the semaphore is held for write.
             let cached = file.cached(pgoff);
-            let has_come = cached == Cached::UpToDate;
+            let has_come = cached == CacheState::UpToDate;
             if has_come {
                 self.state.shadows.remove_kept(pgoff..=pgoff);
             }
             // A folio that is no longer up to date may still be mapped, and so may a shadow page
             // that the kept page replaced. But do not walk all VMAs of the file, of which a client
             // chooses the number, for each page of a hole.
-            let may_be_mapped = Cached::Stale {
+            let may_be_mapped = CacheState::Stale {
                 may_be_mapped: true,
             };
             if had_shadow || cached == may_be_mapped {
                 unmap(file, pgoff);
             }
             if has_come {
-                return Some(FaultResult::retry());
+                return Some(FaultResult::nopage());
             }
         }
         errors.record(pgoff, error);
         errors.count_one(&keeping);
-        if failed == (Failed::Read { has_mkwrite: false }) {
+        if failed == (FailedOp::Read { has_mkwrite: false }) {
             // The first store to the kept page will not call `mkwrite`: make fsync(2) fail now.
             file.report_to_fsync(error.errno);
         }
-        Some(FaultResult::retry())
+        Some(FaultResult::nopage())
     }
 }
 
@@ -271,13 +271,13 @@ struct Failure<'a> {
     file: &'a MappedFile<'a>,
     watched: &'a WatchedFile,
     pgoff: u64,
-    failed: Failed,
+    failed: FailedOp,
     error: FileError,
 }
 
 /// What the file system failed to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Failed {
+enum FailedOp {
     /// To read the page. `has_mkwrite`: the VMA has `->page_mkwrite`.
     Read { has_mkwrite: bool },
     /// To make the page writable.
@@ -295,7 +295,7 @@ impl Drop for Mapping {
             // Free the shadow pages now. A concurrent report or NOSIGBUS_STATUS may hold another
             // reference to `state`, but the pages are no longer counted in any mm's RSS.
             self.state.shadows.remove(0..=u64::MAX);
-            if let Some(watched) = self.watched() {
+            if let Some(watched) = self.watched_file() {
                 watched.remove(&self.state);
             }
         }
@@ -312,17 +312,17 @@ impl FaultHandler for Mapping {
         read_once(&self.file_system_first)
     }
 
-    fn failed(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
+    fn fault_sigbus(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult {
         answer_sigbus(fault, sigbus)
     }
 
-    fn write_failed(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult {
+    fn mkwrite_sigbus(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult {
         answer_refusal(mkwrite, sigbus)
     }
 
     fn fault(fault: Fault<'_, Self>) -> FaultResult {
         let mapping = fault.handler();
-        if let Some(watched) = mapping.watched() {
+        if let Some(watched) = mapping.watched_file() {
             if let Some(result) = try_stand_in_of_watched(&fault, watched) {
                 return result;
             }
@@ -351,9 +351,9 @@ impl FaultHandler for Mapping {
         let kept = mapping.state.is_kept(pgoff);
         let mkwrite = match answer_mkwrite(owner, kept) {
             MkwriteAnswer::Native => mkwrite,
-            MkwriteAnswer::Again => {
+            MkwriteAnswer::Retry => {
                 unmap(&mkwrite.file(), pgoff);
-                return FaultResult::retry();
+                return FaultResult::nopage();
             }
             MkwriteAnswer::Allow => {
                 if let Some(errors) = mapping.state.errors.as_deref().filter(|_| kept) {
@@ -369,7 +369,7 @@ impl FaultHandler for Mapping {
 
         match mkwrite.call_file_system() {
             FsResult::Final(result) => result,
-            FsResult::Page(page) if page.question().handler().state.may_keep() => {
+            FsResult::Page(page) if page.fault().handler().state.may_keep() => {
                 page.pass_unless(|mkwrite| mkwrite.handler().state.is_kept(mkwrite.pgoff()))
             }
             FsResult::Page(page) => page.pass(),
@@ -391,7 +391,7 @@ fn ask_file_system(
 ) -> Result<FaultResult, (Fault<'_, Mapping>, FaultResult)> {
     match fault.call_file_system() {
         FsResult::Final(result) => Ok(result),
-        FsResult::Page(page) if page.question().handler().state.may_keep() => {
+        FsResult::Page(page) if page.fault().handler().state.may_keep() => {
             Ok(page.pass_as(|fault| {
                 let state = &fault.handler().state;
                 state.how_to_map(fault.pgoff(), fault.is_write())
@@ -411,7 +411,7 @@ fn answer_sigbus(mut fault: Fault<'_, Mapping>, mut sigbus: FaultResult) -> Faul
             return result;
         }
         // This task is being killed: the file system has given up waiting, which is no error. This
-        // check must come before each `FaultResult::retry()`: after a fault in kernel mode
+        // check must come before each `FaultResult::nopage()`: after a fault in kernel mode
         // (copy_from_user()), the access is retried without a look at signals.
         if is_being_killed() {
             return sigbus;
@@ -422,7 +422,7 @@ fn answer_sigbus(mut fault: Fault<'_, Mapping>, mut sigbus: FaultResult) -> Faul
             return sigbus;
         }
         match judge(reading, attempt) {
-            Verdict::Retry => return FaultResult::retry(),
+            Verdict::Retry => return FaultResult::nopage(),
             Verdict::Failed(error) => return stand_in_for_error(&fault, error).unwrap_or(sigbus),
             Verdict::AskAgain => {}
         }
@@ -446,24 +446,24 @@ fn answer_refusal(mkwrite: Mkwrite<'_, Mapping>, sigbus: FaultResult) -> FaultRe
     if past_eof(pgoff, file.i_size()) || !mkwrite.is_of_file() {
         // Most file systems have zapped the page. Zap it here for those that have not.
         unmap(&file, pgoff);
-        return FaultResult::retry();
+        return FaultResult::nopage();
     }
     let Some(errors) = mapping.state.errors.as_deref() else {
         return sigbus;
     };
     let error = error_of_write(file.free_space().ok());
-    mkwrite.charged(|| match mapping.watch(&file) {
+    mkwrite.charged(|| match mapping.ensure_watched(&file) {
         Err(result) => result,
         Ok(watched) => {
             let failure = Failure {
                 file: &file,
                 watched,
                 pgoff,
-                failed: Failed::Write,
+                failed: FailedOp::Write,
                 error,
             };
             mapping
-                .keep(errors, &failure, mkwrite.mm())
+                .keep(errors, &failure, mkwrite.mm_key())
                 .unwrap_or(sigbus)
         }
     })
@@ -472,7 +472,7 @@ fn answer_refusal(mkwrite: Mkwrite<'_, Mapping>, sigbus: FaultResult) -> FaultRe
 /// Answers a fault past EOF or at a kept page. Returns `None` if the file system has to answer.
 fn try_stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     let mapping = fault.handler();
-    if let Some(watched) = mapping.watched() {
+    if let Some(watched) = mapping.watched_file() {
         return try_stand_in_of_watched(fault, watched);
     }
     match decide(fault) {
@@ -480,7 +480,7 @@ fn try_stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
         Answer::PrivateZeros => private_zeros(fault, false),
         // A hole in the dump, see `map_stand_in`. No page of the mapping can be there yet.
         _ if is_dumping_core() => Some(FaultResult::sigbus()),
-        _ => match fault.charged(|| mapping.watch(&fault.file())) {
+        _ => match fault.charged(|| mapping.ensure_watched(&fault.file())) {
             Ok(watched) => try_stand_in_of_watched(fault, watched),
             Err(result) => Some(result),
         },
@@ -516,14 +516,14 @@ fn map_stand_in(
     let (state, pgoff) = (&mapping.state, fault.pgoff());
     // Sequential readers get a fault-around window of zero pages. Random readers get one.
     let pages = if expected == Answer::ZeroPage && fault.follows_zero_page() {
-        fault.pages_around()
+        fault.pages_to_window_end()
     } else {
         1
     };
     let last = pgoff.saturating_add(pages as u64 - 1);
     loop {
         if expected == Answer::ShadowPage && !is_dumping_core() {
-            let page = fault.charged(|| state.shadows.get_or_alloc(pgoff, fault.mm()));
+            let page = fault.charged(|| state.shadows.get_or_alloc(pgoff, fault.mm_key()));
             if page.is_err() {
                 return Some(FaultResult::oom());
             }
@@ -618,7 +618,7 @@ fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<Fa
     let mapping = fault.handler();
     let (state, file, pgoff) = (&mapping.state, fault.file(), fault.pgoff());
     let errors = state.errors.as_deref()?;
-    let watched = match fault.charged(|| mapping.watch(&file)) {
+    let watched = match fault.charged(|| mapping.ensure_watched(&file)) {
         Ok(watched) => watched,
         Err(result) => return Some(result),
     };
@@ -628,12 +628,12 @@ fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<Fa
             file: &file,
             watched,
             pgoff,
-            failed: Failed::Read {
+            failed: FailedOp::Read {
                 has_mkwrite: fault.has_mkwrite(),
             },
             error,
         };
-        return fault.charged(|| mapping.keep(errors, &failure, fault.mm()));
+        return fault.charged(|| mapping.keep(errors, &failure, fault.mm_key()));
     }
 
     let Ok(room) = fault.charged(Room::new) else {
@@ -646,7 +646,7 @@ fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<Fa
     };
     inserting.announce_error(pgoff);
     if past_eof(pgoff, file.i_size()) {
-        return Some(FaultResult::retry());
+        return Some(FaultResult::nopage());
     }
     match answer {
         Answer::PrivateZeros => {
@@ -676,7 +676,7 @@ fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<Fa
 
 fn private_zeros(fault: &Fault<'_, Mapping>, for_error: bool) -> Option<FaultResult> {
     let mapping = fault.handler();
-    let result = fault.private_copy_of_zeros(&mapping.state.shared().zeros)?;
+    let result = fault.private_copy_of_zeros(&mapping.state.shared().cow_sources)?;
     let stand_in = StandIn {
         kind: Kind::Private,
         pgoff: fault.pgoff(),
@@ -712,7 +712,7 @@ fn read(fault: &Fault<'_, Mapping>) -> Option<Result> {
         .takes_only_page_cache_locks()
         .then(|| file.read_page_invalidate_locked(pgoff, |i_size| past_eof(pgoff, i_size)))
         .flatten()
-        .or_else(|| fault.charged(|| file.ask_shmem(pgoff)))?;
+        .or_else(|| fault.charged(|| file.read_page_shmem(pgoff)))?;
     // Some file systems truncate without the invalidate lock: what has failed may be past EOF now.
     Some(if past_eof(pgoff, file.i_size()) {
         Ok(())

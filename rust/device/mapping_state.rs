@@ -189,7 +189,7 @@ impl MappingState {
         if self.armed.load(Relaxed) && self.armed.xchg(false, Full) {
             // Queue the record first: a task that the eventfd wakes must find it.
             if let Some(source) = &self.options.source {
-                source.tell(stand_in);
+                source.send(stand_in);
             }
             if let Some(eventfd) = &self.options.eventfd {
                 eventfd.signal();
@@ -273,7 +273,7 @@ impl MappingState {
             zero_pages: self.zero_pages.load(Relaxed),
             private_pages: self.private_pages.load(Relaxed),
             shadow_pages: self.shadow_pages.load(Relaxed),
-            shadow_pages_held: self.shadows.held(),
+            shadow_pages_held: self.shadows.count(),
             given_back: self.given_back.load(Relaxed),
             errors: errors.map_or(0, Errors::count),
             error_offset: first.map_or(0, |first| first.offset()),

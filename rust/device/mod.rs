@@ -55,7 +55,7 @@ use crate::abstractions::{
     device_node::Device,
     eventfd::EventFd,
     fsnotify::Group,
-    page_insertion::ZeroPages,
+    page_insertion::CowSources,
     task::has_signal, //
 };
 use events::Queue;
@@ -90,8 +90,8 @@ const ENABLE_FLAGS: u32 = if cfg!(CONFIG_EVENTFD) {
 
 /// State that all opted-in mappings share.
 struct Shared {
-    zeros: ZeroPages,
-    watches: Arc<Group<WatchedFile>>,
+    cow_sources: CowSources,
+    fsnotify_group: Arc<Group<WatchedFile>>,
     registry: Registry,
 }
 
@@ -99,8 +99,8 @@ impl Shared {
     /// Sleeps; fails with `ENOMEM`.
     fn new() -> Result<Arc<Self>> {
         let shared = Self {
-            zeros: ZeroPages::new()?,
-            watches: Group::new()?,
+            cow_sources: CowSources::new()?,
+            fsnotify_group: Group::new()?,
             registry: Registry::new()?,
         };
         Ok(Arc::new(shared, GFP_KERNEL)?)

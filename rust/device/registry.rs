@@ -32,7 +32,7 @@ use kernel::{
 
 /// Maximum number of mappings printed in fdinfo. seq_file buffers the whole output, charged to the
 /// reader, who may be another user.
-const MOST_IN_FDINFO: usize = 4096;
+const MAX_FDINFO_LINES: usize = 4096;
 
 /// Mappings by their numbers, and so in the order in which they have opted in.
 #[pin_data]
@@ -62,11 +62,11 @@ impl List {
         )
     }
 
-    /// Prints the list for /proc/PID/fdinfo: the first [`MOST_IN_FDINFO`] mappings, and how many
+    /// Prints the list for /proc/PID/fdinfo: the first [`MAX_FDINFO_LINES`] mappings, and how many
     /// more there are.
     pub(super) fn show_fdinfo(&self, seq: &SeqFile) {
         let mut next = 0;
-        for _ in 0..MOST_IN_FDINFO {
+        for _ in 0..MAX_FDINFO_LINES {
             let Some((number, state)) = self.at_or_after(next) else {
                 return;
             };
@@ -78,8 +78,8 @@ impl List {
             next = number + 1;
         }
         let count = self.mappings.lock().count;
-        if count > MOST_IN_FDINFO {
-            seq_print!(seq, "nosigbus_more:\t{}\n", count - MOST_IN_FDINFO);
+        if count > MAX_FDINFO_LINES {
+            seq_print!(seq, "nosigbus_more:\t{}\n", count - MAX_FDINFO_LINES);
         }
     }
 

@@ -88,7 +88,7 @@ pub(super) struct WatchedFile {
     /// Held for read by a fault while it inserts PTEs of stand-ins, for write by the task that
     /// drops them after a growth.
     #[pin]
-    state: RwSemaphore<State>,
+    sem: RwSemaphore<State>,
     /// Taken before `state` for zapping because of errors. That walks all mappings of the file, and
     /// user space can trigger it at will. The mutex makes such tasks queue here, so that a task
     /// that changes `i_size` waits for at most one of them.
@@ -147,17 +147,17 @@ pub(super) struct Keeping<'a> {
 
 /// A guard with which a fault holds a file's semaphore: [`Inserting`] for read, [`Keeping`] for
 /// write. It does not say of which file.
-pub(super) trait Held {}
+pub(super) trait ExcludesClear {}
 
-impl Held for Inserting<'_> {}
-impl Held for Keeping<'_> {}
+impl ExcludesClear for Inserting<'_> {}
+impl ExcludesClear for Keeping<'_> {}
 
 impl WatchedFile {
     /// A file without stand-ins. Sleeps; fails with `ENOMEM`.
     pub(super) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                state <- new_rw_semaphore!(State {
+                sem <- new_rw_semaphore!(State {
                     mappings: RBTree::new(),
                     ahead: Bounds::NONE.ahead,
                 }),
@@ -176,23 +176,28 @@ impl WatchedFile {
     }
 
     /// Makes size changes of `file` visible: on return, a change of `i_size` is either reported to
-    /// [`Listener::modified`] or seen by a later load of `i_size`. `waits` forces a grace period
-    /// even if another mapping has already waited for one.
+    /// [`Listener::modified`] or seen by a later load of `i_size`. `always_wait` forces a grace
+    /// period even if another mapping has already waited for one.
     ///
     /// A task that changes the size stores `i_size` and then looks for marks. We add the mark, wait
     /// for a grace period, and then load `i_size`. One of the two sees the other's store (see
     /// `rcu::synchronize_expedited()`).
-    pub(super) fn start_reports(&self, file: &MappedFile<'_>, watch: &Watch<Self>, waits: bool) {
+    pub(super) fn start_reports(
+        &self,
+        file: &MappedFile<'_>,
+        watch: &Watch<Self>,
+        always_wait: bool,
+    ) {
         // If another task has enabled notification, its grace period may not be over. `f_lock`
         // orders its increment before our load. Do not wait for that task instead: tasks that queue
         // would wait for a grace period each, one after the other. RCU merges concurrent ones.
         self.starting.add(1, Relaxed);
-        let was_silent = file.enable_notification();
+        let enabled_now = file.enable_notification();
         // Pairs with the `fetch_sub()` below: after a load of 1 the other's grace period is over.
-        let others = self.starting.load(Acquire) > 1;
-        if waits || was_silent || others || !watch.is_known() {
+        let others_starting = self.starting.load(Acquire) > 1;
+        if always_wait || enabled_now || others_starting || !watch.grace_period_over() {
             rcu::synchronize_expedited();
-            watch.set_known();
+            watch.set_grace_period_over();
         }
         self.starting.fetch_sub(1, Release);
     }
@@ -201,13 +206,13 @@ impl WatchedFile {
     pub(super) fn add(&self, mapping: &Arc<MappingState>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?
             .into_node(key(mapping), mapping.clone());
-        self.state.write().mappings.insert(node);
+        self.sem.write().mappings.insert(node);
         Ok(())
     }
 
     /// Undoes [`Self::add`]. Sleeps.
     pub(super) fn remove(&self, mapping: &Arc<MappingState>) {
-        let removed = self.state.write().mappings.remove(&key(mapping));
+        let removed = self.sem.write().mappings.remove(&key(mapping));
         drop(removed);
     }
 
@@ -230,12 +235,12 @@ impl WatchedFile {
         let mut end = dropping.drop_stale(inode);
         let (mut next, mut has_started, mut is_first) = (0, false, true);
         loop {
-            let failed = if has_started {
-                clearing.next(&dropping, next)
+            let batch = if has_started {
+                clearing.next_batch(&dropping, next)
             } else {
-                clearing.left(&dropping, next)
+                clearing.leftovers(&dropping, next)
             };
-            let Some(failed) = failed else {
+            let Some(batch) = batch else {
                 if has_started {
                     break;
                 }
@@ -249,12 +254,12 @@ impl WatchedFile {
                 return Err(EINTR);
             }
             is_first = false;
-            let inside = failed.start..failed.end.min(end);
+            let inside = batch.start..batch.end.min(end);
             if !inside.is_empty() {
                 inode.unmap_pages(inside);
             }
-            clearing.drop_unmapped(&dropping, &failed);
-            next = failed.end;
+            clearing.free_batch(&dropping, &batch);
+            next = batch.end;
             // Release the semaphore between batches, so that waiting tasks get it.
             drop(dropping);
             dropping = self.lock_to_drop_for_errors();
@@ -314,7 +319,7 @@ impl WatchedFile {
     pub(super) fn lock_to_insert(&self) -> Result<Inserting<'_>> {
         Ok(Inserting {
             file: self,
-            _state: self.state.read_killable()?,
+            _state: self.sem.read_killable()?,
         })
     }
 
@@ -322,7 +327,7 @@ impl WatchedFile {
     pub(super) fn lowest_of(&self, mapping: &MappingState) -> u64 {
         // A task that holds it for write may move stand-ins from one bound to the other:
         // `drop_stale()` makes error stand-ins that are past EOF now ordinary.
-        let _state = self.state.read();
+        let _state = self.sem.read();
         // Stand-ins for errors are inside EOF, so `lowest` does not cover them.
         self.lowest.load(Relaxed).min(mapping.first_failed())
     }
@@ -333,7 +338,7 @@ impl WatchedFile {
         let zap_lock = self.error_zap_lock.lock();
         Keeping {
             file: self,
-            _state: self.state.write(),
+            _state: self.sem.write(),
             _zap_lock: zap_lock,
         }
     }
@@ -343,7 +348,7 @@ impl WatchedFile {
         let zap_lock = self.error_zap_lock.try_lock()?;
         Some(Keeping {
             file: self,
-            _state: self.state.try_write()?,
+            _state: self.sem.try_write()?,
             _zap_lock: zap_lock,
         })
     }
@@ -375,14 +380,14 @@ impl WatchedFile {
 
     /// Takes `state` for write, to drop stand-ins. Load `i_size` after this call. Sleeps.
     fn lock_to_drop(&self) -> Dropping<'_> {
-        self.dropping_with(self.state.write(), None)
+        self.dropping_with(self.sem.write(), None)
     }
 
     /// As [`Self::lock_to_drop`], to drop stand-ins because of errors: takes `error_zap_lock`
     /// first.
     fn lock_to_drop_for_errors(&self) -> Dropping<'_> {
         let zap_lock = self.error_zap_lock.lock();
-        self.dropping_with(self.state.write(), Some(zap_lock))
+        self.dropping_with(self.sem.write(), Some(zap_lock))
     }
 
     fn dropping_with<'a>(
@@ -456,7 +461,7 @@ impl Dropping<'_> {
             .end_dropping
             .store(first_past_eof(i_size), Relaxed);
         let mut bounds = self.bounds();
-        let Some(growth) = bounds.grow(i_size) else {
+        let Some(growth) = bounds.plan_growth(i_size) else {
             return;
         };
         inode.unmap_pages(growth.unmapped.clone());
@@ -465,11 +470,11 @@ impl Dropping<'_> {
         for mapping in self.state.mappings.values() {
             mapping.give_back(&growth.grown_over);
         }
-        let shadows = self.state.mappings.values().map(|held| &held.shadows);
-        let first_held = shadows
+        let shadows = self.state.mappings.values().map(|mapping| &mapping.shadows);
+        let first_shadow = shadows
             .filter_map(|shadows| shadows.first(growth.grown_over.end..=u64::MAX))
             .min();
-        bounds.grown(&growth, first_held);
+        bounds.apply(&growth, first_shadow);
         self.set_bounds(&bounds);
     }
 }

@@ -71,13 +71,13 @@ pub(crate) fn judge(reading: Option<Result>, attempt: u32) -> Verdict {
 }
 
 /// Below this many free bytes, a failed write is assumed to be ENOSPC.
-const FULL: u64 = 16 * PAGE_SIZE as u64;
+const ENOSPC_BELOW: u64 = 16 * PAGE_SIZE as u64;
 
 /// The error of a write to a page that the file system has refused. `free` is the space that it has
 /// left, in bytes, if that is known.
 pub(crate) fn error_of_write(free: Option<u64>) -> FileError {
     match free {
-        Some(free) if free < FULL => deduced(ENOSPC),
+        Some(free) if free < ENOSPC_BELOW => deduced(ENOSPC),
         _ => deduced(EIO),
     }
 }
@@ -118,7 +118,7 @@ impl FirstError {
 }
 
 /// How many ranges there are at most, which bounds the memory.
-const RANGES: usize = 1 << 16;
+const MAX_RANGES: usize = 1 << 16;
 
 /// A set of page indexes, stored as ranges. When there would be more than `max` ranges, merges
 /// neighbours, so the set may contain extra pages.
@@ -147,7 +147,7 @@ impl Room {
 impl PageSet {
     /// No pages.
     pub(crate) fn new() -> Self {
-        Self::of_at_most(RANGES)
+        Self::of_at_most(MAX_RANGES)
     }
 
     fn of_at_most(max: usize) -> Self {
@@ -256,8 +256,8 @@ mod tests {
     fn a_refused_write_is_enospc_if_there_is_no_space() {
         for (free, error) in [
             (Some(0), ENOSPC),
-            (Some(FULL - 1), ENOSPC),
-            (Some(FULL), EIO),
+            (Some(ENOSPC_BELOW - 1), ENOSPC),
+            (Some(ENOSPC_BELOW), EIO),
             (None, EIO),
         ] {
             assert_eq!(error_of_write(free), deduced(error));

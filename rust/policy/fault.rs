@@ -38,7 +38,7 @@ pub(crate) enum MkwriteAnswer {
     /// The page is the mapping's own, and can be written to.
     Allow,
     /// `VM_FAULT_NOPAGE`: retry; a kept page exists.
-    Again,
+    Retry,
 }
 
 /// Whether the page `pgoff` (in pages) of a file of `i_size` bytes is past EOF.
@@ -106,7 +106,7 @@ pub(crate) enum Owner {
 pub(crate) fn answer_mkwrite(owner: Owner, kept: bool) -> MkwriteAnswer {
     match (owner, kept) {
         (Owner::Shadow, _) => MkwriteAnswer::Allow,
-        (Owner::Nobody, _) | (Owner::File, true) => MkwriteAnswer::Again,
+        (Owner::Nobody, _) | (Owner::File, true) => MkwriteAnswer::Retry,
         (Owner::File, false) => MkwriteAnswer::Native,
     }
 }
@@ -188,9 +188,9 @@ mod tests {
     fn writes_to_read_only_pages() {
         for kept in [false, true] {
             assert_eq!(answer_mkwrite(Owner::Shadow, kept), MkwriteAnswer::Allow);
-            assert_eq!(answer_mkwrite(Owner::Nobody, kept), MkwriteAnswer::Again);
+            assert_eq!(answer_mkwrite(Owner::Nobody, kept), MkwriteAnswer::Retry);
         }
-        assert_eq!(answer_mkwrite(Owner::File, true), MkwriteAnswer::Again);
+        assert_eq!(answer_mkwrite(Owner::File, true), MkwriteAnswer::Retry);
         assert_eq!(answer_mkwrite(Owner::File, false), MkwriteAnswer::Native);
     }
 }

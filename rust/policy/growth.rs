@@ -65,13 +65,13 @@ impl Bounds {
     }
 
     /// Returns what to drop and unmap now that the file has `i_size` bytes; `None` if there can be
-    /// no stand-in inside EOF. Call [`Self::grown`] when that is done.
+    /// no stand-in inside EOF. Call [`Self::apply`] when that is done.
     ///
     /// `lowest` is only a bound: the first stand-in may be far above it. Without more, each
     /// appended page would walk all mappings of the file. So a growth that finds no stand-in at
     /// `lowest` zaps beyond EOF, doubling the distance each time. In total at most three times the
     /// grown range is zapped. A stand-in at `lowest` resets the distance.
-    pub(crate) fn grow(&mut self, i_size: u64) -> Option<Growth> {
+    pub(crate) fn plan_growth(&mut self, i_size: u64) -> Option<Growth> {
         let end = first_past_eof(i_size);
         if !is_overdue(i_size, self.lowest) {
             return None;
@@ -89,13 +89,13 @@ impl Bounds {
         })
     }
 
-    /// Updates the bounds after `growth` was carried out. `first_held` is the index of the first
+    /// Updates the bounds after `growth` was carried out. `first_shadow` is the index of the first
     /// shadow page past EOF, if there is one.
-    pub(crate) fn grown(&mut self, growth: &Growth, first_held: Option<u64>) {
+    pub(crate) fn apply(&mut self, growth: &Growth, first_shadow: Option<u64>) {
         let stop = growth.unmapped.end;
         let first_mapped = if stop < self.reach { stop } else { u64::MAX };
-        self.lowest = first_mapped.min(first_held.unwrap_or(u64::MAX));
-        self.touched = first_held == Some(self.lowest);
+        self.lowest = first_mapped.min(first_shadow.unwrap_or(u64::MAX));
+        self.touched = first_shadow == Some(self.lowest);
         if self.lowest == u64::MAX {
             self.reach = 0;
         }
@@ -163,7 +163,7 @@ mod tests {
             for reach in [lowest.saturating_add(1), NONE] {
                 let mut bounds = stand_ins(lowest, reach);
                 assert_eq!(is_overdue(i_size, lowest), grown_over.is_some());
-                let growth = bounds.grow(i_size);
+                let growth = bounds.plan_growth(i_size);
                 assert_eq!(
                     growth.as_ref().map(|growth| growth.grown_over.clone()),
                     grown_over
@@ -174,7 +174,7 @@ mod tests {
                 };
                 // Something is there: nothing more is unmapped.
                 assert_eq!(growth.unmapped, growth.grown_over);
-                bounds.grown(&growth, None);
+                bounds.apply(&growth, None);
                 assert!(!is_overdue(i_size, bounds.lowest));
                 if growth.unmapped.end >= reach {
                     assert_eq!(bounds, Bounds::NONE);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn shadow_pages_that_are_left_are_found() {
-        for (reach, first_held, lowest) in [
+        for (reach, first_shadow, lowest) in [
             (3, None, NONE),
             (9, None, 3),
             (9, Some(5), 3),
@@ -198,30 +198,30 @@ mod tests {
             (9, Some(NONE), 3),
         ] {
             let mut bounds = stand_ins(1, reach);
-            let growth = bounds.grow(3 * PAGE);
+            let growth = bounds.plan_growth(3 * PAGE);
             assert!(growth.is_some());
             let Some(growth) = growth else { return };
-            bounds.grown(&growth, first_held);
+            bounds.apply(&growth, first_shadow);
             assert_eq!(bounds.lowest, lowest);
             assert_eq!(bounds.reach, if lowest == NONE { 0 } else { reach });
         }
     }
 
     /// Grows a file page by page, from 1 page to `pages`. Returns how many growths had to unmap,
-    /// and how many pages they unmapped. `held` returns the first shadow page past EOF. After each
-    /// growth, `map` updates the bounds as a fault would.
+    /// and how many pages they unmapped. `first_shadow` returns the first shadow page past EOF.
+    /// After each growth, `map` updates the bounds as a fault would.
     fn append(
         bounds: &mut Bounds,
         pages: u64,
-        held: impl Fn(u64) -> Option<u64>,
+        first_shadow: impl Fn(u64) -> Option<u64>,
         map: impl Fn(&mut Bounds, u64),
     ) -> (u64, u64) {
         let (mut times, mut unmapped) = (0, 0);
         for end in 2..=pages {
-            if let Some(growth) = bounds.grow(end * PAGE) {
+            if let Some(growth) = bounds.plan_growth(end * PAGE) {
                 times += 1;
                 unmapped += growth.unmapped.end - growth.unmapped.start;
-                bounds.grown(&growth, held(end));
+                bounds.apply(&growth, first_shadow(end));
             }
             map(bounds, end);
         }
@@ -267,20 +267,20 @@ mod tests {
         };
         assert_eq!(bounds.truncate(8 * PAGE), None);
         assert_eq!(bounds.truncate(6 * PAGE + 1), None);
-        assert_eq!(bounds.grow(8 * PAGE), None);
+        assert_eq!(bounds.plan_growth(8 * PAGE), None);
         let mut other = bounds.clone();
         assert_eq!(bounds.truncate(2 * PAGE), Some(2));
         assert_eq!(bounds, stand_ins(3, 7));
         assert_eq!(bounds.truncate(2 * PAGE), None);
         assert_eq!(
-            bounds.grow(8 * PAGE).map(|growth| growth.grown_over),
+            bounds.plan_growth(8 * PAGE).map(|growth| growth.grown_over),
             Some(3..8)
         );
         // A truncation in between: page 3 stays, since it was not past EOF.
         assert_eq!(other.truncate(5 * PAGE), Some(5));
         assert_eq!((other.lowest, other.failed.clone()), (5, 3..5));
         assert_eq!(
-            other.grow(8 * PAGE).map(|growth| growth.grown_over),
+            other.plan_growth(8 * PAGE).map(|growth| growth.grown_over),
             Some(5..8)
         );
     }

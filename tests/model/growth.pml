@@ -84,7 +84,7 @@ bit invalidate_writer;
 
 /* ---- WatchedFile, in rust/device/watched_file.rs ---- */
 
-byte state_readers;		/* `state`, the semaphore */
+byte state_readers;		/* `sem`, the semaphore */
 bit state_writer;
 byte lowest = N;		/* NONE */
 byte end_dropping;		/* the size that stand-ins are being dropped up to, or 0 */
@@ -105,7 +105,7 @@ byte pte[VMAS * N];
 
 #ifdef ATTACH
 bit marked;			/* the inode has the mark that makes fsnotify report */
-bit watched;			/* Mapping::watch */
+bit watched;			/* Mapping::fsnotify_watch */
 byte reordered;			/* tasks that checked the mark, and whose size is not seen yet */
 #define WATCHED			watched
 #else
@@ -223,7 +223,7 @@ inline insert_page(v, p)
 #define INSIDE_NOW(p)	(p < i_size)
 #endif
 
-/* Mapping::watch() */
+/* Mapping::ensure_watched() */
 inline watch()
 {
 #ifdef ATTACH
@@ -411,7 +411,7 @@ sigbus:
 	goto retry;
 #endif
 #ifndef NO_READ
-	/* MappedFile::read_page_invalidate_locked(), ask_shmem(); judge() */
+	/* MappedFile::read_page_invalidate_locked(), read_page_shmem(); judge() */
 	atomic {
 #ifdef SHMEM
 		lock(folio_lock[p]);

@@ -90,13 +90,13 @@ byte last_shadow;
 bit content[SHADOWS + 1];	/* by number */
 
 /* Errors, in rust/device/errors.rs */
-bit keeping, keeping_is_known;
+bit keeping, keeping_is_known;	/* the latter: map_pages_stopped */
 bit first_error;
 bit since;			/* first_since */
 byte error_count;		/* `count` */
 
 /* WatchedFile, in rust/device/watched_file.rs */
-byte state_readers;		/* `state`, the semaphore */
+byte state_readers;		/* `sem`, the semaphore */
 byte state_writer;
 bit low;			/* `lowest` is the page */
 bit first_failed;		/* so is `first_failed` */
