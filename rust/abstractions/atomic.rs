@@ -10,8 +10,8 @@ use kernel::sync::atomic::{
 /// Reads `value` like `READ_ONCE()`. This is a relaxed load. It avoids the call that
 /// [`Atomic::load`] makes when the kernel is built without `CONFIG_RUST_INLINE_HELPERS`.
 pub(crate) fn read_once(value: &Atomic<bool>) -> bool {
-    // SAFETY: The pointer is valid, and a volatile access does not race with atomic ones
-    // (`READ_ONCE()`).
+    // SAFETY: The pointer is valid. By the kernel's memory model a volatile read is a
+    // `READ_ONCE()`, which does not race with atomic accesses.
     unsafe { value.as_ptr().read_volatile() }
 }
 

@@ -160,7 +160,7 @@ impl<S: Show> DebugFile<S> {
 
     /// # Safety
     ///
-    /// See `start`.
+    /// To be called by `seq_read()`, for a file that `open` has opened.
     unsafe extern "C" fn next(
         seq: *mut seq_file,
         _entry: *mut c_void,
@@ -175,7 +175,8 @@ impl<S: Show> DebugFile<S> {
 
     /// # Safety
     ///
-    /// See `start`; `entry` is what that or `next` has returned.
+    /// To be called by `seq_read()`, for a file that `open` has opened. `entry` must be what
+    /// `start` or `next` has returned.
     unsafe extern "C" fn show(seq: *mut seq_file, entry: *mut c_void) -> c_int {
         // SAFETY: As the caller promises: `entry` is the position.
         let (this, number) = unsafe { (Self::of(seq), *entry.cast::<loff_t>() as u64) };
@@ -186,7 +187,7 @@ impl<S: Show> DebugFile<S> {
 
     /// # Safety
     ///
-    /// See `start`.
+    /// To be called by `seq_read()`, for a file that `open` has opened.
     unsafe extern "C" fn stop(_seq: *mut seq_file, _entry: *mut c_void) {}
 }
 

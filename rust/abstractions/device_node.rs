@@ -203,7 +203,8 @@ impl<D: Device> DeviceNode<D> {
         len: usize,
         _position: *mut loff_t,
     ) -> isize {
-        // SAFETY: `open` has put it there, and `release` has not been called.
+        // SAFETY: `open` has set `private_data` to a `KBox<OpenFile<D>>`. `release`, which takes it
+        // back, has not been called.
         let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
         // SAFETY: The VFS has the file open. Other threads may be in `fdget_pos()` without
         // `f_pos_lock`. That lock protects only the position, which a stream file does not have
@@ -222,7 +223,8 @@ impl<D: Device> DeviceNode<D> {
     ///
     /// To be called by the VFS, as the operation of a file that `open` has opened.
     unsafe extern "C" fn poll(file: *mut file, table: *mut poll_table_struct) -> u32 {
-        // SAFETY: `open` has put it there, and `release` has not been called.
+        // SAFETY: `open` has set `private_data` to a `KBox<OpenFile<D>>`. `release`, which takes it
+        // back, has not been called.
         let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
         // SAFETY: The VFS has the file open, and passes a table that is null or valid. `f_pos_lock`
         // protects only the position, which a stream file does not have (`stream_open()`).
@@ -239,7 +241,8 @@ impl<D: Device> DeviceNode<D> {
     ///
     /// To be called by the VFS, as the operation of a file that `open` has opened.
     unsafe extern "C" fn show_fdinfo(seq: *mut seq_file, file: *mut file) {
-        // SAFETY: `open` has put it there, and `release` has not been called.
+        // SAFETY: `open` has set `private_data` to a `KBox<OpenFile<D>>`. `release`, which takes it
+        // back, has not been called.
         let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
         // SAFETY: The open file keeps the module, and so the node (see `OpenFile::node`). The VFS
         // passes a valid `seq`, which no other task uses during this call.
@@ -251,9 +254,10 @@ impl<D: Device> DeviceNode<D> {
     ///
     /// To be called by the VFS, as the operation of a file that `open` has opened.
     unsafe extern "C" fn unlocked_ioctl(file: *mut file, cmd: c_uint, arg: c_ulong) -> c_long {
-        // SAFETY: `open` has put it there, and `release` has not been called.
+        // SAFETY: `open` has set `private_data` to a `KBox<OpenFile<D>>`. `release`, which takes it
+        // back, has not been called.
         let this = unsafe { KBox::<OpenFile<D>>::borrow((*file).private_data) };
-        // SAFETY: The open file keeps it.
+        // SAFETY: The open file keeps the module, and so the node (see `OpenFile::node`).
         let node = unsafe { &*this.node };
 
         match node

@@ -63,6 +63,7 @@ pub(crate) struct FaultResult(pub(super) vm_fault_t);
 
 impl FaultResult {
     /// `VM_FAULT_NOPAGE`: the handler has left nothing to do for core mm. The access is retried.
+    /// (Not `VM_FAULT_RETRY`, which says that the lock was dropped.)
     pub(crate) fn nopage() -> Self {
         Self(vm_fault_reason_VM_FAULT_NOPAGE)
     }
@@ -87,11 +88,13 @@ impl FaultResult {
 ///
 /// # Invariants
 ///
-/// `vmf` is the argument of a `->fault` that has not returned. (`Wrapped::map_pages_slow` makes
-/// one of a `->map_pages`, and [`Mkwrite`](super::page_mkwrite::Mkwrite) has one of a
-/// `->page_mkwrite` or `->pfn_mkwrite`. Neither lets a handler have the `Fault`.) The VMA lock or
-/// the mmap lock, under which core mm called it, is held, so `vmf->vma` is valid. That VMA's
-/// `vm_ops` is the table of a `Wrapped<T>`.
+/// - `vmf` is the argument of an operation of the VMA that has not returned. The VMA lock or the
+///   mmap lock, under which core mm called it, is held, so `vmf->vma` is valid.
+/// - That VMA's `vm_ops` is the table of a `Wrapped<T>`. That counts the VMA, and so is valid.
+/// - If a handler has the `Fault`, the operation is `->fault`, and `vmf->pmd` points into a PMD
+///   table, which core mm has found. (`Wrapped::map_pages_slow` makes a `Fault` of a `->map_pages`,
+///   and [`Mkwrite`](super::page_mkwrite::Mkwrite) has one of a `->page_mkwrite` or
+///   `->pfn_mkwrite`. Neither lets a handler have it, nor calls a method that needs this.)
 pub(crate) struct Fault<'a, T: FaultHandler> {
     vmf: NonNull<vm_fault>,
     _lifetime: PhantomData<(&'a vm_fault, &'a T)>,
@@ -106,8 +109,12 @@ impl Insertion {
         self.0.unwrap_or(0)
     }
 
-    /// Returns the result of the fault. Sleeps; may allocate memory, charged to this task
-    /// ([`result_of_insertion`]).
+    /// Returns the result of the fault.
+    ///
+    /// # Context
+    ///
+    /// Without the semaphore: may allocate memory, to tell two cases of `ENOMEM` apart
+    /// ([`result_of_insertion`]). Sleeps.
     pub(crate) fn result(self) -> FaultResult {
         FaultResult(result_of_insertion(self.0.map(|_| ())))
     }
@@ -187,8 +194,8 @@ pub(crate) enum MapAs {
     Nothing,
 }
 
-/// A page of the file that the file system has answered a `F` with, a [`Fault`] or a
-/// [`Mkwrite`](super::page_mkwrite::Mkwrite).
+/// The page of the file that the file system returned for a fault (`F`: [`Fault`] or
+/// [`Mkwrite`](super::page_mkwrite::Mkwrite)).
 ///
 /// # Invariants
 ///
@@ -202,7 +209,7 @@ pub(crate) struct FilePage<F> {
 }
 
 impl<F> FilePage<F> {
-    /// The `Fault` or `Mkwrite` that the file system answered with this page.
+    /// The `Fault` or `Mkwrite` for which the file system returned this page.
     pub(crate) fn fault(&self) -> &F {
         &self.fault
     }
@@ -212,7 +219,8 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
     /// Returns the page to core mm, which maps its folio. Exception: if the VMA lacks
     /// `VM_NOHUGEPAGE` and the folio is PMD-mappable, maps only this page, by a PTE.
     pub(crate) fn pass(mut self) -> FaultResult {
-        // SAFETY: By the type invariants of `Fault` and of this.
+        // SAFETY: By the invariants of `Fault`, `vmf` and its VMA are valid, and the VMA is locked.
+        // By those of `FilePage`, `vmf->page` has a reference.
         let is_huge = unsafe {
             may_be_huge(self.fault.vma())
                 && bindings::nosigbus_page_folio_test_pmd_mappable((*self.fault.vmf.as_ptr()).page)
@@ -277,7 +285,9 @@ impl<'a, T: FaultHandler> FilePage<Fault<'a, T>> {
 impl<'a, T: FaultHandler> Fault<'a, T> {
     /// # Safety
     ///
-    /// `vmf` must be as the invariants say, for `'a`.
+    /// For `'a`: `vmf` must be the argument of an operation of a wrapped VMA that has not returned,
+    /// with its VMA or mmap lock held. A handler may get the value only if that is `->fault`.
+    /// (These are the invariants of this type.)
     pub(super) unsafe fn new(vmf: *mut vm_fault) -> Self {
         // INVARIANT: As the caller promises.
         Self {
@@ -298,8 +308,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// The mapping's handler.
     pub(crate) fn handler(&self) -> &T {
-        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive, and cannot go while
-        // it is locked.
+        // SAFETY: By the type invariants `vm_ops` is the table of a `Wrapped<T>`, which is valid as
+        // long as the VMA is locked: it counts the VMA in `vmas`.
         unsafe { &(*Wrapped::<T>::of(self.vma())).handler }
     }
 
@@ -311,7 +321,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { MappedFile::from_raw(file) }
     }
 
-    /// The faulting mm.
+    /// The faulting mm, as a key.
     pub(crate) fn mm_key(&self) -> MmKey {
         // SAFETY: By the type invariants `vmf->vma` is valid.
         MmKey::new(unsafe { (*self.vma()).vm_mm })
@@ -335,16 +345,21 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         unsafe { (*self.vmf.as_ptr()).flags & fault_flag_FAULT_FLAG_WRITE != 0 }
     }
 
-    /// Whether the file system may answer with a huge page that core mm would map as such.
+    /// Whether core mm may map a PMD in this VMA: `VM_NOHUGEPAGE` is clear.
     pub(crate) fn may_be_huge(&self) -> bool {
         // SAFETY: By the type invariants `vmf->vma` is valid and locked.
         unsafe { may_be_huge(self.vma()) }
     }
 
-    /// Allocates the PTE table for the faulting address, if it is missing. Sleeps. On error,
-    /// returns the result of the fault.
+    /// Allocates the PTE table for the faulting address, if it is missing. On error, returns the
+    /// result of the fault.
+    ///
+    /// # Context
+    ///
+    /// With neither the semaphore nor a folio lock held: may enter reclaim. Sleeps.
     pub(crate) fn allocate_page_table(&self) -> Result<(), FaultResult> {
-        // SAFETY: By the type invariants. By those of `Wrapped` the VMA has VM_MIXEDMAP.
+        // SAFETY: By the type invariants `vmf` is the argument of a `->fault`, the VMA is locked,
+        // and core mm has found the PMD. By those of `Wrapped` the VMA has VM_MIXEDMAP.
         let allocated = unsafe { allocate_page_table(self.vmf.as_ptr()) };
         allocated.map_err(|error| FaultResult(result_of_insertion(Err(error))))
     }
@@ -352,7 +367,7 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// Whether there is a PTE table for the faulting address. Another thread may free it
     /// (madvise(2)).
     pub(crate) fn has_page_table(&self) -> bool {
-        // SAFETY: By the type invariants; core mm has found the directory.
+        // SAFETY: By the type invariants `vmf` is valid and `pmd` points into a PMD table.
         !unsafe { bindings::nosigbus_pmd_none((*self.vmf.as_ptr()).pmd) }
     }
 
@@ -376,16 +391,18 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         if addr % PMD_SIZE < PAGE_SIZE {
             return false;
         }
-        // SAFETY: By the type invariants; core mm has found the directory.
+        // SAFETY: By the type invariants `vmf` is valid and `pmd` points into a PMD table, which is
+        // not freed while the VMA is locked. The address is in the same PMD, as checked above.
         unsafe { has_zero_page((*self.vmf.as_ptr()).pmd, addr - PAGE_SIZE) }
     }
 
     /// Maps the zero page read-only at up to `pages` consecutive PTEs, starting at the fault
     /// address. Stops at the first non-empty PTE.
     pub(crate) fn insert_zero_pages(&self, pages: usize) -> Insertion {
-        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive.
+        // SAFETY: By the type invariants `vm_ops` is the table of a `Wrapped<T>`, which is valid.
         unsafe { &*Wrapped::<T>::of(self.vma()) }.note_zero_page_at(self.pgoff());
-        // SAFETY: By the type invariants. By those of `Wrapped` the VMA has VM_MIXEDMAP.
+        // SAFETY: By the type invariants `vmf` is the argument of a `->fault` and the VMA is
+        // locked. By those of `Wrapped` the VMA has VM_MIXEDMAP.
         Insertion(unsafe { insert_zero_pages(self.vmf.as_ptr(), pages) })
     }
 
@@ -397,7 +414,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
         if unsafe { (*self.vmf.as_ptr()).cow_page.is_null() } {
             return None;
         }
-        // SAFETY: By the type invariants, and it is a write to a private mapping.
+        // SAFETY: By the type invariants `vmf` is the argument of a `->fault`. `cow_page` is set,
+        // so it is for a write to a private mapping.
         Some(FaultResult(unsafe {
             zeros.set_cow_source(self.vmf.as_ptr())
         }))
@@ -405,7 +423,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// Maps a shadow page at the faulting address.
     pub(crate) fn insert_shadow_page(&self, page: &PageRef) -> Insertion {
-        // SAFETY: By the type invariants. By those of `Wrapped` the VMA has VM_MIXEDMAP.
+        // SAFETY: By the type invariants `vmf` is the argument of a `->fault` and the VMA is
+        // locked. By those of `Wrapped` the VMA has VM_MIXEDMAP.
         Insertion(unsafe { insert_page(self.vmf.as_ptr(), page) }.map(|()| 1))
     }
 
@@ -421,11 +440,17 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     /// Returns whether the VMA has `->page_mkwrite`, so that core mm maps pages read-only first and
     /// calls [`FaultHandler::mkwrite`] on the first write.
     pub(crate) fn has_mkwrite(&self) -> bool {
-        // SAFETY: By the type invariants; `native` is the file system's table.
+        // SAFETY: By the type invariants the `Wrapped` is valid. By those of `Wrapped`, `native` is
+        // the file system's table.
         unsafe { (*(*Wrapped::<T>::of(self.vma())).native).page_mkwrite }.is_some()
     }
 
     /// Calls the file system's `->fault`.
+    ///
+    /// # Context
+    ///
+    /// With no lock but the VMA lock or mmap lock held. The file system may drop that lock, and
+    /// then returns [`FsResult::Final`]. It may return with the page locked. Sleeps.
     pub(crate) fn call_file_system(self) -> FsResult<Self> {
         let (operation, vmf) = (self.operation(), self.vmf.as_ptr());
         // SAFETY: By the type invariants `vmf` has not been answered; `operation` is the `->fault`
@@ -435,7 +460,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
 
     /// The file system's `->fault`.
     fn operation(&self) -> FaultFn {
-        // SAFETY: By the type invariants; `native` is the file system's table, which has one.
+        // SAFETY: By the type invariants the `Wrapped` is valid. By those of `Wrapped`, `native` is
+        // the file system's table, and has a `->fault`.
         unsafe {
             (*(*Wrapped::<T>::of(self.vma())).native)
                 .fault
@@ -444,8 +470,8 @@ impl<'a, T: FaultHandler> Fault<'a, T> {
     }
 }
 
-/// Returns whether `VM_NOHUGEPAGE` is clear: `madvise(MADV_HUGEPAGE)` clears it, and then core mm
-/// may map file PMDs again.
+/// Whether core mm may map a PMD in this VMA: `VM_NOHUGEPAGE` is clear. ENABLE sets it;
+/// `madvise(MADV_HUGEPAGE)` clears it again.
 ///
 /// # Safety
 ///

@@ -58,8 +58,13 @@ impl Inode<'_> {
         u64::try_from(size).unwrap_or(0)
     }
 
-    /// Unmaps the page indexes `pages` of the file from all VMAs, including stand-ins. Private
-    /// (anonymous) copies stay. Sleeps.
+    /// Unmaps the page indexes `pages` of the file from all VMAs: pages of the file, zero pages and
+    /// shadow pages. Private (anonymous) copies stay.
+    ///
+    /// # Context
+    ///
+    /// Takes `i_mmap_rwsem` for read, and page-table locks. The time that this takes grows with the
+    /// number of VMAs of the file. Allocates no memory. Sleeps.
     pub(crate) fn unmap_pages(&self, pages: Range<u64>) {
         let Ok(first) = usize::try_from(pages.start) else {
             return;
@@ -69,7 +74,7 @@ impl Inode<'_> {
         }
         // 0: to the end of the file. It may have more pages than there are indexes, on 32 bits.
         let count = usize::try_from(pages.end - pages.start).unwrap_or(0);
-        // SAFETY: By the type invariants; the address space of an inode is as valid as that.
+        // SAFETY: By the type invariants the inode is valid, and so is its address space.
         unsafe {
             kernel::bindings::unmap_mapping_pages((*self.inode).i_mapping, first, count, false)
         };
@@ -102,7 +107,8 @@ pub(crate) struct CachedPage<'a> {
 impl CachedPage<'_> {
     /// Copies the page. `EIO` if its memory is broken.
     pub(crate) fn copy_to(&self, page: &PageRef) -> Result {
-        // SAFETY: By the type invariants; `page` is a reference.
+        // SAFETY: By the type invariants the folio is locked, referenced, and contains the page at
+        // `pgoff`. `page` owns a reference on its page.
         unsafe {
             let from = bindings::nosigbus_folio_file_page(self.folio, self.pgoff as usize);
             if bindings::nosigbus_is_page_hwpoison(from)
@@ -153,7 +159,8 @@ impl Drop for PinnedFile {
 /// # Invariants
 ///
 /// `file` is valid for `'a`: its VMA, which holds a reference on it, is locked for as long, or a
-/// [`PinnedFile`] holds one.
+/// [`PinnedFile`] holds one. So for `'a` these are valid, too: `f_mapping`, its host (an inode) and
+/// the superblock of that; the inode that the user has opened; its dentry and mount.
 pub(crate) struct MappedFile<'a> {
     file: NonNull<kernel::bindings::file>,
     _holder: PhantomData<&'a kernel::bindings::file>,
@@ -183,35 +190,35 @@ impl MappedFile<'_> {
 
     /// The page cache of the file, which is what the file system's fault handler looks at.
     pub(super) fn address_space(&self) -> *mut kernel::bindings::address_space {
-        // SAFETY: By the type invariants; `f_mapping` does not change after open.
+        // SAFETY: By the type invariants the file is valid. `f_mapping` does not change after open.
         unsafe { (*self.file.as_ptr()).f_mapping }
     }
 
     fn operations(&self) -> &kernel::bindings::address_space_operations {
-        // SAFETY: The address space of an open file is valid, and so are its operations. They may
-        // be switched while the file is open, but always for another static table.
+        // SAFETY: By the type invariants the address space is valid, and so are its operations.
+        // They may be switched while the file is open, but always for another static table.
         unsafe { &*core::ptr::read_volatile(&raw const (*self.address_space()).a_ops) }
     }
 
     /// The inode whose pages are mapped.
     pub(crate) fn inode(&self) -> Inode<'_> {
-        // SAFETY: An open file's address space is valid, and so is its host.
+        // SAFETY: By the type invariants the address space is valid for `'a`, and so is its host.
         unsafe { Inode::from_raw((*self.address_space()).host) }
     }
 
-    /// The inode that the user has opened: another one than [`Self::inode`] on overlayfs.
+    /// `file_user_inode()`. On overlayfs it is overlayfs's inode, and [`Self::inode`] the real one.
     pub(super) fn user_inode(&self) -> Inode<'_> {
-        // SAFETY: The file is valid, by the type invariants, and keeps both inodes.
+        // SAFETY: By the type invariants the file is valid for `'a`, and so is this inode.
         unsafe {
             Inode::from_raw(bindings::nosigbus_file_user_inode(self.file.as_ptr()).cast_mut())
         }
     }
 
-    /// The inode of overlayfs that the user has opened, if [`Self::inode`] has its content. Sleeps.
+    /// overlayfs's inode, if its data is in [`Self::inode`]; otherwise `None`. Sleeps.
     pub(super) fn overlay_inode(&self) -> Option<Inode<'_>> {
         let (real, user) = (self.inode().as_ptr(), self.user_inode());
-        // SAFETY: The file is valid, by the type invariants, and keeps the dentry, which is
-        // positive.
+        // SAFETY: By the type invariants the file is valid, and so is its dentry. The dentry of an
+        // open file is positive.
         let content = unsafe {
             let dentry = bindings::nosigbus_file_user_dentry(self.file.as_ptr());
             bindings::nosigbus_d_real_inode(dentry)
@@ -228,13 +235,13 @@ impl MappedFile<'_> {
     /// Records a writeback error in the file's `errseq_t`, so that the next fsync(2) or msync(2)
     /// through each open file returns `errno` once. Does not set the superblock's `s_wb_err`.
     pub(crate) fn report_to_fsync(&self, errno: u32) {
-        // SAFETY: The address space of an open file is valid. An errno fits in an int.
+        // SAFETY: By the type invariants the address space is valid. An errno fits in an int.
         unsafe { bindings::__filemap_set_wb_err(self.address_space(), -(errno as i32)) };
     }
 
     /// Clears `FMODE_NONOTIFY` of a file on an internal mount (memfd_create(2)), so that fsnotify
     /// reports writes through it. Leaves other files alone, e.g. those that fanotify opens. Returns
-    /// whether this changed `f_mode`.
+    /// whether this changed `f_mode`. Takes `f_lock`; does not sleep.
     pub(crate) fn enable_notification(&self) -> bool {
         let file = self.file.as_ptr();
         // SAFETY: The file is valid, by the type invariants, and so is its mount. `f_mode` is
@@ -262,7 +269,8 @@ impl MappedFile<'_> {
     /// (`xfs_filemap_fault()`, `f2fs_filemap_fault()`). Others (gfs2, ocfs2, ceph, orangefs) take
     /// cluster locks, without which a page must not be read.
     pub(super) fn fault_takes_only_page_cache_locks(&self) -> bool {
-        // SAFETY: The inode is valid, and so is its superblock, whose type never changes.
+        // SAFETY: By the type invariants the inode and its superblock are valid. The magic number
+        // of a superblock does not change.
         let magic = unsafe { (*(*self.inode().as_ptr()).i_sb).s_magic };
         [bindings::XFS_SUPER_MAGIC, bindings::F2FS_SUPER_MAGIC].contains(&magic)
     }
@@ -273,8 +281,10 @@ impl MappedFile<'_> {
     /// Returns the file system's error. `Ok` if the page was read, or is past EOF. `None` if the
     /// file has no `->read_folio`.
     ///
-    /// Sleeps. To be called where the file system's fault handler could be, since that takes the
-    /// same locks, and no others:
+    /// # Context
+    ///
+    /// Takes the invalidate lock and folio locks, and sleeps. So call it only where `->fault` may
+    /// be called, and only for file systems whose `->fault` takes no other locks than these:
     /// [`Fault::takes_only_page_cache_locks`](super::fault::Fault::takes_only_page_cache_locks).
     pub(crate) fn read_page_invalidate_locked(
         &self,
@@ -293,16 +303,17 @@ impl MappedFile<'_> {
             // If another task is reading the page, wait for it here. `read_cache_folio()` would
             // wait uninterruptibly.
             read = self.wait_until_read(pgoff).and_then(|()| {
-                // SAFETY: The address space and the file are valid, and it has a `read_folio`.
+                // SAFETY: By the type invariants the address space and the file are valid. The
+                // operations have a `read_folio`.
                 let folio = from_err_ptr(unsafe {
                     kernel::bindings::read_cache_folio(mapping, pgoff as usize, None, file)
                 })?;
-                // SAFETY: The reference that has come with it.
+                // SAFETY: Puts the reference that `read_cache_folio()` has returned.
                 unsafe { bindings::nosigbus_folio_put(folio) };
                 Ok(())
             });
         }
-        // SAFETY: Taken above.
+        // SAFETY: Releases the lock that was taken above.
         unsafe { bindings::nosigbus_filemap_invalidate_unlock_shared(mapping) };
         Some(read)
     }
@@ -312,10 +323,12 @@ impl MappedFile<'_> {
     /// Returns shmem's error. `Ok` if there is a page, or the page is past EOF. `None` if the file
     /// is not on shmem.
     ///
-    /// Sleeps. To be called where the file system's fault handler could be.
+    /// # Context
+    ///
+    /// Takes folio locks, allocates memory, and sleeps. Call it only where `->fault` may be called.
     pub(crate) fn read_page_shmem(&self, pgoff: u64) -> Option<Result> {
         let mapping = self.address_space();
-        // SAFETY: The address space is valid.
+        // SAFETY: By the type invariants the address space is valid.
         let folio = unsafe {
             if !bindings::nosigbus_shmem_mapping(mapping) {
                 return None;
@@ -324,7 +337,7 @@ impl MappedFile<'_> {
         };
         Some(match folio {
             Ok(folio) => {
-                // SAFETY: The reference that has come with it.
+                // SAFETY: Puts the reference that `shmem_read_folio()` has returned.
                 unsafe { bindings::nosigbus_folio_put(folio) };
                 Ok(())
             }
@@ -350,7 +363,7 @@ impl MappedFile<'_> {
     pub(crate) fn lock_cached_page(&self, pgoff: u64) -> Result<Option<CachedPage<'_>>> {
         let mapping = self.address_space();
         loop {
-            // SAFETY: The address space is valid.
+            // SAFETY: By the type invariants the address space is valid.
             let folio = from_err_ptr(unsafe {
                 bindings::nosigbus_filemap_get_folio(mapping, pgoff as usize)
             });
@@ -379,7 +392,8 @@ impl MappedFile<'_> {
     /// As [`Self::lock_cached_page`], but also returns `None` if another task has the folio locked.
     /// Does not sleep.
     pub(crate) fn try_lock_cached_page(&self, pgoff: u64) -> Option<CachedPage<'_>> {
-        // SAFETY: The address space is valid. `CachedPage` takes over what this returns.
+        // SAFETY: By the type invariants the address space is valid. `cached_page` takes over the
+        // lock and the reference that `filemap_trylock_folio()` returns.
         unsafe {
             let folio =
                 bindings::nosigbus_filemap_trylock_folio(self.address_space(), pgoff as usize);
@@ -411,7 +425,7 @@ impl MappedFile<'_> {
 
     /// What the page cache has at page index `pgoff`. Does not sleep.
     pub(crate) fn cached(&self, pgoff: u64) -> CacheState {
-        // SAFETY: The address space is valid.
+        // SAFETY: By the type invariants the address space is valid.
         let folio = from_err_ptr(unsafe {
             bindings::nosigbus_filemap_get_folio(self.address_space(), pgoff as usize)
         });
@@ -446,7 +460,8 @@ impl MappedFile<'_> {
         PinnedFile(self.file)
     }
 
-    /// How much space the file system has left for users, in bytes. Sleeps.
+    /// How much space the file system has left for users, in bytes. Sleeps; calls the file system
+    /// (`->statfs`).
     pub(crate) fn free_space(&self) -> Result<u64> {
         // SAFETY: Zeros are a valid value of it: it is integers.
         let mut statfs: bindings::kstatfs = unsafe { core::mem::zeroed() };
@@ -461,7 +476,8 @@ impl MappedFile<'_> {
 
     /// The device of the file system, its major and minor number, as in /proc/PID/maps.
     pub(crate) fn device(&self) -> (u32, u32) {
-        // SAFETY: The file keeps both of its inodes, and so the superblock.
+        // SAFETY: By the type invariants the inode that the user has opened is valid, and so is its
+        // superblock.
         unsafe {
             let device = (*(*self.user_inode().as_ptr()).i_sb).s_dev;
             (
@@ -473,7 +489,7 @@ impl MappedFile<'_> {
 
     /// The number of the inode, as in /proc/PID/maps.
     pub(crate) fn inode_number(&self) -> u64 {
-        // SAFETY: The file keeps both of its inodes.
+        // SAFETY: By the type invariants the inode that the user has opened is valid.
         unsafe { (*self.user_inode().as_ptr()).i_ino }
     }
 
@@ -495,7 +511,7 @@ impl MappedFile<'_> {
 
     /// Whether it is a regular file (`S_ISREG`).
     pub(crate) fn is_regular(&self) -> bool {
-        // SAFETY: The inode is valid; its type never changes.
+        // SAFETY: By the type invariants the inode is valid. Its type never changes.
         let mode = u32::from(unsafe { (*self.inode().as_ptr()).i_mode });
         mode & kernel::bindings::S_IFMT == kernel::bindings::S_IFREG
     }
@@ -508,17 +524,18 @@ impl MappedFile<'_> {
     /// Looks at the inode, not at `vm_ops`: those cannot be compared once they are replaced.
     pub(crate) fn is_kernel_internal(&self) -> bool {
         let inode = self.inode().as_ptr();
-        // SAFETY: The inode is valid; these flags never change.
+        // SAFETY: By the type invariants the inode is valid. These flags never change.
         let own = unsafe {
             bindings::nosigbus_is_anon_file(inode) || bindings::nosigbus_is_private(inode)
         };
-        // SAFETY: The inode is valid, and so is its superblock, whose type never changes.
+        // SAFETY: By the type invariants the inode and its superblock are valid. The magic number
+        // of a superblock does not change.
         own || unsafe { (*(*inode).i_sb).s_magic } == bindings::SYSFS_MAGIC
     }
 
     /// Whether its pages are mapped from persistent memory directly, without a page cache.
     pub(crate) fn is_dax(&self) -> bool {
-        // SAFETY: The inode is valid.
+        // SAFETY: By the type invariants the inode is valid.
         unsafe { bindings::nosigbus_is_dax(self.inode().as_ptr()) }
     }
 
@@ -526,7 +543,7 @@ impl MappedFile<'_> {
     /// procfs, debugfs and the like are regular but have none.
     pub(crate) fn has_page_cache(&self) -> bool {
         let ops = self.operations();
-        // shmem has no `read_folio`: it makes pages up.
+        // shmem has no `read_folio`.
         ops.read_folio.is_some() || ops.write_begin.is_some()
     }
 }

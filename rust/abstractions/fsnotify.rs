@@ -59,11 +59,13 @@ use kernel::{
 
 /// Receives `FS_MODIFY` events.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// The file was modified. The modifying task runs this function.
+    /// The file was modified.
     ///
-    /// May sleep. `notify_change()` (truncation, or a change of mtime alone) calls it with the
-    /// inode lock held; write(2), splice(2), fallocate(2) etc. without it. Several tasks may call
-    /// it at once.
+    /// # Context
+    ///
+    /// The modifying task runs this function, in an SRCU read-side critical section. May sleep.
+    /// `notify_change()` (truncation, or a change of mtime alone) calls it with the inode lock
+    /// held; write(2), splice(2), fallocate(2) etc. without it. Several tasks may call it at once.
     fn modified(&self, inode: &Inode<'_>);
 }
 
@@ -84,6 +86,7 @@ struct Mark<L: Listener> {
 /// A watched inode.
 struct Entry<L: Listener> {
     users: usize,
+    /// Whether an RCU grace period has passed since the mark was added. See
     /// [`Watch::grace_period_over`].
     grace_period_over: bool,
     mark: NonNull<Mark<L>>,
@@ -91,7 +94,8 @@ struct Entry<L: Listener> {
     listener: Arc<L>,
 }
 
-// SAFETY: A mark may be used by any task; `L` is `Send` and `Sync`.
+// SAFETY: Any task may use a mark and put the reference on it that the entry owns. `L` is `Send`
+// and `Sync`.
 unsafe impl<L: Listener> Send for Entry<L> {}
 
 /// By the address of the inode.
@@ -119,8 +123,8 @@ unsafe impl<L: Listener> Send for Group<L> {}
 unsafe impl<L: Listener> Sync for Group<L> {}
 
 /// `Group::marks`, locked, with `PF_MEMALLOC` set. All mappings share this lock, so it must not be
-/// held across reclaim. `fsnotify_add_mark()` allocates a connector under it: at most one for each
-/// watched inode, and smaller than that. So it cannot use up the reserves.
+/// held across reclaim. `fsnotify_add_mark()` allocates a connector under it. There is at most one
+/// for each watched inode, and it is smaller than an inode. So it cannot use up the reserves.
 struct MarksGuard<'a, L: Listener> {
     marks: Guard<'a, Marks<L>, MutexBackend>,
     _noreclaim: NoReclaim,
@@ -163,9 +167,17 @@ impl<L: Listener> Group<L> {
         }
     }
 
-    /// Watches a file. `listener` is used if its inode is not watched yet.
+    /// Watches a file. If its inode has a mark already, drops `listener` and shares the listener of
+    /// that mark.
     ///
-    /// Sleeps; fails with `ENOMEM`.
+    /// # Context
+    ///
+    /// Takes `Group::marks`; allocates memory before that. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. `EINVAL` if the file system forbids marks (`FS_DISALLOW_NOTIFY`; in Linux 7.3 only
+    /// nullfs, which has no regular files).
     pub(crate) fn watch(
         self: &Arc<Self>,
         file: &MappedFile<'_>,
@@ -182,8 +194,8 @@ impl<L: Listener> Group<L> {
         let mut guard = self.lock();
         let marks = &mut *guard.marks;
         // SAFETY: `file` is open and pins both inodes during this call. From then on the marks pin
-        // them. (The owner of the `Watch` keeps the file open, and so the mount. After an unmount,
-        // which takes marks away, another inode could get this one's address.)
+        // them, and the owner of the `Watch` keeps the file open, and so the mount. (An unmount
+        // would take the marks away, and then another inode could get this one's address.)
         let listener = unsafe { self.attach(marks, for_real, listener)? };
         if let Some(for_user) = for_user {
             // SAFETY: As for the first: `file` pins this inode too.
@@ -202,7 +214,8 @@ impl<L: Listener> Group<L> {
         })
     }
 
-    /// Puts a mark on an inode, or counts one more user of it, and returns its listener.
+    /// Puts a mark on an inode and returns `listener`. If the inode has a mark already, counts one
+    /// more user of it and returns the listener of that mark.
     ///
     /// # Safety
     ///
@@ -251,7 +264,7 @@ impl<L: Listener> Group<L> {
             (*raw).mask = bindings::FS_MODIFY;
             raw
         };
-        // SAFETY: The mark is initialised, the inode valid.
+        // SAFETY: The mark was initialised just now. The inode is valid, as the caller promises.
         let added = to_result(unsafe { bindings::nosigbus_fsnotify_add_inode_mark(raw, inode) });
         if let Err(error) = added {
             // SAFETY: Gives back the reference that the mark came with.
@@ -299,11 +312,11 @@ impl<L: Listener> Group<L> {
         if raw.is_null() {
             return 0;
         }
-        // SAFETY: Each mark of the group is the first field of a `Mark<L>` (`repr(C)`), since only
-        // `mark()` adds any. fsnotify calls this in an SRCU read-side critical section, so this one
-        // is not freed.
+        // SAFETY: Only `Group::mark()` adds marks to the group. Each is the first field of a
+        // `Mark<L>` (`repr(C)`), so the cast is right. fsnotify calls this in an SRCU read-side
+        // critical section, so this one is not freed.
         let mark = unsafe { &*raw.cast::<Mark<L>>() };
-        // SAFETY: `data` is what `data_type` says.
+        // SAFETY: As the caller promises, fsnotify passes `data` of the type `data_type`.
         let dentry = unsafe { bindings::nosigbus_fsnotify_data_dentry(data, data_type) };
         // Every content event carries a dentry. Events without one are not about file content.
         let Some(dentry) = NonNull::new(dentry) else {
@@ -318,14 +331,16 @@ impl<L: Listener> Group<L> {
             listener.modified(&inode);
             return 0;
         }
-        // SAFETY: The inode and the group are valid.
+        // SAFETY: The dentry keeps the inode valid, as above. fsnotify passes the group of the mark
+        // that it calls this for, which is valid.
         let found = unsafe { bindings::nosigbus_fsnotify_find_inode_mark(real, group) };
         if let Some(raw) = NonNull::new(found) {
-            // SAFETY: A mark of this group, with a reference.
+            // SAFETY: A mark of this group is the first field of a `Mark<L>`, as above. The lookup
+            // returned it with a reference.
             if let Some(listener) = unsafe { &(*raw.cast::<Mark<L>>().as_ptr()).listener } {
                 listener.modified(&inode);
             }
-            // SAFETY: Gives back that reference.
+            // SAFETY: Puts the reference that the lookup returned.
             unsafe { bindings::fsnotify_put_mark(raw.as_ptr()) };
         }
         0
@@ -394,7 +409,7 @@ impl<L: Listener> PinnedDrop for Group<L> {
     }
 }
 
-/// Keeps a file watched. Its owner keeps the file open.
+/// Keeps a file watched. Its owner keeps the file open, as a mapping does by its VMAs.
 ///
 /// # Invariants
 ///
@@ -413,9 +428,13 @@ impl<L: Listener> Watch<L> {
         &self.listener
     }
 
-    /// Returns whether a grace period has passed since the mark was added. Then every task that
+    /// Whether an RCU grace period has passed since the marks were added. Then every task that
     /// changes `i_size` either sees the mark or has finished. Set by
     /// [`Self::set_grace_period_over`].
+    ///
+    /// # Context
+    ///
+    /// Takes `Group::marks`; sleeps.
     pub(crate) fn grace_period_over(&self) -> bool {
         let guard = self.group.lock();
         self.inodes().all(|inode| {
@@ -426,7 +445,11 @@ impl<L: Listener> Watch<L> {
         })
     }
 
-    /// Records that a grace period has passed since the marks were added.
+    /// Records that an RCU grace period has passed since the marks were added.
+    ///
+    /// # Context
+    ///
+    /// Takes `Group::marks`; sleeps.
     pub(crate) fn set_grace_period_over(&self) {
         let mut guard = self.group.lock();
         for inode in self.inodes() {
@@ -443,6 +466,7 @@ impl<L: Listener> Watch<L> {
 }
 
 impl<L: Listener> Drop for Watch<L> {
+    // In `->close` of the last VMA: takes `Group::marks`, and sleeps.
     fn drop(&mut self) {
         let mut guard = self.group.lock();
         for inode in self.inodes() {

@@ -23,8 +23,8 @@ use kernel::{
     }, //
 };
 
-/// The address of a `struct mm_struct`, used as a key. May be dereferenced only while a [`Holder`]
-/// exists for it.
+/// The address of a `struct mm_struct`, used as a key. Not a reference, unlike
+/// [`kernel::mm::Mm`]. May be dereferenced only while a [`Holder`] exists for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct MmKey(usize);
 
@@ -37,7 +37,7 @@ impl MmKey {
     }
 }
 
-/// The share of one address space in a mapping.
+/// What one address space has of a mapping: its VMAs, and the pages counted in its RSS.
 struct Holder {
     vmas: usize,
     /// How many shadow pages are counted in its RSS.
@@ -68,6 +68,11 @@ impl Holders {
     /// Records one more VMA of `mm`. If the allocation fails, `mm` is not recorded, and its pages
     /// are accounted to another holder.
     ///
+    /// # Context
+    ///
+    /// Allocates memory, and takes the mutex of this value. `->open` and ENABLE call it, with the
+    /// mmap lock held for write. Sleeps.
+    ///
     /// # Safety
     ///
     /// `mm` must have gained a VMA of this mapping that is not recorded yet, and [`Self::closed`]
@@ -85,7 +90,7 @@ impl Holders {
     }
 
     /// Forgets one VMA of `mm`. With the last one, moves the pages that are accounted to `mm` to
-    /// another holder.
+    /// another holder. Takes the mutex of this value; sleeps.
     pub(super) fn closed(&self, mm: MmKey) {
         let mut holders = self.holders.lock();
         let Some(holder) = holders.get_mut(&mm) else {

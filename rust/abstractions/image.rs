@@ -9,12 +9,13 @@ use super::bindings;
 use core::ffi::c_void;
 use kernel::prelude::*;
 
-/// Whether `object` is part of the image of the kernel or of a module.
+/// Returns `true` only if `object` is part of the image of the kernel or of a module. May return
+/// `false` for one that is.
 ///
 /// The module address range holds only module images and generated code. The pages of the kernel
 /// image are reserved (`PageReserved()`). So are early-boot allocations; no file system keeps a
-/// `vm_operations_struct` there. Returns `false` for a module that lies outside the module range
-/// (arm64 with KASLR). Callers must also ask
+/// `vm_operations_struct` there. `false` for a module that lies outside the module range (arm64
+/// with KASLR). Callers must also ask
 /// [`MappedFile::module_contains`](super::file::MappedFile::module_contains).
 ///
 /// # Safety

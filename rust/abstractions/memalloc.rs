@@ -14,8 +14,8 @@ use kernel::{
 /// reclaim nor wait. They may exceed the memcg limit and use reserves.
 ///
 /// Use this only for a few small allocations (xarray nodes, page tables) that follow a larger one
-/// made without it. Drop nested guards in the reverse order: the drop of the first one clears the
-/// flag for all.
+/// made without it. Drop nested guards in reverse order: dropping the outermost one clears the
+/// flag, whatever guards are left.
 #[must_use = "memory is waited for again as soon as it is dropped"]
 pub(super) struct NoReclaim {
     flags: u32,

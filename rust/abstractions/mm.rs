@@ -31,7 +31,13 @@ pub(crate) struct MmapWriteGuard<'mm> {
 impl<'mm> MmapWriteGuard<'mm> {
     /// Takes the mmap lock for write.
     ///
-    /// Sleeps; `mmap_lock` must not be held. Fails with `EINTR` if the task was killed meanwhile.
+    /// # Context
+    ///
+    /// Sleeps. The task must not hold the mmap lock of `mm`.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if the task was killed while it waited.
     pub(crate) fn lock_killable(mm: &'mm MmWithUser) -> Result<Self> {
         // SAFETY: `mm` is valid, its `mm_users` is not zero.
         to_result(unsafe { bindings::nosigbus_mmap_write_lock_killable(mm.as_raw()) })?;
@@ -44,8 +50,8 @@ impl<'mm> MmapWriteGuard<'mm> {
 
     /// Returns the VMA that contains `addr`, and those that follow it, up to the first hole.
     ///
-    /// The iterator returns each VMA once, and borrows the guard for as long as any of them is in
-    /// use. So there are never two [`LockedVma`]s of one VMA.
+    /// The iterator returns each VMA once, and borrows the guard mutably for as long as any of them
+    /// is in use. So there are never two [`LockedVma`]s of one VMA.
     pub(crate) fn vmas_from(&mut self, addr: usize) -> Vmas<'_> {
         // INVARIANT: `self` is borrowed for as long as a `LockedVma` from it exists, so none exists
         // now.

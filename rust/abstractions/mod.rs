@@ -15,27 +15,30 @@
 //!    ([`vma`]); for read during a fault.
 //! 4. The locks that the file system's fault handler takes: the invalidate lock and folio locks.
 //!    `MappedFile::read_page_invalidate_locked` and `MappedFile::read_page_shmem` take the same
-//!    ones. Of these, this module holds only the folio lock ([`file::CachedPage`]) while it takes 6
-//!    (by trylock), 7 and 8. Rules: do not wait for a folio lock while holding 6. While holding a
-//!    folio lock, allocate only under [`memalloc::NoReclaim`].
-//! 5. The mutexes of `Mapping::watch()`, which starts to watch a file:
+//!    ones. Of these, this module holds only folio locks while it takes locks further down: that of
+//!    a [`file::CachedPage`] while it takes 6 (by trylock), 7 and 8; that of a
+//!    [`fault::FilePage`] while it takes 8 and looks into [`shadow_pages`]. Rules: whoever holds a
+//!    folio lock, or 6, takes the other one by trylock only. While holding a folio lock, allocate
+//!    only under [`memalloc::NoReclaim`].
+//! 5. The mutexes of `Mapping::ensure_watched()`, which starts to watch a file:
 //!    - `MappingState::watch_lock`, one per mapping, is the outermost. Its holder takes 6 and
-//!      releases it, and then takes `f_lock`, a leaf, and waits for an RCU grace period. It also
-//!      waits for memory, but only tasks that have got the mapping by fork(2) wait for it.
+//!      releases it, and then takes `f_lock`, a leaf, and waits for an RCU grace period. It may
+//!      also wait for memory. Only tasks that share the mapping wait for it: threads of the
+//!      process, and children after fork(2).
 //!    - `Group::marks` is taken inside it, and in `->close` of the last VMA.
 //!      fsnotify's own locks nest inside. All mappings in the system share this mutex, so
 //!      allocations under it use [`memalloc::NoReclaim`].
 //! 6. `WatchedFile::sem`, the [`rw_semaphore`] of a watched file. A fault holds it for read while
 //!    it maps a stand-in. A task holds it for write while it drops stand-ins, keeps a page, or adds
 //!    or removes a mapping.
-//!    - `WatchedFile::error_zap_lock` is taken before `state` by tasks that zap because of errors.
+//!    - `WatchedFile::error_zap_lock` is taken before `sem` by tasks that zap because of errors.
 //!    - `NOSIGBUS_CLEAR_ERROR` waits for other clears of the mapping (`Errors::clearing()`) before
 //!      it takes `error_zap_lock`.
-//!    - Do not wait for `error_zap_lock` or `state` while holding a folio lock. Do not take `state`
-//!      while holding `Group::marks`.
-//!    - While holding `state`, allocate only under [`memalloc::NoReclaim`], and do not wake tasks:
-//!      a task that changes `i_size` may be waiting for `state`.
-//!    - `Errors::zero_pages` is a leaf inside `state`.
+//!    - `error_zap_lock` follows the rule for folio locks in 4, too. Do not take `sem` while
+//!      holding `Group::marks`.
+//!    - While holding `sem`, allocate only under [`memalloc::NoReclaim`], and do not wake tasks: a
+//!      task that changes `i_size` may be waiting for `sem`.
+//!    - `Errors::zero_pages` is a leaf inside `sem`.
 //! 7. `i_mmap_rwsem`, for read, taken by `unmap_mapping_pages()` (`Inode::unmap_pages`).
 //! 8. Page-table locks: taken by core mm in [`page_insertion`] and when it unmaps (7), and by
 //!    [`page_table`] (PMD lock).

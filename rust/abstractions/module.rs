@@ -5,7 +5,8 @@
 //! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 //!
 //! Core mm calls a VMA's `vm_ops` without holding a reference on the module that they point into,
-//! because it relies on `vma->vm_file` for that, and that is the file system's. So each `Wrapped`
+//! because it relies on `vma->vm_file`. That pins the module of the file system, not this one. So
+//! each `Wrapped`
 //! holds a [`ModuleRef`]. A file system's fault handler may drop the VMA lock and sleep. If the VMA
 //! is unmapped meanwhile, its `ModuleRef` is gone when the handler returns into our text. So a
 //! per-CPU counter counts such calls ([`Call`]). [`TextDrain`] waits until the count is zero, and
@@ -81,9 +82,10 @@ impl Drop for Call {
 /// Waits, when it is dropped, until no task is in this module's code any more.
 ///
 /// A task that has dropped the last [`ModuleRef`], or the last [`Call`], may be preempted before it
-/// returns to core mm. It does not block on that way. An RCU-tasks grace period ends only after
-/// every task has blocked or has been in user space, so it waits for this task, too.
-/// (`kernel/rcu/tasks.h`; it was made for freeing ftrace trampolines, the same situation.)
+/// returns to core mm. Between the last `module_put()`, or the end of the last call, and that
+/// return it cannot block. An RCU-tasks grace period ends only after every task has blocked or has
+/// been in user space, so it waits for this task, too. (`kernel/rcu/tasks.h`; it was made for
+/// freeing ftrace trampolines, the same situation.)
 ///
 /// Drop it in the module's exit function, which runs after the last reference is gone.
 pub(crate) struct TextDrain;

@@ -63,8 +63,7 @@ pub(super) unsafe fn allocate_page_table(vmf: *mut vm_fault) -> Result {
 ///
 /// Call [`allocate_page_table`] first. madvise(2) of another thread may free the page table in
 /// between; then this allocates a new one under `PF_MEMALLOC`. The old table is freed after a grace
-/// period. Until then the memcg limit may be exceeded, by one page for each batch of [`BATCH`] PTEs
-/// and one more.
+/// period. Until then up to 1 + `pages` / [`BATCH`] page tables may exceed the memcg limit.
 ///
 /// # Errors
 ///
@@ -186,7 +185,8 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
         return Err(EHWPOISON);
     }
     let _noreclaim = NoReclaim::new();
-    // SAFETY: As in `insert_zero_pages`; `page` is a reference.
+    // SAFETY: The VMA is valid and locked, as the caller promises. It has VM_MIXEDMAP, so this does
+    // not change its flags, and does not need the mmap lock. `page` owns a reference.
     to_result(unsafe { kernel::bindings::vm_insert_page(vma, addr, page.as_ptr()) })
 }
 
@@ -200,7 +200,9 @@ pub(super) unsafe fn insert_page(vmf: *mut vm_fault, page: &PageRef) -> Result {
 /// locked.
 pub(super) unsafe fn insert_alone(vmf: *mut vm_fault) -> vm_fault_t {
     // SAFETY: As the caller promises, `vmf` is valid, its VMA locked and with VM_MIXEDMAP, and
-    // `vmf->page` locked and referenced.
+    // `vmf->page` locked and referenced. `replace` takes the lock and the reference from `vmf`.
+    // Each of the three ways out unlocks and puts the page once, and none uses it afterwards.
+    // `vm_insert_page()` takes a reference of its own.
     unsafe {
         let (vma, addr) = vma_and_address(vmf);
         let page = core::mem::replace(&mut (*vmf).page, core::ptr::null_mut());
@@ -234,7 +236,11 @@ pub(super) unsafe fn insert_alone(vmf: *mut vm_fault) -> vm_fault_t {
     }
 }
 
-/// Translates the result of an insertion to what `->fault` is to return. Sleeps.
+/// Translates the result of an insertion to what `->fault` is to return.
+///
+/// # Context
+///
+/// Without the semaphore: on `ENOMEM` it allocates a page, to tell two cases apart. Sleeps.
 pub(super) fn result_of_insertion(inserted: Result) -> vm_fault_t {
     match inserted {
         Ok(()) => vm_fault_reason_VM_FAULT_NOPAGE,
@@ -278,7 +284,8 @@ unsafe fn vma_and_address(vmf: *mut vm_fault) -> (*mut vm_area_struct, usize) {
     }
 }
 
-/// Pages of zeros for core mm to copy from, at a write fault in a private mapping.
+/// Pages of zeros for core mm to copy from, at a write fault in a private mapping. (Ordinary pages,
+/// not `ZERO_PAGE()`: core mm locks them.)
 ///
 /// `do_cow_fault()` holds the lock of the source page while it allocates a page table, which can
 /// block in memcg reclaim. To avoid contention on that lock there is one source page per CPU. If it
@@ -299,7 +306,11 @@ impl CowSources {
         Ok(Self { pages })
     }
 
-    /// Gives core mm a page of zeros to copy, locked. Returns what `->fault` is to return. Sleeps.
+    /// Gives core mm a page of zeros to copy, locked. Returns what `->fault` is to return.
+    ///
+    /// # Context
+    ///
+    /// May allocate a page. Waits for no page lock. Sleeps.
     ///
     /// # Safety
     ///

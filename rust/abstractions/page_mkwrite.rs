@@ -41,7 +41,9 @@ pub(crate) struct Mkwrite<'a, T: FaultHandler> {
 impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     /// # Safety
     ///
-    /// `vmf` and `native` must be as the invariants say, for `'a`.
+    /// For `'a`: `vmf` must be the argument of a `->page_mkwrite` or `->pfn_mkwrite` of a wrapped
+    /// VMA that has not returned, with its VMA or mmap lock held. `native` must be the file
+    /// system's operation of the same name.
     pub(super) unsafe fn new(vmf: *mut vm_fault, native: FaultFn) -> Self {
         // INVARIANT: As the caller promises.
         Self {
@@ -61,7 +63,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         self.fault.file()
     }
 
-    /// The address space that is accessed.
+    /// The mm that is accessed, as a key.
     pub(crate) fn mm_key(&self) -> MmKey {
         self.fault.mm_key()
     }
@@ -85,7 +87,7 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
     /// there is no `struct page`, as for `->pfn_mkwrite`.
     pub(crate) fn is_of_file(&self) -> bool {
         let page = self.page();
-        // SAFETY: Core mm has a reference on the page, if there is one.
+        // SAFETY: By the type invariants core mm has a reference on the page, if there is one.
         page.is_null() || !unsafe { bindings::nosigbus_page_folio_raw_mapping(page) }.is_null()
     }
 
@@ -105,7 +107,8 @@ impl<'a, T: FaultHandler> Mkwrite<'a, T> {
         }
         // Return the page locked. If it is unlocked, core mm locks it, sees `folio->mapping ==
         // NULL`, and retries because it assumes truncation (`do_page_mkwrite()`).
-        // SAFETY: Core mm has a reference on the page, and unlocks it.
+        // SAFETY: By the type invariants core mm has a reference on the page. It unlocks the page
+        // if `->page_mkwrite` returns VM_FAULT_LOCKED.
         unsafe { bindings::nosigbus_lock_page(self.page()) };
         Ok(FaultResult(vm_fault_reason_VM_FAULT_LOCKED))
     }

@@ -19,10 +19,11 @@ use kernel::{
 };
 
 /// Calls `each` for every part of `range` (addresses) that a PMD leaf or a PMD migration entry
-/// maps. `each` must zap it.
+/// maps. `each` is to zap it.
 ///
-/// Also takes and releases each PMD lock once. After that no rmap walker is between clearing a PMD
-/// and reading `vm_flags` (`__split_huge_pmd_locked()` does both under the PMD lock).
+/// Then takes and releases the PMD lock, also of PMDs that are not huge. After that no rmap walker
+/// is between clearing the PMD and reading `vm_flags` (`__split_huge_pmd_locked()` does both under
+/// the PMD lock).
 ///
 /// # Safety
 ///

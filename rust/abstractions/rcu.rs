@@ -33,6 +33,10 @@ pub(super) const MAX_OFFSET: usize = 4096;
 /// Drops the value in `object` immediately and frees its memory after an RCU grace period. `head`
 /// must project to the value's [`Head`].
 ///
+/// # Context
+///
+/// Does not wait for the grace period. Sleeps if dropping the value does.
+///
 /// # Safety
 ///
 /// `head` must return a pointer to the [`Head`] in the value that it is called with. The offset of
@@ -52,6 +56,10 @@ pub(super) unsafe fn free<T>(object: KBox<T>, head: impl FnOnce(*mut T) -> *mut 
 /// Waits for an expedited RCU grace period (`synchronize_rcu_expedited()`). This sends an IPI to
 /// each non-idle CPU. With `CONFIG_PREEMPT_RT` or `rcu_normal=1` it behaves like
 /// `synchronize_rcu()`.
+///
+/// # Context
+///
+/// Sleeps. Must not be called in an RCU read-side critical section.
 ///
 /// Memory ordering: every CPU executes a full barrier during the call. So for this store-buffering
 /// pattern

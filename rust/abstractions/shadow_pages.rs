@@ -93,8 +93,8 @@ impl Drop for PageRef {
 ///
 /// There are two sorts of entries: pages past EOF, and *kept pages*, which replace a page
 /// inside EOF after an I/O error ([`Self::keep`]). Kept pages carry one of two xarray marks.
-/// Clearing an error flips which mark new pages get, so the old set can be dropped in parts while
-/// new pages are added ([`Self::begin_clear`]).
+/// `NOSIGBUS_CLEAR_ERROR` flips the mark that new kept pages get ([`Self::begin_clear`]). So it can
+/// remove the old pages in batches while faults keep new ones.
 ///
 /// # Invariants
 ///
@@ -105,7 +105,8 @@ pub(crate) struct ShadowPages {
     #[pin]
     pages: Opaque<xarray>,
     count: Atomic<u64>,
-    /// Which mark [`Self::keep`] sets. Pages with the other mark are to be dropped.
+    /// Selects the mark of pages kept since the last [`Self::begin_clear`]. Pages with the other
+    /// mark wait to be removed.
     odd: Atomic<bool>,
     #[pin]
     holders: Holders,
@@ -188,8 +189,8 @@ impl ShadowPages {
     ///
     /// # Context
     ///
-    /// The caller excludes removal: it holds `WatchedFile::sem` for write. Sleeps, but does not
-    /// enter reclaim: this allocates only nodes of the xarray, at most a few KiB, under
+    /// The caller excludes removal: it holds the semaphore of the file for write. Sleeps, but does
+    /// not enter reclaim: this allocates only nodes of the xarray, at most a few KiB, under
     /// [`NoReclaim`]. The caller has allocated `page` by the ordinary rules.
     ///
     /// # Errors
@@ -251,7 +252,16 @@ impl ShadowPages {
     /// Returns the shadow page at `pgoff`; allocates a zero-filled one if there is none. `mm` is
     /// the faulting mm (for `Holders`).
     ///
-    /// Concurrent callers get the same page. Sleeps; fails with `ENOMEM`.
+    /// Concurrent callers get the same page.
+    ///
+    /// # Context
+    ///
+    /// Allocates memory, charged to the active memcg: call it inside `Fault::charged`, and with
+    /// neither the semaphore nor a folio lock held. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(crate) fn get_or_alloc(&self, pgoff: u64, mm: MmKey) -> Result<PageRef> {
         loop {
             if let Some(page) = self.get(pgoff) {
@@ -259,7 +269,7 @@ impl ShadowPages {
             }
 
             let page = PageRef::zeroed()?;
-            // SAFETY: `page` is a reference.
+            // SAFETY: `page` owns a reference on an order-0 page, until this returns at least.
             let entry = unsafe { PageRef::new(page.0) };
             // Count it before it is visible: a concurrent removal decrements the counters.
             self.count.add(1, Relaxed);
@@ -352,7 +362,10 @@ impl ShadowPages {
 
     /// Removes the pages in `pages` and returns their number. PTEs keep their own references.
     ///
-    /// Sleeps.
+    /// # Context
+    ///
+    /// Takes the lock of the xarray and the mutex of [`Holders`], one after the other. Frees
+    /// memory, allocates none. Sleeps.
     pub(crate) fn remove(&self, pages: RangeInclusive<u64>) -> u64 {
         self.remove_selected(pages, Select::All)
     }

@@ -67,52 +67,67 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
     /// Returns the holders that this mapping's shadow pages are accounted to. `None` if the mapping
     /// cannot have shadow pages.
     ///
-    /// Must return the same holders each time. The wrapper calls `Holders::opened` when the mapping
-    /// gets a VMA. Unless `Holders::closed` of the same value is called before that VMA is freed,
-    /// the holders keep the address of an mm that is gone.
+    /// Must return the same holders each time: the wrapper relies on it for memory safety. It calls
+    /// `Holders::opened` when the mapping gets a VMA. Unless `Holders::closed` of the same value is
+    /// called before that VMA is freed, the holders keep the address of an mm that is gone. (The
+    /// trait is not `unsafe` nevertheless: its only implementation outside of the tests, `Mapping`,
+    /// is in a layer that forbids `unsafe`.)
     fn holders(&self) -> Option<&Holders>;
 
-    /// Whether no zero page and no shadow page is mapped, and none is about to be. (Private pages
-    /// do not count.) Never becomes `true` again.
+    /// `true` until this mapping is about to get its first zero page or shadow page; then `false`
+    /// for good. (Private pages do not count.) What the wrappers call:
     ///
-    /// While this is `true`, the wrappers call the file system's operations. They call this trait
-    /// only when one of these returns `VM_FAULT_SIGBUS`: [`Self::fault_sigbus`] for `->fault`,
-    /// [`Self::mkwrite_sigbus`] for `->page_mkwrite` and `->pfn_mkwrite`. Exception: in a VMA
-    /// without `VM_NOHUGEPAGE`, [`Self::fault`] is called in any case.
+    /// - `true`: the file system's operation. If it returns `VM_FAULT_SIGBUS`, then
+    ///   [`Self::fault_sigbus`] for `->fault`, [`Self::mkwrite_sigbus`] for `->page_mkwrite` and
+    ///   `->pfn_mkwrite`.
+    /// - `false`: [`Self::fault`] for `->fault`, [`Self::mkwrite`] for `->page_mkwrite` and
+    ///   `->pfn_mkwrite`; for `->map_pages`, [`Self::may_map_around`] and then the file system.
+    ///
+    /// In a VMA without `VM_NOHUGEPAGE`, `->fault` and `->map_pages` are answered as for `false`.
     fn file_system_first(&self) -> bool;
 
     /// Called when the file system's `->fault` returned `VM_FAULT_SIGBUS` while
-    /// [`Self::file_system_first`] was `true`. Returns the result for core mm, which may be
-    /// `sigbus`.
+    /// [`Self::file_system_first`] was `true`: the page is past EOF, or could not be read. Returns
+    /// the result for core mm, which may be `sigbus`.
     ///
-    /// Runs as `fault` does.
+    /// # Context
+    ///
+    /// As [`Self::fault`].
     fn fault_sigbus(fault: Fault<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
     /// Called when the file system's `->page_mkwrite` or `->pfn_mkwrite` returned `VM_FAULT_SIGBUS`
     /// while [`Self::file_system_first`] was `true`. Returns the result for core mm, which may be
     /// `sigbus`.
     ///
-    /// Runs as `fault` does.
+    /// # Context
+    ///
+    /// As [`Self::fault`].
     fn mkwrite_sigbus(mkwrite: Mkwrite<'_, Self>, sigbus: FaultResult) -> FaultResult;
 
     /// Handles `->fault` when [`Self::file_system_first`] is `false` or the VMA lacks
-    /// `VM_NOHUGEPAGE`. Calls the file system by [`Fault::call_file_system`] if the page is inside
-    /// EOF.
+    /// `VM_NOHUGEPAGE`. The handler may call the file system by [`Fault::call_file_system`].
     ///
-    /// Runs under the VMA lock or the mmap lock, for read, and may sleep.
+    /// # Context
+    ///
+    /// The VMA lock or the mmap lock is held, for read, and none of the locks that come after it in
+    /// the lock order. (An inode lock may be held: write(2) faults in its buffer under it.) May
+    /// sleep.
     fn fault(fault: Fault<'_, Self>) -> FaultResult;
 
-    /// Called for each ->page_mkwrite and ->pfn_mkwrite once `file_system_first()` is false. Not
-    /// called if the file system has neither.
+    /// Handles `->page_mkwrite` and `->pfn_mkwrite` when [`Self::file_system_first`] is `false`.
+    /// Not called if the file system has neither.
     ///
-    /// Runs as `fault` does.
+    /// # Context
+    ///
+    /// As [`Self::fault`].
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult;
 
     /// Returns whether core mm may fault-around (`->map_pages`) at page `pgoff`. If it returns
     /// `false`, or fault-around did not map `pgoff`, core mm calls `->fault`.
     ///
-    /// Must not sleep. Called in an RCU read-side critical section that ends after the pages are
-    /// mapped.
+    /// # Context
+    ///
+    /// An RCU read-side critical section, which ends after the pages are mapped. Must not sleep.
     fn may_map_around(&self, file: &MappedFile<'_>, pgoff: u64) -> bool;
 }
 
@@ -130,8 +145,8 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
 /// - Each VMA with the table has a file, `VM_MIXEDMAP` and `VM_MAYBE_GUARD`.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 /// - When `vmas` is 0, an RCU grace period passes before the memory that `ops` is in is freed.
-/// - In these VMAs, this module has mapped the zero page at no page index below
-///   `lowest_zero_page`. (userfaultfd may have done so in a private one.)
+/// - In these VMAs, this module has mapped the zero page only at page index `lowest_zero_page` and
+///   above. (userfaultfd may have mapped it anywhere in a private one.)
 #[repr(C)]
 pub(super) struct Wrapped<T: FaultHandler> {
     ops: UnsafeCell<vm_operations_struct>,
@@ -145,9 +160,8 @@ pub(super) struct Wrapped<T: FaultHandler> {
     vmas: Refcount,
     /// Whether the VMA had `VM_MERGEABLE` at ENABLE, so that DISABLE must restore it.
     had_mergeable: bool,
-    /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it. DISABLE must not set
-    /// the flag in other VMAs: mprotect(2) could then make a VMA writable whose file had
-    /// F_SEAL_FUTURE_WRITE when it was mapped.
+    /// Whether ENABLE cleared `VM_MAYWRITE`, so that DISABLE must restore it. Not every VMA had the
+    /// flag: mmap(2) clears it for a file with F_SEAL_FUTURE_WRITE. DISABLE must not set it there.
     cleared_maywrite: bool,
     /// Only lowered. Valid for all VMAs of the mapping, since split, fork and mremap keep page
     /// indexes.
@@ -158,8 +172,7 @@ pub(super) struct Wrapped<T: FaultHandler> {
 }
 
 impl<T: FaultHandler> Wrapped<T> {
-    /// Records that the zero page may be mapped at `pgoff` and above. Must be called before it is
-    /// mapped.
+    /// Lowers `lowest_zero_page` to `pgoff`. Must be called before the zero page is mapped there.
     pub(super) fn note_zero_page_at(&self, pgoff: u64) {
         // Relaxed is enough: `WrappedVma::restore()` and fork take the VMA lock for write, which
         // waits for this fault.
@@ -186,8 +199,12 @@ impl<T: FaultHandler> Wrapped<T> {
     unsafe extern "C" fn fault(vmf: *mut vm_fault) -> vm_fault_t {
         // Fast path for faults inside EOF. Count the call: the file system may drop the VMA lock
         // and sleep, and the VMA, with its module reference, may be unmapped meanwhile.
-        // SAFETY: As the caller promises; by the type invariants, the file system has a `->fault`.
-        // `_module` keeps the module loaded until the file system drops the lock.
+        // SAFETY: As the caller promises, `vmf` is the argument of the `->fault` of a VMA that is
+        // locked and has this table. So by the invariants of `Wrapped` it is counted in `vmas`, the
+        // `Wrapped` is valid, `native` is the file system's table, and that has a `->fault`.
+        // `Fault::new` and `fault_sigbus` ask for what the caller promises. `_module` keeps the
+        // module loaded until the file system drops the lock. After the call, `fault_sigbus` uses
+        // `vmf` only if the result says that the lock is still held.
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
@@ -215,7 +232,8 @@ impl<T: FaultHandler> Wrapped<T> {
         if !is_replaceable_sigbus(result) {
             return result;
         }
-        // SAFETY: As the caller promises, and the lock has not been dropped.
+        // SAFETY: The invariants of `Fault` hold, as the caller promises: without `VM_FAULT_RETRY`
+        // the file system has not dropped the lock.
         T::fault_sigbus(unsafe { Fault::new(vmf) }, FaultResult(result)).0
     }
 
@@ -223,8 +241,8 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->map_pages` of a VMA with this table, under its lock.
     unsafe extern "C" fn map_pages(vmf: *mut vm_fault, first: usize, last: usize) -> vm_fault_t {
-        // SAFETY: As the caller promises, `vmf` is valid and its VMA is locked and has this table,
-        // so the `Wrapped` is valid.
+        // SAFETY: As the caller promises, `vmf` is valid and its VMA is locked and has this table.
+        // So by the invariants of `Wrapped` it is counted in `vmas`, and the `Wrapped` is valid.
         unsafe {
             let vma = (*vmf).__bindgen_anon_1.vma;
             let this = Self::of(vma);
@@ -237,7 +255,8 @@ impl<T: FaultHandler> Wrapped<T> {
         }
     }
 
-    /// Slow path of [`Self::map_pages`], for mappings that may have stand-ins or huge pages.
+    /// Slow path of [`Self::map_pages`], for mappings that may have zero pages or shadow pages, and
+    /// for VMAs that may have huge pages.
     ///
     /// # Safety
     ///
@@ -265,7 +284,8 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->page_mkwrite` of a VMA with this table, under its lock.
     unsafe extern "C" fn page_mkwrite(vmf: *mut vm_fault) -> vm_fault_t {
-        // SAFETY: The safety requirements are the same.
+        // SAFETY: As the caller promises; the closure selects the operation that core mm has
+        // called.
         unsafe { Self::mkwrite(vmf, |native| native.page_mkwrite) }
     }
 
@@ -273,7 +293,8 @@ impl<T: FaultHandler> Wrapped<T> {
     ///
     /// To be called by core mm, as the `->pfn_mkwrite` of a VMA with this table, under its lock.
     unsafe extern "C" fn pfn_mkwrite(vmf: *mut vm_fault) -> vm_fault_t {
-        // SAFETY: The safety requirements are the same.
+        // SAFETY: As the caller promises; the closure selects the operation that core mm has
+        // called.
         unsafe { Self::mkwrite(vmf, |native| native.pfn_mkwrite) }
     }
 
@@ -285,8 +306,11 @@ impl<T: FaultHandler> Wrapped<T> {
         vmf: *mut vm_fault,
         native: impl FnOnce(&vm_operations_struct) -> Option<FaultFn>,
     ) -> vm_fault_t {
-        // SAFETY: As the caller promises; by the type invariants, the file system has the
-        // operation. `_module` keeps the module loaded until it drops the lock.
+        // SAFETY: As the caller promises, `vmf` is valid and its VMA is locked and has this table.
+        // So by the invariants of `Wrapped` it is counted in `vmas`, and the `Wrapped` is valid.
+        // `ops` has the operation that core mm has called only if `*native` has it.
+        // `Mkwrite::new` and `mkwrite_sigbus` ask for what the caller promises. `_module` keeps the
+        // module loaded until the file system drops the lock.
         unsafe {
             let this = Self::of((*vmf).__bindgen_anon_1.vma);
             let native = native(&*(*this).native).unwrap_unchecked();
@@ -319,7 +343,8 @@ impl<T: FaultHandler> Wrapped<T> {
         if !is_replaceable_sigbus(result) {
             return result;
         }
-        // SAFETY: As the caller promises, and the lock has not been dropped.
+        // SAFETY: The invariants of `Mkwrite` hold, as the caller promises: without
+        // `VM_FAULT_RETRY` the file system has not dropped the lock.
         let mkwrite = unsafe { Mkwrite::new(vmf, native) };
         T::mkwrite_sigbus(mkwrite, FaultResult(result)).0
     }
@@ -382,7 +407,7 @@ impl<T: FaultHandler> Wrapped<T> {
         // the last VMA.
         if unsafe { (*this).vmas.dec_and_test() } {
             // Hold a module reference until the handler is dropped, which may sleep.
-            // SAFETY: `(*this)._module` keeps the module loaded; it is dropped below.
+            // SAFETY: `(*this)._module` keeps the module loaded meanwhile; `rcu::free` drops that.
             let _code = unsafe { ModuleRef::new() };
             // SAFETY: `Prepared::install` has leaked the box, and this was the last reference.
             let wrapped = unsafe { KBox::from_raw(this.cast_mut()) };
@@ -402,24 +427,32 @@ pub(crate) struct Prepared<'g, T: FaultHandler> {
 impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// Allocates the new operations of `vma`, charged to the caller's memory cgroup.
     ///
-    /// Unmerges KSM pages; changes nothing else. Sleeps. Errors: ENOMEM; ERESTARTSYS (signal);
-    /// EOPNOTSUPP if the VMA has no ->fault, no file, a `VM_SPECIAL` flag, a vm_ops table in
-    /// allocated memory (its owner may use `container_of()` on it and free it, as Coda does), or a
-    /// file with DAX.
+    /// Unmerges KSM pages; changes nothing else.
+    ///
+    /// # Context
     ///
     /// Call it only in an ioctl of this module's device or in a KUnit test: either keeps the module
-    /// loaded meanwhile.
+    /// loaded meanwhile. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM`.
+    /// - `ERESTARTSYS`: a signal.
+    /// - `EOPNOTSUPP`: the VMA has no `->fault`, no file, a `VM_SPECIAL` flag, a file with DAX, or
+    ///   a `vm_ops` table in allocated memory. (The owner of such a table may use `container_of()`
+    ///   on it and free it, as Coda does.)
     pub(crate) fn new(vma: LockedVma<'g>, handler: T) -> Result<Self> {
-        // SAFETY: The VMA is valid and locked.
+        // SAFETY: By the invariants of `LockedVma` the VMA is valid and its mmap lock is held.
         let native = unsafe { (*vma.as_ptr()).vm_ops };
-        // SAFETY: `vm_ops` is null or valid for as long as the VMA's file is.
+        // SAFETY: `vm_ops` is null or points to a table that is valid as long as the VMA's file is
+        // open, which the VMA sees to.
         let Some(mut ops) = (unsafe { native.as_ref() }).copied() else {
             return Err(EOPNOTSUPP);
         };
         let Some(file) = vma.file() else {
             return Err(EOPNOTSUPP);
         };
-        // SAFETY: Not null, and so valid.
+        // SAFETY: `native` is not null, and so points to a valid table.
         let in_image = unsafe { image::contains(native.cast()) };
         let allocated = !in_image && !file.module_contains(native.cast());
         // `page_table` takes each entry above a PMD for a table. Only DAX maps files by larger
@@ -507,14 +540,15 @@ unsafe fn is_wrapped<T: FaultHandler>(vma: *mut vm_area_struct) -> bool {
     let fault = unsafe { (*vma).vm_ops.as_ref() }.and_then(|ops| ops.fault);
     // Only tables of a `Wrapped<T>` have this function: it is private to this file. Rust does not
     // promise different addresses for two handlers: functions with the same code may be merged. The
-    // only other handler is that of the KUnit tests, whose code differs.
+    // only other handler is that of the KUnit tests, whose code differs. Nor does Rust promise one
+    // address for one function, but the kernel builds with one codegen unit.
     fault.is_some_and(|fault| core::ptr::fn_addr_eq(fault, Wrapped::<T>::fault as FaultFn))
 }
 
 impl<'g> LockedVma<'g> {
     /// Whether the VMA's faults go to a `T`.
     pub(crate) fn is_wrapped<T: FaultHandler>(&self) -> bool {
-        // SAFETY: The VMA is valid and locked.
+        // SAFETY: By the invariants of `LockedVma` the VMA is valid and its mmap lock is held.
         unsafe { is_wrapped::<T>(self.as_ptr()) }
     }
 
@@ -544,12 +578,18 @@ pub(crate) struct WrappedVma<'g, T: FaultHandler> {
 impl<'g, T: FaultHandler> WrappedVma<'g, T> {
     /// The mapping's handler.
     pub(crate) fn handler(&self) -> &T {
-        // SAFETY: By the type invariants; the VMA keeps its `Wrapped` alive, and is locked.
+        // SAFETY: By the type invariants `vm_ops` is the table of a `Wrapped<T>`. By its invariants
+        // that counts this VMA, and so is valid as long as the VMA is locked.
         unsafe { &(*Wrapped::<T>::of(self.vma.as_ptr())).handler }
     }
 
-    /// Restores the file system's `vm_ops` and zaps all stand-ins. `lowest` returns the first page
-    /// index that may have one. Cannot fail.
+    /// Restores the file system's `vm_ops` and zaps all zero pages and shadow pages. `lowest`
+    /// returns the first page index that may have one; it is called when no fault can map another.
+    /// Cannot fail.
+    ///
+    /// # Context
+    ///
+    /// Takes the VMA lock for write, the locks that `lowest` takes, and page-table locks. Sleeps.
     pub(crate) fn restore(self, lowest: impl FnOnce(&T) -> u64) {
         // SAFETY: By the type invariants the VMA is wrapped by a `Wrapped<T>`.
         let this = unsafe { Wrapped::<T>::of(self.vma.as_ptr()) };

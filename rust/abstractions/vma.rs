@@ -4,7 +4,8 @@
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
 //!
-//! The kernel crate's `VmaRef` can change nothing in a VMA, and its `VmaNew` is for `->mmap()`.
+//! The kernel crate's `VmaRef` can change neither the flags of a VMA nor its `vm_ops`. Its `VmaNew`
+//! is for `->mmap()`.
 
 use super::{
     bindings,
@@ -129,14 +130,19 @@ impl LockedVma<'_> {
     /// stay merged. Returns whether the VMA had `VM_MERGEABLE`. KSM does not merge again while the
     /// mmap lock is held for write.
     ///
-    /// Sleeps. Fails with `ENOMEM`, or with `ERESTARTSYS` on a signal. Pages that were unmerged
-    /// until then stay unmerged.
+    /// # Context
+    ///
+    /// Sleeps, and allocates memory.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or `ERESTARTSYS` on a signal. Pages that were unmerged until then stay unmerged.
     pub(super) fn break_ksm(&self) -> Result<bool> {
         Ok(self.flags() & !self.advise_ksm(bindings::MADV_UNMERGEABLE)? != 0)
     }
 
-    /// Sets `VM_MERGEABLE` again if `had_mergeable` (best effort: `ksm_madvise()` may fail with
-    /// ENOMEM).
+    /// Sets `VM_MERGEABLE` again if `had_mergeable`. Best effort: `ksm_madvise()` may fail with
+    /// `ENOMEM`. Sleeps.
     pub(super) fn restore_mergeable(&self, had_mergeable: bool) {
         if !had_mergeable {
             return;
@@ -168,6 +174,11 @@ impl LockedVma<'_> {
     }
 
     /// `vma_start_write()`: no fault runs in this VMA until the mmap lock is released.
+    ///
+    /// # Context
+    ///
+    /// Waits for the faults that hold the VMA lock. The caller must hold no lock that such a fault
+    /// may wait for.
     pub(super) fn start_write(&self) {
         // SAFETY: By the type invariants the mmap lock is held for write.
         unsafe { bindings::nosigbus_vma_start_write(self.as_ptr()) };
@@ -178,10 +189,11 @@ impl LockedVma<'_> {
     ///
     /// - `VM_MIXEDMAP`: core mm asks for it before it lets a fault handler insert pages, and never
     ///   merges such a VMA.
-    /// - `VM_MAYBE_GUARD`: when pages of the file are collapsed into a huge one, khugepaged (or
-    ///   madvise(2) of some other process) frees the page tables of all mappings of that range as
-    ///   they are, holes and pages past EOF included, because it takes them for empty
-    ///   (`retract_page_tables()`). It spares those that may hold guard regions.
+    /// - `VM_MAYBE_GUARD`: khugepaged, or madvise(2) of some other process, collapses pages of the
+    ///   file into a huge one. It has unmapped these pages before, and so takes the page tables of
+    ///   that range for empty, in all mappings of the file. It frees them as they are
+    ///   (`retract_page_tables()`). But stand-ins are there, at holes and past EOF. It spares VMAs
+    ///   that may hold guard regions.
     /// - `VM_NOHUGEPAGE`: in a `VM_MIXEDMAP` VMA core mm takes a file PMD for a driver's
     ///   (`vma_is_special_huge()`). `__split_huge_pmd_locked()` then zaps it without dropping rmap
     ///   and RSS. So existing file PMDs are zapped before the flags are set, and none may be mapped
@@ -189,6 +201,10 @@ impl LockedVma<'_> {
     ///
     /// `had_mergeable` is the result of [`Self::break_ksm`]. If set, this clears `VM_MERGEABLE`: a
     /// zero-page PTE made by KSM would look like a stand-in.
+    ///
+    /// # Context
+    ///
+    /// Calls [`Self::start_write`]. Takes page-table locks; sleeps.
     pub(super) fn set_stand_in_flags(&self, had_mergeable: bool) -> vm_flags_t {
         let taken = if had_mergeable {
             bindings::VM_MERGEABLE
@@ -221,16 +237,23 @@ impl LockedVma<'_> {
 
     /// Clears `flags_added`, the flags that [`Self::set_stand_in_flags`] has returned.
     pub(super) fn clear_stand_in_flags(&self, flags_added: vm_flags_t) {
-        // SAFETY: As in `set_stand_in_flags`. No PTE needs the flags any more: the only user,
-        // `WrappedVma::restore`, has called `zap_stand_ins` under the same VMA lock. A page that
-        // this had missed would be counted and referenced, or be the zero page in a private VMA;
-        // core mm handles both in any VMA.
+        // SAFETY: By the type invariants the mmap lock is held for write; the function takes the
+        // VMA lock. No PTE needs the flags any more: the only user, `WrappedVma::restore`, has
+        // called `zap_stand_ins` under the same VMA lock. A page that this had missed would be
+        // counted and referenced, or be the zero page in a private VMA; core mm handles both in any
+        // VMA.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), 0, flags_added) };
     }
 
-    /// Zaps all stand-ins at page index `lowest` and above. There must be none below. The VMA must
-    /// be wrapped: without VM_MIXEDMAP, this zaps nothing. In a shared VMA, it also zaps pages of
-    /// the file. In a private VMA, it zaps only zero-page PTEs, so anonymous pages stay.
+    /// Zaps all zero pages and shadow pages at page index `lowest` and above. There must be none
+    /// below. The VMA must be wrapped: without VM_MIXEDMAP, this zaps nothing. In a shared VMA, it
+    /// also zaps pages of the file. In a private VMA, it zaps only zero-page PTEs, so anonymous
+    /// pages stay.
+    ///
+    /// # Context
+    ///
+    /// Call [`Self::start_write`] first: otherwise a fault may map the next stand-in meanwhile.
+    /// Takes page-table locks; sleeps.
     pub(super) fn zap_stand_ins(&self, lowest: u64) {
         let first = self.pgoff();
         let end = first + ((self.end() - self.start()) / PAGE_SIZE) as u64;
@@ -302,9 +325,10 @@ impl LockedVma<'_> {
             }
         }
 
-        // SAFETY: As in `clear_maywrite`. The VMA had the flag before `clear_maywrite`. If it has
-        // VM_SHARED, it was counted for the flag above. Nothing is mapped that may not be written
-        // to: `restore` has called `zap_stand_ins`.
+        // SAFETY: By the type invariants the mmap lock is held for write; the function takes the
+        // VMA lock. The VMA had the flag before `clear_maywrite`. If it has VM_SHARED, it was
+        // counted for the flag above. Nothing is mapped that may not be written to: `restore` has
+        // called `zap_stand_ins`.
         unsafe { bindings::nosigbus_vm_flags_mod(self.as_ptr(), flags::MAYWRITE, 0) };
     }
 }
