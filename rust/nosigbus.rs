@@ -7,7 +7,7 @@
 //! zero page, or a zero-filled page of the mapping's own. Every other fault goes to the file system
 //! as before.
 //!
-//! Three layers, each depending only on those before it in this list:
+//! Three layers. [`abstractions`] and [`policy`] do not use each other; [`device`] uses both:
 //!
 //! - [`abstractions`]: safe types over the kernel's C interfaces. All `unsafe` code is here.
 //! - [`policy`]: what to do, decided by plain functions over plain values.
@@ -40,7 +40,7 @@ module! {
     license: "GPL",
 }
 
-/// The state of the loaded module, from insmod to rmmod.
+/// The loaded module: what exists from insmod to rmmod.
 #[pin_data]
 struct Nosigbus {
     // Fields drop in declaration order: first the user-visible files go, then `TextDrain` waits for

@@ -17,8 +17,15 @@ use kernel::{
 
 /// Opts out the VMAs of a range of `mm`: all of them, or on any error none.
 ///
-/// `addr` and `len` are in bytes, as user space has passed them. Takes the mmap lock for write;
-/// sleeps. Errors: as `NOSIGBUS_DISABLE` in `include/uapi/linux/nosigbus.h` lists them.
+/// `addr` and `len` are in bytes, as user space has passed them.
+///
+/// # Context
+///
+/// In the ioctl, without locks. Takes the mmap lock for write; sleeps.
+///
+/// # Errors
+///
+/// `NOSIGBUS_DISABLE` in `include/uapi/linux/nosigbus.h` lists them.
 pub(super) fn disable(mm: &MmWithUser, addr: u64, len: u64) -> Result {
     let range = PageRange::new(addr, len)?;
     let mut guard = MmapWriteGuard::lock_killable(mm)?;

@@ -77,8 +77,13 @@ pub(super) struct Request {
 /// Opts in all VMAs of a range of `mm`, or none. On error, KSM pages of the range may have been
 /// unmerged.
 ///
-/// Takes the mmap lock for write; sleeps. `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h`
-/// lists the errors.
+/// # Context
+///
+/// In the ioctl, without locks. Takes the mmap lock for write; sleeps.
+///
+/// # Errors
+///
+/// `NOSIGBUS_ENABLE` in `include/uapi/linux/nosigbus.h` lists them.
 pub(super) fn enable(
     mm: &MmWithUser,
     request: &Request,

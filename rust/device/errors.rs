@@ -63,15 +63,16 @@ pub(super) struct Errors {
     first: Atomic<u64>,
     /// The first error recorded since a clear began. Becomes `first` when the clear ends.
     first_since: Atomic<u64>,
-    /// Whether a task is clearing the errors of this mapping.
+    /// Whether a task is clearing the errors of this mapping. (Not held as a mutex during the
+    /// clear: others wait for it interruptibly.)
     #[pin]
     clearing: Mutex<bool>,
     #[pin]
     cleared: CondVar,
     /// Set before the first kept page is installed, and never cleared.
     keeping: Atomic<bool>,
-    /// Set once a grace period has passed since `keeping` was set: from then on no `->map_pages`
-    /// runs that saw it clear.
+    /// Set once an RCU grace period has passed since `keeping` was set: from then on no
+    /// `->map_pages` runs that saw it clear.
     map_pages_stopped: Atomic<bool>,
     /// Pages at which the zero page is mapped because of an error. (For shared writable mappings,
     /// ShadowPages has this information.)
@@ -105,8 +106,15 @@ impl Errors {
     }
 
     /// Drops all error stand-ins inside EOF and resets the error, if it is still the one in
-    /// `reported`. Returns `false` if another error was recorded. Sleeps. EINTR: interrupted
-    /// between batches, the error stays.
+    /// `reported`. Returns `false` if another error was recorded.
+    ///
+    /// # Context
+    ///
+    /// As [`WatchedFile::clear_error`].
+    ///
+    /// # Errors
+    ///
+    /// `EINTR`: a signal between two batches. The error stays recorded.
     pub(super) fn clear(
         &self,
         inode: &Inode<'_>,
@@ -120,8 +128,11 @@ impl Errors {
         }
     }
 
-    /// Records an error at a page (index), before anything stands in for that page. Call it with
-    /// the semaphore held, which excludes a clear.
+    /// Records an error at a page (index), before anything stands in for that page.
+    ///
+    /// # Context
+    ///
+    /// With the semaphore held, which excludes a clear.
     pub(super) fn record(&self, pgoff: u64, error: FileError) {
         let first = FirstError { pgoff, error }.encode();
         // cmpxchg: keep the first error. Full ordering: a task that sees the stand-in sees the
@@ -142,7 +153,7 @@ impl Errors {
             .map_or(EIO.to_errno().unsigned_abs(), |first| first.error.errno)
     }
 
-    /// Counts an error, when something stands in for the page. The semaphore excludes a clear.
+    /// Counts an error whose page now has a stand-in. The semaphore excludes a clear.
     pub(super) fn count_one(&self, _: &impl ExcludesClear) {
         self.count.add(1, Relaxed);
     }
@@ -165,12 +176,16 @@ impl Errors {
         self.zero_pages.lock().first().unwrap_or(u64::MAX)
     }
 
-    /// Whether ->map_pages must map nothing because kept pages may exist.
+    /// Whether `->map_pages` must map nothing because kept pages may exist.
     pub(super) fn are_keeping(&self) -> bool {
         self.keeping.load(Relaxed)
     }
 
-    /// Disables ->map_pages for this mapping, and waits until running calls have ended. Sleeps.
+    /// Disables `->map_pages` for this mapping, and waits until running calls have ended.
+    ///
+    /// # Context
+    ///
+    /// With none of the locks 4 to 8 held. The first call waits for an RCU grace period. Sleeps.
     pub(super) fn start_keeping(&self) {
         // Pairs with the release below: what the caller does next comes after the grace period,
         // even if another thread has waited for it.
@@ -183,7 +198,15 @@ impl Errors {
         self.map_pages_stopped.store(true, Release);
     }
 
-    /// Waits until no other task clears these errors. `mapping` is their owner. Sleeps; EINTR.
+    /// Waits until no other task clears these errors. `mapping` is their owner.
+    ///
+    /// # Context
+    ///
+    /// With neither `error_zap_lock` nor the semaphore held. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR`: a signal.
     pub(super) fn clearing<'a>(&'a self, mapping: &'a MappingState) -> Result<Clearing<'a>> {
         let mut clearing = self.clearing.lock();
         while *clearing {
@@ -241,7 +264,7 @@ impl Clearing<'_> {
         (pages.start < end).then_some(pages.start..end)
     }
 
-    /// Drops the kept pages in `pages`. The caller must have zapped those that are inside EOF.
+    /// Frees the kept pages in `pages`. The caller must have unmapped those that are inside EOF.
     pub(super) fn free_batch(&self, _: &Dropping<'_>, pages: &Range<u64>) {
         self.mapping
             .shadows
@@ -253,7 +276,8 @@ impl Clearing<'_> {
     pub(super) fn finish(&self, _: &Dropping<'_>) -> Option<PageSet> {
         let since = self.errors.first_since.load(Relaxed);
         self.errors.first.store(since, Relaxed);
-        // If there was a new error, the set contains its page too, so keep the set.
+        // Errors that were recorded during the clear are in the same set. Keep it then; it may name
+        // pages that have no stand-in any more.
         (since == 0)
             .then(|| core::mem::replace(&mut *self.errors.zero_pages.lock(), PageSet::new()))
     }

@@ -93,8 +93,8 @@ struct Pending {
     max: usize,
     /// Number of events lost after the last queued record.
     lost: u64,
-    /// Number of events lost before the first queued record: a read took this count out, failed,
-    /// and put it back.
+    /// As `lost`, but older than the first record: a read took this count out, failed, and put it
+    /// back ([`Self::put_back`]).
     lost_before: u64,
     /// The device file has been closed, so no task can read any more.
     closed: bool,
@@ -314,7 +314,10 @@ impl Source {
 
     /// Queues the record of the mapping, unless it is queued already.
     ///
-    /// Wakes all waiters; time proportional to their number.
+    /// # Context
+    ///
+    /// Without the semaphore: it wakes all waiters, in time proportional to their number. Does not
+    /// sleep.
     pub(super) fn send(&self, stand_in: &StandIn) {
         self.queue.pending.lock().push(&self.record, stand_in);
         self.queue.waiting.notify_all();

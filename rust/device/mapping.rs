@@ -3,9 +3,9 @@
 //! An opted-in mapping and the answers to its faults.
 //!
 //! Core mm calls `Wrapped::fault()` (`abstractions/vm_operations.rs`). That calls
-//! `Mapping::fault()` or, before the first stand-in, `Mapping::fault_sigbus()`. Both ask
-//! `decide()`, and answer a fault past EOF by `map_stand_in()` or `private_zeros()`.
-//! `Mapping::keep()` is for I/O errors inside EOF.
+//! `Mapping::fault()` or, before the first zero page or shadow page, the file system and then
+//! `Mapping::fault_sigbus()`. Both ask `decide()`, and answer a fault past EOF by `map_stand_in()`
+//! or `private_zeros()`. `Mapping::keep()` is for I/O errors inside EOF.
 
 use super::{
     errors::Errors,
@@ -86,9 +86,8 @@ pub(super) struct Mapping {
     state: Listed,
     /// The fsnotify watch of the file. Set before the first zero page or shadow page is mapped.
     fsnotify_watch: SetOnce<KBox<Watch<WatchedFile>>>,
-    /// Whether no zero page and no shadow page is mapped or about to be mapped. (Private pages do
-    /// not count.) [`Self::begin_to_watch`] clears this. It is clear from the start if the mapping
-    /// may have kept pages.
+    /// [`FaultHandler::file_system_first`]. [`Self::begin_to_watch`] clears this. It is clear from
+    /// the start if the mapping may have kept pages.
     file_system_first: Atomic<bool>,
 }
 
@@ -120,7 +119,18 @@ impl Mapping {
 
     /// Starts watching the file, if this mapping does not yet. Once this has returned, each change
     /// of `i_size` is reported to `WatchedFile::modified()`, or a load of `i_size` after this call
-    /// sees it. On error returns the `FaultResult` for the current fault.
+    /// sees it.
+    ///
+    /// # Context
+    ///
+    /// Call it in a fault, inside `Fault::charged`, with neither a folio lock nor the semaphore
+    /// held. Takes `watch_lock`, and inside it, one after the other, `Group::marks`, the semaphore
+    /// for write, and `f_lock`. Allocates memory. Waits for an RCU grace period. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// The `FaultResult` for the current fault: `VM_FAULT_OOM`, or `VM_FAULT_SIGBUS` if the file
+    /// system forbids fsnotify marks.
     fn ensure_watched(&self, file: &MappedFile<'_>) -> Result<&Arc<WatchedFile>, FaultResult> {
         // The first thread does the work; later ones find it done.
         let _watching = self.state.watch_lock.lock();
@@ -129,16 +139,29 @@ impl Mapping {
                 if error == ENOMEM {
                     FaultResult::oom()
                 } else {
-                    // fsnotify takes no mark on this file system. Retrying would not end.
+                    // fsnotify takes no mark on this file system. (No file that ENABLE accepts is
+                    // on one.) Retrying would not end.
                     FaultResult::sigbus()
                 }
             })?;
         }
+        // Never an error: it is watched now.
         self.watched_file().ok_or_else(FaultResult::nopage)
     }
 
+    /// The work of [`Self::ensure_watched`].
+    ///
+    /// # Context
+    ///
+    /// As [`Self::ensure_watched`], with `watch_lock` held.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or what [`Group::watch`](crate::abstractions::fsnotify::Group::watch) returns.
     fn begin_to_watch(&self, file: &MappedFile<'_>) -> Result {
         let group = &self.state.shared().fsnotify_group;
+        // If another mapping watches the file already, the new `WatchedFile` is dropped, and
+        // `watch.listener()` is the one that all mappings of the file share.
         let watch = group.watch(file, WatchedFile::new()?)?;
         let watch = KBox::new(watch, GFP_KERNEL_ACCOUNT)?;
         let watched = watch.listener();
@@ -148,13 +171,13 @@ impl Mapping {
         if let Some(errors) = &self.state.errors {
             errors.set_file(watched);
         }
-        // Relaxed is enough for two reasons. (1) A fault that finds a stand-in PTE took the
-        // page-table lock after the fault that set it, and sees `file_system_first == false`. (2) A
-        // concurrent `->map_pages` may still see `true`. It runs in an RCU read-side critical
-        // section. In a SharedWrite mapping, the stand-ins of which other mms may see,
-        // `start_reports()` always waits for a grace period.
+        // Relaxed: a fault that finds a stand-in PTE took the page-table lock after this store, and
+        // so loads `false`. A running `->map_pages` may have loaded `true`. It is in an RCU
+        // read-side critical section. For a SharedWrite mapping, whose stand-ins other mms may see,
+        // `start_reports()` waits until it has ended.
         self.file_system_first.store(false, Relaxed);
         watched.start_reports(file, &watch, self.state.class == Class::SharedWrite);
+        // `watch_lock` is held, so no other task has populated it.
         self.fsnotify_watch.populate(watch);
         Ok(())
     }
@@ -163,20 +186,21 @@ impl Mapping {
     /// refused to make writable. The kept page stays until `NOSIGBUS_CLEAR_ERROR`.
     ///
     /// - It gets the content of the page cache, or zeros if there is no up-to-date folio.
-    /// - After [`FailedOp::Write`], if there is no up-to-date folio, keeps nothing: the file has
-    ///   content, which the retried access reads first.
+    /// - After a refused write ([`FailedOp::Write`]) with no up-to-date folio, nothing is kept: the
+    ///   retried access reads the page again, and only then writes.
     ///
-    /// Returns `VM_FAULT_NOPAGE`, so that the access is retried, or `VM_FAULT_OOM`.
+    /// Returns `VM_FAULT_NOPAGE`, so that the access is retried, or `VM_FAULT_OOM`; `None` if the
+    /// folio is hwpoisoned.
     ///
-    /// No store is lost: PTEs of the file's page are zapped before the copy, under the folio lock,
-    /// and no path can map it again (Documentation/errors.rst):
+    /// Why no store is lost: Documentation/errors.rst, 'Why all users of the mapping see the same
+    /// stores'.
     ///
-    /// - `->map_pages` maps nothing any more: `start_keeping()` has seen to that.
-    /// - `->fault` and `->page_mkwrite`: the file system returns its page, and the wrapper looks
-    ///   for a kept page with that page locked. If there is none, the file's page is mapped, alone
-    ///   of its folio, before it is unlocked.
+    /// # Context
     ///
-    /// Returns `None` if the folio is hwpoisoned.
+    /// Call it in a fault, inside `Fault::charged`, with none of the locks 4 to 8 held. Takes the
+    /// folio lock, and `error_zap_lock` with the semaphore for write: either may come first, what
+    /// comes second is a trylock. Takes `i_mmap_rwsem` and page-table locks. Waits for an RCU grace
+    /// period, once for each mapping. Allocates memory. Sleeps.
     fn keep(&self, errors: &Errors, failure: &Failure<'_>, mm: MmKey) -> Option<FaultResult> {
         let &Failure {
             file,
@@ -192,6 +216,8 @@ impl Mapping {
 
         // Never wait for the semaphore with a folio locked, nor for a folio lock with it held.
         let Ok(locked) = file.lock_cached_page(pgoff) else {
+            // This task is being killed. If the access was made in kernel mode, it is retried
+            // without a look at signals. Then the next fault looks: `answer_sigbus()`.
             return Some(FaultResult::nopage());
         };
         let (cached, keeping) = match locked {
@@ -221,8 +247,9 @@ impl Mapping {
         // No task maps a shadow page from here on: the semaphore is held for write.
         let had_shadow = self.state.shadows.get(pgoff).is_some();
         if let Some(cached) = &cached {
-            // Even if no page table maps it: reclaim unmaps a folio and flushes the TLBs later.
-            // This flushes them.
+            // Needed even if no page table maps the folio: reclaim may have unmapped it, and
+            // flushes the TLBs later (`TTU_BATCH_FLUSH`). `zap_pte_range()` flushes them now
+            // (`flush_tlb_batched_pending()`).
             unmap(file, pgoff);
             cached.copy_to(&page).ok()?;
         }
@@ -243,9 +270,9 @@ impl Mapping {
             if has_come {
                 self.state.shadows.remove_kept(pgoff..=pgoff);
             }
-            // A folio that is no longer up to date may still be mapped, and so may a shadow page
-            // that the kept page replaced. But do not walk all VMAs of the file, of which a client
-            // chooses the number, for each page of a hole.
+            // Unmap only if something may be mapped: a folio that is no longer up to date, or the
+            // shadow page that the kept page replaced. Unmapping walks all VMAs of the file, and a
+            // client decides how many there are. So do not do it for each page of a hole.
             let may_be_mapped = CacheState::Stale {
                 may_be_mapped: true,
             };
@@ -275,7 +302,7 @@ struct Failure<'a> {
     error: FileError,
 }
 
-/// What the file system failed to do.
+/// What the file system failed to do, at a page inside EOF.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FailedOp {
     /// To read the page. `has_mkwrite`: the VMA has `->page_mkwrite`.
@@ -386,6 +413,10 @@ impl FaultHandler for Mapping {
 
 /// Asks the file system for the page. Returns the result for core mm, or the fault and the SIGBUS
 /// that the file system has answered it with.
+///
+/// # Context
+///
+/// As [`Fault::call_file_system`]. The page table must be allocated if the mapping may keep pages.
 fn ask_file_system(
     fault: Fault<'_, Mapping>,
 ) -> Result<FaultResult, (Fault<'_, Mapping>, FaultResult)> {
@@ -402,7 +433,13 @@ fn ask_file_system(
     }
 }
 
-/// Answers a fault that the file system has answered with `sigbus`.
+/// Answers a fault that the file system has answered with `sigbus`: past EOF by a stand-in, inside
+/// EOF as an I/O error or as a race with a change of size.
+///
+/// # Context
+///
+/// With no lock but the VMA lock or mmap lock held. May call the file system again, a bounded
+/// number of times ([`judge`]). Allocates memory; sleeps.
 fn answer_sigbus(mut fault: Fault<'_, Mapping>, mut sigbus: FaultResult) -> FaultResult {
     let mut attempt = 1;
     loop {
@@ -410,9 +447,10 @@ fn answer_sigbus(mut fault: Fault<'_, Mapping>, mut sigbus: FaultResult) -> Faul
         if let Some(result) = try_stand_in(&fault) {
             return result;
         }
-        // This task is being killed: the file system has given up waiting, which is no error. This
-        // check must come before each `FaultResult::nopage()`: after a fault in kernel mode
-        // (copy_from_user()), the access is retried without a look at signals.
+        // This task is being killed: the file system has given up waiting, which is no error. Each
+        // loop of retries passes here. It must end, but after a fault in kernel mode
+        // (copy_from_user()) the access is retried without a look at signals. So check before
+        // `FaultResult::nopage()` below; other functions leave the check to the next fault.
         if is_being_killed() {
             return sigbus;
         }
@@ -470,6 +508,11 @@ fn answer_refusal(mkwrite: Mkwrite<'_, Mapping>, sigbus: FaultResult) -> FaultRe
 }
 
 /// Answers a fault past EOF or at a kept page. Returns `None` if the file system has to answer.
+///
+/// # Context
+///
+/// With no lock but the VMA lock or mmap lock held. Takes the semaphore for read; before the first
+/// zero page or shadow page also what [`Mapping::ensure_watched`] takes. Allocates memory; sleeps.
 fn try_stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     let mapping = fault.handler();
     if let Some(watched) = mapping.watched_file() {
@@ -507,6 +550,10 @@ fn try_stand_in_of_watched(
 ///
 /// A read by a task that dumps core gets SIGBUS where there is no shadow page. The dump then has a
 /// hole, as for a plain mapping. The hole takes no memory, and reads as zeros, too.
+///
+/// # Context
+///
+/// As [`try_stand_in`].
 fn map_stand_in(
     fault: &Fault<'_, Mapping>,
     watched: &WatchedFile,
@@ -541,8 +588,8 @@ fn map_stand_in(
         let mapped = match now {
             Answer::Native => {
                 drop(inserting);
-                // We lowered `lowest` for nothing. The report of this growth raises it again. If
-                // that report already ran, do it here.
+                // The file has grown over `lowest`, which we have lowered. The report of that
+                // growth raises it. If that report is over, we do.
                 watched.drop_if_overdue(&fault.file().inode());
                 return None;
             }
@@ -551,6 +598,8 @@ fn map_stand_in(
             {
                 return Some(FaultResult::sigbus());
             }
+            // Only what was announced above may be mapped: another answer starts over. So this arm
+            // must come before those that map.
             _ if now != expected => {
                 expected = now;
                 None
@@ -565,6 +614,7 @@ fn map_stand_in(
                 .shadows
                 .get(pgoff)
                 .map(|page| (Kind::Shadow, fault.insert_shadow_page(&page))),
+            // Not announced above: it has been in `first_failed..end_failed` since it was kept.
             Answer::KeptPage => state
                 .shadows
                 .kept(pgoff)
@@ -588,7 +638,15 @@ fn map_stand_in(
 
 /// Takes the semaphore for read, with a page table present. While the guard is held, a report of a
 /// growth waits for it, and so finds our PTEs. The report must not have to wait for memory as well,
-/// so the page table is allocated before. Sleeps. On error returns the result of the fault.
+/// so the page table is allocated before.
+///
+/// # Context
+///
+/// With no lock but the VMA lock or mmap lock held. Sleeps.
+///
+/// # Errors
+///
+/// The result of the fault: out of memory, or killed.
 fn inserting<'a>(
     fault: &Fault<'_, Mapping>,
     watched: &'a WatchedFile,
@@ -610,6 +668,11 @@ fn inserting<'a>(
 }
 
 /// Handles an I/O error inside EOF. Returns `None` if the SIGBUS must be delivered.
+///
+/// # Context
+///
+/// With no lock but the VMA lock or mmap lock held. Takes what [`Mapping::ensure_watched`] and
+/// [`Mapping::keep`] take, or the semaphore for read. Allocates memory; sleeps.
 fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<FaultResult> {
     // A hole in the dump, as in `map_stand_in`.
     if is_dumping_core() {
@@ -670,10 +733,17 @@ fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<Fa
             };
             Some(state.account_insertion(&stand_in, insertion))
         }
+        // A SharedRead mapping cannot be written to. (`KeptPage` is no answer of `stand_in()`.)
         _ => None,
     }
 }
 
+/// Answers a write fault in a private mapping with a zero-filled page, and counts it. `None` if it
+/// is no such fault.
+///
+/// # Context
+///
+/// Without the semaphore, as [`MappingState::count`]. May allocate a page; sleeps.
 fn private_zeros(fault: &Fault<'_, Mapping>, for_error: bool) -> Option<FaultResult> {
     let mapping = fault.handler();
     let result = fault.private_copy_of_zeros(&mapping.state.shared().cow_sources)?;
@@ -706,6 +776,10 @@ fn decide(fault: &Fault<'_, Mapping>) -> Answer {
 }
 
 /// Reads the page that `->fault` has failed to provide, for [`judge`].
+///
+/// # Context
+///
+/// As [`Fault::call_file_system`]: takes the invalidate lock and folio locks. Sleeps.
 fn read(fault: &Fault<'_, Mapping>) -> Option<Result> {
     let (file, pgoff) = (fault.file(), fault.pgoff());
     let read = fault

@@ -110,7 +110,8 @@ pub(super) struct StandIn {
     pub(super) for_error: bool,
 }
 
-/// The state of a mapping, which may outlive its VMAs.
+/// The state of a mapping that STATUS and reports use, also when no VMA is left. What only faults
+/// use is in [`Mapping`](super::mapping::Mapping).
 #[pin_data]
 pub(super) struct MappingState {
     pub(super) class: Class,
@@ -125,7 +126,7 @@ pub(super) struct MappingState {
     given_back: Atomic<u64>,
     /// The recorded errors; `None` without `NOSIGBUS_RECORD_ERRORS`.
     pub(super) errors: Option<Pin<KBox<Errors>>>,
-    /// Serializes `Mapping::watch()`.
+    /// Serializes `Mapping::ensure_watched()`.
     #[pin]
     pub(super) watch_lock: Mutex<()>,
     /// Whether the next stand-in sends an event.
@@ -133,7 +134,7 @@ pub(super) struct MappingState {
 }
 
 impl MappingState {
-    /// The state of a mapping without stand-ins. Sleeps; fails with `ENOMEM`.
+    /// The state of a mapping that has got no stand-in. Sleeps; fails with `ENOMEM`.
     pub(super) fn new(class: Class, options: Options, origin: Origin) -> Result<Arc<Self>> {
         let errors = if options.record_errors {
             Some(Errors::new()?)
@@ -161,8 +162,10 @@ impl MappingState {
     /// Counts inserted PTEs, signals the first one to listeners, and returns the result of the
     /// fault.
     ///
-    /// Call it without the semaphore: it may allocate (`result_of_insertion()`), and it wakes all
-    /// waiters of the event queue.
+    /// # Context
+    ///
+    /// Without the semaphore: it may allocate ([`Insertion::result`]), and it wakes all waiters of
+    /// the event queue. Sleeps.
     pub(super) fn account_insertion(
         &self,
         stand_in: &StandIn,
@@ -175,8 +178,11 @@ impl MappingState {
         insertion.result()
     }
 
-    /// Adds `pages` to the counter, and sends the event if the mapping is armed. Call it without
-    /// the semaphore.
+    /// Adds `pages` to the counter, and sends the event if the mapping is armed.
+    ///
+    /// # Context
+    ///
+    /// Without the semaphore: it wakes all waiters of the event queue. Does not sleep.
     pub(super) fn count(&self, stand_in: &StandIn, pages: usize) {
         let counter = match stand_in.kind {
             Kind::Zero => &self.zero_pages,
@@ -198,7 +204,11 @@ impl MappingState {
     }
 
     /// Frees the shadow pages in `grown_over` (not empty), except kept pages, which were inside
-    /// EOF. Sleeps.
+    /// EOF.
+    ///
+    /// # Context
+    ///
+    /// With the semaphore held for write. Allocates no memory. Sleeps.
     pub(super) fn give_back(&self, grown_over: &Range<u64>) {
         let removed = self
             .shadows
@@ -211,7 +221,12 @@ impl MappingState {
         self.zero_pages.load(Relaxed) > 0 || self.shadow_pages.load(Relaxed) > 0
     }
 
-    /// The lowest index of an error stand-in. Sleeps.
+    /// The lowest index of an error stand-in; `u64::MAX` if there is none.
+    ///
+    /// # Context
+    ///
+    /// With the semaphore held, so that no report moves error stand-ins past EOF to `lowest`. Takes
+    /// `Errors::zero_pages`; sleeps.
     pub(super) fn first_failed(&self) -> u64 {
         let Some(errors) = &self.errors else {
             return u64::MAX;

@@ -88,7 +88,7 @@ const ENABLE_FLAGS: u32 = if cfg!(CONFIG_EVENTFD) {
     NOSIGBUS_RECORD_ERRORS | NOSIGBUS_EVENTS
 };
 
-/// State that all opted-in mappings share.
+/// What all opted-in mappings share.
 struct Shared {
     cow_sources: CowSources,
     fsnotify_group: Arc<Group<WatchedFile>>,

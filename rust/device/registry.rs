@@ -34,7 +34,7 @@ use kernel::{
 /// reader, who may be another user.
 const MAX_FDINFO_LINES: usize = 4096;
 
-/// Mappings by their numbers, and so in the order in which they have opted in.
+/// Mappings, in the order of ENABLE.
 #[pin_data]
 pub(crate) struct List {
     /// A spinlock: `Registry::all` is shared by all users, so its holder must not be preempted. (On
@@ -124,7 +124,8 @@ pub(super) struct Registry {
     next: Atomic<u64>,
 }
 
-/// Keeps a mapping in both lists while it exists.
+/// Keeps a mapping in both lists while it exists. Owns the mapping's state, and a reference on what
+/// all mappings share.
 pub(super) struct Listed {
     number: u64,
     shared: Arc<Shared>,
@@ -171,7 +172,7 @@ impl Listed {
         })
     }
 
-    /// The state that all mappings share.
+    /// What all mappings share: a fault needs the fsnotify group and the CoW sources.
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }

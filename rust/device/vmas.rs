@@ -13,7 +13,10 @@ use kernel::prelude::*;
 
 /// Calls `each` for every VMA of `range`, by address, until one fails.
 ///
-/// `ENOMEM` at a hole in the range, `EINVAL` at a VMA that is not in it as a whole.
+/// # Errors
+///
+/// `ENOMEM` at a hole in the range, `EINVAL` at a VMA that is not in it as a whole. Or that of
+/// `each`.
 pub(super) fn for_each_vma<'g>(
     guard: &'g mut MmapWriteGuard<'_>,
     range: &PageRange,

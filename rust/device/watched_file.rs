@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Keeps stand-ins and `i_size` consistent: drops stand-ins when the file grows over them. This is
-//! where a fault and a growth synchronise:
+//! Keeps stand-ins and `i_size` consistent: drops zero pages and shadow pages when the file grows
+//! over them. This is where a fault and a growth synchronise:
 //!
 //! ```text
 //! fault                                  report of a change of size
 //! store lowest                           i_size was stored
 //! smp_mb()                               smp_mb()
-//! load i_size; past EOF: map             load lowest; below EOF: take `state` for write, unmap
+//! load i_size; past EOF: map             load lowest; below EOF: take `sem` for write, unmap
 //! ```
 //!
-//! At least one of the two sees the other's store. The fault holds `state` for read from before its
+//! At least one of the two sees the other's store. The fault holds `sem` for read from before its
 //! store until it has mapped the stand-in. So a report that sees the store waits for the fault, and
 //! unmaps what it has mapped.
 //!
@@ -81,25 +81,26 @@ use kernel::{
     },
 };
 
-/// A file with an fsnotify mark: at least one opted-in mapping of it has, or is about to get, a
-/// stand-in.
+/// The module's object for a file that has its fsnotify mark: at least one opted-in mapping of the
+/// file has had, or is about to get, a zero page or a shadow page. (It exists a little longer than
+/// the mark.)
 #[pin_data]
 pub(super) struct WatchedFile {
     /// Held for read by a fault while it inserts PTEs of stand-ins, for write by the task that
     /// drops them after a growth.
     #[pin]
     sem: RwSemaphore<State>,
-    /// Taken before `state` for zapping because of errors. That walks all mappings of the file, and
+    /// Taken before `sem` for zapping because of errors. That walks all mappings of the file, and
     /// user space can trigger it at will. The mutex makes such tasks queue here, so that a task
     /// that changes `i_size` waits for at most one of them.
     #[pin]
     error_zap_lock: Mutex<()>,
     /// The tasks in [`Self::start_reports`].
     starting: Atomic<u64>,
-    /// `lowest` to `end_failed` are the [`Bounds`] of all mappings. A fault makes them wider, with
-    /// the semaphore held for read ([`Inserting`]) or for write ([`Keeping`]). [`Dropping`] makes
-    /// them narrower, with it held for write. If the file has shrunk, it first moves stand-ins from
-    /// `first_failed..end_failed` to `lowest..reach`.
+    /// This and the next four fields are the [`Bounds`] of the stand-ins of this file, over all
+    /// mappings. A fault widens them, with the semaphore held for read ([`Inserting`]) or for write
+    /// ([`Keeping`]). A [`Dropping`] narrows them, with it held for write. If the file has shrunk,
+    /// it first moves stand-ins from `first_failed..end_failed` to `lowest..reach`.
     lowest: Atomic<u64>,
     touched: Atomic<bool>,
     reach: Atomic<u64>,
@@ -120,15 +121,15 @@ struct State {
     ahead: u64,
 }
 
-/// Guard: `state` is held for read, to map stand-ins. Excludes tasks that drop stand-ins.
+/// Guard: `sem` is held for read, to map stand-ins. Excludes tasks that drop stand-ins.
 #[must_use = "the semaphore is released as soon as it is dropped"]
 pub(super) struct Inserting<'a> {
     file: &'a WatchedFile,
     _state: ReadGuard<'a, State>,
 }
 
-/// Guard: `state` is held for write, to drop stand-ins. Excludes faults that map stand-ins, and
-/// makes a concurrent truncation of the dropped range wait.
+/// Guard: `sem` is held for write, to drop stand-ins. While it exists, no fault maps a zero page or
+/// a shadow page, and the report of a truncation below `end_dropping` waits.
 #[must_use = "the semaphore is released as soon as it is dropped"]
 pub(super) struct Dropping<'a> {
     file: &'a WatchedFile,
@@ -137,7 +138,7 @@ pub(super) struct Dropping<'a> {
     _zap_lock: Option<Guard<'a, (), MutexBackend>>,
 }
 
-/// Guard: `error_zap_lock` and `state` (for write) are held, to keep a page.
+/// Guard: `error_zap_lock` and `sem` (for write) are held, to keep a page.
 #[must_use = "the semaphore is released as soon as it is dropped"]
 pub(super) struct Keeping<'a> {
     file: &'a WatchedFile,
@@ -145,15 +146,15 @@ pub(super) struct Keeping<'a> {
     _zap_lock: Guard<'a, (), MutexBackend>,
 }
 
-/// A guard with which a fault holds a file's semaphore: [`Inserting`] for read, [`Keeping`] for
-/// write. It does not say of which file.
+/// A guard that excludes `NOSIGBUS_CLEAR_ERROR`, because a fault holds a file's semaphore by it:
+/// [`Inserting`] for read, [`Keeping`] for write. It does not say of which file.
 pub(super) trait ExcludesClear {}
 
 impl ExcludesClear for Inserting<'_> {}
 impl ExcludesClear for Keeping<'_> {}
 
 impl WatchedFile {
-    /// A file without stand-ins. Sleeps; fails with `ENOMEM`.
+    /// A file that has no stand-in. Sleeps; fails with `ENOMEM`.
     pub(super) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -182,15 +183,21 @@ impl WatchedFile {
     /// A task that changes the size stores `i_size` and then looks for marks. We add the mark, wait
     /// for a grace period, and then load `i_size`. One of the two sees the other's store (see
     /// `rcu::synchronize_expedited()`).
+    ///
+    /// # Context
+    ///
+    /// With `watch_lock` held, but neither `Group::marks` nor any of the locks 4 and 6 to 8. Takes
+    /// `f_lock` and `Group::marks`; waits for an RCU grace period. Sleeps.
     pub(super) fn start_reports(
         &self,
         file: &MappedFile<'_>,
         watch: &Watch<Self>,
         always_wait: bool,
     ) {
-        // If another task has enabled notification, its grace period may not be over. `f_lock`
-        // orders its increment before our load. Do not wait for that task instead: tasks that queue
-        // would wait for a grace period each, one after the other. RCU merges concurrent ones.
+        // Another task may have enabled notification just now, and its grace period may still run.
+        // Then we see its increment of `starting`, which `f_lock` orders before our load. Wait for
+        // a grace period of our own, not for that task: RCU merges concurrent grace periods. Tasks
+        // that queue would wait for one each, one after the other.
         self.starting.add(1, Relaxed);
         let enabled_now = file.enable_notification();
         // Pairs with the `fetch_sub()` below: after a load of 1 the other's grace period is over.
@@ -202,7 +209,15 @@ impl WatchedFile {
         self.starting.fetch_sub(1, Release);
     }
 
-    /// Registers a mapping whose shadow pages a growth must drop. Sleeps; ENOMEM.
+    /// Registers a mapping whose shadow pages a growth must drop.
+    ///
+    /// # Context
+    ///
+    /// Takes the semaphore for write, and allocates memory before that. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(super) fn add(&self, mapping: &Arc<MappingState>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?
             .into_node(key(mapping), mapping.clone());
@@ -210,7 +225,7 @@ impl WatchedFile {
         Ok(())
     }
 
-    /// Undoes [`Self::add`]. Sleeps.
+    /// Undoes [`Self::add`]. Takes the semaphore for write; sleeps.
     pub(super) fn remove(&self, mapping: &Arc<MappingState>) {
         let removed = self.sem.write().mappings.remove(&key(mapping));
         drop(removed);
@@ -220,8 +235,17 @@ impl WatchedFile {
     /// recorded error, if `reported` (the status that user space has seen) is still current.
     ///
     /// Returns `false` if another error was recorded since `reported`; then the error and its
-    /// stand-ins are unchanged (leftovers of an interrupted clear are dropped). EINTR: the error
-    /// stays recorded.
+    /// stand-ins are unchanged (leftovers of an interrupted clear are dropped).
+    ///
+    /// # Context
+    ///
+    /// In the ioctl, without locks. Waits for other clears of the mapping; takes `error_zap_lock`
+    /// and the semaphore for write, and releases both after each batch. Takes `i_mmap_rwsem`.
+    /// Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR`: a signal between two batches. The error stays recorded.
     pub(super) fn clear_error(
         &self,
         inode: &Inode<'_>,
@@ -230,8 +254,10 @@ impl WatchedFile {
     ) -> Result<bool> {
         let clearing = errors.clearing(mapping)?;
         let mut dropping = self.lock_to_drop_for_errors();
-        // From here on a report waits for us only if it has stand-ins of its own to drop, or if the
-        // file was truncated (it sees `end_failed` or `end_dropping`).
+        // From here on a report waits for us only if it finds stand-ins to drop, or if it is of a
+        // truncation (it sees `end_failed` or `end_dropping`). `end` is the first page past the EOF
+        // at which `drop_stale` moved error stand-ins to `lowest`. What is past `end` is no error
+        // stand-in any more, and stays mapped.
         let mut end = dropping.drop_stale(inode);
         let (mut next, mut has_started, mut is_first) = (0, false, true);
         loop {
@@ -269,18 +295,22 @@ impl WatchedFile {
         }
         let not_needed = clearing.finish(&dropping);
         drop(dropping);
-        // Drop these after `state` is released: they wake waiting tasks and free memory.
+        // Drop these after the semaphore is released: they wake waiting tasks and free memory.
         drop((clearing, not_needed));
         Ok(true)
     }
 
     /// Drops stand-ins inside EOF of a growth that was not reported (Documentation/growth.rst,
-    /// 'What cannot be seen'). Sleeps.
+    /// 'What cannot be seen').
     ///
     /// Zapping walks all mappings of the file, and another user can make it necessary at will. So
     /// it is rate-limited to a tenth of the time, one task at a time, and only mappings that have
-    /// had stand-ins do it. Exception: at an index with a shadow page it is always done, because
-    /// other processes may have that page mapped.
+    /// had zero pages or shadow pages do it. Exception: at an index with a shadow page it is always
+    /// done, because other processes may have that page mapped.
+    ///
+    /// # Context
+    ///
+    /// As [`Self::lock_to_drop`].
     pub(super) fn catch_up(&self, inode: &Inode<'_>, mapping: &MappingState, pgoff: u64) {
         if !self.is_overdue(inode) || !mapping.has_had_stand_ins() {
             return;
@@ -298,7 +328,11 @@ impl WatchedFile {
             .store(next_catch_up(begin, clock::now()), Relaxed);
     }
 
-    /// Drops what the file has grown over, if no report has done so. Sleeps.
+    /// Drops what the file has grown over, if no report has done so.
+    ///
+    /// # Context
+    ///
+    /// As [`Self::lock_to_drop`].
     pub(super) fn drop_if_overdue(&self, inode: &Inode<'_>) {
         if self.is_overdue(inode) {
             self.lock_to_drop().drop_stale(inode);
@@ -310,8 +344,12 @@ impl WatchedFile {
         is_overdue(inode.i_size(), self.lowest.load(Relaxed))
     }
 
-    /// Takes the semaphore for read. Call `Inserting::announce`, read EOF, insert the PTEs, then
-    /// drop the guard. Sleeps.
+    /// Takes the semaphore for read. Call `Inserting::announce`, load `i_size`, insert the PTEs,
+    /// then drop the guard.
+    ///
+    /// # Context
+    ///
+    /// With neither a folio lock nor `Group::marks` held. Sleeps.
     ///
     /// # Errors
     ///
@@ -323,17 +361,26 @@ impl WatchedFile {
         })
     }
 
-    /// A lower bound of all stand-ins of `mapping`, whose file this is. Sleeps.
+    /// A lower bound of all zero pages and shadow pages of `mapping`, whose file this is.
+    ///
+    /// # Context
+    ///
+    /// Takes the semaphore for read. DISABLE calls it with the mmap lock and the VMA lock held for
+    /// write. Sleeps.
     pub(super) fn lowest_of(&self, mapping: &MappingState) -> u64 {
-        // A task that holds it for write may move stand-ins from one bound to the other:
-        // `drop_stale()` makes error stand-ins that are past EOF now ordinary.
+        // Held, so that `drop_stale()` does not move error stand-ins to `lowest` between the two
+        // loads.
         let _state = self.sem.read();
         // Stand-ins for errors are inside EOF, so `lowest` does not cover them.
         self.lowest.load(Relaxed).min(mapping.first_failed())
     }
 
-    /// Takes `error_zap_lock`, and `state` for write. Call [`Keeping::announce`], load `i_size`,
-    /// store the kept page, then drop the guard. Sleeps.
+    /// Takes `error_zap_lock`, and the semaphore for write. Call [`Keeping::announce`], load
+    /// `i_size`, store the kept page, then drop the guard.
+    ///
+    /// # Context
+    ///
+    /// With neither a folio lock nor `Group::marks` held. Sleeps.
     pub(super) fn lock_to_keep(&self) -> Keeping<'_> {
         let zap_lock = self.error_zap_lock.lock();
         Keeping {
@@ -343,7 +390,8 @@ impl WatchedFile {
         }
     }
 
-    /// As [`Self::lock_to_keep`], but returns `None` instead of waiting.
+    /// As [`Self::lock_to_keep`], but returns `None` instead of waiting. So it may be called with a
+    /// folio lock held.
     pub(super) fn try_lock_to_keep(&self) -> Option<Keeping<'_>> {
         let zap_lock = self.error_zap_lock.try_lock()?;
         Some(Keeping {
@@ -371,20 +419,24 @@ impl WatchedFile {
         // the releases in `set_bounds()` and `Dropping::drop()`, and with the barrier in
         // `drop_grown_over()`.
         !ends_past_eof(self.end_failed.load(Acquire), i_size)
-            // The file may have grown and shrunk again: a `Dropping` for that growth may still be
-            // dropping pages that are now past EOF. Wait for it; stores to pages past EOF made
-            // after this must not be lost.
+            // This is what makes the report of a truncation wait: a `Dropping` for an earlier
+            // growth may still be dropping pages that are past EOF now. Stores that are made to
+            // them after the truncation has returned must not be lost.
             && !ends_past_eof(self.end_dropping.load(Acquire), i_size)
             && !is_overdue(i_size, self.lowest.load(Acquire))
     }
 
-    /// Takes `state` for write, to drop stand-ins. Load `i_size` after this call. Sleeps.
+    /// Takes the semaphore for write, to drop stand-ins. Load `i_size` after this call.
+    ///
+    /// # Context
+    ///
+    /// With neither a folio lock nor `Group::marks` held; the inode lock may be. Sleeps.
     fn lock_to_drop(&self) -> Dropping<'_> {
         self.dropping_with(self.sem.write(), None)
     }
 
     /// As [`Self::lock_to_drop`], to drop stand-ins because of errors: takes `error_zap_lock`
-    /// first.
+    /// first. A report must not call it.
     fn lock_to_drop_for_errors(&self) -> Dropping<'_> {
         let zap_lock = self.error_zap_lock.lock();
         self.dropping_with(self.sem.write(), Some(zap_lock))
@@ -436,8 +488,14 @@ impl Dropping<'_> {
         file.end_failed.store(bounds.failed.end, Release);
     }
 
-    /// Drops stand-ins inside EOF, and turns stand-ins for errors that a truncation left past EOF
-    /// into ordinary ones. Returns the index of the first page past EOF.
+    /// Drops ordinary stand-ins inside EOF. Before that, turns stand-ins for errors that a
+    /// truncation left past EOF into ordinary ones. Returns the index of the first page past the
+    /// EOF that this went by, which may be out of date.
+    ///
+    /// # Context
+    ///
+    /// Takes `i_mmap_rwsem` for read, page-table locks, and the lock of the xarray. Frees memory,
+    /// allocates none. Sleeps.
     fn drop_stale(&mut self, inode: &Inode<'_>) -> u64 {
         let i_size = inode.i_size();
         let mut bounds = self.bounds();
@@ -451,10 +509,15 @@ impl Dropping<'_> {
         first_past_eof(i_size)
     }
 
-    /// Drops what the file has grown over. Sleeps.
+    /// Drops what the file has grown over.
+    ///
+    /// # Context
+    ///
+    /// As [`Self::drop_stale`].
     fn drop_grown_over(&mut self, inode: &Inode<'_>) {
-        // Pairs with the barrier in `modified`: either we load its i_size below, or it loads the
-        // lowered `lowest`. So does any report that loads the `end_dropping` that we store next.
+        // Pairs with the barrier in `modified`: either we load its `i_size` below, or it loads the
+        // `lowest` that we have lowered. A report that loads the `end_dropping` stored next also
+        // loads that `lowest`.
         smp_mb(Full);
         let i_size = inode.i_size();
         self.file
@@ -488,8 +551,9 @@ impl Drop for Dropping<'_> {
 }
 
 impl Inserting<'_> {
-    /// Announces stand-ins at `pages`. The caller must load `i_size` after this and map them only
-    /// if they are past EOF. From here on a growth over `pages` waits for this guard.
+    /// Announces stand-ins at `pages`: widens `lowest..reach`. The caller must load `i_size` after
+    /// this and map them only if they are past EOF. From here on a growth over `pages` waits for
+    /// this guard.
     pub(super) fn announce(&self, pages: &RangeInclusive<u64>) {
         let (file, first) = (self.file, *pages.start());
         if first <= file.lowest.load(Relaxed) {
@@ -503,14 +567,16 @@ impl Inserting<'_> {
         smp_mb(Full);
     }
 
-    /// Announces an error stand-in at `pgoff` (widens `failed`). Load i_size after this call.
+    /// Announces an error stand-in at `pgoff`: widens `first_failed..end_failed`. The caller must
+    /// load `i_size` after this and map it only if it is inside EOF.
     pub(super) fn announce_error(&self, pgoff: u64) {
         self.file.announce_error(pgoff);
     }
 }
 
 impl Keeping<'_> {
-    /// Announces a kept page at `pgoff` (widens `failed`). Load i_size after this call.
+    /// Announces a kept page at `pgoff`: widens `first_failed..end_failed`. The caller must load
+    /// `i_size` after this and keep the page only if it is inside EOF.
     pub(super) fn announce(&self, pgoff: u64) {
         self.file.announce_error(pgoff);
     }

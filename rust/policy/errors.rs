@@ -46,8 +46,8 @@ pub(crate) enum Verdict {
 /// How many calls of `->fault` must fail if reading the page tells nothing.
 ///
 /// The SIGBUS that is accepted then is wrong only if each of the calls has met a shrink, and the
-/// file has grown again before `i_size` was loaded. But a disk or server that does not answer may
-/// let each of the calls wait for its timeout.
+/// file has grown again before `i_size` was loaded. More calls would cost more: each may wait for
+/// the timeout of a disk or server.
 const ATTEMPTS: u32 = 8;
 
 /// Judges a `VM_FAULT_SIGBUS` inside EOF. `reading` is the result of reading the page while it
@@ -59,7 +59,8 @@ pub(crate) fn judge(reading: Option<Result>, attempt: u32) -> Verdict {
         Some(Ok(())) => Verdict::Retry,
         None if attempt < ATTEMPTS => Verdict::AskAgain,
         None => Verdict::Failed(deduced(EIO)),
-        // There may be memory the next time, or no signal. But a server may send these, too.
+        // These may be about this task and not about the page. But a server may return them, too.
+        // So give up after `ATTEMPTS`.
         Some(Err(error)) if [EINTR, ERESTARTSYS, ENOMEM].contains(&error) && attempt < ATTEMPTS => {
             Verdict::AskAgain
         }

@@ -18,7 +18,7 @@ pub(crate) enum Access {
 /// How a fault is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
-    /// As the file system has it.
+    /// By the file system.
     Native,
     /// With the shared zero page, read-only.
     ZeroPage,
@@ -33,11 +33,12 @@ pub(crate) enum Answer {
 /// How a write to a page that is mapped read-only is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum MkwriteAnswer {
-    /// As the file system has it.
+    /// By the file system.
     Native,
     /// The page is the mapping's own, and can be written to.
     Allow,
-    /// `VM_FAULT_NOPAGE`: retry; a kept page exists.
+    /// `VM_FAULT_NOPAGE`: the access is retried. Its page has been replaced by a kept page, or
+    /// dropped.
     Retry,
 }
 
@@ -57,7 +58,7 @@ pub(crate) fn first_past_eof(i_size: u64) -> u64 {
 /// says whether a shadow page is kept there; it is asked inside the file only.
 ///
 /// Called after the file system returned SIGBUS, since the page may be past EOF by now. Once the
-/// mapping has had a stand-in, also called before the file system.
+/// mapping has had a zero page or a shadow page, also called before the file system.
 pub(crate) fn answer(
     class: Class,
     access: Access,

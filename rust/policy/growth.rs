@@ -12,7 +12,7 @@ pub(crate) const NO_PAGES: Range<u64> = Range {
     end: 0,
 };
 
-/// Conservative bounds (page indexes) of the stand-ins of a file.
+/// Conservative bounds (page indexes) of the zero pages and shadow pages of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Bounds {
     /// No stand-in past EOF is below this index.
@@ -32,7 +32,7 @@ pub(crate) struct Bounds {
 pub(crate) struct Growth {
     /// Pages from `lowest` to EOF. Shadow pages there are dropped, unless they are kept.
     pub(crate) grown_over: Range<u64>,
-    /// Range to unmap: `grown_over`, and possibly pages past EOF.
+    /// Range to unmap: `grown_over`, and possibly pages past EOF. (Not unmapped yet.)
     pub(crate) unmapped: Range<u64>,
 }
 
@@ -64,13 +64,14 @@ impl Bounds {
         Some(end)
     }
 
-    /// Returns what to drop and unmap now that the file has `i_size` bytes; `None` if there can be
-    /// no stand-in inside EOF. Call [`Self::apply`] when that is done.
+    /// Returns what to drop and unmap now that the file has `i_size` bytes; `None` if no ordinary
+    /// stand-in can be inside EOF. Call [`Self::apply`] when that is done.
     ///
-    /// `lowest` is only a bound: the first stand-in may be far above it. Without more, each
-    /// appended page would walk all mappings of the file. So a growth that finds no stand-in at
-    /// `lowest` zaps beyond EOF, doubling the distance each time. In total at most three times the
-    /// grown range is zapped. A stand-in at `lowest` resets the distance.
+    /// `lowest` is only a bound: the first stand-in may be far above it. If each growth unmapped
+    /// only what it has grown over, each appended page would walk all mappings of the file
+    /// (`i_mmap`). So a growth that finds no stand-in at `lowest` unmaps beyond EOF, doubling the
+    /// distance each time. In total at most three times the grown range is unmapped. A stand-in at
+    /// `lowest` resets the distance.
     pub(crate) fn plan_growth(&mut self, i_size: u64) -> Option<Growth> {
         let end = first_past_eof(i_size);
         if !is_overdue(i_size, self.lowest) {
@@ -89,7 +90,7 @@ impl Bounds {
         })
     }
 
-    /// Updates the bounds after `growth` was carried out. `first_shadow` is the index of the first
+    /// Updates the bounds: `growth` was carried out. `first_shadow` is the index of the first
     /// shadow page past EOF, if there is one.
     pub(crate) fn apply(&mut self, growth: &Growth, first_shadow: Option<u64>) {
         let stop = growth.unmapped.end;
@@ -108,8 +109,8 @@ pub(crate) fn is_overdue(i_size: u64, lowest: u64) -> bool {
     lowest < first_past_eof(i_size)
 }
 
-/// Returns the earliest time of the next unreported-growth check, given that the last one ran from
-/// `begin` to `end`. Limits such checks to a tenth of the time.
+/// When `catch_up` may run again, after a run from `begin` to `end`: nine times its duration later.
+/// So it runs for at most a tenth of the time.
 pub(crate) fn next_catch_up(begin: u64, end: u64) -> u64 {
     end.saturating_add(end.saturating_sub(begin).saturating_mul(9))
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Decisions, as pure functions of plain values, without `unsafe`. [`errors::PageSet`] is the
-//! exception: a data structure.
+//! Decisions, as functions of plain values (and, in [`fault::answer`], of a closure that is asked
+//! only where its answer matters), without `unsafe`. [`errors::PageSet`] is the exception: a data
+//! structure.
 
 #![forbid(unsafe_code)]
 
