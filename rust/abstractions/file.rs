@@ -521,7 +521,7 @@ impl MappedFile<'_> {
     /// `MAP_SHARED | MAP_ANONYMOUS` or System V shared memory (`S_PRIVATE`), or an attribute in
     /// sysfs, whose size says nothing about what can be mapped.
     ///
-    /// Looks at the inode, not at `vm_ops`: those cannot be compared once they are replaced.
+    /// Looks at the inode, because the `vm_ops` of these files are not exported.
     pub(crate) fn is_kernel_internal(&self) -> bool {
         let inode = self.inode().as_ptr();
         // SAFETY: By the type invariants the inode is valid. These flags never change.

@@ -3,18 +3,7 @@
 //! `/dev/nosigbus`: dispatch of the ioctls and checks of their arguments. The fault handler is in
 //! `mapping.rs`.
 //!
-//! A new ioctl needs:
-//!
-//! - its number, structure and `NOSIGBUS_FEATURE_` bit in `include/uapi/linux/nosigbus.h`;
-//! - a `RUST_CONST_HELPER_` line in `rust/bindings_helper.h`;
-//! - `FromBytes` and `AsBytes` (as far as it is read and written) and `assert_layout!` in
-//!   `abstractions/bindings.rs`;
-//! - here, an arm in `ioctl()`, a function that checks the arguments, and the bit in `query()`;
-//! - a file of its own beside `status.rs`, and the `mod` line for it here;
-//! - the name of its structure in `UAPI` in `tests/unsafe-audit.py`; the table that this prints, in
-//!   Documentation/unsafe.rst.
-//!
-//! Documentation/contributing.rst lists what it needs outside the module.
+//! Documentation/contributing.rst lists each file that a new ioctl takes.
 
 #![forbid(unsafe_code)]
 
