@@ -19,6 +19,23 @@ SYMBOL = re.compile(r"(?P<address>[0-9a-f]+) [tTwW] (?P<name>[^\t]+?)(?:\t\[(?P<
 # What a crate's name has after it.
 HASH = re.compile(r"\[[0-9a-f]{16}\]")
 USER = "(user space)"
+# What belongs together: the first that matches.
+GROUPS = [(label, re.compile(pattern)) for label, pattern in (
+    ("the module", r".*nosigbus::"),
+    ("helpers", r"nosigbus_|rust_helper_"),
+    ("vm_insert_page()", r"(vm_)?insert_page|walk_to_pmd|_*get_locked_pte|validate_page_before_"),
+    ("the semaphore", r"(down|up)_(read|write)|rwsem_"),
+    ("fsnotify", r".*fsnotify|dentry_needs_|__fsn"),
+    ("RCU, SRCU", r".*s?rcu"),
+    ("do_fault() and its likes", r"_*do_(cow_|shared_|read_)?fault|do_anonymous_page|finish_fault"),
+    ("the xarray", r"_*xas?_"),
+    ("copying and clearing", r"mem(cpy|set)|_*clear_page|rep_"),
+    ("work items, the scheduler", r".*(work|sched|task_|wake|kthread|timer|_entity|swait|completion)"
+        r"|(pick|put_prev|set_next|enqueue|dequeue|switch)_|pvclock|native_sched|avg_|cpu_util"),
+    ("slab, pages, their charge", r".*(kmem|kmalloc|kfree|slab|obj_cgroup|memcg|charge|lruvec|stat_"
+        r"|_state|alloc|rmqueue|freelist|free_pages|free_frozen|css_|free_unref|post_alloc|folio_add"
+        r"|lru_)"),
+)]
 
 
 def read_symbols(path: str) -> tuple[list[int], list[str]]:
@@ -32,6 +49,10 @@ def read_symbols(path: str) -> tuple[list[int], list[str]]:
     # Of several names for a function, the last one that kallsyms has.
     symbols.sort(key=lambda symbol: symbol[0])
     return [address for address, _ in symbols], [name for _, name in symbols]
+
+
+def group_of(name: str) -> str:
+    return next((label for label, pattern in GROUPS if pattern.match(name)), "the rest")
 
 
 def main() -> None:
@@ -88,6 +109,15 @@ def print_table(contest: str, subjects: dict[str, collections.Counter[str]]) -> 
             del largest[name]
     print_row([sum(column[name] for name in largest) for column in columns], "(others)")
     print_row([column.total() for column in columns], "(all)")
+
+    print("What is more than in the first column:")
+    groups: dict[str, list[float]] = {}
+    for i, column in enumerate(columns):
+        for name in column.keys() | columns[0].keys():
+            group = groups.setdefault(group_of(name), [0.0] * len(columns))
+            group[i] += column[name] - columns[0][name]
+    for label, more in sorted(groups.items(), key=lambda item: -max(item[1])):
+        print_row(more, label)
     print()
 
 

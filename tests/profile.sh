@@ -16,7 +16,7 @@ out=build/profile
 contests=("$@")
 if ((!$#)); then
 	contests=(inside-memfd-read inside-memfd-private-read inside-memfd-write inside-memfd-private-write
-		isolated-read read write sigbus enable-disable-untouched write-memfd)
+		isolated-read read first-access write sigbus enable-disable-untouched write-below-memfd)
 fi
 
 cd "$REPO"
