@@ -7,6 +7,8 @@
 # shellcheck disable=SC2034 # for those who source this
 
 number=0 failed=0 start=$SECONDS
+# A line "MILLISECONDS LABEL" for each case.
+durations=''
 
 # expect WHAT COMMAND...: the command has to succeed.
 expect() {
@@ -52,18 +54,30 @@ skip() {
 	skipped=$1
 }
 
-# tap_case LABEL FUNCTION [ARGUMENT...]: runs a case, and prints its result.
+# milliseconds: sets $now to those since 1970. A locale may have a comma in place of the point.
+milliseconds() {
+	now=$((${EPOCHREALTIME/[.,]/} / 1000))
+}
+
+# tap_case LABEL FUNCTION [ARGUMENT...]: runs a case, and prints its result and how long it took.
 tap_case() {
-	local label=$1 result=ok bad='' skipped=''
+	local label=$1 result=ok bad='' skipped='' now began
 	shift
 	number=$((number + 1))
+	milliseconds
+	began=$now
 	"$@"
+	milliseconds
+	durations+="$((now - began)) $label"$'\n'
+	printf '# %d ms\n' $((now - began))
 	[[ -z $bad ]] || result='not ok' failed=$((failed + 1))
 	[[ -z $skipped || -n $bad ]] || label+=" # SKIP ${skipped//$'\n'/ }"
 	printf '%s %d %s\n' "$result" "$number" "$label"
 }
 
-# tap_summary NAME: for the console.
+# tap_summary NAME: for the console, with the five slowest cases if all took a minute.
 tap_summary() {
 	echo "  $1: pass:$((number - failed)) fail:$failed ($((SECONDS - start)) s)"
+	((SECONDS - start < 60)) || sort -rn <<<"$durations" | head -5 |
+		awk '{ ms = $1; sub(/^[0-9]+ /, ""); printf "    %5.1f s  %s\n", ms / 1000, $0 }'
 }
