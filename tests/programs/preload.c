@@ -748,15 +748,19 @@ static void allocator_maps(void)
 	own_allocator = 0;
 }
 
-/* The argument says how many. */
+/* What is called between two calls of sched_yield is counted. */
 static void maps_anonymous(void)
 {
-	for (int i = atoi(argument); i > 0; i--) {
-		char *map = map_at(NULL, -1, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS);
+	for (int i = 0; i < 40; i++) {
+		char *map;
 
+		if (i == 10)
+			must(!sched_yield());
+		map = map_at(NULL, -1, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS);
 		must(!mprotect(map, page, PROT_NONE));
 		must(!munmap(map, page));
 	}
+	must(!sched_yield());
 }
 
 /* What --stats is asked about. Each maps the files that it names; all are empty then. */
@@ -911,14 +915,14 @@ static void stats_of_many_at_once(void)
 }
 
 /*
- * Each of many mappings loses its page, and goes. They are there at once, or else one after the
- * other. Prints the number that the library's device has.
+ * Each of many mappings loses its page, and goes. They are there at once, or else one after the other;
+ * then they are more than the library keeps. Prints the number that the library's device has.
  */
 static void unmaps_many(void)
 {
-	static char *maps[4096];
+	static char *maps[1024];
 	bool at_once = !strcmp(argument, "at_once");
-	int count = at_once ? ARRAY_SIZE(maps) : 1280;
+	int count = ARRAY_SIZE(maps) + (at_once ? 0 : 32);
 
 	printf("device %d\n", device_fd());
 	fflush(stdout);
@@ -934,25 +938,26 @@ static void unmaps_many(void)
 
 /*
  * A child unmaps what its parent has opted in, after the parent has read as much of the kernel's list
- * as it may. What is lost there is the parent's to tell.
+ * as it may: 16384 lines, and it reads the list twice for each mapping that it unmaps. What is lost
+ * there is the parent's to tell.
  */
 static void child_unmaps(void)
 {
-	static char *maps[4096];
+	static char *maps[1024];
 	int status;
 	pid_t child;
 
 	for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
 		maps[i] = lost("lost", 1, PROT_READ, MAP_SHARED);
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 16; i++) {
 		load(maps[i]);
 		must(!munmap(maps[i], page));
 	}
-	load(maps[8]);
+	load(maps[16]);
 	child = fork();
 	must(child >= 0);
 	if (!child) {
-		must(!munmap(maps[8], page));
+		must(!munmap(maps[16], page));
 		_exit(0);
 	}
 	must(waitpid(child, &status, 0) == child && !status);
@@ -1360,21 +1365,30 @@ static void becomes_writable_without_proc(void)
 	must(opted_in(map));
 }
 
-#define MANY	10000
+/* The next four are for many mappings. The argument is vm.max_map_count. */
+
+/* More than there may be. */
+static int too_many(void)
+{
+	int limit = atoi(argument);
+
+	must(limit > 0);
+	return limit + limit / 8;
+}
 
 /* As some databases and runtimes do. The kernel makes one mapping of all. */
 static void maps_page_by_page(void)
 {
-	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600), many = too_many();
 	char *map;
 
-	must(fd >= 0 && !ftruncate(fd, MANY * page));
-	map = map_at(NULL, -1, MANY, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
-	for (int i = 0; i < MANY; i++)
+	must(fd >= 0 && !ftruncate(fd, many * page));
+	map = map_at(NULL, -1, many, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+	for (int i = 0; i < many; i++)
 		must(mmap(map + i * page, page, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
 			  i * page) != MAP_FAILED);
-	must(opted_in(map) && !opted_in(map + (MANY - 1) * page));
-	load(map + (MANY - 1) * page);
+	must(opted_in(map) && !opted_in(map + (many - 1) * page));
+	load(map + (many - 1) * page);
 }
 
 /*
@@ -1383,15 +1397,15 @@ static void maps_page_by_page(void)
  */
 static void maps_every_other_page(void)
 {
-	int fd = open(".", O_TMPFILE | O_RDWR, 0600), other = file_of(1);
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600), other = file_of(1), many = too_many();
 	char *map, *apart[100];
 
-	must(fd >= 0 && !ftruncate(fd, MANY * page));
+	must(fd >= 0 && !ftruncate(fd, many * page));
 	for (size_t i = 0; i < ARRAY_SIZE(apart); i++)
 		apart[i] = map_file(i % 2 ? fd : other, 1, PROT_READ);
-	map = room_for(MANY);
+	map = room_for(many);
 	for (int first = 0; first < 2; first++)
-		for (int i = first; i < MANY; i += 2)
+		for (int i = first; i < many; i += 2)
 			must(mmap(map + i * page, page, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
 				  fd, i * page) == map + i * page);
 	must(!opted_in(map) && !opted_in(map + page));
@@ -1399,25 +1413,25 @@ static void maps_every_other_page(void)
 		must(opted_in(apart[i]));
 }
 
-/* As a server does for its clients: more than half of the limit, and the kernel merges none. */
+/* As a server does for its clients: almost as many as there may be, and the kernel merges none. */
 static void maps_apart(void)
 {
-	int fd = file_of(1);
+	int fd = file_of(1), limit = atoi(argument);
 
-	for (int i = 0; i < MANY * 6 / 10; i++)
+	for (int i = 0; i < limit - limit / 8; i++)
 		must(opted_in(map_file(fd, 1, PROT_READ)));
 }
 
 /* As a just-in-time compiler does that has its code not writable. */
 static void protects_page_by_page(void)
 {
-	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600), many = too_many();
 	char *map;
 
-	must(fd >= 0 && !ftruncate(fd, MANY * page));
-	map = map_file(fd, MANY, PROT_READ | PROT_WRITE);
+	must(fd >= 0 && !ftruncate(fd, many * page));
+	map = map_file(fd, many, PROT_READ | PROT_WRITE);
 	must(opted_in(map));
-	for (int i = 0; i < MANY; i++) {
+	for (int i = 0; i < many; i++) {
 		must(!mprotect(map + i * page, page, PROT_READ));
 		must(!mprotect(map + i * page, page, PROT_READ | PROT_WRITE));
 	}
