@@ -961,6 +961,12 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 			EXPECT_EQ(kill(victim, SIGKILL), 0);
 			ended = ends_within(victim, 20);
 			EXPECT_TRUE(ended);
+			if (!ended) {
+				char command[64];
+
+				snprintf(command, sizeof(command), "cat /proc/%d/stack >&2", victim);
+				(void)!system(command);
+			}
 		}
 
 		/* When the server dies, all requests that wait for it end. */
