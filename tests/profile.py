@@ -25,7 +25,7 @@ GROUPS = [(label, re.compile(pattern)) for label, pattern in (
     ("helpers", r"nosigbus_|rust_helper_"),
     ("vm_insert_page()", r"(vm_)?insert_page|walk_to_pmd|_*get_locked_pte|validate_page_before_"),
     ("the semaphore", r"(down|up)_(read|write)|rwsem_"),
-    ("fsnotify", r".*fsnotify|dentry_needs_|__fsn"),
+    ("fsnotify", r".*fsnotify"),
     ("RCU, SRCU", r".*s?rcu"),
     ("do_fault() and its likes", r"_*do_(cow_|shared_|read_)?fault|do_anonymous_page|finish_fault"),
     ("the xarray", r"_*xas?_"),

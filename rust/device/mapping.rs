@@ -112,7 +112,7 @@ impl Mapping {
             .map_or(u64::MAX, |watched| watched.lowest_of(&self.state))
     }
 
-    /// The watched file, if `watch` is set.
+    /// The watched file, if `fsnotify_watch` is set.
     pub(super) fn watched_file(&self) -> Option<&Arc<WatchedFile>> {
         self.fsnotify_watch.as_ref().map(|watch| watch.listener())
     }

@@ -140,7 +140,7 @@ done
 
 # run NAME COMMAND...: one program, its output in NAME.tap.
 run() {
-	local name=$1 status=0 start=$SECONDS
+	local name=$1 status=0 start=$SECONDS setting
 	shift
 	"$@" >"$results/$name.tap" 2>&1 || status=$?
 	# The program may fail after all its tests have passed.

@@ -25,7 +25,7 @@ in_root() { # VARIABLE=VALUE... COMMAND...
 }
 
 builds() { # CARGO-OPTION...
-	in_root cargo check -p nosigbus "$@"
+	in_root cargo build -p nosigbus "$@"
 }
 
 documents() { # CARGO-OPTION...
@@ -81,7 +81,7 @@ licences() {
 }
 
 echo "TAP version 13"
-echo "1..15"
+echo "1..16"
 check "builds without features" builds --no-default-features
 check "builds with memmap2" builds --features memmap2
 check "builds with all features, all targets" builds --all-features --all-targets
@@ -92,7 +92,7 @@ check "the examples in the documentation compile" passes --doc -p nosigbus --all
 check "copies of shared memory are exact" passes --lib -p nosigbus --all-features
 check "the command reads and shows names of others" passes -p nosigbus-cli
 check "the compositor's limits hold" passes -p nosigbus-compositor
-# This builds the package, too.
+check "cargo package" in_root cargo package --allow-dirty -p nosigbus
 check "cargo publish --dry-run" publishes
 check "the package has all files and the header" package_has
 check "builds without bindgen" builds_without_bindgen

@@ -682,9 +682,9 @@ static int core_pages(int fd, const struct side *m)
 	int fd = core_file(filter), stored;					\
 										\
 	ASSERT_GE(fd, 0) TH_LOG("no core");					\
-	ASSERT_NE(core_shows(fd, &self->plain, &stored), NULL);				\
-	ASSERT_NE(core_shows(fd, &self->opted, &stored), NULL);				\
-	DIFFER_STR(core_shows(fd, m, &stored), plain_picture, opted_picture);		\
+	ASSERT_NE(core_shows(fd, &self->plain, &stored), NULL);			\
+	ASSERT_NE(core_shows(fd, &self->opted, &stored), NULL);			\
+	DIFFER_STR(core_shows(fd, m, &stored), plain_picture, opted_picture);	\
 	close(fd);								\
 } while (0)
 
