@@ -6,8 +6,9 @@
  *
  * There is a file of at most N pages, and a shared writable mapping of it. Two
  * processes have the mapping (by a fork), or two threads (with ONE_VMA). A thread
- * in each reads and writes. Tasks change the size. They use truncate(2), which
- * fsnotify reports with the inode lock held, or write(2) and
+ * in each reads and writes. With MAPPINGS=2 the file has two mappings that have been
+ * opted in one by one; the last thread has the second one. Tasks change the size. They
+ * use truncate(2), which fsnotify reports with the inode lock held, or write(2) and
  * fallocate(FALLOC_FL_COLLAPSE_RANGE), which it reports after the unlock. The file
  * may have a page that the file system cannot read.
  *
@@ -24,9 +25,9 @@
  *    while it stays inside EOF.
  * P3 After a growing system call has returned, and until the file shrinks again,
  *    no page that the call has added is mapped as a stand-in.
- * P4 All that see a stand-in at an index see the same page (P4_one_page). Once the
- *    shrinking system call has returned, data written to that page stays until the
- *    file grows over it. After that, the page is zeros again (P4_content).
+ * P4 All that see a stand-in of a mapping at an index see the same page (P4_one_page).
+ *    Once the shrinking system call has returned, data written to that page stays until
+ *    the file grows over it. After that, the page is zeros again (P4_content).
  * P5 There is no deadlock (spin's invalid end state), and no livelock
  *    (non-progress cycle).
  * P6 No shadow page is below `lowest`, so that growth finds all of them. A page of
@@ -37,7 +38,11 @@
  * meanwhile), ATTACH (the file is watched from the first stand-in on; a task that
  * changes the size may check for the watch before others see the new size), STEADY
  * (the file system fails only if it cannot read the page, to have fewer states),
- * ACCESSES, OPS1, OPS2, and the parts to take out.
+ * CATCH_UP (faults drop, too, what the file has grown over), ACCESSES, OPS1, OPS2,
+ * and the parts to take out. Of two mappings (not with FORK): THREADS=3 (two processes
+ * have the first one), READERS=1 (the second one is SharedRead: its stand-in is the
+ * zero page), MEMFD (with ATTACH and READERS: both are of the same open file of a memfd,
+ * whose inode is watched already because of another open file).
  */
 
 #ifndef N
@@ -53,15 +58,37 @@
 #define OPS2		1
 #endif
 
-#ifdef ONE_VMA
+#ifndef THREADS
+#define THREADS		2
+#endif
+#ifndef MAPPINGS
+#define MAPPINGS	1
+#endif
+
+#if MAPPINGS > 1
+#define VMAS		THREADS
+#define VMA(thread)	(thread)
+#elif defined(ONE_VMA)
 #define VMAS		1
 #define VMA(thread)	0
 #else
 #define VMAS		2
 #define VMA(thread)	(thread)
 #endif
-#ifndef THREADS
-#define THREADS		2
+
+/* The mapping of a VMA, and the VMAs of a mapping (one or two). The second mapping has the last. */
+#define OF(v)		((v) > VMAS - MAPPINGS)
+#define FIRST(m)	((m) * (VMAS - 1))
+#define LAST(m)		(VMAS - MAPPINGS + (m))
+#define OTHER(v)	(FIRST(OF(v)) + LAST(OF(v)) - (v))
+
+#ifdef READERS
+#define IS_READER(m)	((m) >= MAPPINGS - READERS)
+#if N > 1
+#error "READERS: the model has no bound of zero pages past EOF (WatchedFile::reach)"
+#endif
+#else
+#define IS_READER(m)	false
 #endif
 
 /*
@@ -88,28 +115,53 @@ byte state_readers;		/* `sem`, the semaphore */
 bit state_writer;
 byte lowest = N;		/* NONE */
 byte end_dropping;		/* the size that stand-ins are being dropped up to, or 0 */
+#ifdef ATTACH
+byte reordered;			/* tasks that checked the mark, and whose size is not seen yet */
+#ifdef READERS
+byte starting;
+#endif
+#if MAPPINGS > 1
+bit added[MAPPINGS];		/* State::mappings */
+#endif
+#ifdef MEMFD
+bit marked;			/* the open file lets fsnotify report, also a truncation */
+bit grace_period_over = 1;			/* Entry::grace_period_over */
+#else
+bit marked;			/* the inode has the mark that makes fsnotify report */
+#ifdef READERS
+bit grace_period_over;
+#endif
+#endif
+#endif
 
-/* ---- The mapping ---- */
+/* ---- The mappings ---- */
 
-/* ShadowPages: 0 is no page, 1 to VMAS + 1 are pages. */
-byte shadows[N];
-bit content[N * (VMAS + 2)];	/* of the page `id` at `p`: content[p * (VMAS + 2) + id] */
-#define CONTENT(p, id)	content[(p) * (VMAS + 2) + (id)]
+/* ShadowPages: 0 is no page, 1 to PAGES are pages. */
+#define PAGES		(VMAS - MAPPINGS + 2)	/* one more than a mapping has VMAs */
+byte shadows[MAPPINGS * N];
+#define SHADOW(m, p)	shadows[(m) * N + (p)]
+bit content[MAPPINGS * N * (PAGES + 1)];	/* of the page `id` at `p` */
+#define CONTENT(m, p, id)	content[((m) * N + (p)) * (PAGES + 1) + (id)]
 
-/* Page tables: NONE, FILE, or the shadow page of that number. */
+/* Page tables: NONE, FILE, ZERO (the zero page), or the shadow page of that number. */
 #define NONE		0
+#define ZERO		8
 #define FILE		9
 byte pte[VMAS * N];
 #define PTE(v, p)	pte[(v) * N + (p)]
-#define IS_SHADOW(e)	((e) != NONE && (e) != FILE)
+#define IS_STAND_IN(e)	((e) != NONE && (e) != FILE)
+#define HAS_PAGE(m, p)	(IS_READER(m) || SHADOW(m, p) != 0)
 
 #ifdef ATTACH
-bit marked;			/* the inode has the mark that makes fsnotify report */
-bit watched;			/* Mapping::fsnotify_watch */
-byte reordered;			/* tasks that checked the mark, and whose size is not seen yet */
-#define WATCHED			watched
+bit watched[MAPPINGS];		/* Mapping::fsnotify_watch */
+#define WATCHED(m)		watched[m]
 #else
-#define WATCHED			true
+#define WATCHED(m)		true
+#endif
+#if defined(ATTACH) && MAPPINGS > 1
+#define IS_ADDED(m)		added[m]
+#else
+#define IS_ADDED(m)		true
 #endif
 
 #ifdef FORK
@@ -129,8 +181,10 @@ byte shown;			/* pages that P3 holds for */
 byte mine[2];			/* pages that a task's growth adds to `shown` when it returns */
 bit past[N];			/* past EOF, and the call that shrunk the file has returned */
 #define ANY		2
-byte expect[N];			/* content of the stand-in at an index, or ANY */
-byte looking[N];		/* faults between get_or_alloc() and the second check of EOF */
+byte expect[MAPPINGS * N];	/* content of the stand-in at an index, or ANY */
+#define EXPECT(m, p)	expect[(m) * N + (p)]
+byte looking[MAPPINGS * N];	/* faults between get_or_alloc() and the second check of EOF */
+#define LOOKING(m, p)	looking[(m) * N + (p)]
 
 #define MIN(a, b)	((a) < (b) -> (a) : (b))
 #define MAX(a, b)	((a) > (b) -> (a) : (b))
@@ -180,21 +234,158 @@ inline down_write(readers, writer)
 #define VMA_UNLOCK(t)	skip
 #endif
 
+/* ---- Dropping: rust/device/watched_file.rs ---- */
+
+/*
+ * unmap_mapping_pages(): holds i_mmap_rwsem, and unmaps each VMA in the order of i_mmap, where a
+ * child comes after its parent. A VMA has so few pages that one page-table lock covers all of them.
+ */
+inline unmap_vma(v, first, end)
+{
+	d_step {
+		q = first;
+		do
+		:: q < end && HAS_VMA(v) -> PTE(v, q) = NONE; q++
+		:: else -> break
+		od;
+		q = 0
+	}
+}
+
+#ifdef CHILD_FIRST
+#define FIRST_VMA	VMAS - 1
+#define LAST_VMA	0
+#else
+#define FIRST_VMA	0
+#define LAST_VMA	VMAS - 1
+#endif
+
+inline unmap(first, end)
+{
+#ifdef FORK
+	i_mmap_readers++;
+#endif
+	unmap_vma(FIRST_VMA, first, end);
+#if VMAS > 2
+	unmap_vma(1, first, end);
+#endif
+#if VMAS > 1
+	unmap_vma(LAST_VMA, first, end);
+#endif
+#ifdef FORK
+	i_mmap_readers--
+#endif
+}
+
+#ifdef UNMAP_ONE
+#define UNMAP(first, end)	unmap_vma(0, first, end)
+#else
+#define UNMAP(first, end)	unmap(first, end)
+#endif
+
+/* ShadowPages::remove_unkept(), of the pages that the file has grown over */
+inline give_back(m)
+{
+	d_step {
+		q = lo;
+		do
+		:: q < s && IS_ADDED(m) -> SHADOW(m, q) = 0; q++
+		:: else -> break
+		od;
+		q = 0
+	}
+}
+
+/* ShadowPages::first(): sets `q` */
+inline first_held(m)
+{
+	q = s;
+	do
+	:: q < N && !(IS_ADDED(m) && SHADOW(m, q) != 0) -> q++
+	:: else -> break
+	od
+}
+
+#if MAPPINGS > 1 && !defined(LOWEST_OF_ONE)
+#define FIRST_OF_ALL(q)	MIN(held, q)
+#else
+#define FIRST_OF_ALL(q)	q
+#endif
+
+/* Dropping::drop_stale(). It may also unmap everything past EOF; the shadow pages there stay. */
+inline drop_stale()
+{
+	atomic { WRITE_STATE; lo = lowest; s = i_size; end_dropping = s }
+	if
+	:: lo < s ->
+#if !defined(NO_ZAP) && !defined(ZAP_OUTSIDE)
+		/* Inode::unmap_pages() */
+#if N > 1
+		if
+		:: UNMAP(lo, N)
+		:: UNMAP(lo, s)
+		fi;
+#else
+		UNMAP(lo, s);
+#endif
+#endif
+#ifndef NO_DROP
+		give_back(0);
+#if MAPPINGS > 1 && !defined(DROP_ONE)
+		give_back(1);
+#endif
+#endif
+#if MAPPINGS > 1
+		d_step { first_held(1); held = q; q = 0 };
+#endif
+		d_step {
+			first_held(0);
+			lowest = FIRST_OF_ALL(q);
+			q = 0;
+			end_dropping = 0;
+			UNWRITE_STATE
+		}
+#ifdef ZAP_OUTSIDE
+		; unmap(lo, s)
+#endif
+	:: else -> d_step { end_dropping = 0; UNWRITE_STATE }
+	fi
+}
+
+#if MAPPINGS > 1
+#define FORGET	d_step { s = 0; lo = 0; held = 0 }
+#else
+#define FORGET	d_step { s = 0; lo = 0 }
+#endif
+
+#ifdef CATCH_UP
+/* WatchedFile::drop_if_overdue(), and catch_up(), which is limited in how often */
+inline catch_up()
+{
+	s = i_size;
+	if
+	:: lowest >= s
+	:: lowest < s -> drop_stale()
+	fi;
+	FORGET
+}
+#endif
+
 /* ---- Faults: rust/device/mapping.rs ---- */
 
 /* ShadowPages::get_or_alloc(): a new page is zeros, and not in use. */
-inline get_or_alloc(p)
+inline get_or_alloc(m, p)
 {
 	d_step {
-		looking[p]++;
+		LOOKING(m, p)++;
 		if
-		:: shadows[p] == 0 ->
+		:: SHADOW(m, p) == 0 && !IS_READER(m) ->
 			do
-			:: shadows[p] == 0 || PTE(0, p) == shadows[p] ||
-			   PTE(VMAS - 1, p) == shadows[p] -> shadows[p]++
+			:: SHADOW(m, p) == 0 || PTE(FIRST(m), p) == SHADOW(m, p) ||
+			   PTE(LAST(m), p) == SHADOW(m, p) -> SHADOW(m, p)++
 			:: else -> break
 			od;
-			CONTENT(p, shadows[p]) = 0
+			CONTENT(m, p, SHADOW(m, p)) = 0
 		:: else
 		fi
 	}
@@ -206,12 +397,10 @@ inline insert_page(v, p)
 	d_step {
 		if
 		:: PTE(v, p) == NONE ->
-			PTE(v, p) = shadows[p];
+			PTE(v, p) = (IS_READER(OF(v)) -> ZERO : SHADOW(OF(v), p));
 			assert(P3_grown || p >= shown);
-#ifndef ONE_VMA
-			assert(P4_one_page || !IS_SHADOW(PTE(1 - v, p)) ||
-			       PTE(1 - v, p) == shadows[p])
-#endif
+			assert(P4_one_page || !IS_STAND_IN(PTE(OTHER(v), p)) ||
+			       PTE(OTHER(v), p) == PTE(v, p))
 		:: else
 		fi
 	}
@@ -223,48 +412,130 @@ inline insert_page(v, p)
 #define INSIDE_NOW(p)	(p < i_size)
 #endif
 
-/* Mapping::ensure_watched() */
-inline watch()
+#if defined(ATTACH) && MAPPINGS > 1
+/*
+ * WatchedFile::add(), of a mapping that can have shadow pages. It has none yet: no property depends
+ * on the semaphore here, which is for the tree.
+ */
+inline add(m)
 {
-#ifdef ATTACH
 	if
-	:: watched
+	:: !IS_READER(m) -> atomic { WRITE_STATE; added[m] = 1; UNWRITE_STATE }
+	:: else
+	fi
+}
+
+/*
+ * WatchedFile::start_reports(). A SharedWrite mapping always waits, so the rest matters only if
+ * there is a SharedRead one. rcu::synchronize_expedited() waits for more tasks than `reordered`
+ * counts: also for those that have found the mark. What these do, they may do later as well.
+ */
+inline start_reports(m)
+{
+#ifdef READERS
+#if !defined(NO_STARTING) && !defined(LATE_STARTING)
+	starting++;
+#endif
+#ifdef MEMFD
+	d_step { enabled_now = !marked; marked = 1 };	/* MappedFile::enable_notification() */
+#endif
+#ifdef LATE_STARTING
+	starting++;
+#endif
+	others_starting = (starting > 1);
+	if
+#ifdef MARK_SUFFICES
+	:: !IS_READER(m) || enabled_now || others_starting || !found -> reordered == 0
+#else
+	:: !IS_READER(m) || enabled_now || others_starting || !grace_period_over ->
+		reordered == 0;
+		grace_period_over = 1
+#endif
+	:: else
+	fi;
+	d_step {
+#ifndef NO_STARTING
+		starting--;
+#endif
+		enabled_now = 0;
+		others_starting = 0;
+		found = 0
+	}
+#else
+	reordered == 0
+#endif
+}
+#endif
+
+/* Mapping::ensure_watched() */
+inline watch(v)
+{
+#ifndef ATTACH
+	skip
+#elif MAPPINGS > 1
+	if
+	:: watched[OF(v)]
+	:: else ->
+#if defined(MARK_SUFFICES)
+		d_step { found = marked; marked = 1 };
+#elif !defined(MEMFD)
+		marked = 1;				/* Group::watch() */
+#endif
+#ifndef LATE_ADD
+		add(OF(v));
+#endif
+		start_reports(OF(v));
+		watched[OF(v)] = 1;
+		if
+		:: p < i_size -> break			/* decide() */
+		:: else
+		fi
+	fi
+#else
+	if
+	:: watched[0]
 	:: else ->
 		marked = 1;
 #ifndef NO_GRACE
 		reordered == 0;				/* rcu::synchronize_expedited() */
 #endif
-		watched = 1
+		watched[0] = 1
 	fi
-#else
-	skip
 #endif
 }
 
-/* map_stand_in(): answers the fault, or leaves `answered` as it is. */
+/* Group::watch() returns the WatchedFile that the mark has, also to the second mapping. */
+#ifdef OWN_LISTENER
+#define LOWEST_WITH(m, p)	((m) == 0 -> MIN(lowest, p) : lowest)
+#else
+#define LOWEST_WITH(m, p)	MIN(lowest, p)
+#endif
+
+/* map_stand_in(): answers the fault, or leaves `answered` as it is: the page is inside EOF. */
 inline stand_in(v, p)
 {
 	do
 	:: p < i_size -> break				/* decide() */
 	:: else ->
-		watch();
-		get_or_alloc(p);
+		watch(v);
+		get_or_alloc(OF(v), p);
 #ifdef LATE_LOWEST
-		atomic { READ_STATE; looking[p]-- };
+		atomic { READ_STATE; LOOKING(OF(v), p)-- };
 #else
 		atomic {
 			READ_STATE;			/* WatchedFile::inserting() */
 #ifndef NO_LOWEST
-			lowest = MIN(lowest, p);	/* Inserting::announce() */
+			lowest = LOWEST_WITH(OF(v), p);	/* Inserting::announce() */
 #endif
-			looking[p]--
+			LOOKING(OF(v), p)--
 		}
 #endif
 		atomic {
 			if
 			:: INSIDE_NOW(p) -> UNREAD_STATE; break	/* decide(), again */
-			:: !INSIDE_NOW(p) && shadows[p] == 0 -> UNREAD_STATE	/* grown over meanwhile */
-			:: !INSIDE_NOW(p) && shadows[p] != 0 -> answered = 1
+			:: !INSIDE_NOW(p) && !HAS_PAGE(OF(v), p) ->
+				UNREAD_STATE			/* grown over meanwhile */
+			:: !INSIDE_NOW(p) && HAS_PAGE(OF(v), p) -> answered = 1
 			fi
 		}
 #ifdef LATE_LOWEST
@@ -276,10 +547,19 @@ inline stand_in(v, p)
 				insert_page(v, p);
 				UNREAD_STATE
 			};
+#ifdef LATE_ADD
+			add(OF(v));
+#endif
 			break
 		:: else
 		fi
 	od
+#ifdef CATCH_UP
+	; if
+	:: !answered && WATCHED(OF(v)) -> catch_up()
+	:: true
+	fi
+#endif
 }
 
 /* An access by the hardware, if there is something mapped. */
@@ -288,17 +568,21 @@ inline access(v, p, w)
 	if
 	:: PTE(v, p) == NONE -> answered = 0
 	:: PTE(v, p) == FILE -> assert(P2_swallowed || !bad[p]); answered = 1
+#ifdef READERS
+	:: PTE(v, p) == ZERO -> assert(P3_grown || p >= shown); answered = 1
+#endif
 	:: else ->
 		answered = 1;
 		assert(P3_grown || p >= shown);
 		if
 		:: w ->
-			CONTENT(p, PTE(v, p)) = 1;
-			expect[p] = (past[p] -> 1 : ANY)
+			CONTENT(OF(v), p, PTE(v, p)) = 1;
+			EXPECT(OF(v), p) = (past[p] -> 1 : ANY)
 		:: else ->
-			assert(P4_content || expect[p] == ANY ||
-			       expect[p] == CONTENT(p, PTE(v, p)));
-			expect[p] = (past[p] -> CONTENT(p, PTE(v, p)) : expect[p])
+			assert(P4_content || EXPECT(OF(v), p) == ANY ||
+			       EXPECT(OF(v), p) == CONTENT(OF(v), p, PTE(v, p)));
+			EXPECT(OF(v), p) =
+				(past[p] -> CONTENT(OF(v), p, PTE(v, p)) : EXPECT(OF(v), p))
 		fi
 	fi
 }
@@ -308,6 +592,12 @@ proctype thread(byte t)
 	byte left = ACCESSES;
 	byte p;
 	bit w, answered, seen, failed;
+#ifdef READERS
+	bit enabled_now, others_starting, found;
+#endif
+#ifdef CATCH_UP
+	byte s, lo, q, held;
+#endif
 
 #ifdef FORK
 	t == 0 || forked;
@@ -327,7 +617,7 @@ another:
 		select (p : 0 .. N - 1);
 		if
 		:: w = 0
-		:: w = 1
+		:: w = !IS_READER(OF(VMA(t)))
 		fi
 	}
 
@@ -340,7 +630,7 @@ again:
 		fi;
 		/* Mapping::fault() */
 		VMA_LOCK(t);
-		seen = WATCHED
+		seen = WATCHED(OF(VMA(t)))
 	}
 	if
 	:: seen -> stand_in(VMA(t), p)
@@ -440,44 +730,6 @@ end:
 
 /* ---- Changes of size ---- */
 
-/*
- * unmap_mapping_pages(): holds i_mmap_rwsem, and unmaps each VMA in the order of i_mmap, where a
- * child comes after its parent. A VMA has so few pages that one page-table lock covers all of them.
- */
-inline unmap_vma(v, first, end)
-{
-	d_step {
-		q = first;
-		do
-		:: q < end && HAS_VMA(v) -> PTE(v, q) = NONE; q++
-		:: else -> break
-		od;
-		q = 0
-	}
-}
-
-#ifdef CHILD_FIRST
-#define FIRST_VMA	VMAS - 1
-#define LAST_VMA	0
-#else
-#define FIRST_VMA	0
-#define LAST_VMA	VMAS - 1
-#endif
-
-inline unmap(first, end)
-{
-#ifdef FORK
-	i_mmap_readers++;
-#endif
-	unmap_vma(FIRST_VMA, first, end);
-#ifndef ONE_VMA
-	unmap_vma(LAST_VMA, first, end);
-#endif
-#ifdef FORK
-	i_mmap_readers--
-#endif
-}
-
 /* WatchedFile::nothing_stale(), in one step; keep.pml has a step for each of its loads. */
 #ifdef NO_DROPPING
 #define SETTLED		(lowest >= s)
@@ -485,66 +737,27 @@ inline unmap(first, end)
 #define SETTLED		(lowest >= s && end_dropping <= s)
 #endif
 
-/* WatchedFile::modified(). It may also unmap everything past EOF; the shadow pages there stay. */
+/* WatchedFile::modified() */
 inline modified()
 {
 	s = i_size;
 	if
 	:: SETTLED
-	:: !SETTLED ->
-		/* Dropping::drop_stale() */
-		atomic { WRITE_STATE; lo = lowest; s = i_size; end_dropping = s }
-		if
-		:: lo < s ->
-#if !defined(NO_ZAP) && !defined(ZAP_OUTSIDE)
-			/* Inode::unmap_pages() */
-#if N > 1
-			if
-			:: unmap(lo, N)
-			:: unmap(lo, s)
-			fi;
-#else
-			unmap(lo, s);
-#endif
-#endif
-#ifndef NO_DROP
-			/* ShadowPages::remove_unkept() */
-			d_step {
-				q = lo;
-				do
-				:: q < s -> shadows[q] = 0; q++
-				:: else -> break
-				od;
-				q = 0
-			}
-#endif
-			d_step {
-				/* ShadowPages::first() */
-				q = s;
-				do
-				:: q < N && shadows[q] == 0 -> q++
-				:: else -> break
-				od;
-				lowest = q;
-				q = 0;
-				end_dropping = 0;
-				UNWRITE_STATE
-			}
-#ifdef ZAP_OUTSIDE
-			; unmap(lo, s)
-#endif
-		:: else -> d_step { end_dropping = 0; UNWRITE_STATE }
-		fi
+	:: !SETTLED -> drop_stale()
 	fi;
-	d_step { s = 0; lo = 0 }
+	FORGET
 }
 
 #ifdef ATTACH
-/* A load that comes before the store of the size. */
+/* A load that comes before the store of the size. With two mappings: one that finds no mark. */
 inline look_early()
 {
 	if
+#if MAPPINGS > 1
+	:: atomic { !marked -> early = 1; seen = 0; reordered++ }
+#else
 	:: atomic { early = 1; seen = marked; reordered++ }
+#endif
 	:: true
 	fi
 }
@@ -575,7 +788,11 @@ inline set_size()
 	d_step {
 		q = i_size;
 		do
-		:: q < to -> expect[q] = ANY; past[q] = 0; q++
+		:: q < to ->
+			EXPECT(0, q) = ANY;
+			EXPECT(MAPPINGS - 1, q) = ANY;
+			past[q] = 0;
+			q++
 		:: else -> break
 		od;
 		q = 0;
@@ -588,22 +805,30 @@ inline set_size()
 	}
 }
 
+/* Growth finds the shadow page. */
+#define FOUND(m, p)	(SHADOW(m, p) == 0 || LOOKING(m, p) || lowest <= p)
+
 /* A growing system call returns. */
 inline grown()
 {
 	d_step {
-#if !defined(NO_LOWEST) && !defined(LATE_LOWEST) && !defined(NO_DROP)	/* these break more */
+/* The parts whose absence breaks more than `lowest`. */
+#if !defined(NO_LOWEST) && !defined(LATE_LOWEST) && !defined(NO_DROP) && !defined(DROP_ONE) && \
+	!defined(OWN_LISTENER)
 		q = 0;
 		do
-		:: q < N -> assert(P6_held || shadows[q] == 0 || looking[q] || lowest <= q); q++
+		:: q < N -> assert(P6_held || (FOUND(0, q) && FOUND(MAPPINGS - 1, q))); q++
 		:: else -> break
 		od;
 #endif
 		q = shown;
 		do
 		:: q < mine[me] ->
-			assert(P3_grown || (!IS_SHADOW(PTE(0, q)) && !IS_SHADOW(PTE(VMAS - 1, q))));
-			expect[q] = 0;
+			assert(P3_grown || (!IS_STAND_IN(PTE(0, q)) &&
+					    !IS_STAND_IN(PTE(VMAS / 2, q)) &&
+					    !IS_STAND_IN(PTE(VMAS - 1, q))));
+			EXPECT(0, q) = 0;
+			EXPECT(MAPPINGS - 1, q) = 0;
 			q++
 		:: else -> break
 		od;
@@ -638,6 +863,7 @@ inline truncate_pagecache()
 			d_step {
 				cached[p] = 0;
 				PTE(0, p) = (PTE(0, p) == FILE -> NONE : PTE(0, p));
+				PTE(VMAS / 2, p) = (PTE(VMAS / 2, p) == FILE -> NONE : PTE(VMAS / 2, p));
 				PTE(VMAS - 1, p) = (PTE(VMAS - 1, p) == FILE -> NONE : PTE(VMAS - 1, p));
 				p++
 			}
@@ -649,6 +875,9 @@ inline truncate_pagecache()
 proctype task(byte me; byte left)
 {
 	byte to, s, lo, q, p;
+#if MAPPINGS > 1
+	byte held;
+#endif
 #ifdef ATTACH
 	bit early, seen;
 #endif
@@ -733,7 +962,7 @@ proctype fork()
 	:: p < N ->
 		d_step {
 			PTE(1, p) = PTE(0, p);
-			assert(P3_grown || !IS_SHADOW(PTE(1, p)) || p >= shown);
+			assert(P3_grown || !IS_STAND_IN(PTE(1, p)) || p >= shown);
 			p++
 		}
 	:: else -> break
@@ -766,6 +995,9 @@ init {
 		run thread(0);
 #if THREADS > 1
 		run thread(1);
+#endif
+#if THREADS > 2
+		run thread(2);
 #endif
 		run task(0, OPS1);
 #if OPS2 > 0

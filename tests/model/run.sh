@@ -14,7 +14,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 work=$REPO/build/model
-# MiB; the largest case takes some 1100.
+# MiB; the largest case takes some 1400.
 memory=4000
 
 # The cases of each model, as EXPECTED RESULT|NAME|DEFINES. "none": spin visits all states and finds
@@ -32,8 +32,20 @@ growth=(
 	"none|two threads, watched from the first stand-in on, a size change|-DN=1 -DATTACH -DOPS1=1 -DOPS2=0"
 	"none, long|shmem: two threads in two processes, watched from the first stand-in on, two size changes by one task|-DN=1 -DSHMEM -DATTACH -DOPS1=2 -DOPS2=0"
 	"none, long|one thread, two accesses, watched from the first stand-in on, two size changes|-DN=1 -DTHREADS=1 -DACCESSES=2 -DATTACH -DOPS1=1 -DOPS2=1"
+	"none|two mappings, a size change|-DMAPPINGS=2 -DN=1 -DSTEADY -DOPS1=1 -DOPS2=0"
+	"none, long|two mappings, two size changes|-DMAPPINGS=2 -DN=1 -DSTEADY -DOPS1=1 -DOPS2=1"
+	"none, long|shmem: two mappings, two accesses each, two size changes by one task|-DMAPPINGS=2 -DN=1 -DSHMEM -DSTEADY -DACCESSES=2 -DOPS1=2 -DOPS2=0"
+	"none, long|shmem: two mappings, a file of two pages, two size changes by one task|-DMAPPINGS=2 -DN=2 -DSHMEM -DSTEADY -DOPS1=2 -DOPS2=0"
+	"none, long|shmem: two mappings, two processes have one of them, a size change|-DMAPPINGS=2 -DTHREADS=3 -DN=1 -DSHMEM -DSTEADY -DOPS1=1 -DOPS2=0"
+	"none, long|shmem: two mappings, faults drop, too, two size changes|-DMAPPINGS=2 -DN=1 -DSHMEM -DSTEADY -DCATCH_UP -DOPS1=1 -DOPS2=1"
+	"none|two mappings, watched from the first stand-in on, a size change|-DMAPPINGS=2 -DN=1 -DSTEADY -DATTACH -DOPS1=1 -DOPS2=0"
+	"none, long|shmem: two mappings, watched from the first stand-in on, two size changes|-DMAPPINGS=2 -DN=1 -DSHMEM -DSTEADY -DATTACH -DOPS1=1 -DOPS2=1"
+	"none|two mappings, one SharedRead, watched from the first stand-in on, a size change|-DMAPPINGS=2 -DN=1 -DSTEADY -DATTACH -DREADERS=1 -DOPS1=1 -DOPS2=0"
+	"none, long|shmem: two mappings of a memfd, one SharedRead, watched from the first stand-in on, two size changes|-DMAPPINGS=2 -DN=1 -DSHMEM -DSTEADY -DATTACH -DREADERS=1 -DMEMFD -DOPS1=1 -DOPS2=1"
 	"no cycle, long|shmem: two threads get on|-DN=1 -DSHMEM -DOPS1=2 -DOPS2=0"
 	"no cycle, long|one thread gets on|-DN=1 -DTHREADS=1 -DOPS1=2 -DOPS2=1"
+	"no cycle, long|shmem: two mappings get on, faults drop, too|-DMAPPINGS=2 -DN=1 -DSHMEM -DSTEADY -DCATCH_UP -DOPS1=2 -DOPS2=0"
+	"no cycle|shmem: two mappings get on, one SharedRead, watched from the first stand-in on|-DMAPPINGS=2 -DN=1 -DSHMEM -DSTEADY -DATTACH -DREADERS=1 -DOPS1=1 -DOPS2=0"
 
 	"P3_grown|without the second look at i_size|-DN=1 -DNO_RECHECK -DOPS1=1 -DOPS2=1"
 	"P3_grown|without unmapping|-DN=1 -DNO_ZAP -DOPS1=1 -DOPS2=1"
@@ -49,6 +61,15 @@ growth=(
 	"P3_grown|without the grace period before the first stand-in|-DN=1 -DTHREADS=1 -DATTACH -DNO_GRACE -DOPS1=1 -DOPS2=0"
 	"cycle|errors never delivered|-DN=1 -DTHREADS=1 -DNO_DELIVERY -DOPS1=1 -DOPS2=0"
 	"P3_grown|shmem: a fork, the child unmapped before its parent|-DN=1 -DSHMEM -DFORK -DCHILD_FIRST -DOPS1=1 -DOPS2=1"
+	"P3_grown|shmem: two mappings, unmapping one of them only|-DMAPPINGS=2 -DN=1 -DSHMEM -DUNMAP_ONE -DOPS1=1 -DOPS2=0"
+	"P4_content|shmem: two mappings, dropping the shadow pages of one of them only|-DMAPPINGS=2 -DN=1 -DSHMEM -DSTEADY -DDROP_ONE -DACCESSES=2 -DOPS1=2 -DOPS2=0"
+	"P6_held|shmem: two mappings, raising the lowest stand-in to that of one of them|-DMAPPINGS=2 -DN=2 -DSHMEM -DSTEADY -DLOWEST_OF_ONE -DOPS1=1 -DOPS2=0"
+	"P4_one_page|shmem: two mappings, unmapping after the semaphore|-DMAPPINGS=2 -DTHREADS=3 -DN=1 -DSHMEM -DSTEADY -DZAP_OUTSIDE -DOPS1=1 -DOPS2=1"
+	"P3_grown|shmem: two mappings, the second one with a WatchedFile of its own|-DMAPPINGS=2 -DN=1 -DSHMEM -DOWN_LISTENER -DOPS1=1 -DOPS2=0"
+	"P6_held|shmem: two mappings, added to the file's after the first stand-in|-DMAPPINGS=2 -DN=1 -DSHMEM -DATTACH -DLATE_ADD -DOPS1=1 -DOPS2=0"
+	"P3_grown|shmem: two mappings, the second one not waiting if the mark is there|-DMAPPINGS=2 -DN=1 -DSHMEM -DATTACH -DREADERS=1 -DMARK_SUFFICES -DOPS1=1 -DOPS2=0"
+	"P3_grown|shmem: two mappings of a memfd, without counting who enables reports|-DMAPPINGS=2 -DN=1 -DSHMEM -DATTACH -DREADERS=1 -DMEMFD -DNO_STARTING -DOPS1=1 -DOPS2=0"
+	"P3_grown|shmem: two mappings of a memfd, counting who has enabled them|-DMAPPINGS=2 -DN=1 -DSHMEM -DATTACH -DREADERS=1 -DMEMFD -DLATE_STARTING -DOPS1=1 -DOPS2=0"
 )
 keep=(
 	"none|three threads|-DTHREADS=3"
