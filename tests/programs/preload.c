@@ -914,6 +914,12 @@ static void stats_of_many_at_once(void)
 	must(!munmap(room, 40 * page));
 }
 
+/* The number that the library's device has. */
+static void prints_its_device(void)
+{
+	printf("%d\n", device_fd());
+}
+
 /*
  * Each of many mappings loses its page, and goes. They are there at once, or else one after the other;
  * then they are more than the library keeps. Prints the number that the library's device has.
@@ -1548,6 +1554,7 @@ static const struct {
 	{ "stats_of_many_at_once", stats_of_many_at_once },
 	{ "stats_of_hostile_name", stats_of_hostile_name },
 	{ "waits_with_hostile_names", waits_with_hostile_names },
+	{ "prints_its_device", prints_its_device },
 	{ "unmaps_many", unmaps_many },
 	{ "child_unmaps", child_unmaps },
 	{ "stats_of_renamed", stats_of_renamed },
