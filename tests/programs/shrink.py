@@ -2,18 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Programs from Debian that have a file mapped, which is shrunk under them.
 
-usage: shrink.py PROGRAM [COMMAND...]
+usage: shrink.py PROGRAM COMMAND...
 
-Runs PROGRAM (rg, ag, b3sum, sqlite3 or git) in the current directory,
-which has to be empty, by way of COMMAND if one is given, and shrinks its file
-while it is mapped. Exits with 0 if PROGRAM ended by itself and said what it can
-say about such a file, with 128 plus the signal if one has killed it, and with 1
+Runs PROGRAM (rg, ag, b3sum, sqlite3 or git) as it is, and then by way of COMMAND,
+in the current directory, which has to be empty. Shrinks its file while it is
+mapped. Exits with 0 if the first time SIGBUS has killed PROGRAM, and the second
+time it ended by itself and said what it can say about such a file. Exits with 1
 and words on stderr otherwise.
 """
 
 import array
 import fcntl
-import hashlib
 import os
 import re
 import signal
@@ -185,13 +184,15 @@ def sqlite3():
 def git():
     blobs = [line(number) for number in range(3)]
     subprocess.run(["git", "init", "-q", "."], check=True, capture_output=True)
-    # All objects are in a pack, which this makes in one step.
-    subprocess.run(["git", "-c", "fastimport.unpackLimit=1", "fast-import", "--quiet"], check=True,
-                   input="".join(f"blob\ndata {len(blob)}\n{blob}\n" for blob in blobs).encode())
+    # All objects are in a pack, which this makes in one step. It prints their names.
+    made = subprocess.run(
+        ["git", "-c", "fastimport.unpackLimit=1", "fast-import", "--quiet"], check=True,
+        capture_output=True, input="".join(
+            f"blob\nmark :{number + 1}\ndata {len(blob)}\n{blob}\nget-mark :{number + 1}\n"
+            for number, blob in enumerate(blobs)).encode())
+    _, one, other = made.stdout.decode().split()
     (index,) = [f".git/objects/pack/{name}" for name in os.listdir(".git/objects/pack")
                 if name.endswith(".idx")]
-    _, one, other = [hashlib.sha1(f"blob {len(blob)}\0{blob}".encode()).hexdigest()
-                     for blob in blobs]
     os.chmod(index, 0o600)
 
     program = Program("git", "cat-file", "--batch-check")
@@ -204,11 +205,33 @@ def git():
     must(status == ENDS and answer == f"{other} missing", "status", status, answer, said())
 
 
-if __name__ == "__main__":
-    name, prefix = sys.argv[1], sys.argv[2:]
+CASES = (rg, ag, b3sum, sqlite3, git)
+
+
+def main():
+    """As it is and by way of COMMAND, each in a process and a directory of its own."""
+    global prefix, ENDS  # pylint: disable=global-statement
+    name, *command = sys.argv[1:]
+    case = {f.__name__: f for f in CASES}[name]
+    for prefix, expected in ([], 128 + signal.SIGBUS), (command, 0):
+        child = os.fork()
+        if child == 0:
+            break
+        _, status = os.waitpid(child, 0)
+        status = os.waitstatus_to_exitcode(status)
+        must(status == expected, " ".join(prefix) or "as it is", "it ends with", status)
+    else:
+        return
     # EX_DATAERR, which nosigbus run puts in the place of 0.
     ENDS = 65 if prefix else 0
-    {f.__name__: f for f in (rg, ag, b3sum, sqlite3, git)}[name]()
+    directory = "protected" if prefix else "plain"
+    os.mkdir(directory)
+    os.chdir(directory)
+    case()
     must(not prefix or "accessed behind its end (cut off?)" in said(), "it says nothing:", said())
     must("--stats" not in prefix or re.search(", [1-9][0-9]* had lost pages", said()),
          "no page was lost:", said())
+
+
+if __name__ == "__main__":
+    main()
