@@ -51,14 +51,14 @@ struct Holder {
 /// For each key: `vmas` is not 0, and the mm has at least `vmas` VMAs of this mapping. So the
 /// `mm_struct` is valid.
 #[pin_data]
-pub(crate) struct Holders {
+pub(super) struct Holders {
     #[pin]
     holders: Mutex<RBTree<MmKey, Holder>>,
 }
 
 impl Holders {
     /// No holder yet.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(super) fn new() -> impl PinInit<Self> {
         // INVARIANT: None.
         pin_init!(Self {
             holders <- new_mutex!(RBTree::new()),

@@ -31,9 +31,12 @@ use kernel::{
     },
     error::to_result,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
     },
     types::Opaque, //
 };
@@ -105,6 +108,8 @@ pub(crate) struct ShadowPages {
     #[pin]
     pages: Opaque<xarray>,
     count: Atomic<u64>,
+    /// How many [`Self::give_back`] has removed.
+    given_back: Atomic<u64>,
     /// Selects the mark of pages kept since the last [`Self::begin_clear`]. Pages with the other
     /// mark wait to be removed.
     odd: Atomic<bool>,
@@ -127,28 +132,35 @@ unsafe impl Send for ShadowPages {}
 unsafe impl Sync for ShadowPages {}
 
 impl ShadowPages {
-    /// No page yet.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    /// No page yet. Sleeps; fails with `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
         // INVARIANT: Initialised, and empty.
-        pin_init!(Self {
+        let empty = pin_init!(Self {
             // SAFETY: The slot may be written to.
             pages <- Opaque::ffi_init(|slot| unsafe {
                 kernel::bindings::xa_init_flags(slot, bindings::XA_FLAGS_ACCOUNT)
             }),
             count: Atomic::new(0),
+            given_back: Atomic::new(0),
             odd: Atomic::new(false),
             holders <- Holders::new(),
-        })
+        });
+        Arc::pin_init(empty, GFP_KERNEL_ACCOUNT)
     }
 
     /// The address spaces in whose RSS the pages are counted.
-    pub(crate) fn holders(&self) -> &Holders {
+    pub(super) fn holders(&self) -> &Holders {
         &self.holders
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Relaxed)
+    }
+
+    /// How many pages files have grown over.
+    pub(crate) fn given_back(&self) -> u64 {
+        self.given_back.load(Relaxed)
     }
 
     /// The page at `pgoff` (in pages), if there is one.
@@ -380,9 +392,11 @@ impl ShadowPages {
         self.remove_selected(pages, Select::Kept)
     }
 
-    /// As [`Self::remove`], of those that are not kept.
-    pub(crate) fn remove_unkept(&self, pages: RangeInclusive<u64>) -> u64 {
-        self.remove_selected(pages, Select::Unkept)
+    /// As [`Self::remove`], of those that are not kept: the file has grown over `pages`. (Kept
+    /// pages were inside EOF.)
+    pub(crate) fn give_back(&self, pages: RangeInclusive<u64>) {
+        let removed = self.remove_selected(pages, Select::Unkept);
+        self.given_back.add(removed, Relaxed);
     }
 
     fn remove_selected(&self, pages: RangeInclusive<u64>, select: Select) -> u64 {
@@ -455,10 +469,6 @@ mod tests {
     /// No address space holds what these tests make.
     const NOBODY: MmKey = MmKey::NONE;
 
-    fn new() -> Result<Pin<KBox<ShadowPages>>> {
-        KBox::pin_init(ShadowPages::new(), GFP_KERNEL)
-    }
-
     fn references(page: &PageRef) -> i32 {
         // SAFETY: `page` is a reference.
         unsafe { bindings::nosigbus_page_count(page.as_ptr()) }
@@ -466,7 +476,7 @@ mod tests {
 
     #[test]
     fn one_page_for_each_index() -> Result {
-        let shadows = new()?;
+        let shadows = ShadowPages::new()?;
         assert!(shadows.get(0).is_none());
 
         for pgoff in [0, 1, 63, 64, 1 << 20, (i64::MAX as u64) >> 12, u64::MAX] {
@@ -489,7 +499,7 @@ mod tests {
 
     #[test]
     fn pages_go_with_it() -> Result {
-        let shadows = new()?;
+        let shadows = ShadowPages::new()?;
         let first = shadows.get_or_alloc(0, NOBODY)?;
         let last = shadows.get_or_alloc(u64::MAX, NOBODY)?;
         assert_eq!((references(&first), references(&last)), (2, 2));
@@ -500,7 +510,7 @@ mod tests {
 
     #[test]
     fn removing_takes_what_is_in_the_range() -> Result {
-        let shadows = new()?;
+        let shadows = ShadowPages::new()?;
         for pgoff in [0, 4, 5, 9, 10, u64::MAX] {
             shadows.get_or_alloc(pgoff, NOBODY)?;
         }
@@ -524,7 +534,7 @@ mod tests {
 
     #[test]
     fn kept_pages_are_told_apart() -> Result {
-        let shadows = new()?;
+        let shadows = ShadowPages::new()?;
         let replaced = shadows.get_or_alloc(1, NOBODY)?;
         for pgoff in [1, 5, u64::MAX] {
             let page = PageRef::zeroed()?;
@@ -544,7 +554,8 @@ mod tests {
         assert_eq!(shadows.first(0..=u64::MAX), Some(1));
         assert_eq!(shadows.first(3..=4), None);
         assert_eq!(shadows.first(6..=u64::MAX), Some(u64::MAX));
-        assert_eq!(shadows.remove_unkept(0..=u64::MAX), 1);
+        shadows.give_back(0..=u64::MAX);
+        assert_eq!(shadows.given_back(), 1);
         assert!(shadows.get(2).is_none() && shadows.kept(1).is_some());
         shadows.get_or_alloc(2, NOBODY)?;
 

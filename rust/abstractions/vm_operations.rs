@@ -23,10 +23,7 @@ use super::{
         FaultResult, //
     },
     file::MappedFile,
-    holders::{
-        Holders,
-        MmKey, //
-    },
+    holders::MmKey,
     image,
     module::{
         Call,
@@ -34,6 +31,7 @@ use super::{
     },
     page_mkwrite::Mkwrite,
     rcu,
+    shadow_pages::ShadowPages,
     vma::LockedVma, //
 };
 use core::{
@@ -58,22 +56,13 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        Arc,
         Refcount, //
     }, //
 };
 
 /// Answers the faults of wrapped VMAs. The value is shared by all VMAs of one mapping.
 pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
-    /// Returns the holders that this mapping's shadow pages are accounted to. `None` if the mapping
-    /// cannot have shadow pages.
-    ///
-    /// Must return the same holders each time: the wrapper relies on it for memory safety. It calls
-    /// `Holders::opened` when the mapping gets a VMA. Unless `Holders::closed` of the same value is
-    /// called before that VMA is freed, the holders keep the address of an mm that is gone. (The
-    /// trait is not `unsafe` nevertheless: its only implementation outside of the tests, `Mapping`,
-    /// is in a layer that forbids `unsafe`.)
-    fn holders(&self) -> Option<&Holders>;
-
     /// `true` until this mapping is about to get its first zero page or shadow page; then `false`
     /// for good. (Private pages do not count.) What the wrappers call:
     ///
@@ -142,6 +131,7 @@ pub(crate) trait FaultHandler: Sized + Send + Sync + 'static {
 ///   null. `ops` is immutable once a VMA uses it.
 /// - `native_map_pages` is `(*native).map_pages`.
 /// - `flags_added` and `cleared_maywrite` are constant once a VMA uses the table.
+/// - `shadows` is constant.
 /// - Each VMA with the table has a file, `VM_MIXEDMAP` and `VM_MAYBE_GUARD`.
 /// - `vmas` is the number of VMAs whose `vm_ops` is `ops`, or 1 before the first one is.
 /// - When `vmas` is 0, an RCU grace period passes before the memory that `ops` is in is freed.
@@ -166,6 +156,8 @@ pub(super) struct Wrapped<T: FaultHandler> {
     /// Only lowered. Valid for all VMAs of the mapping, since split, fork and mremap keep page
     /// indexes.
     lowest_zero_page: Atomic<u64>,
+    /// The shadow pages of the mapping; `None` if it cannot have any.
+    shadows: Option<Arc<ShadowPages>>,
     pub(super) handler: T,
     // Keeps this module loaded: core mm calls into it as long as a VMA has the table.
     _module: ModuleRef,
@@ -360,10 +352,10 @@ impl<T: FaultHandler> Wrapped<T> {
             let this = Self::of(vma);
             // INVARIANT: One VMA more.
             (*this).vmas.inc();
-            if let Some(holders) = (*this).handler.holders() {
+            if let Some(shadows) = &(*this).shadows {
                 // `opened()`: the mm has gained this VMA. `put` calls `closed()` of the same
-                // holders before the VMA is freed (see `FaultHandler::holders`).
-                holders.opened(MmKey::new((*vma).vm_mm));
+                // holders before the VMA is freed: `shadows` is constant.
+                shadows.holders().opened(MmKey::new((*vma).vm_mm));
             }
             if let Some(open) = (*(*this).native).open {
                 open(vma);
@@ -399,8 +391,8 @@ impl<T: FaultHandler> Wrapped<T> {
     /// that VMA, and before the VMA is freed.
     unsafe fn put(this: *const Self, mm: MmKey) {
         // SAFETY: The VMA is counted, so `this` is valid.
-        if let Some(holders) = unsafe { (*this).handler.holders() } {
-            holders.closed(mm);
+        if let Some(shadows) = unsafe { &(*this).shadows } {
+            shadows.holders().closed(mm);
         }
         // INVARIANT: One VMA less.
         // SAFETY: The VMA is counted, so `this` is valid; it is not looked at below unless this was
@@ -425,7 +417,8 @@ pub(crate) struct Prepared<'g, T: FaultHandler> {
 }
 
 impl<'g, T: FaultHandler> Prepared<'g, T> {
-    /// Allocates the new operations of `vma`, charged to the caller's memory cgroup.
+    /// Allocates the new operations of `vma`, charged to the caller's memory cgroup. `shadows` are
+    /// the shadow pages that `handler` will map; `None` if it will not map any.
     ///
     /// Unmerges KSM pages; changes nothing else.
     ///
@@ -441,7 +434,11 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
     /// - `EOPNOTSUPP`: the VMA has no `->fault`, no file, a `VM_SPECIAL` flag, a file with DAX, or
     ///   a `vm_ops` table in allocated memory. (The owner of such a table may use `container_of()`
     ///   on it and free it, as Coda does.)
-    pub(crate) fn new(vma: LockedVma<'g>, handler: T) -> Result<Self> {
+    pub(crate) fn new(
+        vma: LockedVma<'g>,
+        handler: T,
+        shadows: Option<Arc<ShadowPages>>,
+    ) -> Result<Self> {
         // SAFETY: By the invariants of `LockedVma` the VMA is valid and its mmap lock is held.
         let native = unsafe { (*vma.as_ptr()).vm_ops };
         // SAFETY: `vm_ops` is null or points to a table that is valid as long as the VMA's file is
@@ -486,6 +483,7 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
                 vmas: Refcount::new(1),
                 lowest_zero_page: Atomic::new(u64::MAX),
                 rcu: rcu::Head::new(),
+                shadows,
                 handler,
                 // SAFETY: This code runs in an ioctl, whose open file holds a reference on the
                 // module, or in a KUnit test, which runs while the module is being loaded.
@@ -504,10 +502,13 @@ impl<'g, T: FaultHandler> Prepared<'g, T> {
         // INVARIANT: No VMA has the table yet, so `flags_added` and `cleared_maywrite` may change.
         self.wrapped.cleared_maywrite = self.vma.clear_maywrite();
         self.wrapped.flags_added = self.vma.set_stand_in_flags(self.wrapped.had_mergeable);
-        if let Some(holders) = self.wrapped.handler.holders() {
+        if let Some(shadows) = &self.wrapped.shadows {
             // SAFETY: The VMA is valid and gets the table below. `put` calls `closed()` of the same
-            // holders before the VMA is freed (see `FaultHandler::holders`).
-            unsafe { holders.opened(MmKey::new((*self.vma.as_ptr()).vm_mm)) };
+            // holders before the VMA is freed: `shadows` is constant.
+            unsafe {
+                let mm = MmKey::new((*self.vma.as_ptr()).vm_mm);
+                shadows.holders().opened(mm);
+            }
         }
         // `vmas` started at 1: that count is this VMA's from here on. `close` or `restore` drops
         // it.
@@ -646,24 +647,13 @@ mod tests {
     };
     use kernel::{
         bindings::vm_fault_reason_VM_FAULT_RETRY,
-        page::PAGE_SIZE,
-        sync::{
-            atomic::{
-                Atomic,
-                Relaxed, //
-            },
-            Arc, //
-        },
+        page::PAGE_SIZE, //
     };
 
     /// Counts its own end, and leaves every fault to the file system.
     struct Probe(Arc<Atomic<i32>>);
 
     impl FaultHandler for Probe {
-        fn holders(&self) -> Option<&Holders> {
-            None
-        }
-
         fn fault(fault: Fault<'_, Self>) -> FaultResult {
             match fault.call_file_system() {
                 FsResult::Final(result) | FsResult::Sigbus(_, result) => result,
@@ -770,7 +760,7 @@ mod tests {
         let task = current!();
         let mut guard = MmapWriteGuard::lock_killable(task.mm().ok_or(EINVAL)?)?;
         let vma = guard.vmas_from(addr).next().ok_or(EINVAL)?;
-        let prepared = Prepared::new(vma, Probe(ends.clone()))?;
+        let prepared = Prepared::new(vma, Probe(ends.clone()), None)?;
         if install {
             prepared.install();
         }

@@ -107,8 +107,9 @@ pub(super) fn enable(
         };
         let origin = Origin::new(&vma, &file);
         let state = MappingState::new(class, options, origin)?;
+        let shadows = state.shadows.clone();
         let mapping = Mapping::new(Listed::new(shared, &opened.mappings, state)?);
-        prepared.push(Prepared::new(vma, mapping)?, GFP_KERNEL_ACCOUNT)?;
+        prepared.push(Prepared::new(vma, mapping, shadows)?, GFP_KERNEL_ACCOUNT)?;
         Ok(())
     })?;
 

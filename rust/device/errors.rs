@@ -25,8 +25,7 @@ use crate::{
             FirstError,
             PageSet,
             Room, //
-        },
-        Class, //
+        }, //
     },
 };
 use core::ops::Range;
@@ -99,8 +98,7 @@ impl Errors {
         )
     }
 
-    /// Sets the watched file. For `SharedWrite` mappings `file` references `MappingState` and so
-    /// this value: a reference cycle. [`WatchedFile::remove`] must break it.
+    /// Sets the watched file.
     pub(super) fn set_file(&self, file: &Arc<WatchedFile>) {
         self.file.populate(file.clone());
     }
@@ -233,7 +231,8 @@ impl Clearing<'_> {
     /// Returns the next range at or after `pgoff` that an earlier, interrupted clear left behind,
     /// at most `CLEAR_BATCH` pages. Call [`Self::free_batch`] before the guard is dropped.
     pub(super) fn leftovers(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
-        self.mapping.shadows.next_to_clear(pgoff, CLEAR_BATCH)
+        let shadows = self.mapping.shadows.as_ref()?;
+        shadows.next_to_clear(pgoff, CLEAR_BATCH)
     }
 
     /// Starts clearing: selects all current stand-ins for errors for [`Self::next_batch`]. Returns
@@ -247,7 +246,9 @@ impl Clearing<'_> {
         let may = errors(&self.mapping.status()) == errors(reported);
         if may {
             self.errors.first_since.store(0, Relaxed);
-            self.mapping.shadows.begin_clear();
+            if let Some(shadows) = &self.mapping.shadows {
+                shadows.begin_clear();
+            }
         }
         may
     }
@@ -255,10 +256,9 @@ impl Clearing<'_> {
     /// The next batch of error stand-ins to drop, at or after `pgoff`. Sleeps. Call
     /// [`Self::free_batch`] before the guard is dropped.
     pub(super) fn next_batch(&self, _: &Dropping<'_>, pgoff: u64) -> Option<Range<u64>> {
-        let mapping = self.mapping;
-        let pages = match mapping.class {
-            Class::SharedWrite => mapping.shadows.next_to_clear(pgoff, CLEAR_BATCH),
-            Class::Private | Class::SharedRead => self.errors.zero_pages.lock().next(pgoff),
+        let pages = match &self.mapping.shadows {
+            Some(shadows) => shadows.next_to_clear(pgoff, CLEAR_BATCH),
+            None => self.errors.zero_pages.lock().next(pgoff),
         }?;
         let end = pages.end.min(pages.start.saturating_add(CLEAR_BATCH));
         (pages.start < end).then_some(pages.start..end)
@@ -266,9 +266,9 @@ impl Clearing<'_> {
 
     /// Frees the kept pages in `pages`. The caller must have unmapped those that are inside EOF.
     pub(super) fn free_batch(&self, _: &Dropping<'_>, pages: &Range<u64>) {
-        self.mapping
-            .shadows
-            .remove_to_clear(pages.start..=pages.end - 1);
+        if let Some(shadows) = &self.mapping.shadows {
+            shadows.remove_to_clear(pages.start..=pages.end - 1);
+        }
     }
 
     /// Ends the clear: the first error recorded since it began (if any) becomes the current one.

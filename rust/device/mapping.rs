@@ -33,10 +33,7 @@ use crate::{
             MappedFile, //
         },
         fsnotify::Watch,
-        holders::{
-            Holders,
-            MmKey, //
-        },
+        holders::MmKey,
         page_mkwrite::Mkwrite,
         shadow_pages::PageRef,
         task::{
@@ -165,8 +162,8 @@ impl Mapping {
         let watch = group.watch(file, WatchedFile::new()?)?;
         let watch = KBox::new(watch, GFP_KERNEL_ACCOUNT)?;
         let watched = watch.listener();
-        if self.state.class == Class::SharedWrite {
-            watched.add(&self.state)?;
+        if let Some(shadows) = &self.state.shadows {
+            watched.add(shadows)?;
         }
         if let Some(errors) = &self.state.errors {
             errors.set_file(watched);
@@ -190,7 +187,7 @@ impl Mapping {
     ///   retried access reads the page again, and only then writes.
     ///
     /// Returns `VM_FAULT_NOPAGE`, so that the access is retried, or `VM_FAULT_OOM`; `None` if the
-    /// folio is hwpoisoned.
+    /// folio is hwpoisoned, or the mapping cannot have shadow pages.
     ///
     /// Why no store is lost: Documentation/errors.rst, 'Why all users of the mapping see the same
     /// stores'.
@@ -209,6 +206,7 @@ impl Mapping {
             failed,
             error,
         } = failure;
+        let shadows = self.state.shadows.as_deref()?;
         let Ok(page) = PageRef::zeroed() else {
             return Some(FaultResult::oom());
         };
@@ -240,12 +238,11 @@ impl Mapping {
             }
             None => (None, watched.lock_to_keep()),
         };
-        keeping.announce(pgoff);
-        if past_eof(pgoff, file.i_size()) {
+        if past_eof(pgoff, keeping.announce(pgoff, &file.inode())) {
             return Some(FaultResult::nopage());
         }
         // No task maps a shadow page from here on: the semaphore is held for write.
-        let had_shadow = self.state.shadows.get(pgoff).is_some();
+        let had_shadow = shadows.get(pgoff).is_some();
         if let Some(cached) = &cached {
             // Needed even if no page table maps the folio: reclaim may have unmapped it, and
             // flushes the TLBs later (`TTU_BATCH_FLUSH`). `zap_pte_range()` flushes them now
@@ -253,7 +250,7 @@ impl Mapping {
             unmap(file, pgoff);
             cached.copy_to(&page).ok()?;
         }
-        match self.state.shadows.keep(pgoff, page, mm) {
+        match shadows.keep(pgoff, page, mm) {
             Ok(true) => {}
             // Another thread has kept a page here first.
             Ok(false) => return Some(FaultResult::nopage()),
@@ -268,7 +265,7 @@ impl Mapping {
             let cached = file.cached(pgoff);
             let has_come = cached == CacheState::UpToDate;
             if has_come {
-                self.state.shadows.remove_kept(pgoff..=pgoff);
+                shadows.remove_kept(pgoff..=pgoff);
             }
             // Unmap only if something may be mapped: a folio that is no longer up to date, or the
             // shadow page that the kept page replaced. Unmapping walks all VMAs of the file, and a
@@ -318,23 +315,18 @@ fn unmap(file: &MappedFile<'_>, pgoff: u64) {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        if self.state.class == Class::SharedWrite {
+        if let Some(shadows) = &self.state.shadows {
             // Free the shadow pages now. A concurrent report or NOSIGBUS_STATUS may hold another
-            // reference to `state`, but the pages are no longer counted in any mm's RSS.
-            self.state.shadows.remove(0..=u64::MAX);
+            // reference, but the pages are no longer counted in any mm's RSS.
+            shadows.remove(0..=u64::MAX);
             if let Some(watched) = self.watched_file() {
-                watched.remove(&self.state);
+                watched.remove(shadows);
             }
         }
     }
 }
 
 impl FaultHandler for Mapping {
-    fn holders(&self) -> Option<&Holders> {
-        let state = &self.state;
-        (state.class == Class::SharedWrite).then(|| state.shadows.holders())
-    }
-
     fn file_system_first(&self) -> bool {
         read_once(&self.file_system_first)
     }
@@ -368,9 +360,10 @@ impl FaultHandler for Mapping {
 
     fn mkwrite(mkwrite: Mkwrite<'_, Self>) -> FaultResult {
         let (mapping, pgoff) = (mkwrite.handler(), mkwrite.pgoff());
+        let shadows = mapping.state.shadows.as_deref();
         let owner = if mkwrite.is_of_file() {
             Owner::File
-        } else if mkwrite.is_shadow(&mapping.state.shadows) {
+        } else if shadows.is_some_and(|shadows| mkwrite.is_shadow(shadows)) {
             Owner::Shadow
         } else {
             Owner::Nobody
@@ -518,7 +511,7 @@ fn try_stand_in(fault: &Fault<'_, Mapping>) -> Option<FaultResult> {
     if let Some(watched) = mapping.watched_file() {
         return try_stand_in_of_watched(fault, watched);
     }
-    match decide(fault) {
+    match decide(fault, fault.file().i_size()) {
         Answer::Native => None,
         Answer::PrivateZeros => private_zeros(fault, false),
         // A hole in the dump, see `map_stand_in`. No page of the mapping can be there yet.
@@ -537,7 +530,7 @@ fn try_stand_in_of_watched(
     fault: &Fault<'_, Mapping>,
     watched: &WatchedFile,
 ) -> Option<FaultResult> {
-    match decide(fault) {
+    match decide(fault, fault.file().i_size()) {
         Answer::Native => None,
         // A private page is not dropped by growth; no semaphore needed.
         Answer::PrivateZeros => private_zeros(fault, false),
@@ -560,7 +553,7 @@ fn map_stand_in(
     mut expected: Answer,
 ) -> Option<FaultResult> {
     let mapping = fault.handler();
-    let (state, pgoff) = (&mapping.state, fault.pgoff());
+    let (state, file, pgoff) = (&mapping.state, fault.file(), fault.pgoff());
     // Sequential readers get a fault-around window of zero pages. Random readers get one.
     let pages = if expected == Answer::ZeroPage && fault.follows_zero_page() {
         fault.pages_to_window_end()
@@ -570,7 +563,11 @@ fn map_stand_in(
     let last = pgoff.saturating_add(pages as u64 - 1);
     loop {
         if expected == Answer::ShadowPage && !is_dumping_core() {
-            let page = fault.charged(|| state.shadows.get_or_alloc(pgoff, fault.mm_key()));
+            let Some(shadows) = &state.shadows else {
+                // Never: this answer is for SharedWrite mappings. Retrying would not end.
+                return Some(FaultResult::sigbus());
+            };
+            let page = fault.charged(|| shadows.get_or_alloc(pgoff, fault.mm_key()));
             if page.is_err() {
                 return Some(FaultResult::oom());
             }
@@ -580,21 +577,24 @@ fn map_stand_in(
             Ok(inserting) => inserting,
             Err(result) => return Some(result),
         };
-        if matches!(expected, Answer::ZeroPage | Answer::ShadowPage) {
-            inserting.announce(&(pgoff..=last));
-        }
+        let i_size = match expected {
+            Answer::ZeroPage | Answer::ShadowPage => {
+                inserting.announce(&(pgoff..=last), &file.inode())
+            }
+            Answer::Native | Answer::PrivateZeros | Answer::KeptPage => file.i_size(),
+        };
         // The file may have grown before the semaphore was taken.
-        let now = decide(fault);
+        let now = decide(fault, i_size);
         let mapped = match now {
             Answer::Native => {
                 drop(inserting);
                 // The file has grown over `lowest`, which we have lowered. The report of that
                 // growth raises it. If that report is over, we do.
-                watched.drop_if_overdue(&fault.file().inode());
+                watched.drop_if_overdue(&file.inode());
                 return None;
             }
             Answer::ZeroPage | Answer::ShadowPage
-                if is_dumping_core() && state.shadows.get(pgoff).is_none() =>
+                if is_dumping_core() && state.shadow_page(pgoff).is_none() =>
             {
                 return Some(FaultResult::sigbus());
             }
@@ -611,17 +611,15 @@ fn map_stand_in(
             Answer::ZeroPage => Some((Kind::Zero, fault.insert_zero_pages(pages))),
             // None if a growth freed it and the file has shrunk again: allocate a new one.
             Answer::ShadowPage => state
-                .shadows
-                .get(pgoff)
+                .shadow_page(pgoff)
                 .map(|page| (Kind::Shadow, fault.insert_shadow_page(&page))),
             // Not announced above: it has been in `first_failed..end_failed` since it was kept.
             Answer::KeptPage => state
-                .shadows
-                .kept(pgoff)
+                .kept_page(pgoff)
                 .map(|page| (Kind::Shadow, fault.insert_shadow_page(&page))),
         };
-        drop(inserting);
         let Some((kind, insertion)) = mapped else {
+            drop(inserting);
             if is_being_killed() {
                 return Some(FaultResult::killed());
             }
@@ -632,7 +630,7 @@ fn map_stand_in(
             pgoff,
             for_error: now == Answer::KeptPage,
         };
-        return Some(state.account_insertion(&stand_in, insertion));
+        return Some(state.account_insertion(inserting, &stand_in, insertion));
     }
 }
 
@@ -707,8 +705,7 @@ fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<Fa
         Ok(inserting) => inserting,
         Err(no_memory) => return Some(no_memory),
     };
-    inserting.announce_error(pgoff);
-    if past_eof(pgoff, file.i_size()) {
+    if past_eof(pgoff, inserting.announce_error(pgoff, &file.inode())) {
         return Some(FaultResult::nopage());
     }
     match answer {
@@ -725,13 +722,12 @@ fn stand_in_for_error(fault: &Fault<'_, Mapping>, error: FileError) -> Option<Fa
             if insertion.mapped() > 0 {
                 errors.count_one(&inserting);
             }
-            drop(inserting);
             let stand_in = StandIn {
                 kind: Kind::Zero,
                 pgoff,
                 for_error: true,
             };
-            Some(state.account_insertion(&stand_in, insertion))
+            Some(state.account_insertion(inserting, &stand_in, insertion))
         }
         // A SharedRead mapping cannot be written to. (`KeptPage` is no answer of `stand_in()`.)
         _ => None,
@@ -764,15 +760,12 @@ fn access(fault: &Fault<'_, Mapping>) -> Access {
     }
 }
 
-fn decide(fault: &Fault<'_, Mapping>) -> Answer {
+/// The answer to a fault if the file has `i_size` bytes.
+fn decide(fault: &Fault<'_, Mapping>, i_size: u64) -> Answer {
     let (state, pgoff) = (&fault.handler().state, fault.pgoff());
-    answer(
-        state.class,
-        access(fault),
-        pgoff,
-        fault.file().i_size(),
-        || state.is_kept(pgoff),
-    )
+    answer(state.class, access(fault), pgoff, i_size, || {
+        state.is_kept(pgoff)
+    })
 }
 
 /// Reads the page that `->fault` has failed to provide, for [`judge`].

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Per-mapping state that outlives the VMAs (STATUS, reports): shadow pages, counters, recorded
-//! errors, where events go.
+//! Per-mapping state that outlives the VMAs (STATUS, fdinfo, debugfs): shadow pages, counters,
+//! recorded errors, where events go.
 
 use super::{
     errors::Errors,
-    events::Source, //
+    events::Source,
+    watched_file::Inserting, //
 };
 use crate::{
     abstractions::{
@@ -23,7 +24,10 @@ use crate::{
             MapAs, //
         },
         file::MappedFile,
-        shadow_pages::ShadowPages,
+        shadow_pages::{
+            PageRef,
+            ShadowPages, //
+        },
         task::Identity,
         vma::LockedVma,
     },
@@ -110,20 +114,18 @@ pub(super) struct StandIn {
     pub(super) for_error: bool,
 }
 
-/// The state of a mapping that STATUS and reports use, also when no VMA is left. What only faults
+/// The state of a mapping that STATUS, fdinfo and debugfs use, also when no VMA is left. What only faults
 /// use is in [`Mapping`](super::mapping::Mapping).
 #[pin_data]
 pub(super) struct MappingState {
     pub(super) class: Class,
     options: Options,
     origin: Origin,
-    /// Used only by `SharedWrite` mappings.
-    #[pin]
-    pub(super) shadows: ShadowPages,
+    /// `Some` for `SharedWrite` mappings only.
+    pub(super) shadows: Option<Arc<ShadowPages>>,
     zero_pages: Atomic<u64>,
     private_pages: Atomic<u64>,
     shadow_pages: Atomic<u64>,
-    given_back: Atomic<u64>,
     /// The recorded errors; `None` without `NOSIGBUS_RECORD_ERRORS`.
     pub(super) errors: Option<Pin<KBox<Errors>>>,
     /// Serializes `Mapping::ensure_watched()`.
@@ -141,16 +143,19 @@ impl MappingState {
         } else {
             None
         };
+        let shadows = match class {
+            Class::SharedWrite => Some(ShadowPages::new()?),
+            Class::Private | Class::SharedRead => None,
+        };
         Arc::pin_init(
             pin_init!(Self {
                 class,
                 options,
                 origin,
-                shadows <- ShadowPages::new(),
+                shadows,
                 zero_pages: Atomic::new(0),
                 private_pages: Atomic::new(0),
                 shadow_pages: Atomic::new(0),
-                given_back: Atomic::new(0),
                 errors,
                 watch_lock <- new_mutex!(()),
                 armed: Atomic::new(true),
@@ -164,13 +169,15 @@ impl MappingState {
     ///
     /// # Context
     ///
-    /// Without the semaphore: it may allocate ([`Insertion::result`]), and it wakes all waiters of
-    /// the event queue. Sleeps.
+    /// Releases the semaphore first: it may allocate ([`Insertion::result`]), and it wakes all
+    /// waiters of the event queue. Sleeps.
     pub(super) fn account_insertion(
         &self,
+        inserting: Inserting<'_>,
         stand_in: &StandIn,
         insertion: Insertion,
     ) -> FaultResult {
+        drop(inserting);
         let mapped = insertion.mapped();
         if mapped > 0 {
             self.count(stand_in, mapped);
@@ -203,17 +210,14 @@ impl MappingState {
         }
     }
 
-    /// Frees the shadow pages in `grown_over` (not empty), except kept pages, which were inside
-    /// EOF.
-    ///
-    /// # Context
-    ///
-    /// With the semaphore held for write. Allocates no memory. Sleeps.
-    pub(super) fn give_back(&self, grown_over: &Range<u64>) {
-        let removed = self
-            .shadows
-            .remove_unkept(grown_over.start..=grown_over.end - 1);
-        self.given_back.add(removed, Relaxed);
+    /// The shadow page at `pgoff` (in pages), if there is one.
+    pub(super) fn shadow_page(&self, pgoff: u64) -> Option<PageRef> {
+        self.shadows.as_ref()?.get(pgoff)
+    }
+
+    /// The kept page at `pgoff` (in pages), if there is one.
+    pub(super) fn kept_page(&self, pgoff: u64) -> Option<PageRef> {
+        self.shadows.as_ref()?.kept(pgoff)
     }
 
     /// Whether zero pages or shadow pages have ever stood in.
@@ -231,13 +235,14 @@ impl MappingState {
         let Some(errors) = &self.errors else {
             return u64::MAX;
         };
-        let kept = self.shadows.first_kept(0..=u64::MAX);
+        let shadows = self.shadows.as_ref();
+        let kept = shadows.and_then(|shadows| shadows.first_kept(0..=u64::MAX));
         errors.first_zero_page().min(kept.unwrap_or(u64::MAX))
     }
 
     /// Whether shadow pages may be kept inside the file.
     pub(super) fn may_keep(&self) -> bool {
-        self.errors.is_some() && self.class == Class::SharedWrite
+        self.errors.is_some() && self.shadows.is_some()
     }
 
     /// Whether there may be kept pages. Then `->map_pages` must map nothing.
@@ -250,7 +255,7 @@ impl MappingState {
 
     /// Whether a page is kept at `pgoff` (in pages).
     pub(super) fn is_kept(&self, pgoff: u64) -> bool {
-        self.is_keeping() && self.shadows.kept(pgoff).is_some()
+        self.is_keeping() && self.kept_page(pgoff).is_some()
     }
 
     /// Decides how to map the locked page that the file system returned:
@@ -280,7 +285,7 @@ impl MappingState {
 
     /// All of a `nosigbus_status` but what user space fills in.
     pub(super) fn status(&self) -> nosigbus_status {
-        let errors = self.errors.as_deref();
+        let (errors, shadows) = (self.errors.as_deref(), self.shadows.as_deref());
         let first = errors.and_then(Errors::first);
         let deduced = first.is_some_and(|first| first.error.deduced);
         nosigbus_status {
@@ -288,8 +293,8 @@ impl MappingState {
             zero_pages: self.zero_pages.load(Relaxed),
             private_pages: self.private_pages.load(Relaxed),
             shadow_pages: self.shadow_pages.load(Relaxed),
-            shadow_pages_held: self.shadows.count(),
-            given_back: self.given_back.load(Relaxed),
+            shadow_pages_held: shadows.map_or(0, ShadowPages::count),
+            given_back: shadows.map_or(0, ShadowPages::given_back),
             errors: errors.map_or(0, Errors::count),
             error_offset: first.map_or(0, |first| first.offset()),
             error: first.map_or(0, |first| first.error.errno),

@@ -40,6 +40,7 @@ use crate::{
             RwSemaphore,
             WriteGuard, //
         },
+        shadow_pages::ShadowPages,
         task::has_signal, //
     },
     policy::{
@@ -115,8 +116,8 @@ pub(super) struct WatchedFile {
 }
 
 struct State {
-    /// The opted-in mappings that can have shadow pages, by the address of their state (`key()`).
-    mappings: RBTree<usize, Arc<MappingState>>,
+    /// The shadow pages of the opted-in mappings, by address (`key()`).
+    shadows: RBTree<usize, Arc<ShadowPages>>,
     /// [`Bounds::ahead`].
     ahead: u64,
 }
@@ -133,6 +134,7 @@ pub(super) struct Inserting<'a> {
 #[must_use = "the semaphore is released as soon as it is dropped"]
 pub(super) struct Dropping<'a> {
     file: &'a WatchedFile,
+    inode: &'a Inode<'a>,
     state: WriteGuard<'a, State>,
     /// Held if the stand-ins are dropped because of errors.
     _zap_lock: Option<Guard<'a, (), MutexBackend>>,
@@ -159,7 +161,7 @@ impl WatchedFile {
         Arc::pin_init(
             pin_init!(Self {
                 sem <- new_rw_semaphore!(State {
-                    mappings: RBTree::new(),
+                    shadows: RBTree::new(),
                     ahead: Bounds::NONE.ahead,
                 }),
                 error_zap_lock <- new_mutex!(()),
@@ -209,7 +211,7 @@ impl WatchedFile {
         self.starting.fetch_sub(1, Release);
     }
 
-    /// Registers a mapping whose shadow pages a growth must drop.
+    /// Registers the shadow pages of a mapping, which a growth must drop.
     ///
     /// # Context
     ///
@@ -218,16 +220,16 @@ impl WatchedFile {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) fn add(&self, mapping: &Arc<MappingState>) -> Result {
+    pub(super) fn add(&self, shadows: &Arc<ShadowPages>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?
-            .into_node(key(mapping), mapping.clone());
-        self.sem.write().mappings.insert(node);
+            .into_node(key(shadows), shadows.clone());
+        self.sem.write().shadows.insert(node);
         Ok(())
     }
 
     /// Undoes [`Self::add`]. Takes the semaphore for write; sleeps.
-    pub(super) fn remove(&self, mapping: &Arc<MappingState>) {
-        let removed = self.sem.write().mappings.remove(&key(mapping));
+    pub(super) fn remove(&self, shadows: &Arc<ShadowPages>) {
+        let removed = self.sem.write().shadows.remove(&key(shadows));
         drop(removed);
     }
 
@@ -253,12 +255,12 @@ impl WatchedFile {
         reported: &nosigbus_status,
     ) -> Result<bool> {
         let clearing = errors.clearing(mapping)?;
-        let mut dropping = self.lock_to_drop_for_errors();
+        let mut dropping = self.lock_to_drop_for_errors(inode);
         // From here on a report waits for us only if it finds stand-ins to drop, or if it is of a
         // truncation (it sees `end_failed` or `end_dropping`). `end` is the first page past the EOF
         // at which `drop_stale` moved error stand-ins to `lowest`. What is past `end` is no error
         // stand-in any more, and stays mapped.
-        let mut end = dropping.drop_stale(inode);
+        let mut end = dropping.drop_stale();
         let (mut next, mut has_started, mut is_first) = (0, false, true);
         loop {
             let batch = if has_started {
@@ -288,10 +290,10 @@ impl WatchedFile {
             next = batch.end;
             // Release the semaphore between batches, so that waiting tasks get it.
             drop(dropping);
-            dropping = self.lock_to_drop_for_errors();
+            dropping = self.lock_to_drop_for_errors(inode);
             // Once more: the file may have shrunk without a report so far. Pages past the new EOF
             // must be in `lowest` when we stop tracking them as errors.
-            end = dropping.drop_stale(inode);
+            end = dropping.drop_stale();
         }
         let not_needed = clearing.finish(&dropping);
         drop(dropping);
@@ -315,7 +317,7 @@ impl WatchedFile {
         if !self.is_overdue(inode) || !mapping.has_had_stand_ins() {
             return;
         }
-        if mapping.shadows.get(pgoff).is_some() {
+        if mapping.shadow_page(pgoff).is_some() {
             self.drop_if_overdue(inode);
             return;
         }
@@ -323,7 +325,7 @@ impl WatchedFile {
         if begin < due || self.next_catch_up.cmpxchg(due, u64::MAX, Relaxed).is_err() {
             return;
         }
-        self.lock_to_drop().drop_stale(inode);
+        self.lock_to_drop(inode).drop_stale();
         self.next_catch_up
             .store(next_catch_up(begin, clock::now()), Relaxed);
     }
@@ -335,7 +337,7 @@ impl WatchedFile {
     /// As [`Self::lock_to_drop`].
     pub(super) fn drop_if_overdue(&self, inode: &Inode<'_>) {
         if self.is_overdue(inode) {
-            self.lock_to_drop().drop_stale(inode);
+            self.lock_to_drop(inode).drop_stale();
         }
     }
 
@@ -344,8 +346,8 @@ impl WatchedFile {
         is_overdue(inode.i_size(), self.lowest.load(Relaxed))
     }
 
-    /// Takes the semaphore for read. Call `Inserting::announce`, load `i_size`, insert the PTEs,
-    /// then drop the guard.
+    /// Takes the semaphore for read. Call [`Inserting::announce`] or [`Inserting::announce_error`],
+    /// insert the PTEs if the size that it returns allows that, then drop the guard.
     ///
     /// # Context
     ///
@@ -375,8 +377,8 @@ impl WatchedFile {
         self.lowest.load(Relaxed).min(mapping.first_failed())
     }
 
-    /// Takes `error_zap_lock`, and the semaphore for write. Call [`Keeping::announce`], load
-    /// `i_size`, store the kept page, then drop the guard.
+    /// Takes `error_zap_lock`, and the semaphore for write. Call [`Keeping::announce`], store the
+    /// kept page if it is inside the EOF that this returns, then drop the guard.
     ///
     /// # Context
     ///
@@ -401,12 +403,15 @@ impl WatchedFile {
         })
     }
 
-    /// Announces a stand-in for an error at `pgoff`. The caller must load `i_size` afterwards.
-    fn announce_error(&self, pgoff: u64) {
+    /// Announces a stand-in for an error at `pgoff`. Returns the size of the file, loaded after
+    /// that.
+    #[must_use = "it decides whether the stand-in may be mapped"]
+    fn announce_error(&self, pgoff: u64, inode: &Inode<'_>) -> u64 {
         update(&self.first_failed, |first| first.min(pgoff));
         update(&self.end_failed, |end| end.max(pgoff + 1));
         // Pairs with the barrier in `modified`.
         smp_mb(Full);
+        inode.i_size()
     }
 
     /// Whether a report that has loaded `i_size` has no stand-ins to drop, and no [`Dropping`] to
@@ -426,34 +431,36 @@ impl WatchedFile {
             && !is_overdue(i_size, self.lowest.load(Acquire))
     }
 
-    /// Takes the semaphore for write, to drop stand-ins. Load `i_size` after this call.
+    /// Takes the semaphore for write, to drop stand-ins of `inode`, the file of `self`.
     ///
     /// # Context
     ///
     /// With neither a folio lock nor `Group::marks` held; the inode lock may be. Sleeps.
-    fn lock_to_drop(&self) -> Dropping<'_> {
-        self.dropping_with(self.sem.write(), None)
+    fn lock_to_drop<'a>(&'a self, inode: &'a Inode<'a>) -> Dropping<'a> {
+        self.dropping_with(inode, self.sem.write(), None)
     }
 
     /// As [`Self::lock_to_drop`], to drop stand-ins because of errors: takes `error_zap_lock`
     /// first. A report must not call it.
-    fn lock_to_drop_for_errors(&self) -> Dropping<'_> {
+    fn lock_to_drop_for_errors<'a>(&'a self, inode: &'a Inode<'a>) -> Dropping<'a> {
         let zap_lock = self.error_zap_lock.lock();
-        self.dropping_with(self.sem.write(), Some(zap_lock))
+        self.dropping_with(inode, self.sem.write(), Some(zap_lock))
     }
 
     fn dropping_with<'a>(
         &'a self,
+        inode: &'a Inode<'a>,
         state: WriteGuard<'a, State>,
         zap_lock: Option<Guard<'a, (), MutexBackend>>,
     ) -> Dropping<'a> {
         // The maximum covers every index: before the barrier, no `i_size` can be relied on.
         self.end_dropping.store(u64::MAX, Relaxed);
-        // Pairs with the barrier in `modified`. `i_size` is loaded after this. So either `modified`
-        // loads this `end_dropping`, or we load its `i_size`.
+        // Pairs with the barrier in `modified`. `drop_stale` loads `i_size` after this. So either
+        // `modified` loads this `end_dropping`, or we load its `i_size`.
         smp_mb(Full);
         Dropping {
             file: self,
+            inode,
             state,
             _zap_lock: zap_lock,
         }
@@ -496,16 +503,16 @@ impl Dropping<'_> {
     ///
     /// Takes `i_mmap_rwsem` for read, page-table locks, and the lock of the xarray. Frees memory,
     /// allocates none. Sleeps.
-    fn drop_stale(&mut self, inode: &Inode<'_>) -> u64 {
-        let i_size = inode.i_size();
+    fn drop_stale(&mut self) -> u64 {
+        let i_size = self.inode.i_size();
         let mut bounds = self.bounds();
         if let Some(end) = bounds.truncate(i_size) {
             self.set_bounds(&bounds);
-            for mapping in self.state.mappings.values() {
-                mapping.shadows.unkeep(end..=u64::MAX);
+            for shadows in self.state.shadows.values() {
+                shadows.unkeep(end..=u64::MAX);
             }
         }
-        self.drop_grown_over(inode);
+        self.drop_grown_over();
         first_past_eof(i_size)
     }
 
@@ -514,12 +521,12 @@ impl Dropping<'_> {
     /// # Context
     ///
     /// As [`Self::drop_stale`].
-    fn drop_grown_over(&mut self, inode: &Inode<'_>) {
+    fn drop_grown_over(&mut self) {
         // Pairs with the barrier in `modified`: either we load its `i_size` below, or it loads the
         // `lowest` that we have lowered. A report that loads the `end_dropping` stored next also
         // loads that `lowest`.
         smp_mb(Full);
-        let i_size = inode.i_size();
+        let i_size = self.inode.i_size();
         self.file
             .end_dropping
             .store(first_past_eof(i_size), Relaxed);
@@ -527,15 +534,15 @@ impl Dropping<'_> {
         let Some(growth) = bounds.plan_growth(i_size) else {
             return;
         };
-        inode.unmap_pages(growth.unmapped.clone());
+        self.inode.unmap_pages(growth.unmapped.clone());
         // Free the shadow pages after unmapping: page_mkwrite relies on a mapped shadow page being
         // in the xarray.
-        for mapping in self.state.mappings.values() {
-            mapping.give_back(&growth.grown_over);
+        let Range { start, end } = growth.grown_over;
+        for shadows in self.state.shadows.values() {
+            shadows.give_back(start..=end - 1);
         }
-        let shadows = self.state.mappings.values().map(|mapping| &mapping.shadows);
-        let first_shadow = shadows
-            .filter_map(|shadows| shadows.first(growth.grown_over.end..=u64::MAX))
+        let first_shadow = (self.state.shadows.values())
+            .filter_map(|shadows| shadows.first(end..=u64::MAX))
             .min();
         bounds.apply(&growth, first_shadow);
         self.set_bounds(&bounds);
@@ -551,10 +558,11 @@ impl Drop for Dropping<'_> {
 }
 
 impl Inserting<'_> {
-    /// Announces stand-ins at `pages`: widens `lowest..reach`. The caller must load `i_size` after
-    /// this and map them only if they are past EOF. From here on a growth over `pages` waits for
-    /// this guard.
-    pub(super) fn announce(&self, pages: &RangeInclusive<u64>) {
+    /// Announces stand-ins at `pages`: widens `lowest..reach`. Returns the size of `inode`, the
+    /// file, loaded after that. The caller must map them only if they are past that EOF. From here
+    /// on a growth over `pages` waits for this guard.
+    #[must_use = "it decides whether the stand-ins may be mapped"]
+    pub(super) fn announce(&self, pages: &RangeInclusive<u64>, inode: &Inode<'_>) -> u64 {
         let (file, first) = (self.file, *pages.start());
         if first <= file.lowest.load(Relaxed) {
             file.touched.store(true, Relaxed);
@@ -565,20 +573,25 @@ impl Inserting<'_> {
         });
         // Pairs with the barrier in `modified`.
         smp_mb(Full);
+        inode.i_size()
     }
 
-    /// Announces an error stand-in at `pgoff`: widens `first_failed..end_failed`. The caller must
-    /// load `i_size` after this and map it only if it is inside EOF.
-    pub(super) fn announce_error(&self, pgoff: u64) {
-        self.file.announce_error(pgoff);
+    /// Announces an error stand-in at `pgoff`: widens `first_failed..end_failed`. Returns the size
+    /// of `inode`, the file, loaded after that. The caller must map it only if it is inside that
+    /// EOF.
+    #[must_use = "it decides whether the stand-in may be mapped"]
+    pub(super) fn announce_error(&self, pgoff: u64, inode: &Inode<'_>) -> u64 {
+        self.file.announce_error(pgoff, inode)
     }
 }
 
 impl Keeping<'_> {
-    /// Announces a kept page at `pgoff`: widens `first_failed..end_failed`. The caller must load
-    /// `i_size` after this and keep the page only if it is inside EOF.
-    pub(super) fn announce(&self, pgoff: u64) {
-        self.file.announce_error(pgoff);
+    /// Announces a kept page at `pgoff`: widens `first_failed..end_failed`. Returns the size of
+    /// `inode`, the file, loaded after that. The caller must keep the page only if it is inside
+    /// that EOF.
+    #[must_use = "it decides whether the page may be kept"]
+    pub(super) fn announce(&self, pgoff: u64, inode: &Inode<'_>) -> u64 {
+        self.file.announce_error(pgoff, inode)
     }
 }
 
@@ -589,11 +602,11 @@ impl Listener for WatchedFile {
         // load what it announced.
         smp_mb(Full);
         if !self.nothing_stale(inode.i_size()) {
-            self.lock_to_drop().drop_stale(inode);
+            self.lock_to_drop(inode).drop_stale();
         }
     }
 }
 
-fn key(mapping: &Arc<MappingState>) -> usize {
-    core::ptr::from_ref::<MappingState>(mapping).addr()
+fn key(shadows: &Arc<ShadowPages>) -> usize {
+    core::ptr::from_ref::<ShadowPages>(shadows).addr()
 }

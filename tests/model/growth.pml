@@ -121,7 +121,7 @@ byte reordered;			/* tasks that checked the mark, and whose size is not seen yet
 byte starting;
 #endif
 #if MAPPINGS > 1
-bit added[MAPPINGS];		/* State::mappings */
+bit added[MAPPINGS];		/* State::shadows */
 #endif
 #ifdef MEMFD
 bit marked;			/* the open file lets fsnotify report, also a truncation */
@@ -283,7 +283,7 @@ inline unmap(first, end)
 #define UNMAP(first, end)	unmap(first, end)
 #endif
 
-/* ShadowPages::remove_unkept(), of the pages that the file has grown over */
+/* ShadowPages::give_back(), of the pages that the file has grown over */
 inline give_back(m)
 {
 	d_step {

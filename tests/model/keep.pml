@@ -309,7 +309,7 @@ inline settle()
 	:: s == 1 && low ->
 		UNMAP(0);
 		UNMAP(1);
-		d_step { remove_unkept(); UNDROP }
+		d_step { give_back(); UNDROP }
 	:: else -> UNDROP
 	fi
 }
@@ -344,8 +344,8 @@ inline look_again()
 	end_dropping = s
 }
 
-/* ShadowPages::remove_unkept() */
-inline remove_unkept()
+/* ShadowPages::give_back() */
+inline give_back()
 {
 	if
 #ifdef DROP_KEPT
@@ -714,7 +714,7 @@ inline clear_settle()
 	:: s == 1 && low ->
 		UNMAP(0);
 		UNMAP(1);
-		remove_unkept()
+		give_back()
 	:: else
 	fi
 }
