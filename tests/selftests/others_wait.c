@@ -875,6 +875,7 @@ static bool ends_within(pid_t pid, double patience)
 /* How long a grace period waits before it asks idle CPUs. */
 #define RCU_PATIENCE	"/sys/module/rcutree/parameters/jiffies_till_first_fqs"
 #define TRIES		20
+#define MOST_LATE	3
 
 /* Reads the first page past EOF. */
 static void read_first_page(struct mapped_file *m, struct shared *shared, int fd,
@@ -912,6 +913,26 @@ static void grow_and_read(struct shared *shared, int fd, pid_t victim)
 }
 
 /*
+ * Prints where the victim waits. Returns whether that is where it cannot be killed
+ * (Documentation/errors.rst, 'Limitations'): the other task has begun to read between two steps of
+ * the module.
+ */
+static bool came_in_between(pid_t victim, int times)
+{
+	char path[PATH_MAX], stack[4096];
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stack", victim);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	length = read(fd, stack, sizeof(stack) - 1);
+	close(fd);
+	stack[length < 0 ? 0 : length] = 0;
+	printf("# not killed (%d times); it waits in\n%s", times, stack);
+	return strstr(stack, "read_cache_folio");
+}
+
+/*
  * The first fault past EOF attaches the module to the file, and waits for a grace period. Meanwhile
  * the file has grown, and another task has begun to read the page from a FUSE server that never
  * answers. The faulting task waits for that read, and it can be killed.
@@ -921,8 +942,8 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 	char path[PATH_MAX], normal[24], patience[24];
 	struct fuse_server *server;
 	pid_t pid, victim, other;
-	bool ended, waited = false;
-	int fd, tries = 0;
+	bool ended, killed = false;
+	int fd, tries = 0, late = 0;
 
 	snprintf(normal, sizeof(normal), "%ld", number_in(RCU_NORMAL, ""));
 	snprintf(patience, sizeof(patience), "%ld", number_in(RCU_PATIENCE, ""));
@@ -957,16 +978,13 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 		usleep(500000);
 		ended = waitpid(victim, NULL, WNOHANG);
 		if (!ended) {
-			waited = server->unanswered && !server->reads;
+			bool waited = server->unanswered && !server->reads;
+
 			EXPECT_EQ(kill(victim, SIGKILL), 0);
 			ended = ends_within(victim, 20);
-			EXPECT_TRUE(ended);
-			if (!ended) {
-				char command[64];
-
-				snprintf(command, sizeof(command), "cat /proc/%d/stack >&2", victim);
-				(void)!system(command);
-			}
+			if (!ended)
+				EXPECT_TRUE(came_in_between(victim, ++late));
+			killed = waited && ended;
 		}
 
 		/* When the server dies, all requests that wait for it end. */
@@ -980,11 +998,11 @@ TEST_F_TIMEOUT(wait, for_a_read_without_end_until_killed, 300)
 		EXPECT_EQ(umount2(directory, MNT_DETACH), 0);
 		EXPECT_EQ(rmdir(directory), 0);
 		munmap(server, self->file.page);
-	} while (++tries < TRIES && !waited);
+	} while (++tries < TRIES && !killed && late < MOST_LATE);
 	EXPECT_TRUE(write_to(RCU_NORMAL, normal));
 	EXPECT_TRUE(write_to(RCU_PATIENCE, patience));
-	EXPECT_TRUE(waited);
-	if (waited)
+	EXPECT_TRUE(killed);
+	if (killed)
 		TH_LOG("the victim has waited at try %d", tries);
 }
 
