@@ -14,8 +14,9 @@ set_command() {
 	case $1 in
 	sway) command=(sway --config "$configs/sway.conf") ;;
 	labwc) command=(labwc -C "$configs/labwc") ;;
-	# It is for one program, and waits for its end.
-	cage) command=(cage -- foot --config=/dev/null sleep infinity) ;;
+	# It is for one program, and ends with it. A program with a window may die of what an attack
+	# does: foot does of a virtual keyboard without a keymap.
+	cage) command=(cage -- sleep infinity) ;;
 	phoc) command=(phoc -C "$configs/phoc.ini") ;;
 	weston)
 		command=(weston --backend=headless --renderer=pixman --width=800 --height=600
