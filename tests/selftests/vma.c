@@ -402,6 +402,20 @@ TEST_F(pair, madvise_populate)
 	EXPECT_INTACT();
 }
 
+/*
+ * A truncation drops private copies past the new EOF, as in a plain mapping, and also those past the
+ * old one. Shadow pages past the old EOF stay.
+ */
+TEST_F(pair, truncation)
+{
+	if (IS_WRITABLE())
+		PUTS("www!!!", "wwwwww");
+	SAME(ftruncate(m->fd, page), 0);
+	SHOWS(BY_CLASS("A!!!!!", "a!!!!!", "A!!!!!"), BY_CLASS("A00000", "a00000", "A00www"));
+	SAME(ftruncate(m->fd, 3 * page), 0);
+	SHOWS(BY_CLASS("A00!!!", "a00!!!", "A00!!!"), BY_CLASS("A00000", "a00000", "A00www"));
+}
+
 /* Opting in clears VM_MAYWRITE of a shared read-only VMA. madvise_remove() requires it. */
 TEST_F(pair, madvise_remove)
 {
