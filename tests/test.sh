@@ -112,13 +112,30 @@ build() {
 			$4 == "selftest" && (bits == "32") == ($5 ~ /,32/) { print $3 }' | sort -u)
 		((${#programs[@]})) || continue
 		step "Selftests: building them${bits:+ as $bits-bit programs}"
-		mkdir -p "$selftests$bits"
-		# The harness is the one of the stock kernel's own selftests.
-		logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" "CC=$GUEST_CC" \
-			"OUT=$REPO/$selftests$bits" "M32=$bits" "KSRC=$stock/source" \
-			"${programs[@]/#/$REPO/$selftests$bits/}" ||
-			die "the selftests did not build" "mend what the compiler complains of"
+		build_selftests "$selftests$bits"
 	done
+}
+
+# build_selftests DIR: $programs, as programs of $bits. The cache keeps what all of a plan take: they
+# take two minutes to build, and a new checkout has none.
+build_selftests() {
+	local entry
+	entry=$CACHE/selftests-$(key "$bits" "$GUEST_CC" "$(tests/toolchain.sh)" "$stock" "${programs[*]}" \
+		"$(cat tests/selftests/* include/uapi/linux/nosigbus.h | sha256sum)")
+	if [[ ! -e $1 && -d $entry ]]; then
+		# The copies are newer than the sources, so make does not build them again.
+		cp -r "$entry" "$1" || rm -rf "$1"
+	fi
+	mkdir -p "$1"
+	# The harness is the one of the stock kernel's own selftests.
+	logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" "CC=$GUEST_CC" \
+		"OUT=$REPO/$1" "M32=$bits" "KSRC=$stock/source" "${programs[@]/#/$REPO/$1/}" ||
+		die "the selftests did not build" "mend what the compiler complains of"
+	if [[ -z $only$where ]]; then
+		cache_entry "$entry" cp "${programs[@]/#/$1/}"
+		# Two weeks old.
+		find "$CACHE" -maxdepth 1 -name 'selftests-*' -mtime +14 -exec rm -rf {} +
+	fi
 }
 
 logs=()
