@@ -19,7 +19,7 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # Hide this make's variables from the makes below.
-unset MAKEFLAGS MFLAGS MAKELEVEL
+unset MAKEFLAGS MFLAGS MAKELEVEL CFLAGS CORE_MM
 
 want_all=${1-} only=${T-} where=${K-}
 export KERNEL_FLAVOUR=${FLAVOUR-${KERNEL_FLAVOUR-}}
@@ -116,26 +116,40 @@ build() {
 	done
 }
 
-# build_selftests DIR: $programs, as programs of $bits. The cache keeps what all of a plan take: they
-# take two minutes to build, and a new checkout has none.
+# build_selftests DIR: $programs, as programs of $bits. They take two minutes to build, and a new
+# checkout has none. So it takes what the cache has of the same sources.
 build_selftests() {
 	local entry
-	entry=$CACHE/selftests-$(key "$bits" "$GUEST_CC" "$(tests/toolchain.sh)" "$stock" "${programs[*]}" \
-		"$(cat tests/selftests/* include/uapi/linux/nosigbus.h | sha256sum)")
-	if [[ ! -e $1 && -d $entry ]]; then
+	if [[ ! -e $1 && -z $only$where ]]; then
+		entry=$(selftests_entry)
+		cache_entry "$entry" make_selftests
+		touch "$entry"
+		rm -rf "$1.part"
 		# The copies are newer than the sources, so make does not build them again.
-		cp -r "$entry" "$1" || rm -rf "$1"
+		cp -r "$entry" "$1.part"
+		mv -T "$1.part" "$1"
+		# Somebody may have changed a source meanwhile.
+		[[ $(selftests_entry) == "$entry" ]] || rm -rf "$entry"
+		find "$CACHE" -ignore_readdir_race -maxdepth 1 -name 'selftests-*' -mtime +14 -exec rm -rf {} + ||
+			note "cannot remove old selftests from $CACHE"
 	fi
 	mkdir -p "$1"
+	make_selftests "$REPO/$1"
+}
+
+# selftests_entry: prints where the cache has them. What goes in is the name.
+selftests_entry() {
+	local root sources
+	root=$(tests/toolchain.sh)
+	sources=$(sha256sum tests/selftests/* include/uapi/linux/nosigbus.h)
+	printf '%s\n' "$CACHE/selftests-$(key "$bits" "$GUEST_CC" "$root" "$stock" "${programs[*]}" "$sources")"
+}
+
+make_selftests() { # DIR
 	# The harness is the one of the stock kernel's own selftests.
 	logged "selftests$bits" tests/toolchain.sh run make -C tests/selftests "-j$(nproc)" "CC=$GUEST_CC" \
-		"OUT=$REPO/$1" "M32=$bits" "KSRC=$stock/source" "${programs[@]/#/$REPO/$1/}" ||
+		"OUT=$1" "M32=$bits" "KSRC=$stock/source" "${programs[@]/#/$1/}" ||
 		die "the selftests did not build" "mend what the compiler complains of"
-	if [[ -z $only$where ]]; then
-		cache_entry "$entry" cp "${programs[@]/#/$1/}"
-		# Two weeks old.
-		find "$CACHE" -maxdepth 1 -name 'selftests-*' -mtime +14 -exec rm -rf {} +
-	fi
 }
 
 logs=()

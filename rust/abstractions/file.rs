@@ -301,7 +301,7 @@ impl MappedFile<'_> {
         let mut read = Ok(());
         if !past_eof(self.i_size()) {
             // If another task is reading the page, wait for it here. `read_cache_folio()` would
-            // wait uninterruptibly. (It does if a task begins to read between the two.)
+            // wait uninterruptibly. (If a task begins to read between the two, it does.)
             read = self.wait_until_read(pgoff).and_then(|()| {
                 // SAFETY: By the type invariants the address space and the file are valid. The
                 // operations have a `read_folio`.

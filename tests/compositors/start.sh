@@ -14,9 +14,9 @@ set_command() {
 	case $1 in
 	sway) command=(sway --config "$configs/sway.conf") ;;
 	labwc) command=(labwc -C "$configs/labwc") ;;
-	# It is for one program, and ends with it. A program with a window may die of what an attack
-	# does: foot does of a virtual keyboard without a keymap.
-	cage) command=(cage -- sleep infinity) ;;
+	# It is for one program, and each ends with the other. This one has no keyboard: foot dies of a
+	# virtual one without a keymap.
+	cage) command=(cage -- nosigbus-hostile paint) ;;
 	phoc) command=(phoc -C "$configs/phoc.ini") ;;
 	weston)
 		command=(weston --backend=headless --renderer=pixman --width=800 --height=600

@@ -36,7 +36,7 @@ nosigbus=$work/bin/nosigbus
 preload=$work/bin/preload
 dir=$work/fs tracing=$work/tracing
 mkdir "$dir" "$tracing"
-mount -t tracefs tracefs "$tracing" || echo "# no tracefs"
+! grep -qw tracefs /proc/filesystems || mount -t tracefs tracefs "$tracing"
 mount -t tmpfs -o size=4M tmpfs "$dir"
 cd "$dir"
 ulimit -c 0
@@ -508,7 +508,7 @@ unmaps_many() {
 	# Architectures that are not old have openat alone.
 	calls_of "open openat" "filename.ustring ~ \"*/fdinfo/$device\"" 65 \
 		timeout -s KILL 300 "$nosigbus" run "${@:2}" "$preload" unmaps_many "$1" || return 1
-	says "device $device"
+	says "device $device("$'\n'"|\$)"
 }
 
 # A client chooses how long that list is, and it is not read for each mapping of 1024 that goes. What
