@@ -48,13 +48,18 @@ both_ways() {
 	join -a 1 -a 2 -e missing -o 0,1.2,2.2 "$work/natively" "$work/protected" >"$work/joined"
 }
 
+# Lines of $work/all: the tests that end differently, but for those of tests/compositors/wlcs.
+unexplained() {
+	awk '$2 != $3' "$work/all" | grep -vxFf <(sed '/^#/d; /^$/d' "$differences") || true
+}
+
 # Some tests depend on time, and fail now and then. So only a difference that is there three times
 # counts: runs again what has ended differently, unless that is more than a few. $work/all gets "TEST
 # NATIVELY PROTECTED" of the last run of each test.
 runs_again() {
 	local times differing
 	for times in 2 3; do
-		mapfile -t differing < <(awk '$2 != $3 { print $1 }' "$work/all")
+		mapfile -t differing < <(unexplained | cut -d ' ' -f 1)
 		((${#differing[@]} > 0 && ${#differing[@]} <= 10)) || return 0
 		printf '# time %d: %s\n' $times "${differing[*]}"
 		both_ways "$(IFS=: && echo "${differing[*]}")"
@@ -76,8 +81,7 @@ runs_to_its_end() { # HOW
 
 same_in() { # GROUP
 	local other
-	other=$(awk -v group="$1" '$2 != $3 && index($1, group ".") == 1' "$work/all" |
-		grep -vxFf <(sed '/^#/d; /^$/d' "$differences")) || true
+	other=$(unexplained | awk -v group="$1" 'index($1, group ".") == 1')
 	[[ -z $other ]] || complain "natively and protected: $other"
 }
 
