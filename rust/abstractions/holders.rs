@@ -44,6 +44,52 @@ struct Holder {
     pages: u64,
 }
 
+impl Holder {
+    /// What an address space has with its first VMA.
+    const NEW: Self = Self { vmas: 1, pages: 0 };
+}
+
+/// The holders of a mapping, by address space. No key is in both fields.
+struct Table {
+    /// Kept out of the tree, so that a mapping which one address space has needs no allocation.
+    first: Option<(MmKey, Holder)>,
+    others: RBTree<MmKey, Holder>,
+}
+
+impl Table {
+    fn get_mut(&mut self, mm: MmKey) -> Option<&mut Holder> {
+        match &mut self.first {
+            Some((first, holder)) if *first == mm => Some(holder),
+            _ => self.others.get_mut(&mm),
+        }
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = (MmKey, &mut Holder)> {
+        let first = self.first.iter_mut().map(|(mm, holder)| (*mm, holder));
+        let others = self.others.iter_mut().map(|(mm, holder)| (*mm, holder));
+        Iterator::chain(first, others)
+    }
+
+    /// Counts one more VMA of `mm`. Returns `false` if only a new node of the tree can hold it.
+    fn open(&mut self, mm: MmKey) -> bool {
+        if let Some(holder) = self.get_mut(mm) {
+            holder.vmas += 1;
+            return true;
+        }
+        if self.first.is_some() {
+            return false;
+        }
+        self.first = Some((mm, Holder::NEW));
+        true
+    }
+
+    fn remove(&mut self, mm: MmKey) {
+        if self.first.take_if(|(first, _)| *first == mm).is_none() {
+            self.others.remove(&mm);
+        }
+    }
+}
+
 /// The address spaces that hold a mapping.
 ///
 /// # Invariants
@@ -53,7 +99,7 @@ struct Holder {
 #[pin_data]
 pub(super) struct Holders {
     #[pin]
-    holders: Mutex<RBTree<MmKey, Holder>>,
+    holders: Mutex<Table>,
 }
 
 impl Holders {
@@ -61,31 +107,37 @@ impl Holders {
     pub(super) fn new() -> impl PinInit<Self> {
         // INVARIANT: None.
         pin_init!(Self {
-            holders <- new_mutex!(RBTree::new()),
+            holders <- new_mutex!(Table {
+                first: None,
+                others: RBTree::new(),
+            }),
         })
     }
 
-    /// Records one more VMA of `mm`. If the allocation fails, `mm` is not recorded, and its pages
-    /// are accounted to another holder.
+    /// Records one more VMA of `mm`. Allocates memory if `mm` is new and not the only holder; if
+    /// that fails, `mm` is not recorded, and its pages are accounted to another holder.
     ///
     /// # Context
     ///
-    /// Allocates memory, and takes the mutex of this value. `->open` and ENABLE call it, with the
-    /// mmap lock held for write. Sleeps.
+    /// Takes the mutex of this value. `->open` and ENABLE call it, with the mmap lock held for
+    /// write. Sleeps.
     ///
     /// # Safety
     ///
     /// `mm` must have gained a VMA of this mapping that is not recorded yet, and [`Self::closed`]
     /// must be called before that VMA is freed.
     pub(super) unsafe fn opened(&self, mm: MmKey) {
-        let reserved = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT);
+        // INVARIANT: `mm` has one VMA more, as the caller promises.
+        if self.holders.lock().open(mm) {
+            return;
+        }
+        let Ok(reserved) = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT) else {
+            return;
+        };
         let mut holders = self.holders.lock();
-        if let Some(holder) = holders.get_mut(&mm) {
-            // INVARIANT: As the caller promises.
-            holder.vmas += 1;
-        } else if let Ok(reserved) = reserved {
-            // INVARIANT: As the caller promises.
-            holders.insert(reserved.into_node(mm, Holder { vmas: 1, pages: 0 }));
+        // The first holder may have gone meanwhile. INVARIANT: As above.
+        if !holders.open(mm) {
+            holders.others.insert(reserved.into_node(mm, Holder::NEW));
         }
     }
 
@@ -93,7 +145,7 @@ impl Holders {
     /// another holder. Takes the mutex of this value; sleeps.
     pub(super) fn closed(&self, mm: MmKey) {
         let mut holders = self.holders.lock();
-        let Some(holder) = holders.get_mut(&mm) else {
+        let Some(holder) = holders.get_mut(mm) else {
             return;
         };
         holder.vmas -= 1;
@@ -103,7 +155,7 @@ impl Holders {
         let pages = holder.pages;
         add_rss(mm, -(pages as isize));
         // INVARIANT: `vmas` is 0, so the entry is removed.
-        holders.remove(&mm);
+        holders.remove(mm);
         add_to_holder(&mut holders, mm, pages);
     }
 
@@ -114,7 +166,7 @@ impl Holders {
 
     /// Uncounts `pages` pages, from the RSS of any holders that have them counted. Sleeps.
     pub(super) fn sub(&self, mut pages: u64) {
-        for (&mm, holder) in self.holders.lock().iter_mut() {
+        for (mm, holder) in self.holders.lock().iter_mut() {
             let taken = pages.min(holder.pages);
             holder.pages -= taken;
             add_rss(mm, -(taken as isize));
@@ -127,15 +179,15 @@ impl Holders {
 }
 
 /// Counts `pages` pages in the RSS of `mm` if it is a holder, otherwise in that of another holder.
-fn add_to_holder(holders: &mut RBTree<MmKey, Holder>, mm: MmKey, pages: u64) {
-    let mm = match holders.get(&mm) {
+fn add_to_holder(holders: &mut Table, mm: MmKey, pages: u64) {
+    let mm = match holders.get_mut(mm) {
         Some(_) => mm,
-        None => match holders.keys().next() {
-            Some(&other) => other,
+        None => match holders.iter_mut().next() {
+            Some((other, _)) => other,
             None => return,
         },
     };
-    if let Some(holder) = holders.get_mut(&mm) {
+    if let Some(holder) = holders.get_mut(mm) {
         holder.pages += pages;
         add_rss(mm, pages as isize);
     }
